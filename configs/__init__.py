@@ -1,0 +1,1 @@
+"""Ready configurations, as YAML files."""

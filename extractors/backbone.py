@@ -1,0 +1,45 @@
+"""What every backbone is: a network from clips to features, and how it takes weights."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssrl_pipeline.errors import WeightsError
+
+
+class Backbone(nn.Module):
+    """A video network without its classifier: [B, 3, t, h, w] -> [B, feature_size]."""
+
+    feature_size: ClassVar[int]
+    frame_stride: ClassVar[int]  # it takes every frame_stride-th frame of a snippet
+    mean: ClassVar[float]  # pixels 0 to 255 are given to it as (x - mean) / std
+    std: ClassVar[float]
+
+    def own_state_dict(self, mapping: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The published weights under this module's names and shapes."""
+        raise NotImplementedError
+
+    def load_reference_state_dict(self, mapping: Mapping[str, np.ndarray | Tensor]) -> None:
+        """Loads weights under the names under which they were published.
+
+        Args:
+            mapping: name -> array; what the network has no use for (its
+                classifier) is passed over.
+
+        Raises:
+            WeightsError: a name is missing or unknown, or a shape does not fit.
+        """
+        tensors = {name: torch.as_tensor(value) for name, value in mapping.items()}
+        try:
+            state = self.own_state_dict(tensors)
+            missing, unknown = self.load_state_dict(state, strict=False)
+        except (RuntimeError, KeyError, ValueError) as error:
+            line = str(error).splitlines()[-1].strip()
+            raise WeightsError(f"not weights of {type(self).__name__}: {line}") from error
+        missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+        if missing or unknown:
+            kind, names = ("no", missing) if missing else ("unknown", unknown)
+            raise WeightsError(f"not weights of {type(self).__name__}: {kind} {names[0]}")

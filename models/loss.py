@@ -1,0 +1,75 @@
+"""The multiple-instance loss of RTFM (Tian et al., ICCV 2021), which SSRL trains with.
+
+Dimensions: B bags of either kind, T snippets, C crops, F feature size, k = T // 10.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssrl_pipeline.models.ssrl import SSRLOutput
+
+
+class Losses(NamedTuple):
+    """The terms, already weighted; `total` is their sum."""
+
+    total: Tensor
+    bags: Tensor  # binary cross-entropy of the bags' scores
+    magnitude: Tensor  # abnormal features long, normal ones short
+    smoothness: Tensor
+    sparsity: Tensor
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    margin: float = 100.0  # the length that abnormal features should have
+    magnitude: float = 1e-4
+    smoothness: float = 8e-4
+    sparsity: float = 8e-3
+    dropout: float = 0.7  # of magnitudes, before the k greatest are picked
+
+
+class MILLoss(nn.Module):
+    """Judges each bag by its k snippets of the greatest feature magnitude.
+
+    Args:
+        weights: of the terms.
+        across_videos: neighbours are taken over the flattened batch, as the
+            published code does, and not within each video.
+    """
+
+    def __init__(self, weights: LossWeights | None = None, across_videos: bool = False):
+        super().__init__()
+        self.weights = weights or LossWeights()
+        self.across_videos = across_videos
+
+    def forward(self, output: SSRLOutput, labels: Tensor) -> Losses:
+        """The loss of a batch of equally many normal and abnormal bags.
+
+        Args:
+            output: of the model on 2B bags.
+            labels: bool [2B], True for abnormal bags.
+        """
+        w = self.weights
+        bag_scores, bag_features = self._top(output)  # [2B], [2B, C, F]
+        bags = F.binary_cross_entropy(bag_scores, labels.to(bag_scores.dtype))
+        lengths = bag_features.norm(dim=2)  # [2B, C]
+        misfit = (w.margin - lengths[labels]).abs() + lengths[~labels]  # [B, C], paired in order
+        magnitude = w.magnitude * misfit.square().mean()
+        abnormal = output.scores[labels]  # [B, T]
+        steps = (abnormal.flatten() if self.across_videos else abnormal).diff(dim=-1)
+        smoothness = w.smoothness * steps.square().sum()
+        sparsity = w.sparsity * abnormal.norm()
+        return Losses(bags + magnitude + smoothness + sparsity, bags, magnitude, smoothness, sparsity)
+
+    def _top(self, output: SSRLOutput) -> tuple[Tensor, Tensor]:
+        """Mean score [2B] and mean feature [2B, C, F] of each bag's k snippets."""
+        k = max(1, output.scores.shape[1] // 10)
+        keep = F.dropout(torch.ones_like(output.magnitudes), self.weights.dropout, self.training)
+        top = (output.magnitudes * keep).topk(k, dim=1).indices  # [2B, k]
+        scores = output.scores.gather(1, top).mean(dim=1)
+        index = top[:, None, :, None].expand(-1, output.features.shape[1], -1, output.features.shape[3])
+        return scores, output.features.gather(2, index).mean(dim=2)

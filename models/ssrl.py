@@ -1,0 +1,137 @@
+"""SSRL: scale-aware spatio-temporal relation learning (Li et al., ECCV 2022).
+
+Dimensions: B videos, T snippets, P patches, C crops, F feature size.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssrl_pipeline.models.relation import RelationBlock
+
+
+class SSRLOutput(NamedTuple):
+    scores: Tensor  # [B, T], 0 to 1
+    magnitudes: Tensor  # [B, T], L2 norm of the features, mean over crops
+    features: Tensor  # [B, C, T, F], what the scores are computed from
+
+
+class PatchBranch(nn.Module):
+    """One patch scale: relates the r x c patches of a snippet and sums them up in one feature."""
+
+    def __init__(self, feature_size: int, rows: int, columns: int, dropout: float = 0.0):
+        super().__init__()
+        self.rows, self.columns = rows, columns
+        self.relation = RelationBlock(feature_size)
+        half = feature_size // 2
+        padding = 0 if min(rows, columns) >= 3 else 1  # a 3x3 kernel needs three rows
+        self.grid = nn.Sequential(
+            nn.Conv2d(feature_size, half, 3, padding=padding), nn.ReLU(), nn.BatchNorm2d(half)
+        )
+        cells = (rows - 2 + 2 * padding) * (columns - 2 + 2 * padding)
+        self.linear = nn.Linear(half * cells, feature_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """[B, T, P, F] -> [B, T, F]."""
+        b, t, p, f = patches.shape
+        related = self.relation(patches.reshape(b * t, p, f))
+        grid = related.transpose(1, 2).reshape(b * t, f, self.rows, self.columns)
+        summed = self.linear(self.grid(grid).flatten(1)).relu()
+        return self.dropout(summed).view(b, t, f)
+
+
+class SSRL(nn.Module):
+    """Scores the snippets of videos from crop and patch features.
+
+    Args:
+        feature_size: F, a multiple of 8.
+        scales: patch scales as "ROWSxCOLUMNS", in the order of the stages;
+            empty for stage one, which knows the crops alone.
+        crops: C. For the record: every crop passes the same weights.
+        dropout: of the head, and of scales of more than 15 patches.
+    """
+
+    def __init__(
+        self,
+        feature_size: int = 1024,
+        scales: Sequence[str] = ("2x3", "3x5", "4x7"),
+        crops: int = 10,
+        dropout: float = 0.7,
+    ):
+        super().__init__()
+        if feature_size < 8 or feature_size % 8:
+            raise ValueError(f"feature_size is a multiple of 8, not {feature_size}")
+        self.feature_size, self.scales, self.crops = feature_size, tuple(scales), crops
+        self.patches = nn.ModuleDict()
+        for scale in self.scales:
+            rows, columns = parse_scale(scale)
+            patch_dropout = dropout if rows * columns > 15 else 0.0
+            self.patches[scale] = PatchBranch(feature_size, rows, columns, patch_dropout)
+        self.relation = RelationBlock(feature_size)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Sequential(
+            nn.Linear(feature_size, 512),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(512, 128),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(128, 1),
+            nn.Sigmoid(),
+        )
+
+    @property
+    def views(self) -> dict[str, int]:
+        """view name -> number of crops or patches that :meth:`forward` takes."""
+        sizes = {scale: parse_scale(scale) for scale in self.scales}
+        return {"clip": self.crops} | {f"patch{s}": rows * columns for s, (rows, columns) in sizes.items()}
+
+    def forward(self, views: Mapping[str, Tensor]) -> SSRLOutput:
+        """Scores snippets.
+
+        Args:
+            views: "clip" [B, T, C, F] and, for each scale, "patchRxC" [B, T, R*C, F].
+
+        Raises:
+            ValueError: a view is missing or has another shape.
+        """
+        self._check(views)
+        clip = views["clip"].transpose(1, 2)  # [B, C, T, F]
+        for scale, branch in self.patches.items():
+            clip = clip + branch(views[f"patch{scale}"])[:, None]
+        b, c, t, f = clip.shape
+        features = self.dropout(self.relation(clip.reshape(b * c, t, f)))
+        scores = self.head(features).view(b, c, t).mean(dim=1)
+        magnitudes = features.norm(dim=2).view(b, c, t).mean(dim=1)
+        return SSRLOutput(scores, magnitudes, features.view(b, c, t, f))
+
+    def _check(self, views: Mapping[str, Tensor]) -> None:
+        for name, count in self.views.items():
+            if name not in views:
+                raise ValueError(f"view {name!r} is missing; there are {', '.join(views) or 'none'}")
+            shape = tuple(views[name].shape)
+            # Any number of crops may be scored: they only meet in a mean.
+            if len(shape) != 4 or shape[3] != self.feature_size or (name != "clip" and shape[2] != count):
+                raise ValueError(f"view {name!r} is [B, T, {count}, {self.feature_size}], not {list(shape)}")
+
+    @classmethod
+    def from_reference_state_dict(cls, state_dict: Mapping[str, Tensor]) -> "SSRL":
+        """The published code's model of any stage; see :mod:`ssrl_pipeline.models.reference`."""
+        from ssrl_pipeline.models.reference import from_reference
+
+        return from_reference(state_dict)
+
+
+def parse_scale(scale: str) -> tuple[int, int]:
+    """ "3x5" -> (3, 5).
+
+    Raises:
+        ValueError: not of that form.
+    """
+    rows, _, columns = scale.partition("x")
+    if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
+        raise ValueError(f"a patch scale reads like 3x5 (rows x columns), not {scale!r}")
+    return int(rows), int(columns)
