@@ -18,9 +18,10 @@ import numpy as np
 from ssrl_pipeline.errors import VideoError
 
 DECODERS = ("decord", "opencv")
-EXTENSIONS = frozenset(
-    ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
-)
+EXTENSIONS = {
+    *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+}
 
 
 class VideoInfo(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.errors import PipelineError, VideoError, WeightsError
+from ssrl_pipeline.errors import ConfigError, PipelineError, VideoError, WeightsError
 from ssrl_pipeline.extractors.backbone import Backbone
 from ssrl_pipeline.extractors.decode import DECODERS, VideoInfo, open_video
 from ssrl_pipeline.extractors.inception import InceptionI3d
@@ -37,7 +37,7 @@ class FeatureExtractor:
 
     Args:
         backbone: `i3d`, `i3d_r50` or `i3d_r50_nl`.
-        preset: `paper`, `fast` or `gowtham`: which views of a snippet.
+        preset: `paper`, `fast`, `live` or `gowtham`: which views of a snippet.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: None for the backbone's published weights (fetched once), a
             file, or "random" for tests.
@@ -58,9 +58,9 @@ class FeatureExtractor:
         batch_pixels: int = 16 * 10 * 224 * 224,
     ):
         if backbone not in BACKBONES:
-            raise PipelineError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
+            raise ConfigError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
         if preset not in PRESETS:
-            raise PipelineError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
+            raise ConfigError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
         self.device = find_device(device)
         self.preset = PRESETS[preset]
         self.backbone_name = backbone
@@ -78,12 +78,15 @@ class FeatureExtractor:
             "weights_sha256": self.weights_sha256,
             "feature_size": self.backbone.feature_size,
             "views": self.preset.view_sizes,
+            "geometry": self.preset.geometry,
         }
 
     def __call__(self, frames: np.ndarray) -> Features:
         """RGB frames, uint8 [N, H, W, 3] -> view name -> float32 [T, P, D], T = ceil(N/16)."""
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
-            raise ValueError(f"frames are uint8 [N, H, W, 3] with N > 0, not {frames.dtype} {list(frames.shape)}")
+            raise ValueError(
+                f"frames are uint8 [N, H, W, 3] with N > 0, not {frames.dtype} {list(frames.shape)}"
+            )
         return self._join(self.stream(frames))
 
     def from_video(self, path: str | Path) -> Features:
@@ -142,7 +145,9 @@ class FeatureExtractor:
         rows = list(rows)
         dim = self.backbone.feature_size
         return {
-            view.name: np.concatenate([np.empty((0, view.count, dim), np.float32), *(r[view.name] for r in rows)])
+            view.name: np.concatenate(
+                [np.empty((0, view.count, dim), np.float32), *(r[view.name] for r in rows)]
+            )
             for view in self.preset.views
         }
 
@@ -170,11 +175,13 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise PipelineError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from None
+        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
-        raise PipelineError(f"unsupported device {name!r}; use auto, cpu, cuda or cuda:N")
+        raise ConfigError(f"unsupported device {name!r}; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise PipelineError(f"device {name!r} is missing: PyTorch finds {torch.cuda.device_count()} CUDA devices")
+        raise PipelineError(
+            f"device {name!r} is missing: PyTorch finds {torch.cuda.device_count()} CUDA devices"
+        )
     return device
 
 

@@ -120,7 +120,7 @@ class InceptionI3d(Backbone):
         """
         state = {}
         for name, value in mapping.items():
-            collection, unit, *branch, layer, leaf = name.split("/")
+            _, unit, *branch, layer, leaf = name.split("/")
             if unit == "Logits":
                 continue
             prefix = ".".join([unit, *(_BRANCH_UNITS[part] for part in ["/".join(branch)] if part)])

@@ -28,6 +28,10 @@ class Resize:
         size = [self.size] if isinstance(self.size, int) else list(self.size)
         return F.resize(frames, size, InterpolationMode.BILINEAR, antialias=True)
 
+    def describe(self) -> str:
+        size = f"short side {self.size}" if isinstance(self.size, int) else f"{self.size[0]}x{self.size[1]}"
+        return f"{size} {self.filter}"
+
 
 @dataclass(frozen=True)
 class Crops:
@@ -42,16 +46,18 @@ class Crops:
     def count(self) -> int:
         return {"centre": 1, "ten": 10, "gowtham": 10}[self.layout]
 
+    def describe(self) -> str:
+        return f"{self.resize.describe()}, crops {self.layout} {self.crop}x{self.crop}"
+
     def cut(self, frames: Tensor) -> Tensor:
         """uint8 [t, 3, H, W], resized -> uint8 [P, 3, t, crop, crop]."""
         size = [self.crop, self.crop]
         if self.layout == "centre":
-            crops = [F.center_crop(frames, size)]
-        else:
-            crops = list(F.ten_crop(frames, size))  # TL TR BL BR centre, then mirrored
+            return F.center_crop(frames, size).transpose(0, 1)[None]
+        crops = F.ten_crop(frames, size)  # TL TR BL BR centre, then mirrored
         if self.layout == "gowtham":  # TL TR centre BL BR, then mirrored
             crops = [crops[i] for i in (0, 1, 4, 2, 3, 5, 6, 9, 7, 8)]
-        return torch.stack(crops).transpose(1, 2)
+        return torch.stack(list(crops)).transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,9 @@ class Grid:
     @property
     def count(self) -> int:
         return self.rows * self.columns
+
+    def describe(self) -> str:
+        return f"{self.resize.describe()}, grid {self.rows}x{self.columns}"
 
     def cut(self, frames: Tensor) -> Tensor:
         """uint8 [t, 3, H, W], resized -> uint8 [P, 3, t, H/rows, W/columns]."""

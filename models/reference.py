@@ -49,13 +49,14 @@ def from_reference(state_dict: Mapping[str, Tensor | np.ndarray]) -> SSRL:
     feature_size = state["classfier.fc1.weight"].shape[1]
     scales = [s for i, s in enumerate(REFERENCE_SCALES) if f"linear_out.{i}.weight" in state]
     model = SSRL(feature_size, scales)
-    names = {own: reference_name(own) for own in model.state_dict()}
+    names = {own: reference_name(own) for own in model.state_dict() if not own.startswith("scaling.")}
     if missing := [name for name in names.values() if name not in state]:
         raise ValueError(f"no {missing[0]} in the published SSRL checkpoint")
     if unknown := sorted(set(state) - set(names.values())):
         raise ValueError(f"unknown parameter {unknown[0]} in the published SSRL checkpoint")
     try:
-        model.load_state_dict({own: state[reference] for own, reference in names.items()})
+        # The published code does not scale features: that part stays as it was made.
+        model.load_state_dict({own: state[name] for own, name in names.items()}, strict=False)
     except RuntimeError as error:
         raise ValueError(str(error).splitlines()[-1].strip()) from error
     return model

@@ -26,10 +26,8 @@ class NonLocal(nn.Module):
         theta, phi, g = self.theta(x), self.phi(x), self.g(x)  # [B, inner, N]
         n, inner = x.shape[2], theta.shape[1]
         # g (phi^T theta) / N = (g phi^T) theta / N: the second order's cost is linear in N.
-        if n > inner:
-            y = (g @ phi.transpose(1, 2) / n) @ theta
-        else:
-            y = g @ (phi.transpose(1, 2) @ theta / n)
+        phi = phi.transpose(1, 2) / n
+        y = (g @ phi) @ theta if n > inner else g @ (phi @ theta)
         return x + self.norm(self.out(y))
 
 

@@ -6,10 +6,10 @@ Dimensions: B videos, T snippets, P patches, C crops, F feature size.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.models.relation import RelationBlock
+from ssrl_pipeline.models.scaling import FeatureScaling
 
 
 class SSRLOutput(NamedTuple):
@@ -82,6 +82,7 @@ class SSRL(nn.Module):
             nn.Linear(128, 1),
             nn.Sigmoid(),
         )
+        self.scaling = FeatureScaling(self.views, feature_size)
 
     @property
     def views(self) -> dict[str, int]:
@@ -99,9 +100,10 @@ class SSRL(nn.Module):
             ValueError: a view is missing or has another shape.
         """
         self._check(views)
-        clip = views["clip"].transpose(1, 2)  # [B, C, T, F]
+        scaled = {name: self.scaling(name, views[name]) for name in self.views}
+        clip = scaled["clip"].transpose(1, 2)  # [B, C, T, F]
         for scale, branch in self.patches.items():
-            clip = clip + branch(views[f"patch{scale}"])[:, None]
+            clip = clip + branch(scaled[f"patch{scale}"])[:, None]
         b, c, t, f = clip.shape
         features = self.dropout(self.relation(clip.reshape(b * c, t, f)))
         scores = self.head(features).view(b, c, t).mean(dim=1)

@@ -1,5 +1,19 @@
 """Raw surveillance video in, frame-by-frame anomaly scores out (SSRL, ECCV 2022)."""
 
+from typing import TYPE_CHECKING, Any
+
 from ssrl_pipeline._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from ssrl_pipeline.score import Scorer, VideoScores, score_video
+
+__all__ = ["Scorer", "VideoScores", "__version__", "score_video"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads PyTorch only when a name that needs it is used, so that `--help` stays quick."""
+    if name in ("Scorer", "VideoScores", "score_video"):
+        from ssrl_pipeline import score
+
+        return getattr(score, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,7 +24,7 @@ def whole_file(target: Path) -> Iterator[Path]:
     try:
         yield scratch
         _flush(scratch)
-        os.replace(scratch, target)
+        scratch.replace(target)
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -41,11 +41,11 @@ def whole_folder(target: Path) -> Iterator[Path]:
             _flush(path)
         if target.exists():
             old = scratch_name(target)
-            os.replace(target, old)
-            os.replace(scratch, target)
+            target.replace(old)
+            scratch.replace(target)
             shutil.rmtree(old)
         else:
-            os.replace(scratch, target)
+            scratch.replace(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -1,0 +1,98 @@
+"""Checkpoints: a model's weights with all that is needed to use them and to know where they came from.
+
+Files are written whole and read with `weights_only=True`: nothing in them can run.
+"""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssrl_pipeline._version import __version__
+from ssrl_pipeline.errors import CheckpointError
+from ssrl_pipeline.files import whole_file
+from ssrl_pipeline.models import SSRL
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One trained model."""
+
+    weights: dict[str, Tensor]
+    model: dict[str, Any]  # arguments of SSRL
+    recipe: dict[str, Any]  # of the features it was trained on
+    settings: dict[str, Any]  # of the run
+    provenance: dict[str, Any]  # stage, step, validation loss, training and validation videos, versions
+
+    def build(self) -> SSRL:
+        """The model, in evaluation mode.
+
+        Raises:
+            CheckpointError: the weights are not those of the model that the checkpoint describes.
+        """
+        try:
+            model = SSRL(**self.model)
+            model.load_state_dict(self.weights)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"weights and model of the checkpoint differ: {str(error).splitlines()[-1]}"
+            ) from error
+        return model.eval()
+
+
+def versions() -> dict[str, str]:
+    return {
+        "ssrl_pipeline": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    save(path, {"format": FORMAT, **vars(checkpoint)})
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Raises CheckpointError where the file is missing, damaged, or no checkpoint of ours."""
+    content = load(path)
+    try:
+        if content.pop("format") != FORMAT:
+            raise CheckpointError(f"{path}: made by another version of ssrl-pipeline")
+        return Checkpoint(**content)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of ssrl-pipeline ({error})") from error
+
+
+def newest_checkpoint(runs: Path) -> Path:
+    """The best checkpoint of the newest run.
+
+    Raises:
+        CheckpointError: no run has one.
+    """
+    found = sorted(runs.glob("*/best.pt"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise CheckpointError(f"{runs}: no run with a best.pt here; train one, or give --checkpoint FILE")
+    return found[-1]
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    with whole_file(path) as scratch:
+        torch.save(content, scratch)
+
+
+def load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or hostile file can raise nearly anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({reason})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: not a checkpoint of ssrl-pipeline")
+    return content

@@ -1,0 +1,127 @@
+"""Configuration: frozen dataclasses, filled from defaults < file < --set < named flags.
+
+ssrl-pipeline train -c my.yaml -o optimiser.lr=0.0005 --seed 1
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from ssrl_pipeline.errors import ConfigError
+
+T = TypeVar("T")
+Tree = dict[str, Any]
+
+
+def load_config(kind: type[T], file: Path | None, assignments: Sequence[str], flags: Mapping[str, Any]) -> T:
+    """Builds a configuration.
+
+    Args:
+        kind: a dataclass; its fields are scalars, tuples of scalars, or dataclasses.
+        file: YAML.
+        assignments: "key.sub=value", the value as in YAML.
+        flags: "key.sub" -> value; None means that the flag was not given.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one) or a value of another type.
+    """
+    tree = _read_yaml(file) if file else {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment}: write key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment}: the value is not YAML") from error
+        _assign(tree, key, value)
+    for key, value in flags.items():
+        if value is not None:
+            _assign(tree, key, value)
+    return from_tree(kind, tree)
+
+
+def from_tree(kind: type[T], tree: Any, path: str = "") -> T:
+    """Nested dictionaries, as YAML and JSON give them -> the dataclass `kind`."""
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{path or 'the configuration'}: {tree!r} is not a mapping of keys to values")
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in tree.items():
+        name = f"{path}.{key}" if path else str(key)
+        if key not in hints:
+            close = difflib.get_close_matches(str(key), hints, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(hints)}"
+            raise ConfigError(f"unknown key {name!r}; {hint}")
+        values[key] = _convert(hints[key], value, name)
+    try:
+        return kind(**values)
+    except ValueError as error:  # a dataclass may check its values
+        raise ConfigError(f"{path}: {error}" if path else str(error)) from error
+
+
+def to_tree(config: Any) -> Tree:
+    """The reverse of :func:`from_tree`, with lists for tuples."""
+    return typing.cast(Tree, _lists(dataclasses.asdict(config)))
+
+
+def to_yaml(tree: Tree) -> str:
+    return str(yaml.safe_dump(tree, sort_keys=False))
+
+
+def _read_yaml(file: Path) -> Tree:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file}: not a mapping of keys to values")
+    return tree
+
+
+def _assign(tree: Tree, key: str, value: Any) -> None:
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{key!r}: {parent!r} holds a value, not keys")
+    tree[leaf] = value
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+    """Checks a value against a type hint; whole numbers pass as floats, lists as tuples."""
+    if dataclasses.is_dataclass(hint):
+        return from_tree(typing.cast(type, hint), value, name)
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    for option in options:
+        if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
+            return tuple(_convert(typing.get_args(option)[0], item, name) for item in value)
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if option is float and isinstance(value, str):
+            try:  # YAML 1.1 reads 1e-3 as a string
+                return float(value)
+            except ValueError:
+                continue
+        if option in (int, bool, str) and type(value) is option:
+            return value
+    wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options if o is not type(None))
+    raise ConfigError(f"{name}: {value!r} is not of type {wanted}")
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,140 @@
+"""Stage one: every video of a folder into the feature store.
+
+    ssrl-pipeline extract --videos videos/
+
+What is already stored is skipped; a video that fails does not stop the others.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from ssrl_pipeline.errors import PipelineError, VideoError
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.decode import EXTENSIONS, open_video
+from ssrl_pipeline.extractors.snippets import snippet_count
+from ssrl_pipeline.files import file_sha256
+from ssrl_pipeline.store import FeatureStore, VideoMeta
+
+
+class Outcome(NamedTuple):
+    """What became of one video."""
+
+    video: str  # its name in the store
+    status: str  # "done", "skipped" (already stored) or "failed"
+    snippets: int = 0
+    seconds: float = 0.0
+    reason: str = ""  # why it failed
+
+
+class Progress:
+    """What extraction reports while it runs; this one says nothing."""
+
+    def start(self, video: str) -> None: ...
+
+    def snippet(self) -> None: ...
+
+    def finish(self, outcome: Outcome) -> None: ...
+
+
+def find_videos(root: Path) -> dict[str, Path]:
+    """All videos below a folder (or one file): name below the root -> path, sorted by name.
+
+    Raises:
+        PipelineError: the folder is missing or holds no file with a video's extension.
+    """
+    if root.is_file():
+        return {root.name: root}
+    if not root.is_dir():
+        raise PipelineError(f"{root}: no such file or folder")
+    found = {}
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            path = Path(folder, name)
+            if path.suffix.lower() in EXTENSIONS and not name.startswith("."):
+                found[path.relative_to(root).as_posix()] = path
+    if not found:
+        raise PipelineError(f"{root}: no videos here (looked for {' '.join(sorted(EXTENSIONS))})")
+    return dict(sorted(found.items()))
+
+
+def extract(
+    videos: dict[str, Path],
+    store: FeatureStore,
+    extractor: FeatureExtractor,
+    progress: Progress | None = None,
+) -> list[Outcome]:
+    """Extracts the videos that the store does not hold yet.
+
+    Returns:
+        an outcome per video, in order; errors of a video are in its outcome.
+    """
+    progress = progress or Progress()
+    outcomes = []
+    for name, path in videos.items():
+        progress.start(name)
+        started = time.perf_counter()
+        try:
+            if store.is_current(name, path):
+                outcome = Outcome(name, "skipped", store.meta(name).snippets)
+            else:
+                meta = extract_video(name, path, store, extractor, progress.snippet)
+                outcome = Outcome(name, "done", meta.snippets, time.perf_counter() - started)
+        except (PipelineError, OSError) as error:
+            outcome = Outcome(name, "failed", reason=str(error))
+        progress.finish(outcome)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def extract_video(
+    name: str,
+    path: Path,
+    store: FeatureStore,
+    extractor: FeatureExtractor,
+    on_snippet: Callable[[], None] = lambda: None,
+) -> VideoMeta:
+    """Puts one video into the store.
+
+    Raises:
+        VideoError: the video cannot be decoded; nothing of it is stored.
+    """
+    if not path.is_file():
+        raise VideoError(f"{path}: no such file")
+    source = path.stat()
+    with store.writer(name) as writer:
+
+        def write(features):
+            writer.append(features)
+            on_snippet()
+
+        result = extractor.write_video(path, restart=writer.restart, write=write)
+        if result.snippets == 0:
+            raise VideoError(f"{path}: {result.frames} frames are too few for one snippet of this preset")
+        writer.meta = VideoMeta(
+            frames=result.frames,
+            snippets=result.snippets,
+            fps=result.info.fps,
+            width=result.info.width,
+            height=result.info.height,
+            decoder=result.decoder,
+            source_bytes=source.st_size,
+            source_mtime_ns=source.st_mtime_ns,
+            source_sha256=file_sha256(path),
+        )
+    return writer.meta
+
+
+def expected_snippets(videos: Iterable[Path], drop_last: bool = False) -> int:
+    """How many snippets the containers promise, for a progress bar; unreadable videos count nothing."""
+    total = 0
+    for path in videos:
+        try:  # OpenCV reads the header alone, decord would go through the whole file
+            video = open_video(path, "opencv")
+            total += snippet_count(max(0, video.info.reported_frames), drop_last)
+        except VideoError:
+            pass
+    return total

@@ -1,0 +1,71 @@
+"""What a bug report needs: versions, devices, decoders, caches."""
+
+import os
+import platform
+from importlib import metadata
+
+import torch
+
+from ssrl_pipeline._version import __version__
+from ssrl_pipeline.extractors.weights import SOURCES, cache_path
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorchvideo",
+    "decord2",
+    "opencv-python-headless",
+    "numpy",
+    "scikit-learn",
+)
+
+
+def collect() -> dict[str, str]:
+    """What -> found, in the order in which to show it."""
+    facts = {
+        "ssrl-pipeline": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+    facts |= {package: _version(package) for package in PACKAGES}
+    facts["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    facts["gpu"] = _gpus()
+    facts["decoder decord"] = _decord()
+    facts["decoder OpenCV"] = _opencv()
+    facts["weights cache"] = str(cache_path("i3d").parent)
+    for backbone in SOURCES:
+        path = cache_path(backbone)
+        facts[f"weights {backbone}"] = (
+            f"{path.stat().st_size / 1e6:.0f} MB" if path.exists() else "not fetched"
+        )
+    return facts
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _gpus() -> str:
+    if not torch.cuda.is_available():
+        return "none"
+    return ", ".join(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))
+
+
+def _decord() -> str:
+    try:
+        import decord
+    except (ImportError, OSError) as error:
+        return f"not usable: {error}"
+    return str(decord.__version__)
+
+
+def _opencv() -> str:
+    import cv2
+
+    ffmpeg = next(
+        (line.split()[-1] for line in cv2.getBuildInformation().splitlines() if "FFMPEG:" in line), "?"
+    )
+    return f"{cv2.__version__}, FFmpeg {ffmpeg}"

@@ -1,0 +1,162 @@
+"""Stage three: a raw video into a score of every frame.
+
+    ssrl-pipeline score video.mp4
+
+Dimensions: N frames, T snippets, P crops or patches, F feature size.
+"""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
+from ssrl_pipeline.errors import CheckpointError, VideoError
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.extractor import find_device
+from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.files import whole_folder, write_json
+from ssrl_pipeline.models import SSRL
+from ssrl_pipeline.store import require_same_recipe
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """What a scored video gives."""
+
+    video: Path
+    scores: np.ndarray  # float32 [N], 0 normal to 1 anomalous, one for each frame
+    snippet_scores: np.ndarray  # float32 [T], of 16 frames each
+    fps: float  # 0 where the container does not say
+    width: int
+    height: int
+    decoder: str
+    checkpoint: Path
+    recipe: dict[str, Any]
+
+    @property
+    def times(self) -> np.ndarray:
+        """float64 [N]: when each frame is shown, in seconds; nan where the rate is unknown."""
+        return np.arange(len(self.scores)) / (self.fps or np.nan)
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of scores.json."""
+        peak = int(self.scores.argmax())
+        return {
+            "video": str(self.video),
+            "frames": len(self.scores),
+            "fps": self.fps,
+            "width": self.width,
+            "height": self.height,
+            "decoder": self.decoder,
+            "snippets": len(self.snippet_scores),
+            "checkpoint": str(self.checkpoint),
+            "recipe": self.recipe,
+            "summary": {
+                "mean": float(self.scores.mean()),
+                "max": float(self.scores[peak]),
+                "peak_frame": peak,
+                "peak_time_s": float(self.times[peak]) if self.fps else None,
+            },
+        }
+
+    def save(self, folder: Path) -> None:
+        """Writes scores.csv, scores.json, scores.npz and timeline.png; the folder appears whole."""
+        from ssrl_pipeline.timeline import save_timeline
+
+        with whole_folder(folder) as scratch:
+            with (scratch / "scores.csv").open("w", newline="") as file:
+                rows = csv.writer(file, lineterminator="\n")
+                rows.writerow(["frame", "time_s", "score"])
+                for frame, (time, score) in enumerate(zip(self.times, self.scores, strict=True)):
+                    rows.writerow([frame, f"{time:.6f}" if self.fps else "", f"{score:.6f}"])
+            write_json(scratch / "scores.json", self.summary())
+            np.savez(
+                scratch / "scores.npz", scores=self.scores, snippet_scores=self.snippet_scores, fps=self.fps
+            )
+            save_timeline(scratch / "timeline.png", self)
+
+
+class Scorer:
+    """Scores videos with one checkpoint, which stays loaded.
+
+    Args:
+        checkpoint: a file.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        weights: of the backbone; None for the published ones.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another kind.
+        StoreError: the backbone's weights are not those that the checkpoint's
+            features were made with.
+    """
+
+    def __init__(self, checkpoint: str | Path, device: str = "auto", weights: str | Path | None = None):
+        self.path = Path(checkpoint)
+        self.checkpoint: Checkpoint = load_checkpoint(self.path)
+        self.device = find_device(device)
+        self.model = self.checkpoint.build().to(self.device)
+        recipe = self.checkpoint.recipe
+        if weights is None and recipe.get("weights_sha256") == "random":
+            weights = "random"
+        try:
+            backbone, preset = recipe["backbone"], recipe["preset"]
+        except KeyError as error:
+            raise CheckpointError(f"{self.path}: its recipe names no {error}") from error
+        self.extractor = FeatureExtractor(backbone, preset, device, weights)
+        require_same_recipe(recipe, self.extractor.recipe, f"the checkpoint {self.path}", "this extraction")
+
+    def score(self, video: str | Path) -> VideoScores:
+        """Extracts and scores one video.
+
+        Raises:
+            VideoError: the video cannot be decoded.
+        """
+        video = Path(video)
+        rows: list[dict[str, np.ndarray]] = []
+        result = self.extractor.write_video(video, restart=rows.clear, write=rows.append)
+        if not rows:
+            raise VideoError(f"{video}: {result.frames} frames are too few for one snippet of this preset")
+        features = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        snippet_scores = score_snippets(self.model, features, self.device)
+        return VideoScores(
+            video=video,
+            scores=frame_scores(snippet_scores, result.frames),
+            snippet_scores=snippet_scores,
+            fps=result.info.fps,
+            width=result.info.width,
+            height=result.info.height,
+            decoder=result.decoder,
+            checkpoint=self.path,
+            recipe=self.checkpoint.recipe,
+        )
+
+
+def score_video(
+    video: str | Path, checkpoint: str | Path, device: str = "auto", weights: str | Path | None = None
+) -> VideoScores:
+    """Scores every frame of one video; see :class:`Scorer` for several, and for what may be raised."""
+    return Scorer(checkpoint, device, weights).score(video)
+
+
+@torch.inference_mode()
+def score_snippets(model: SSRL, features: Mapping[str, np.ndarray], device: torch.device) -> np.ndarray:
+    """View name -> [T, P, F] of one whole video; returns float32 [T]."""
+    views = {
+        name: torch.from_numpy(np.array(features[name], np.float32))[None].to(device) for name in model.views
+    }
+    return model(views).scores[0].cpu().numpy()
+
+
+def frame_scores(snippet_scores: np.ndarray, frames: int) -> np.ndarray:
+    """[T] -> float32 [frames]: a snippet's score goes to its 16 frames.
+
+    Frames behind the last snippet, where a preset leaves out an incomplete one,
+    get that of the last.
+    """
+    snippet = np.minimum(np.arange(frames) // SNIPPET_FRAMES, len(snippet_scores) - 1)
+    return snippet_scores[snippet].astype(np.float32)

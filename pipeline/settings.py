@@ -1,0 +1,92 @@
+"""Every setting of every command, with its default.
+
+A YAML file for `-c` has these sections and keys; `-o train.optimiser.lr=1e-4`
+sets one. :mod:`ssrl_pipeline.config` fills and checks them.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    videos: str = "videos"
+    features: str = "features"
+    runs: str = "runs"
+    labels: str | None = (
+        None  # None: labels.csv here or beside the videos, else folders normal/ and abnormal/
+    )
+    intervals: str | None = None  # None: intervals.csv beside the labels
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    backbone: str = "i3d"
+    preset: str = "paper"
+    weights: str | None = None  # None: the backbone's published ones
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    scales: tuple[str, ...] | None = None  # None: all that the features have
+    dropout: float = 0.7
+    standardise: bool = True  # features in units of the normal training snippets' mean and deviation
+
+    def __post_init__(self) -> None:
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and less than 1")
+
+
+@dataclass(frozen=True)
+class OptimiserSettings:
+    lr: float = 1e-4
+    weight_decay: float = 1e-3
+    warmup: int = 20  # steps over which the rate grows from zero, in each stage
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, "lr", self.lr, "positive")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "zero or more")
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    margin: float = 100.0
+    magnitude: float = 1e-4
+    smoothness: float = 8e-4
+    sparsity: float = 8e-3
+    dropout: float = 0.7
+    across_videos: bool = False  # smoothness over the flattened batch, as the published code has it
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    seed: int = 0
+    schedule: str = "staged"  # scales one after the other; or "joint", all at once
+    segments: int = 32  # snippets per training bag
+    batch_size: int = 4  # normal bags, and as many abnormal ones
+    steps: int = 100  # per stage
+    evaluate_every: int = 10  # steps
+    val_fraction: float = 0.2  # of the training videos, where labels name no val split
+    average: float = 0.9  # decay of the running mean of the weights, which is what is kept; 0: none
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+
+    def __post_init__(self) -> None:
+        require(self.schedule in ("staged", "joint"), "schedule", self.schedule, "staged or joint")
+        require(self.seed >= 0, "seed", self.seed, "zero or more")
+        for name in ("segments", "batch_size", "steps", "evaluate_every"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and less than 1")
+        require(0 <= self.average < 1, "average", self.average, "at least 0 and less than 1")
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: DataSettings = field(default_factory=DataSettings)
+    extract: ExtractSettings = field(default_factory=ExtractSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+
+def require(condition: bool, name: str, value: object, wanted: str) -> None:
+    if not condition:
+        raise ValueError(f"{name} is {wanted}, not {value}")

@@ -1,0 +1,88 @@
+"""Which videos train and which choose, and whether the store has them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
+from ssrl_pipeline.labels import Labels
+from ssrl_pipeline.store import FeatureStore
+
+
+class Split(NamedTuple):
+    """Videos to learn from and to choose the best checkpoint by: name -> whether abnormal."""
+
+    train: dict[str, bool]
+    val: dict[str, bool]
+
+
+def split_videos(labels: Labels, val_fraction: float, seed: int) -> Split:
+    """Training and validation videos.
+
+    Validation videos are those that the labels name, or else a share of each
+    class of the training videos, drawn by the seed; a class of fewer than four
+    is not drawn from, and without videos of both classes there is no validation.
+
+    Raises:
+        LabelError: a class has no video to train on.
+    """
+    train = {video: label.abnormal for video, label in labels.items() if label.split in (None, "train")}
+    val = {video: label.abnormal for video, label in labels.items() if label.split == "val"}
+    if not val:
+        val = _draw(train, val_fraction, seed)
+        train = {video: abnormal for video, abnormal in train.items() if video not in val}
+    for abnormal, name in ((False, "normal"), (True, "abnormal")):
+        if abnormal not in train.values():
+            raise LabelError(f"no {name} video to train on: the labels need both normal and abnormal ones")
+    if len(set(val.values())) == 1:
+        raise LabelError("the val split has videos of one class only; it needs both, or leave it out")
+    return Split(train, val)
+
+
+def _draw(videos: dict[str, bool], fraction: float, seed: int) -> dict[str, bool]:
+    rng = np.random.default_rng([seed, len(videos)])
+    drawn: dict[str, bool] = {}
+    for abnormal in (False, True):
+        kind = sorted(video for video, is_abnormal in videos.items() if is_abnormal == abnormal)
+        count = round(fraction * len(kind))
+        if fraction and len(kind) >= 4:
+            count = max(1, count)
+        drawn |= {video: abnormal for video in rng.permutation(kind)[:count].tolist()}
+    return drawn if len(set(drawn.values())) == 2 else {}
+
+
+def store_scales(store: FeatureStore) -> tuple[str, ...]:
+    """The patch scales that the store holds, in its order."""
+    names = store.recipe["views"]
+    return tuple(name.removeprefix("patch") for name in names if name.startswith("patch"))
+
+
+def check_scales(wanted: tuple[str, ...] | None, store: FeatureStore) -> tuple[str, ...]:
+    """The scales to train with; None stands for all that the store holds.
+
+    Raises:
+        PipelineError: the store lacks one, or has no crops.
+    """
+    available = store_scales(store)
+    if "clip" not in store.recipe["views"]:
+        raise PipelineError(f"{store.root}: holds no clip features, which SSRL starts from")
+    if wanted is None:
+        return available
+    if missing := [scale for scale in wanted if scale not in available]:
+        raise PipelineError(
+            f"model.scales: {store.root} has no scale {missing[0]!r}; it has {', '.join(available)}"
+        )
+    return wanted
+
+
+def check_videos(store: FeatureStore, videos: list[str]) -> None:
+    """Raises StoreError where the store lacks some of the videos."""
+    stored = store.videos()
+    missing = sorted(set(videos) - set(stored))
+    if missing:
+        example = f"; it has {stored[0]!r} and {len(stored) - 1} more" if stored else "; it is empty"
+        raise StoreError(
+            f"{store.root}: lacks {len(missing)} of {len(videos)} labelled videos, "
+            f"{missing[0]!r} first{example} "
+            "(names are paths below the folder given to `extract --videos`)"
+        )
