@@ -66,7 +66,7 @@ class FeatureExtractor:
         self.backbone_name = backbone
         self.batch_pixels = batch_pixels
         self.backbone, self.weights_sha256 = _load_backbone(backbone, weights)
-        self.backbone.to(self.device, memory_format=torch.channels_last_3d)
+        self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
         self.normalisation = self.preset.normalisation or Normalisation(self.backbone.mean, self.backbone.std)
 
     @property

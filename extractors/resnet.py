@@ -6,13 +6,18 @@
 non-local blocks: the weights that are loaded decide.
 """
 
+import warnings
 from collections.abc import Mapping
+from typing import Any
 
-from pytorchvideo.layers.nonlocal_net import create_nonlocal
-from pytorchvideo.models.hub.resnet import i3d_r50
-from pytorchvideo.models.resnet import create_bottleneck_block, create_res_stage
-from pytorchvideo.models.stem import create_res_basic_stem
 from torch import Tensor, nn
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # PyTorchVideo calls torch.jit.script, which PyTorch advises against
+    from pytorchvideo.layers.nonlocal_net import create_nonlocal
+    from pytorchvideo.models.hub.resnet import i3d_r50
+    from pytorchvideo.models.resnet import create_bottleneck_block, create_res_stage
+    from pytorchvideo.models.stem import create_res_basic_stem
 
 from ssrl_pipeline.extractors.backbone import Backbone
 
@@ -79,7 +84,8 @@ class I3dR50NL(Backbone):
 
     def _add_nonlocal_blocks(self) -> None:
         """One behind every second block of layers 2 and 3, after the block's ReLU."""
-        for stage in (self.layer2, self.layer3):
+        stages: tuple[Any, ...] = (self.layer2, self.layer3)
+        for stage in stages:
             for block in stage.res_blocks[1::2]:
                 channels = block.branch2.conv_c.out_channels
                 nonlocal_block = create_nonlocal(

@@ -16,6 +16,7 @@ _ADMITTED: dict[tuple[str, str], Any] = {("numpy", "ndarray"): np.ndarray, ("num
 for _package in ("numpy.core", "numpy._core"):  # before NumPy 2, and since
     _ADMITTED[f"{_package}.multiarray", "_reconstruct"] = np.empty(0).__reduce__()[0]
     _ADMITTED[f"{_package}.multiarray", "scalar"] = np.float64(0).__reduce__()[0]
+    _ADMITTED[f"{_package}.numeric", "_frombuffer"] = np.empty(1).__reduce_ex__(5)[0]
 
 
 class _ArrayUnpickler(pickle.Unpickler):

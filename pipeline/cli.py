@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 PATH = click.Path(path_type=Path)
 
-config_option = click.option("-c", "--config", type=PATH, help="YAML file of settings.")
+config_option = click.option(
+    "-c", "--config", metavar="FILE", help="YAML file of settings, or a ready one's name."
+)
 set_option = click.option(
     *("-o", "--set", "assignments"),
     multiple=True,
@@ -37,7 +39,7 @@ features_option = click.option("--features", metavar="DIR", help="Feature store.
 labels_option = click.option(
     "--labels",
     metavar="FILE",
-    help="Table video,label[,split].  [default: labels.csv here or in videos/, else folders normal/, abnormal/]",
+    help="Table video,label[,split].  [default: labels.csv here or in videos/, else the folders' names]",
 )
 checkpoint_option = click.option(
     "--checkpoint", type=PATH, help="Checkpoint.  [default: best.pt of the newest run]"
@@ -73,7 +75,7 @@ def cli() -> None:
 @set_option
 @json_option
 def extract(
-    config: Path | None, assignments: tuple[str, ...], device: str, as_json: bool, **flags: Any
+    config: str | None, assignments: tuple[str, ...], device: str, as_json: bool, **flags: Any
 ) -> None:
     """Turn videos into a store of multi-scale I3D features.
 
@@ -126,7 +128,7 @@ def extract(
 @json_option
 def train(
     name: str | None,
-    config: Path | None,
+    config: str | None,
     assignments: tuple[str, ...],
     device: str,
     as_json: bool,
@@ -183,7 +185,7 @@ def train(
 def evaluate(
     checkpoint: Path | None,
     split: str,
-    config: Path | None,
+    config: str | None,
     assignments: tuple[str, ...],
     device: str,
     as_json: bool,
@@ -229,7 +231,7 @@ def score(
     videos: tuple[Path, ...],
     checkpoint: Path | None,
     out: Path,
-    config: Path | None,
+    config: str | None,
     assignments: tuple[str, ...],
     device: str,
     as_json: bool,
@@ -376,7 +378,7 @@ def _fail(error: Exception, code: int) -> None:
 
 
 def _settings(
-    config: Path | None, assignments: tuple[str, ...], flags: dict[str, Any], **sections: tuple[str, ...]
+    config: str | None, assignments: tuple[str, ...], flags: dict[str, Any], **sections: tuple[str, ...]
 ) -> Settings:
     """Defaults < file < --set < named flags; `sections` says in which section a flag belongs."""
     named = {f"{section}.{name}": flags[name] for section, names in sections.items() for name in names}

@@ -8,6 +8,7 @@ import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,12 +20,14 @@ T = TypeVar("T")
 Tree = dict[str, Any]
 
 
-def load_config(kind: type[T], file: Path | None, assignments: Sequence[str], flags: Mapping[str, Any]) -> T:
+def load_config(
+    kind: type[T], file: str | Path | None, assignments: Sequence[str], flags: Mapping[str, Any]
+) -> T:
     """Builds a configuration.
 
     Args:
         kind: a dataclass; its fields are scalars, tuples of scalars, or dataclasses.
-        file: YAML.
+        file: YAML, or the name of a ready configuration such as "reference".
         assignments: "key.sub=value", the value as in YAML.
         flags: "key.sub" -> value; None means that the flag was not given.
 
@@ -75,11 +78,20 @@ def to_yaml(tree: Tree) -> str:
     return str(yaml.safe_dump(tree, sort_keys=False))
 
 
-def _read_yaml(file: Path) -> Tree:
+def ready_configs() -> dict[str, Any]:
+    """The configurations that come with the package, by name."""
+    files = resources.files("ssrl_pipeline.configs").iterdir()
+    return {
+        file.name[:-5]: file for file in sorted(files, key=lambda f: f.name) if file.name.endswith(".yaml")
+    }
+
+
+def _read_yaml(file: str | Path) -> Tree:
+    source = ready_configs().get(str(file), Path(file))
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = yaml.safe_load(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{file}: no such file") from None
+        raise ConfigError(f"{file}: no such file; ready ones are {', '.join(ready_configs())}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
     if tree is None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ssrl_pipeline.errors import PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decode import EXTENSIONS, open_video
+from ssrl_pipeline.extractors.extractor import Features
 from ssrl_pipeline.extractors.snippets import snippet_count
 from ssrl_pipeline.files import file_sha256
 from ssrl_pipeline.store import FeatureStore, VideoMeta
@@ -107,7 +108,7 @@ def extract_video(
     source = path.stat()
     with store.writer(name) as writer:
 
-        def write(features):
+        def write(features: Features) -> None:
             writer.append(features)
             on_snippet()
 

@@ -3,7 +3,7 @@
 Dimensions: N frames.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -50,5 +50,5 @@ def _pool(videos: list[str], values: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([values[video] for video in videos]) if videos else np.empty(0)
 
 
-def _defined(metric, truth: np.ndarray, scores: np.ndarray) -> float:
+def _defined(metric: Callable[..., float], truth: np.ndarray, scores: np.ndarray) -> float:
     return float(metric(truth, scores)) if 0 < truth.sum() < len(truth) else float("nan")

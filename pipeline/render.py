@@ -8,7 +8,6 @@ in the same way for both labels::
 """
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path

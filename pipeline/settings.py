@@ -61,6 +61,7 @@ class LossSettings:
 class TrainSettings:
     seed: int = 0
     schedule: str = "staged"  # scales one after the other; or "joint", all at once
+    freeze: str = "scales"  # in later stages: the older patch branches; or "stage", all that is older
     segments: int = 32  # snippets per training bag
     batch_size: int = 4  # normal bags, and as many abnormal ones
     steps: int = 100  # per stage
@@ -72,6 +73,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         require(self.schedule in ("staged", "joint"), "schedule", self.schedule, "staged or joint")
+        require(self.freeze in ("scales", "stage"), "freeze", self.freeze, "scales or stage")
         require(self.seed >= 0, "seed", self.seed, "zero or more")
         for name in ("segments", "batch_size", "steps", "evaluate_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")

@@ -9,6 +9,9 @@ from ssrl_pipeline.labels import Labels
 from ssrl_pipeline.store import FeatureStore
 
 
+FEWEST_TO_DRAW_FROM = 10  # videos of either class
+
+
 class Split(NamedTuple):
     """Videos to learn from and to choose the best checkpoint by: name -> whether abnormal."""
 
@@ -20,8 +23,9 @@ def split_videos(labels: Labels, val_fraction: float, seed: int) -> Split:
     """Training and validation videos.
 
     Validation videos are those that the labels name, or else a share of each
-    class of the training videos, drawn by the seed; a class of fewer than four
-    is not drawn from, and without videos of both classes there is no validation.
+    class of the training videos, drawn by the seed. Where a class has fewer than
+    ten videos none are drawn: all are needed for training, and one or two would
+    choose by chance.
 
     Raises:
         LabelError: a class has no video to train on.
@@ -40,15 +44,15 @@ def split_videos(labels: Labels, val_fraction: float, seed: int) -> Split:
 
 
 def _draw(videos: dict[str, bool], fraction: float, seed: int) -> dict[str, bool]:
+    kinds = {a: sorted(video for video, abnormal in videos.items() if abnormal == a) for a in (False, True)}
+    if not fraction or min(map(len, kinds.values())) < FEWEST_TO_DRAW_FROM:
+        return {}
     rng = np.random.default_rng([seed, len(videos)])
     drawn: dict[str, bool] = {}
-    for abnormal in (False, True):
-        kind = sorted(video for video, is_abnormal in videos.items() if is_abnormal == abnormal)
-        count = round(fraction * len(kind))
-        if fraction and len(kind) >= 4:
-            count = max(1, count)
+    for abnormal, kind in kinds.items():
+        count = max(1, round(fraction * len(kind)))
         drawn |= {video: abnormal for video in rng.permutation(kind)[:count].tolist()}
-    return drawn if len(set(drawn.values())) == 2 else {}
+    return drawn
 
 
 def store_scales(store: FeatureStore) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ def train(
     model_settings: ModelSettings,
     settings: TrainSettings,
     device: torch.device,
-    report: Callable[[Evaluation], None] = lambda evaluation: None,
+    report: Callable[[Evaluation], object] = lambda evaluation: None,
 ) -> TrainResult:
     """Trains all stages, or goes on where an earlier call with the same arguments was stopped.
 
@@ -103,7 +103,7 @@ class Trainer:
         model_settings: ModelSettings,
         settings: TrainSettings,
         device: torch.device,
-        report: Callable[[Evaluation], None],
+        report: Callable[[Evaluation], object],
     ):
         self.recipe, self.split, self.run = store.recipe, split, run
         self.model_settings, self.settings, self.device, self.report = (
@@ -146,11 +146,11 @@ class Trainer:
             done, best_loss = self.step, self.saved["best_loss"]
         batches = balanced_batches(self.bags.abnormal, settings.batch_size, settings.seed, stage)
         for step, index in islice(enumerate(batches, start=1), done, settings.steps):
-            losses = self._step(model, optimiser, index, stage, step)
+            terms = self._step(model, optimiser, index, stage, step)
             average.update_parameters(model)
             if step % settings.evaluate_every and step != settings.steps:
                 continue
-            judged = average.module.eval()
+            judged = cast(SSRL, average.module.eval())
             val_loss = self._validate(judged)
             best = val_loss is None or val_loss < best_loss or step == settings.evaluate_every
             if best:
@@ -158,7 +158,7 @@ class Trainer:
                 checkpoints.save_checkpoint(
                     self.stage_path(stage), self._checkpoint(judged, stage, step, val_loss)
                 )
-            self._log(Evaluation(stage, step, *losses, val_loss, best))
+            self._log(Evaluation(stage, step, **terms, val_loss=val_loss, best=best))
             self._save(stage, step, best_loss, model, average, optimiser)
 
     def _build(self, stage: int) -> SSRL:
@@ -172,31 +172,35 @@ class Trainer:
         if stage > self.stages[0]:
             before = checkpoints.load_checkpoint(self.stage_path(stage - 1)).weights
             model.load_state_dict(before, strict=False)
+            kept = "" if self.settings.freeze == "stage" else "patches."
             for name, parameter in model.named_parameters():
-                parameter.requires_grad_(name not in before)
+                parameter.requires_grad_(not (name in before and name.startswith(kept)))
         return model
 
     def _step(
         self, model: SSRL, optimiser: torch.optim.Optimizer, index: list[int], stage: int, step: int
-    ) -> list[float]:
-        """One step of the optimiser; returns the loss and its terms."""
+    ) -> dict[str, float]:
+        """One step of the optimiser; returns the loss and its terms, as :class:`Evaluation` names them."""
         rate = self.settings.optimiser
         for group in optimiser.param_groups:
             group["lr"] = rate.lr * min(1.0, step / max(1, rate.warmup))
         torch.manual_seed(_seed(self.settings.seed, stage, step))
         _training_mode(model)
         views, abnormal = self.bags.batch(index, self.device)
-        losses: Losses = self.loss.train()(model(views), abnormal)
-        if not losses.total.isfinite():
+        output = model(views)
+        # Scores first: cross-entropy of what is no number ends the process on a GPU.
+        losses: Losses | None = self.loss.train()(output, abnormal) if output.scores.isfinite().all() else None
+        if losses is None or not losses.total.isfinite():
             names = ", ".join(sorted({self.bags.videos[i] for i in index}))
             raise PipelineError(
-                f"the loss of stage {stage}, step {step} is {losses.total.item()}; its batch: {names}. "
+                f"the loss of stage {stage}, step {step} is not finite; its batch: {names}. "
                 f"What was saved in {self.run} is kept; look for damaged features or lower train.optimiser.lr"
             )
         optimiser.zero_grad()
         losses.total.backward()
         optimiser.step()
-        return [term.item() for term in losses]
+        terms = {name: term.item() for name, term in losses._asdict().items()}
+        return {"loss": terms.pop("total"), **terms}
 
     @torch.no_grad()
     def _validate(self, model: SSRL) -> float | None:

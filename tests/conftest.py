@@ -1,0 +1,94 @@
+"""What several test files share: tiny real videos, and a feature store of made-up features."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ssrl_pipeline.store import FeatureStore, VideoMeta
+
+FEATURE_SIZE = 16
+VIEWS = {"clip": 1, "patch2x3": 6}
+PLANTED_STRENGTH = 5.0  # the noise has deviation 1 in each of the 16 directions
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of golden values and real data beside the repository."""
+    folder = Path(__file__).resolve().parents[1].parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_video() -> Callable[..., Path]:
+    """make_video(path, frames=40, size=(w, h), fps=10.0) -> path: a small mp4 of moving shapes."""
+
+    def make(path: Path, frames: int = 40, size: tuple[int, int] = (64, 48), fps: float = 10.0) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        width, height = size
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
+        assert writer.isOpened()
+        for i in range(frames):
+            frame = np.full((height, width, 3), 90, np.uint8)
+            cv2.circle(frame, (3 * i % width, height // 3), height // 6, (0, 200, 255), -1)
+            left = (width - 2 * i) % width
+            cv2.rectangle(frame, (left, height // 2), (left + width // 5, height - 4), (255, 60, 20), -1)
+            writer.write(frame)
+        writer.release()
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., FeatureStore]:
+    """tiny_store({"normal/a.mp4": 5, "abnormal/b.mp4": 9}, {"abnormal/b.mp4": [3, 4]}) -> FeatureStore.
+
+    The first mapping says how many snippets a video has (of 16 frames each), the
+    second in which of them one strong direction, the same in all videos and
+    views, is planted. Views are clip (1) and patch2x3 (6), of 16 features.
+    """
+
+    def make(
+        videos: Mapping[str, int],
+        planted: Mapping[str, Sequence[int]] | None = None,
+        root: Path | None = None,
+        dtype: str = "float32",
+        seed: int = 0,
+    ) -> FeatureStore:
+        recipe = {
+            "preset": "live",
+            "backbone": "i3d",
+            "weights_sha256": "random",
+            "feature_size": FEATURE_SIZE,
+            "views": VIEWS,
+            "geometry": {name: "made up" for name in VIEWS},
+        }
+        store = FeatureStore.create(root or tmp_path_factory.mktemp("store"), recipe, dtype)
+        rng = np.random.default_rng(seed)
+        direction = rng.standard_normal(FEATURE_SIZE)
+        direction *= PLANTED_STRENGTH / np.linalg.norm(direction)
+        for video, snippets in videos.items():
+            strength = np.zeros((snippets, 1, 1))
+            strength[list((planted or {}).get(video, ()))] = 1
+            with store.writer(video) as writer:
+                noise = {name: rng.standard_normal((snippets, n, FEATURE_SIZE)) for name, n in VIEWS.items()}
+                writer.append({name: values + strength * direction for name, values in noise.items()})
+                writer.meta = VideoMeta(
+                    frames=16 * snippets,
+                    snippets=snippets,
+                    fps=10.0,
+                    width=64,
+                    height=48,
+                    decoder="made up",
+                    source_bytes=0,
+                    source_mtime_ns=0,
+                    source_sha256="",
+                )
+        return store
+
+    return make

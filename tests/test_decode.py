@@ -1,0 +1,73 @@
+"""Decoding against ffprobe and ffmpeg, and what is said of broken files."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.extractors.decode import DECODERS, open_video
+
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg to compare with")
+
+
+def ffprobe_frames(path: Path) -> int:
+    command = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v:0", "-of", "json"]
+    command += ["-show_entries", "stream=nb_read_frames", str(path)]
+    return int(json.loads(subprocess.check_output(command))["streams"][0]["nb_read_frames"])
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("name", ["demo.mp4", "v_GGSY1Qvo990.mp4", "v_ZNVhz7ctTq0.mp4", "vtest.avi"])
+def test_frames_are_ffmpegs(shared: Path, name: str, decoder: str) -> None:
+    path = shared / "data" / "samples" / name
+    video = open_video(path, decoder)
+    size = (video.info.height, video.info.width, 3)
+    command = ["ffmpeg", "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        count, worst = 0, 0.0
+        for frame in video.frames:
+            expected = np.frombuffer(process.stdout.read(np.prod(size)), np.uint8).reshape(size)
+            worst = max(worst, float(np.abs(frame.astype(np.int16) - expected).mean()))
+            count += 1
+    assert count == ffprobe_frames(path)
+    assert worst < 2
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_made_video(make_video, tmp_path: Path, decoder: str) -> None:
+    path = make_video(tmp_path / "a b'ü.mp4", frames=21, size=(64, 48), fps=12.5)
+    video = open_video(path, decoder)
+    assert (video.info.width, video.info.height, video.info.reported_frames) == (64, 48, 21)
+    assert video.info.fps == pytest.approx(12.5)
+    frames = list(video.frames)
+    assert len(frames) == 21 and frames[0].shape == (48, 64, 3) and frames[0].dtype == np.uint8
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_what_is_no_video(tmp_path: Path, decoder: str) -> None:
+    empty, text = tmp_path / "empty.mp4", tmp_path / "text.mp4"
+    empty.touch()
+    text.write_text("not a video\n" * 100)
+    for path, reason in ((tmp_path / "none.mp4", "no such file"), (empty, "empty"), (text, "not a video")):
+        with pytest.raises(VideoError, match=f"{path.name}.*{reason}"):
+            open_video(path, decoder)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_cut_short(make_video, tmp_path: Path, decoder: str) -> None:
+    """The index is at the front, the last frames are missing."""
+    whole = make_video(tmp_path / "whole.avi", frames=100, size=(320, 240))
+    path = tmp_path / "cut.mp4"
+    if not shutil.which("ffmpeg"):
+        pytest.skip("no ffmpeg to move the index to the front")
+    command = ["ffmpeg", "-v", "error", "-i", str(whole), "-movflags", "+faststart", str(path)]
+    subprocess.run(command, check=True)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(VideoError, match=r"truncated or damaged, decoding stopped after \d+ of"):
+        list(open_video(path, decoder).frames)

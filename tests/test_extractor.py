@@ -1,0 +1,93 @@
+"""The extractor as its users see it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssrl_pipeline.errors import ConfigError, PipelineError, VideoError, WeightsError
+from ssrl_pipeline.extractors import FeatureExtractor, extractor
+from ssrl_pipeline.extractors.decode import Video
+
+
+@pytest.fixture(scope="module")
+def live() -> FeatureExtractor:
+    return FeatureExtractor("i3d", "live", device="cpu", weights="random")
+
+
+def test_video_and_frames_give_the_same(live: FeatureExtractor, make_video, tmp_path: Path) -> None:
+    from ssrl_pipeline.extractors.decode import open_video
+
+    path = make_video(tmp_path / "v.mp4", frames=20, size=(64, 48))
+    features = live.from_video(path)
+    assert {name: value.shape for name, value in features.items()} == {
+        "clip": (2, 1, 1024),
+        "patch2x3": (2, 6, 1024),
+    }
+    frames = np.stack(list(open_video(path).frames))
+    looped = np.concatenate([frames[16:]] * 4)  # 4 frames of the second snippet, again and again
+    for name, value in live(looped).items():
+        assert value.dtype == np.float32
+        np.testing.assert_allclose(value[0], features[name][1], rtol=1e-4, atol=1e-5)
+
+
+def test_batches_of_any_size_give_the_same(live: FeatureExtractor) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (16, 48, 64, 3), np.uint8)
+    one_by_one = FeatureExtractor("i3d", "live", device="cpu", weights="random", batch_pixels=1)(frames)
+    for name, value in live(frames).items():
+        np.testing.assert_allclose(one_by_one[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_opencv_takes_over_and_starts_again(
+    live: FeatureExtractor, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video(tmp_path / "v.mp4", frames=20, size=(64, 48))
+    real = extractor.open_video
+
+    def failing(path: Path, decoder: str) -> Video:
+        video = real(path, decoder)
+        if decoder == "opencv":
+            return video
+
+        def frames():
+            for i, frame in enumerate(video.frames):
+                if i == 17:
+                    raise VideoError("decord gives up")
+                yield frame
+
+        return video._replace(frames=frames())
+
+    monkeypatch.setattr(extractor, "open_video", failing)
+    rows: list = []
+    result = live.write_video(path, restart=rows.clear, write=rows.append)
+    assert (result.decoder, result.frames, result.snippets, len(rows)) == ("opencv", 20, 2, 2)
+
+
+def test_unknown_names(tmp_path: Path) -> None:
+    for arguments, found in (
+        ({"backbone": "i4d"}, "'i4d'; there are i3d"),
+        ({"preset": "slow"}, "'slow'; there are paper"),
+        ({"device": "tpu:0"}, "'tpu:0'"),
+        ({"device": "nonsense"}, "'nonsense'"),
+    ):
+        with pytest.raises(ConfigError, match=found):
+            FeatureExtractor(**{"weights": "random", **arguments})
+    with pytest.raises(PipelineError, match="'cuda:99' is missing"):
+        FeatureExtractor(weights="random", device="cuda:99")
+    with pytest.raises(WeightsError, match="no such weights file"):
+        FeatureExtractor(weights=tmp_path / "none.pkl")
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [np.zeros((16, 8, 8, 3)), np.zeros((16, 8, 8), np.uint8), np.zeros((0, 8, 8, 3), np.uint8)],
+)
+def test_frames_that_are_none(live: FeatureExtractor, frames: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint8 \\[N, H, W, 3\\]"):
+        live(frames)
+
+
+def test_recipe_tells_weights_apart(live: FeatureExtractor) -> None:
+    recipe = live.recipe
+    assert recipe["weights_sha256"] == "random" and recipe["views"] == {"clip": 1, "patch2x3": 6}
+    assert recipe["geometry"]["patch2x3"] == "240x420 bilinear, grid 2x3"

@@ -1,0 +1,143 @@
+"""Scores of every frame, what is written of them, and what is refused."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import ssrl_pipeline
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, save_checkpoint
+from ssrl_pipeline.errors import CheckpointError, LabelError, StoreError, VideoError
+from ssrl_pipeline.evaluate import evaluate
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.labels import Label
+from ssrl_pipeline.models import SSRL
+from ssrl_pipeline.score import Scorer, frame_scores
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model for random I3D weights and the live preset."""
+    path = tmp_path_factory.mktemp("runs") / "a" / "best.pt"
+    recipe = FeatureExtractor("i3d", "live", device="cpu", weights="random").recipe
+    arguments = {"feature_size": 1024, "scales": ["2x3"], "crops": 1, "dropout": 0.7}
+    torch.manual_seed(0)
+    weights = SSRL(**arguments).state_dict()
+    save_checkpoint(path, Checkpoint(weights, arguments, recipe, {}, {}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def scorer(checkpoint: Path) -> Scorer:
+    return Scorer(checkpoint, device="cpu")
+
+
+def test_every_frame_has_a_score(scorer: Scorer, make_video, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "v.mp4", frames=20, size=(64, 48), fps=8)
+    result = scorer.score(path)
+    assert result.scores.dtype == np.float32 and result.scores.shape == (20,)
+    assert result.snippet_scores.shape == (2,)
+    assert (result.scores[:16] == result.snippet_scores[0]).all()
+    assert (result.scores[16:] == result.snippet_scores[1]).all()
+    assert result.snippet_scores[0] != result.snippet_scores[1]
+
+    result.save(tmp_path / "out")
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    assert [int(row["frame"]) for row in rows] == list(range(20))
+    assert [float(row["time_s"]) for row in rows] == pytest.approx(np.arange(20) / 8)
+    np.testing.assert_allclose([float(row["score"]) for row in rows], result.scores, atol=1e-6)
+    summary = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert (summary["frames"], summary["fps"], summary["snippets"]) == (20, 8.0, 2)
+    peak = summary["summary"]["peak_frame"]
+    assert summary["summary"]["max"] == pytest.approx(result.scores.max()) == result.scores[peak]
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "scores.npz")["scores"], result.scores)
+    picture = cv2.imread(str(tmp_path / "out" / "timeline.png"))
+    assert picture.shape[:2] == (360, 1200) and picture.std() > 5
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "v.mp4"]  # nothing left lying about
+
+
+def test_score_video_is_the_same(checkpoint: Path, scorer: Scorer, make_video, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "v.mp4", frames=5, size=(64, 48))
+    result = ssrl_pipeline.score_video(path, checkpoint=checkpoint, device="cpu")
+    np.testing.assert_allclose(result.scores, scorer.score(path).scores, atol=1e-6)
+    with pytest.raises(VideoError, match="no such file"):
+        scorer.score(tmp_path / "none.mp4")
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"), [(1, [3.0]), (20, [3.0] * 16 + [5.0] * 4), (40, [3.0] * 16 + [5.0] * 24)]
+)
+def test_frames_behind_the_last_snippet_get_its_score(frames: int, expected: list[float]) -> None:
+    assert frame_scores(np.array([3.0, 5.0], np.float32), frames).tolist() == expected
+
+
+def test_another_recipe_is_refused_with_both_named(checkpoint: Path, tmp_path: Path, tiny_store) -> None:
+    loaded = load_checkpoint(checkpoint)
+    changed = Checkpoint(loaded.weights, loaded.model, {**loaded.recipe, "weights_sha256": "f00"}, {}, {})
+    path = tmp_path / "best.pt"
+    save_checkpoint(path, changed)
+    with pytest.raises(StoreError, match=r"differ in weights_sha256: .*weights f00.*weights random"):
+        Scorer(path, device="cpu", weights="random")
+    store = tiny_store({"a": 2})
+    with pytest.raises(StoreError, match=r"recipes differ in .*\[live, i3d, .*1024 features.*16 features"):
+        evaluate(loaded, store, {"a": Label(True, "test")}, {"a": [(0, 1)]}, "test", CPU)
+
+
+def test_evaluate_refuses_what_contradicts_itself(tiny_store) -> None:
+    store = tiny_store({"a": 3, "n": 3})
+    arguments = {"feature_size": 16, "scales": ["2x3"], "crops": 1, "dropout": 0.0}
+    loaded = Checkpoint(SSRL(**arguments).state_dict(), arguments, store.recipe, {}, {})
+    labels = {"a": Label(True, "test"), "n": Label(False, "test")}
+    frames = store.meta("a").frames
+    assert (
+        evaluate(loaded, store, labels, {"a": [(1, frames)]}, "test", CPU).metrics.anomalous_frames
+        == frames - 1
+    )
+    for intervals, message in (
+        ({}, "'a' is abnormal, but has no intervals"),
+        ({"a": [(0, 1)], "n": [(0, 1)]}, "'n' is labelled normal, but has"),
+        ({"a": [(0, frames + 1)]}, f"has {frames} frames, but an anomalous interval ends at {frames + 1}"),
+        ({"a": [(0, 1)], "x": [(0, 1)]}, "name 'x', which the labels do not know"),
+    ):
+        with pytest.raises(LabelError, match=message):
+            evaluate(loaded, store, labels, intervals, "test", CPU)
+    with pytest.raises(LabelError, match="no video is labelled as of split 'val'"):
+        evaluate(loaded, store, labels, {}, "val", CPU)
+
+
+def test_checkpoints_that_are_none(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "garbage.pt").write_bytes(b"garbage")
+    (tmp_path / "half.pt").write_bytes(checkpoint.read_bytes()[:1000])
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"format": 99}, tmp_path / "other.pt")
+    torch.save({"format": 1, "weights": {}}, tmp_path / "part.pt")
+
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (tmp_path / "touched",)
+
+    torch.save({"format": Evil()}, tmp_path / "evil.pt")
+    for name in ("none", "garbage", "half", "list", "other", "part", "evil"):
+        with pytest.raises(CheckpointError, match=f"{name}.pt"):
+            load_checkpoint(tmp_path / f"{name}.pt")
+    assert not (tmp_path / "touched").exists()
+    loaded = load_checkpoint(checkpoint)
+    with pytest.raises(CheckpointError, match="differ"):
+        Checkpoint(loaded.weights, {**loaded.model, "scales": []}, {}, {}, {}).build()
+
+
+def test_newest_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="train one"):
+        newest_checkpoint(tmp_path)
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "best.pt").touch()
+    os.utime(tmp_path / "b" / "best.pt", (1, 1))
+    assert newest_checkpoint(tmp_path) == tmp_path / "a" / "best.pt"
