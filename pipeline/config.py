@@ -41,7 +41,7 @@ def load_config(
             raise ConfigError(f"--set {assignment}: write key=value")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
             raise ConfigError(f"--set {assignment}: the value is not YAML") from error
         _assign(tree, key, value)
     for key, value in flags.items():
@@ -92,7 +92,7 @@ def _read_yaml(file: str | Path) -> Tree:
         tree = yaml.safe_load(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file; ready ones are {', '.join(ready_configs())}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
     if tree is None:
         return {}

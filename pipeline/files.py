@@ -32,6 +32,8 @@ def whole_file(target: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """Like :func:`whole_file` for a folder; a folder already at `target` is replaced."""
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"{target}: a file is in the place where a folder is to be written")
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = scratch_name(target)
     scratch.mkdir()

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 ANOMALIES = ("cart", "runner", "cyclist")
-SPEEDS = {"cart": (3.0, 4.0), "runner": (4.0, 5.0), "cyclist": (5.0, 6.5), "walker": (1.0, 1.6)}  # m/s
+SPEEDS = {"cart": (2.0, 2.8), "runner": (3.6, 4.4), "cyclist": (3.4, 4.4), "walker": (0.9, 1.4)}  # m/s
 VISIBLE = 0.3  # the share of an anomalous object that must be in view for its frame to count
 
 
@@ -74,12 +74,12 @@ class Actor(NamedTuple):
 def _intruder(rng: np.random.Generator, kind: str, scene: Scene) -> Actor:
     """The anomaly: it crosses the near part of the plaza, and comes back where the time allows."""
     plan, speed = scene.plan, rng.uniform(*SPEEDS[kind])
-    z = rng.uniform(6.8, 8.2) + (kind == "cart")
+    z = rng.uniform(5.6, 6.8) + (kind == "cart")
     slope, direction = rng.uniform(-0.1, 0.1), rng.choice([-1, 1])
     crossing = 2 * scene.camera.half_view(z) / speed * plan.fps  # frames
-    passes = 2 if 2 * crossing < 0.56 * plan.frames else 1
+    passes = 2 if 2 * crossing < 0.62 * plan.frames else 1
     spare = 0.8 * plan.frames - passes * crossing
-    gap = rng.uniform(0.3, 0.6) * spare
+    gap = rng.uniform(0, 0.1) * spare  # it turns just out of sight
     lead = 0.1 * plan.frames + rng.random() * (spare - (passes - 1) * gap)
     frame, middles = np.arange(plan.frames), lead + crossing / 2 + (crossing + gap) * np.arange(passes)
     turn = np.abs(frame[:, None] - middles).argmin(axis=1)  # which pass a frame belongs to
@@ -98,10 +98,10 @@ def _intruder(rng: np.random.Generator, kind: str, scene: Scene) -> Actor:
 
 def _pedestrian(rng: np.random.Generator, scene: Scene) -> Actor:
     """Someone who comes by a random spot at a random moment, or stands there."""
-    z = rng.uniform(6.5, scene.wall[1] - 1.5)
+    z = rng.uniform(8.0, scene.wall[1] - 1.5)
     spot = np.array([rng.uniform(-1, 1) * scene.camera.half_view(z), z])
     along = -math.atan2(*scene.wall) + math.pi * rng.integers(2)
-    course = along + (rng.normal(0, 0.12) if rng.random() < 0.5 else rng.uniform(-1.5, 1.5))
+    course = along + rng.normal(0, 0.2)
     heading = np.array([math.cos(course), math.sin(course)])
     seconds = np.arange(scene.plan.frames) / scene.plan.fps
     way = rng.uniform(*SPEEDS["walker"]) * (seconds - rng.uniform(0, seconds[-1]))
@@ -171,7 +171,7 @@ def render_video(rng: np.random.Generator, anomaly: str | None, scene: Scene) ->
     plan, camera = scene.plan, scene.camera
     absent = ANOMALIES[rng.integers(len(ANOMALIES))]  # a normal crowd leaves room for one as well
     actors = [_intruder(rng, anomaly or absent, scene)]
-    for _ in range(rng.integers(9, 14)):
+    for _ in range(rng.integers(4, 8)):
         tries = (_pedestrian(rng, scene) for _ in range(40))
         actor = next((one for one in tries if _free(one, actors, scene)), None)
         actors += [actor] if actor else []

@@ -18,9 +18,9 @@ class RenderPlan:
         ValueError: a number is unfit; the message holds it.
     """
 
-    train: int = 8
+    train: int = 9
     val: int = 3
-    test: int = 5
+    test: int = 6
     frames: int = 128
     fps: int = 16
     width: int = 420  # pixels

@@ -29,7 +29,7 @@ class ExtractSettings:
 @dataclass(frozen=True)
 class ModelSettings:
     scales: tuple[str, ...] | None = None  # None: all that the features have
-    dropout: float = 0.7
+    dropout: float = 0.5
     standardise: bool = True  # features in units of the normal training snippets' mean and deviation
 
     def __post_init__(self) -> None:
@@ -38,7 +38,7 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    lr: float = 1e-4
+    lr: float = 3e-4
     weight_decay: float = 1e-3
     warmup: int = 20  # steps over which the rate grows from zero, in each stage
 
@@ -53,15 +53,15 @@ class LossSettings:
     magnitude: float = 1e-4
     smoothness: float = 8e-4
     sparsity: float = 8e-3
-    dropout: float = 0.7
+    dropout: float = 0.0  # of magnitudes before the greatest are picked; short bags do not bear any
     across_videos: bool = False  # smoothness over the flattened batch, as the published code has it
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     seed: int = 0
-    schedule: str = "staged"  # scales one after the other; or "joint", all at once
-    freeze: str = "scales"  # in later stages: the older patch branches; or "stage", all that is older
+    schedule: str = "joint"  # all scales at once; or "staged", one after the other
+    freeze: str = "scales"  # what later stages leave as it was: older patch branches; "stage": all that is older
     segments: int = 32  # snippets per training bag
     batch_size: int = 4  # normal bags, and as many abnormal ones
     steps: int = 100  # per stage

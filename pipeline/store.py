@@ -134,7 +134,9 @@ class FeatureStore:
             shape = (snippets, count, self.recipe["feature_size"])
             try:
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError, EOFError, SyntaxError) as error:
+                if not isinstance(array, np.ndarray):
+                    raise ValueError("not one array")
+            except Exception as error:  # NumPy's reader raises nearly anything on a damaged file
                 raise StoreError(
                     f"{path}: missing or damaged ({error}); delete the folder and extract again"
                 ) from error
@@ -175,8 +177,8 @@ class FeatureStore:
 
     def _folder(self, video: str) -> Path:
         """The video's folder; names that would lead out of the store are refused."""
-        folder = self.root / video
-        if not video or Path(video).is_absolute() or ".." in Path(video).parts:
+        folder, parts = self.root / video, Path(video).parts
+        if not parts or Path(video).is_absolute() or ".." in parts:
             raise StoreError(f"{video!r} is not the name of a video in the store {self.root}")
         return folder
 

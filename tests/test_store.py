@@ -1,0 +1,407 @@
+"""The feature store: whole videos, one recipe, and nothing that is damaged passes for features."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssrl_pipeline.errors import StoreError
+from ssrl_pipeline.store import FeatureStore, VideoMeta
+
+RECIPE = {
+    "preset": "fast",
+    "backbone": "i3d",
+    "weights_sha256": "0123456789abcdef",
+    "feature_size": 4,
+    "views": {"clip": 1, "patch2x3": 6},
+    "geometry": {"clip": "short side 256", "patch2x3": "480x840"},
+}
+META = VideoMeta(
+    frames=40,
+    snippets=3,
+    fps=12.5,
+    width=64,
+    height=48,
+    decoder="decord",
+    source_bytes=11,
+    source_mtime_ns=0,
+    source_sha256="b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",  # of b"hello world"
+)
+
+
+def features(number: float = 1.0, snippets: int = 3) -> dict[str, np.ndarray]:
+    """Different in every place, and exact in float16."""
+    values = {}
+    for name, count in {"clip": 1, "patch2x3": 6}.items():
+        values[name] = number + np.arange(snippets * count * 4.0).reshape(snippets, count, 4) / 4
+    return values
+
+
+def add(store: FeatureStore, video: str, number: float = 1.0) -> None:
+    with store.writer(video) as writer:
+        writer.append(features(number))
+        writer.meta = META
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    return FeatureStore.create(tmp_path / "features", RECIPE)
+
+
+@contextmanager
+def refused(*mentions: str) -> Iterator[None]:
+    """A StoreError of one line that mentions what a user needs to know."""
+    with pytest.raises(StoreError) as caught:
+        yield
+    message = str(caught.value)
+    assert [mention for mention in mentions if mention not in message] == [], message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_features_come_back_from_the_disk(tmp_path: Path, dtype: str) -> None:
+    expected = features()
+    store = FeatureStore.create(tmp_path / "features", RECIPE, dtype)
+    with store.writer("a.mp4") as writer:
+        for i in range(3):
+            writer.append({name: values[i : i + 1] for name, values in expected.items()})
+        writer.meta = META
+    read = FeatureStore.open(tmp_path / "features").read("a.mp4")
+    assert list(read) == ["clip", "patch2x3"]
+    for name, values in read.items():
+        assert isinstance(values, np.memmap)
+        np.testing.assert_array_equal(values, expected[name].astype(dtype), strict=True)
+
+
+def test_layout_is_the_documented_one(store: FeatureStore) -> None:
+    add(store, "robbery/cam1.mp4")
+    folder = store.root / "robbery" / "cam1.mp4"
+    assert {path.name for path in folder.iterdir()} == {"clip.npy", "patch2x3.npy", "meta.json"}
+    assert np.load(folder / "clip.npy", allow_pickle=False).shape == (3, 1, 4)
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    assert (meta["frames"], meta["snippets"], meta["fps"], meta["decoder"]) == (40, 3, 12.5, "decord")
+    recipe = json.loads((store.root / "store.json").read_text(encoding="utf-8"))
+    assert recipe == {"recipe": RECIPE, "dtype": "float32"}
+
+
+def test_meta_comes_back(store: FeatureStore) -> None:
+    add(store, "a.mp4")
+    assert FeatureStore.open(store.root).meta("a.mp4") == META
+
+
+def test_restart_drops_what_a_decoder_that_failed_gave(store: FeatureStore) -> None:
+    with store.writer("a.mp4") as writer:
+        writer.append(features(100.0, snippets=2))
+        writer.restart()
+        writer.append(features())
+        writer.meta = META
+    np.testing.assert_array_equal(store.read("a.mp4")["patch2x3"], features()["patch2x3"])
+
+
+NAMES = ["a.mp4", "one/cam.mp4", "two/cam.mp4", "two/deep/er/cam.mp4", "Straße 1/交通 b.mp4", "a..b.mp4"]
+
+
+def test_names_mirror_paths_and_equal_file_names_do_not_collide(store: FeatureStore) -> None:
+    for number, name in enumerate(NAMES):
+        add(store, name, number)
+    again = FeatureStore.open(store.root)
+    for number, name in enumerate(NAMES):
+        assert again.read(name)["clip"][0, 0, 0] == number
+    assert again.videos() == sorted(NAMES)
+
+
+def test_an_empty_store_lists_nothing(store: FeatureStore) -> None:
+    assert store.videos() == []
+
+
+def test_a_video_is_not_listed_while_it_is_written(store: FeatureStore) -> None:
+    with store.writer("one/cam.mp4") as writer:
+        writer.append(features())
+        writer.meta = META
+        assert store.videos() == []
+        with refused("one/cam.mp4"):
+            store.read("one/cam.mp4")
+    assert store.videos() == ["one/cam.mp4"]
+
+
+@pytest.mark.parametrize("left", [".cam.mp4.12345678.part", "one/.cam.mp4.12345678.part", ".trash/cam.mp4"])
+def test_leftovers_of_a_killed_run_are_not_listed(store: FeatureStore, left: str) -> None:
+    add(store, "one/cam.mp4")
+    (store.root / left).mkdir(parents=True)
+    (store.root / left / "meta.json").write_text("{}", encoding="utf-8")
+    assert store.videos() == ["one/cam.mp4"]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("appended", [True, False])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_while_writing_changes_nothing(
+    store: FeatureStore, stored: bool, appended: bool, error: type[BaseException]
+) -> None:
+    add(store, "one/other.mp4")
+    if stored:
+        add(store, "one/cam.mp4", 1.0)
+    before = tree(store.root)
+    with pytest.raises(error), store.writer("one/cam.mp4") as writer:
+        if appended:
+            writer.append(features(2.0))
+        writer.meta = META
+        raise error
+    assert tree(store.root) == before
+
+
+def test_a_video_without_meta_is_not_stored(store: FeatureStore) -> None:
+    with pytest.raises(AssertionError), store.writer("a.mp4") as writer:
+        writer.append(features())
+    assert set(tree(store.root)) == {"store.json"}
+
+
+def test_a_video_is_replaced_whole(store: FeatureStore) -> None:
+    add(store, "a.mp4", 1.0)
+    (store.root / "a.mp4" / "stale.npy").write_bytes(b"")
+    add(store, "a.mp4", 2.0)
+    assert store.read("a.mp4")["clip"][0, 0, 0] == 2.0
+    assert {path.name for path in store.root.iterdir()} == {"store.json", "a.mp4"}
+    assert not (store.root / "a.mp4" / "stale.npy").exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "a/..", "..", "/abs", "", ".", "./"])
+@pytest.mark.parametrize("method", ["meta", "read", "writer"])
+def test_names_that_are_no_paths_below_the_store_are_refused(
+    tmp_path: Path, store: FeatureStore, name: str, method: str
+) -> None:
+    add(store, "a.mp4")
+    before = tree(tmp_path)
+    with refused(repr(name)):
+        if method == "writer":
+            with store.writer(name) as writer:
+                writer.append(features())
+                writer.meta = META
+        else:
+            getattr(store, method)(name)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [
+        ("preset", "paper"),
+        ("backbone", "i3d_r50"),
+        ("weights_sha256", "fedcba9876543210"),
+        ("feature_size", 8),
+        ("views", {"patch2x3": 6, "clip": 2}),
+        ("geometry", {"clip": "short side 128", "patch2x3": "480x840"}),
+    ],
+)
+def test_a_second_recipe_is_refused_naming_both(store: FeatureStore, key: str, other: Any) -> None:
+    add(store, "a.mp4")
+    before = tree(store.root)
+    with refused(key, str(store.root), *named(RECIPE), *named({**RECIPE, key: other})):
+        FeatureStore.create(store.root, {**RECIPE, key: other})
+    assert tree(store.root) == before
+
+
+def named(recipe: Mapping[str, Any]) -> list[str]:
+    """What a message that describes a recipe says."""
+    views = [f"{name} {count}" for name, count in recipe["views"].items()]
+    return [
+        recipe["preset"],
+        recipe["backbone"],
+        recipe["weights_sha256"][:8],
+        str(recipe["feature_size"]),
+        *views,
+    ]
+
+
+def test_a_recipe_with_a_key_more_is_another(store: FeatureStore) -> None:
+    with refused("stride"):
+        FeatureStore.create(store.root, {**RECIPE, "stride": 2})
+
+
+def test_another_type_is_refused(store: FeatureStore) -> None:
+    with refused("float32", "float16", str(store.root)):
+        FeatureStore.create(store.root, RECIPE, "float16")
+
+
+def test_the_same_recipe_opens_the_same_store(store: FeatureStore) -> None:
+    add(store, "a.mp4")
+    again = FeatureStore.create(store.root, dict(reversed(RECIPE.items())))
+    assert again.videos() == ["a.mp4"]
+
+
+def test_a_store_cannot_be_where_a_file_is(tmp_path: Path) -> None:
+    (tmp_path / "features").write_bytes(b"precious")
+    with refused(str(tmp_path / "features")):
+        FeatureStore.create(tmp_path / "features", RECIPE)
+    assert tree(tmp_path) == {"features": b"precious"}
+
+
+def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
+    with refused(str(tmp_path), "extract"):
+        FeatureStore.open(tmp_path)
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[1, 2]",
+        b"null",
+        b"\xff\xfe\x00",
+        b'{"recipe": {"views": {"clip": 1}, "feature_size": 4}}',
+        b'{"recipe": {"views": {"clip": 1}, "feature_size": 4}, "dtype": "object"}',
+        b'{"recipe": {"views": {"clip": "one"}, "feature_size": 4}, "dtype": "float32"}',
+        b'{"recipe": {"views": [1, 10], "feature_size": 4}, "dtype": "float32"}',
+        b'{"recipe": {"views": {"clip": 1}, "feature_size": "many"}, "dtype": "float32"}',
+        b'{"recipe": {"views": {"clip": 1}}, "dtype": "float32"}',
+        b'{"recipe": "paper", "dtype": "float32"}',
+    ],
+)
+def test_damaged_store_json(store: FeatureStore, content: bytes) -> None:
+    (store.root / "store.json").write_bytes(content)
+    with refused("store.json", "damaged"):
+        FeatureStore.open(store.root)
+    with refused("store.json", "damaged"):
+        FeatureStore.create(store.root, RECIPE)
+
+
+WHOLE_META = json.dumps(vars(META)).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        WHOLE_META[:-20],
+        b"[]",
+        b"null",
+        b"\xff\xfe\x00",
+        WHOLE_META.replace(b'"frames": 40, ', b""),
+        WHOLE_META.replace(b"{", b'{"more": 1, ', 1),
+    ],
+)
+def test_damaged_meta(store: FeatureStore, tmp_path: Path, content: bytes) -> None:
+    add(store, "a.mp4")
+    (store.root / "a.mp4" / "meta.json").write_bytes(content)
+    with refused(str(store.root / "a.mp4" / "meta.json")):
+        store.meta("a.mp4")
+    with refused(str(store.root / "a.mp4" / "meta.json")):
+        store.read("a.mp4")
+    assert not store.is_current("a.mp4", source(tmp_path))
+
+
+def save_objects(path: Path) -> None:
+    np.save(path, np.array([Bomb()], object), allow_pickle=True)
+
+
+class Bomb:
+    """Goes off when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("a pickle inside a feature file was run",))
+
+
+def save_zip(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, clip=features()["clip"])
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated in the data": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "truncated in the header": lambda path: path.write_bytes(path.read_bytes()[:50]),
+    "overwritten": lambda path: path.write_bytes(b"not an array\n" * 50),
+    "header garbled": lambda path: path.write_bytes(path.read_bytes().replace(b"'shape'", b"(((((((")),
+    "fewer snippets": lambda path: np.save(path, np.zeros((2, 1, 4), "float32")),
+    "more crops": lambda path: np.save(path, np.zeros((3, 2, 4), "float32")),
+    "other feature size": lambda path: np.save(path, np.zeros((3, 1, 5), "float32")),
+    "fewer dimensions": lambda path: np.save(path, np.zeros((3, 4), "float32")),
+    "other type": lambda path: np.save(path, np.zeros((3, 1, 4), "float64")),
+    "pickled objects": save_objects,
+    "a pickle": lambda path: path.write_bytes(pickle.dumps(Bomb())),
+    "a zip of arrays": save_zip,
+    "half a zip": lambda path: path.write_bytes(b"PK\x03\x04" + b"\0" * 100),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_features(store: FeatureStore, tmp_path: Path, damage: str) -> None:
+    add(store, "a.mp4")
+    add(store, "b.mp4")
+    DAMAGES[damage](store.root / "a.mp4" / "clip.npy")
+    with refused(str(store.root / "a.mp4" / "clip.npy")):
+        store.read("a.mp4")
+    assert not store.is_current("a.mp4", source(tmp_path))
+    assert store.is_current("b.mp4", source(tmp_path))
+
+
+def source(folder: Path, content: bytes = b"hello world", mtime_ns: int = 0) -> Path:
+    """A source file; as it is by default, META describes it."""
+    path = folder / "source.mp4"
+    path.write_bytes(content)
+    os.utime(path, ns=(mtime_ns, mtime_ns))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "mtime_ns", "current"),
+    [
+        (b"hello world", 0, True),
+        (b"hello world", 5 * 10**9, True),  # copied or touched: the content decides
+        (b"HELLO WORLD", 5 * 10**9, False),
+        (b"hello worlds", 0, False),
+        (b"hello world!", 5 * 10**9, False),
+        (b"", 0, False),
+    ],
+)
+def test_a_source_is_current_while_its_content_is_the_same(
+    store: FeatureStore, tmp_path: Path, content: bytes, mtime_ns: int, current: bool
+) -> None:
+    add(store, "a.mp4")
+    assert store.is_current("a.mp4", source(tmp_path, content, mtime_ns)) is current
+
+
+def test_an_untouched_source_is_not_read_again(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else going on after a stop would begin with reading all videos, which may be terabytes."""
+    add(store, "a.mp4")
+    monkeypatch.setattr("ssrl_pipeline.store.file_sha256", lambda path: pytest.fail("the source was read"))
+    assert store.is_current("a.mp4", source(tmp_path))
+
+
+def test_a_video_that_is_not_stored_is_not_current(store: FeatureStore, tmp_path: Path) -> None:
+    add(store, "a.mp4")
+    assert not store.is_current("b.mp4", source(tmp_path))
+    assert not store.is_current("one/a.mp4", source(tmp_path))
+
+
+def test_a_missing_video_is_named(store: FeatureStore) -> None:
+    with refused(str(store.root), "'b.mp4'"):
+        store.read("b.mp4")
+
+
+def test_planted_direction_is_in_the_planted_snippets_alone(tiny_store: Callable[..., FeatureStore]) -> None:
+    """Of the fixture that other tests train on."""
+    store = tiny_store({"n.mp4": 4, "x.mp4": 6}, {"x.mp4": [2, 3]})
+    strong = np.linalg.norm(store.read("x.mp4")["patch2x3"].mean(axis=1), axis=1)
+    assert set(np.argsort(strong)[-2:]) == {2, 3}
+    assert store.videos() == ["n.mp4", "x.mp4"]
+    again = tiny_store({"n.mp4": 4, "x.mp4": 6}, {"x.mp4": [2, 3]})
+    np.testing.assert_array_equal(store.read("n.mp4")["clip"], again.read("n.mp4")["clip"])
