@@ -60,12 +60,10 @@ def _open_decord(path: Path) -> Video:
     try:
         with _silent_stderr():
             reader = decord.VideoReader(str(path), ctx=decord.cpu(0))
-    except (RuntimeError, decord.DECORDError) as error:
+            height, width = reader[0].shape[:2]
+            reader.seek(0)
+    except (RuntimeError, IndexError, decord.DECORDError) as error:
         raise VideoError(f"{path}: not a video that decord can open") from error
-    if len(reader) == 0:
-        raise VideoError(f"{path}: holds no video frames")
-    height, width = reader[0].shape[:2]
-    reader.seek(0)
     info = VideoInfo(float(reader.get_avg_fps()), width, height, len(reader))
 
     def frames() -> Iterator[np.ndarray]:
@@ -87,7 +85,8 @@ def _open_opencv(path: Path) -> Video:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # libav's AV_LOG_QUIET
     import cv2
 
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    with _silent_stderr():
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise VideoError(f"{path}: not a video (neither decord nor OpenCV can open it)")
     info = VideoInfo(

@@ -260,7 +260,7 @@ def score(
         try:
             result = scorer.score(video)
             result.save(out / video.name)
-        except PipelineError as error:
+        except (PipelineError, OSError) as error:
             say(f"failed: {error}")
             failed += 1
             continue

@@ -3,8 +3,10 @@
 ssrl-pipeline train -c my.yaml -o optimiser.lr=0.0005 --seed 1
 """
 
+import contextlib
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -41,7 +43,11 @@ def load_config(
             raise ConfigError(f"--set {assignment}: write key=value")
         try:
             value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        except (
+            yaml.YAMLError,
+            ValueError,
+            RecursionError,
+        ) as error:  # ValueError: a date that does not exist
             raise ConfigError(f"--set {assignment}: the value is not YAML") from error
         _assign(tree, key, value)
     for key, value in flags.items():
@@ -92,7 +98,7 @@ def _read_yaml(file: str | Path) -> Tree:
         tree = yaml.safe_load(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file; ready ones are {', '.join(ready_configs())}") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
     if tree is None:
         return {}
@@ -121,12 +127,12 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
             return tuple(_convert(typing.get_args(option)[0], item, name) for item in value)
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if option is float and isinstance(value, str):
-            try:  # YAML 1.1 reads 1e-3 as a string
-                return float(value)
-            except ValueError:
-                continue
+            value = float(value)
+        elif option is float and isinstance(value, str):
+            with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-3 as a string
+                value = float(value)
+        if option is float and isinstance(value, float) and math.isfinite(value):
+            return value
         if option in (int, bool, str) and type(value) is option:
             return value
     wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options if o is not type(None))

@@ -55,5 +55,5 @@ def evaluate(
     for video, label in chosen.items():
         frames = store.meta(video).frames
         truth[video] = frame_labels(video, label, intervals, frames)
-        scores[video] = frame_scores(score_snippets(model, store.read(video), device), frames)
+        scores[video] = frame_scores(score_snippets(video, model, store.read(video), device), frames)
     return EvaluationResult(frame_metrics(scores, truth), scores, truth)

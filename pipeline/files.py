@@ -44,7 +44,11 @@ def whole_folder(target: Path) -> Iterator[Path]:
         if target.exists():
             old = scratch_name(target)
             target.replace(old)
-            scratch.replace(target)
+            try:
+                scratch.replace(target)
+            except BaseException:
+                old.replace(target)
+                raise
             shutil.rmtree(old)
         else:
             scratch.replace(target)

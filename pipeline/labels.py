@@ -115,7 +115,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
     """(line number, row) of a CSV file, cells stripped; rows without a value are passed over."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, skipinitialspace=True)
             missing = [column for column in columns if column not in (reader.fieldnames or ())]
             if missing:
                 raise LabelError(
@@ -124,6 +124,8 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
             for row in reader:
                 cells = {key: (value or "").strip() for key, value in row.items() if key is not None}
                 if any(cells.values()):
+                    if not cells["video"]:
+                        raise LabelError(f"{path}, line {reader.line_num}: names no video")
                     yield reader.line_num, cells
     except FileNotFoundError:
         raise LabelError(f"{path}: no such file") from None

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
-from ssrl_pipeline.errors import CheckpointError, VideoError
+from ssrl_pipeline.errors import CheckpointError, PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.extractor import find_device
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
@@ -122,7 +122,7 @@ class Scorer:
         if not rows:
             raise VideoError(f"{video}: {result.frames} frames are too few for one snippet of this preset")
         features = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-        snippet_scores = score_snippets(self.model, features, self.device)
+        snippet_scores = score_snippets(str(video), self.model, features, self.device)
         return VideoScores(
             video=video,
             scores=frame_scores(snippet_scores, result.frames),
@@ -144,12 +144,28 @@ def score_video(
 
 
 @torch.inference_mode()
-def score_snippets(model: SSRL, features: Mapping[str, np.ndarray], device: torch.device) -> np.ndarray:
-    """View name -> [T, P, F] of one whole video; returns float32 [T]."""
+def score_snippets(
+    video: str, model: SSRL, features: Mapping[str, np.ndarray], device: torch.device
+) -> np.ndarray:
+    """Scores one whole video.
+
+    Args:
+        video: its name, for the error.
+        features: view name -> [T, P, F].
+
+    Returns:
+        float32 [T].
+
+    Raises:
+        PipelineError: a score is not a number, as features are not.
+    """
     views = {
         name: torch.from_numpy(np.array(features[name], np.float32))[None].to(device) for name in model.views
     }
-    return model(views).scores[0].cpu().numpy()
+    scores: np.ndarray = model(views).scores[0].cpu().numpy()
+    if not np.isfinite(scores).all():
+        raise PipelineError(f"{video}: the scores are no numbers; the features or the checkpoint are damaged")
+    return scores
 
 
 def frame_scores(snippet_scores: np.ndarray, frames: int) -> np.ndarray:

@@ -61,7 +61,9 @@ class LossSettings:
 class TrainSettings:
     seed: int = 0
     schedule: str = "joint"  # all scales at once; or "staged", one after the other
-    freeze: str = "scales"  # what later stages leave as it was: older patch branches; "stage": all that is older
+    freeze: str = (
+        "scales"  # what later stages leave as it was: older patch branches; "stage": all that is older
+    )
     segments: int = 32  # snippets per training bag
     batch_size: int = 4  # normal bags, and as many abnormal ones
     steps: int = 100  # per stage

@@ -8,7 +8,6 @@ from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
 from ssrl_pipeline.labels import Labels
 from ssrl_pipeline.store import FeatureStore
 
-
 FEWEST_TO_DRAW_FROM = 10  # videos of either class
 
 

@@ -189,7 +189,9 @@ class Trainer:
         views, abnormal = self.bags.batch(index, self.device)
         output = model(views)
         # Scores first: cross-entropy of what is no number ends the process on a GPU.
-        losses: Losses | None = self.loss.train()(output, abnormal) if output.scores.isfinite().all() else None
+        losses: Losses | None = (
+            self.loss.train()(output, abnormal) if output.scores.isfinite().all() else None
+        )
         if losses is None or not losses.total.isfinite():
             names = ", ".join(sorted({self.bags.videos[i] for i in index}))
             raise PipelineError(
