@@ -77,11 +77,11 @@ def run_demo(out: Path, seed: int, device: str = "auto") -> FrameMetrics:
     return metrics
 
 
-EXTRACTED = """An I3D network that has learnt 400 human actions (Kinetics) describes each snippet of 16 frames by
-1024 numbers: the frame's centre, and each of 2x3 patches. {snippets} snippets are in {features}/."""
+EXTRACTED = """An I3D network that has learnt 400 human actions (Kinetics) describes each snippet of 16
+frames by 1024 numbers: the frame's centre, and each of 2x3 patches. {snippets} snippets are in {features}/."""
 
-TRAINED = """Training is told which videos are abnormal, never when or where. It keeps the checkpoint that judges
-the validation videos best: {best}"""
+TRAINED = """Training is told which videos are abnormal, never when or where. It keeps the checkpoint that
+judges the validation videos best: {best}"""
 
 SCORED = """Each of its {frames} frames has a score from 0 to 1, in {folder}/scores.csv
 and drawn in timeline.png beside it. The highest is at frame {peak}; truly anomalous are frames {truth}."""

@@ -62,12 +62,12 @@ class TrainSettings:
     seed: int = 0
     schedule: str = "joint"  # all scales at once; or "staged", one after the other
     freeze: str = (
-        "scales"  # what later stages leave as it was: older patch branches; "stage": all that is older
+        "scales"  # in later stages the older scales' branches stay; "stage": all that is older stays
     )
     segments: int = 32  # snippets per training bag
     batch_size: int = 4  # normal bags, and as many abnormal ones
     steps: int = 100  # per stage
-    evaluate_every: int = 10  # steps
+    evaluate_every: int = 20  # steps
     val_fraction: float = 0.2  # of the training videos, where labels name no val split
     average: float = 0.9  # decay of the running mean of the weights, which is what is kept; 0: none
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)

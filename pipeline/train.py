@@ -188,10 +188,9 @@ class Trainer:
         _training_mode(model)
         views, abnormal = self.bags.batch(index, self.device)
         output = model(views)
-        # Scores first: cross-entropy of what is no number ends the process on a GPU.
-        losses: Losses | None = (
-            self.loss.train()(output, abnormal) if output.scores.isfinite().all() else None
-        )
+        losses: Losses | None = None
+        if output.scores.isfinite().all():  # cross-entropy of what is no number ends the process on a GPU
+            losses = self.loss.train()(output, abnormal)
         if losses is None or not losses.total.isfinite():
             names = ", ".join(sorted({self.bags.videos[i] for i in index}))
             raise PipelineError(
