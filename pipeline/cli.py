@@ -134,7 +134,7 @@ def train(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Learn a detector from features and video labels, scale after scale."""
+    """Learn a detector from features and video labels."""
     settings = _settings(
         config, assignments, flags, data=("features", "labels", "runs"), train=("seed", "steps")
     )

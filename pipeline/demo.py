@@ -78,7 +78,7 @@ def run_demo(out: Path, seed: int, device: str = "auto") -> FrameMetrics:
 
 
 EXTRACTED = """An I3D network that has learnt 400 human actions (Kinetics) describes each snippet of 16
-frames by 1024 numbers: the frame's centre, and each of 2x3 patches. {snippets} snippets are in {features}/."""
+frames by 1024 numbers: the frame's centre, and each of 2x3 patches. {snippets} snippets: {features}/."""
 
 TRAINED = """Training is told which videos are abnormal, never when or where. It keeps the checkpoint that
 judges the validation videos best: {best}"""

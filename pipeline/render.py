@@ -98,10 +98,10 @@ def _intruder(rng: np.random.Generator, kind: str, scene: Scene) -> Actor:
 
 def _pedestrian(rng: np.random.Generator, scene: Scene) -> Actor:
     """Someone who comes by a random spot at a random moment, or stands there."""
-    z = rng.uniform(8.0, scene.wall[1] - 1.5)
+    z = rng.uniform(9, scene.wall[1] - 1.5)  # people keep to the far half, anomalies to the near one
     spot = np.array([rng.uniform(-1, 1) * scene.camera.half_view(z), z])
     along = -math.atan2(*scene.wall) + math.pi * rng.integers(2)
-    course = along + rng.normal(0, 0.2)
+    course = along + rng.normal(0, 0.1)
     heading = np.array([math.cos(course), math.sin(course)])
     seconds = np.arange(scene.plan.frames) / scene.plan.fps
     way = rng.uniform(*SPEEDS["walker"]) * (seconds - rng.uniform(0, seconds[-1]))

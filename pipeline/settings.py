@@ -66,10 +66,10 @@ class TrainSettings:
     )
     segments: int = 32  # snippets per training bag
     batch_size: int = 4  # normal bags, and as many abnormal ones
-    steps: int = 100  # per stage
-    evaluate_every: int = 20  # steps
+    steps: int = 150  # per stage
+    evaluate_every: int = 25  # steps
     val_fraction: float = 0.2  # of the training videos, where labels name no val split
-    average: float = 0.9  # decay of the running mean of the weights, which is what is kept; 0: none
+    average: float = 0.95  # decay of the running mean of the weights, which is what is kept; 0: none
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     loss: LossSettings = field(default_factory=LossSettings)
 

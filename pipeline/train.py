@@ -2,11 +2,13 @@
 
     ssrl-pipeline train --name first
 
-Stage one learns from the crops alone; each further stage starts from the best
-of the one before, freezes it, and adds one scale of patches. The best is judged
-by the bags of validation videos, never by test videos. The run's folder gets
-config.yaml, metrics.jsonl, stageN.pt (the best of each stage), best.pt (that of
-the last stage) and last.pt, from which the same command goes on after a stop.
+The joint schedule learns from the crops and all scales of patches at once. The
+staged one is the paper's: stage one learns from the crops alone; each further
+stage starts from the best of the one before, freezes what `train.freeze` says,
+and adds one scale. The best is judged by the bags of validation videos, never
+by test videos. The run's folder gets config.yaml, metrics.jsonl, stageN.pt (the
+best of each stage), best.pt (that of the last stage) and last.pt, from which the
+same command goes on after a stop.
 
 A step's batch and dropout depend on the seed, the stage and the step alone.
 """
