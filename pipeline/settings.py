@@ -53,7 +53,7 @@ class LossSettings:
     magnitude: float = 1e-4
     smoothness: float = 8e-4
     sparsity: float = 8e-3
-    dropout: float = 0.0  # of magnitudes before the greatest are picked; short bags do not bear any
+    dropout: float = 0.3  # of magnitudes before the greatest are picked; short bags bear little
     across_videos: bool = False  # smoothness over the flattened batch, as the published code has it
 
 
