@@ -92,6 +92,7 @@ class I3dR50NL(Backbone):
                     dim_in=channels, dim_inner=channels // 2, pool_size=(1, 2, 2)
                 )
                 block.activation = nn.Sequential(nn.ReLU(), nonlocal_block)
+        self.train(self.training).to(self.stem.conv.weight.device)  # the new ones too
 
 
 def _stage(blocks: int, *, inputs: int, width: int, stride: int, temporal_kernels: list[int]) -> nn.Module:

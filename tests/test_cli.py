@@ -298,7 +298,7 @@ def test_from_features_to_metrics_in_json(
     said = json.loads(trained.out)
     assert Path(said["checkpoint"]) == Path("runs/first/best.pt")
     assert Path(said["checkpoint"]).is_file()
-    assert [stage["stage"] for stage in said["stages"]] == [1, 2]
+    assert [stage["stage"] for stage in said["stages"]] == [2]
 
     evaluated = run(
         "evaluate", "--features", store.root, "--intervals", intervals, "--device", "cpu", "--json"

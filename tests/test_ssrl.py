@@ -38,10 +38,12 @@ def test_evaluation_agrees_with_the_published_code(stage: int) -> None:
 @golden.needs_golden
 @pytest.mark.parametrize("stage", [1, 2])
 def test_training_agrees_with_the_published_code(stage: int) -> None:
-    """The first loss and its gradients exactly; later losses as far as float32 lets them.
+    """The first loss exactly; gradients and later losses as far as float32 lets them.
 
-    From the second step on, Adam turns the rounding of gradients near zero into
-    steps of full size: in float64 stage 2's second loss is 0.2 % off the golden one.
+    In float64 all gradient norms are within 2e-4 of the golden ones; in float32 the
+    sums over patches round to within 2e-3. From the second step on, Adam turns the
+    rounding of gradients near zero into steps of full size: in float64 stage 2's
+    second loss is 0.2 % off the golden one.
     """
     values = golden.load("ssrl")
     model = SSRL.from_reference_state_dict(golden.filled(values[f"state_keys_stage{stage}"])).train()
@@ -74,7 +76,7 @@ def check_gradients(model: SSRL, values: dict[str, np.ndarray], stage: int) -> N
             assert expected < 1e-4 and parameter.grad is not None and parameter.grad.norm() < 1e-4
             continue
         assert parameter.grad is not None and parameter.grad.norm().item() == pytest.approx(
-            expected, rel=1e-3
+            expected, rel=5e-3
         )
         compared += 1
     assert compared > 25
