@@ -156,11 +156,7 @@ def train(
         say("too few videos to keep some for validation: the last step of each stage counts as its best")
     last = {e.stage: e for e in result.evaluations if e.best}
     if as_json:
-        click.echo(
-            json.dumps(
-                {"checkpoint": str(result.best), "stages": [e._asdict() for e in last.values()]}, indent=2
-            )
-        )
+        _echo_json({"checkpoint": str(result.best), "stages": [e._asdict() for e in last.values()]})
         return
     rows = [
         (e.stage, e.step, e.loss, float("nan") if e.val_loss is None else e.val_loss) for e in last.values()
@@ -295,11 +291,10 @@ def weights_list(as_json: bool) -> None:
         for s in SOURCES.values()
     ]
     header = ("backbone", "cached", "licence", "origin")
-    click.echo(
-        json.dumps([dict(zip(header, row, strict=True)) for row in rows], indent=2)
-        if as_json
-        else table(rows, header)
-    )
+    if as_json:
+        _echo_json([dict(zip(header, row, strict=True)) for row in rows])
+    else:
+        click.echo(table(rows, header))
 
 
 @weights.command("fetch")
@@ -349,7 +344,10 @@ def info(as_json: bool) -> None:
     from ssrl_pipeline.terminal import table
 
     facts = collect()
-    click.echo(json.dumps(facts, indent=2) if as_json else table(list(facts.items()), ("what", "found")))
+    if as_json:
+        _echo_json(facts)
+    else:
+        click.echo(table(list(facts.items()), ("what", "found")))
 
 
 def main() -> None:
