@@ -1,0 +1,119 @@
+"""The command `extract`, and `weights` for the backbones that it runs."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ssrl_pipeline.cli_options import (
+    config_option,
+    device_option,
+    echo_json,
+    features_option,
+    json_option,
+    load_settings,
+    set_option,
+    weights_option,
+)
+from ssrl_pipeline.errors import ConfigError, PipelineError
+
+
+@click.command()
+@click.option("--videos", metavar="DIR", help="Folder of videos, or one video.  [default: videos]")
+@features_option
+@click.option("--preset", help="Views of a snippet: paper, fast, live or gowtham.  [default: paper]")
+@click.option("--backbone", help="i3d, i3d_r50 or i3d_r50_nl.  [default: i3d]")
+@weights_option
+@click.option("--dtype", help="Type of the stored features: float32 or float16.  [default: float32]")
+@device_option
+@config_option
+@set_option
+@json_option
+def extract(
+    config: str | None, assignments: tuple[str, ...], device: str, as_json: bool, **flags: Any
+) -> None:
+    """Turn videos into a store of multi-scale I3D features.
+
+    A second run skips what is finished. A video that fails does not stop the
+    others; the table at the end says which failed and why.
+    """
+    sections = {"data": ("videos", "features"), "extract": ("preset", "backbone", "weights", "dtype")}
+    settings = load_settings(config, assignments, flags, **sections)
+    from ssrl_pipeline import extract as stage
+    from ssrl_pipeline.extractors import FeatureExtractor
+    from ssrl_pipeline.store import DTYPES, FeatureStore
+    from ssrl_pipeline.terminal import SnippetBar, say, table
+
+    chosen = settings.extract
+    if chosen.dtype not in DTYPES:
+        raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
+    videos = stage.find_videos(Path(settings.data.videos))
+    extractor = FeatureExtractor(chosen.backbone, chosen.preset, device, chosen.weights)
+    store = FeatureStore.create(Path(settings.data.features), extractor.recipe, chosen.dtype)
+    todo = [path for name, path in videos.items() if not store.is_current(name, path)]
+    recipe = f"{chosen.preset} views, {chosen.backbone} on {extractor.device}"
+    say(f"{len(videos)} videos, {len(todo)} to extract: {recipe}")
+    if extractor.device.type == "cpu" and chosen.preset == "paper" and todo:
+        say("the paper's views take a CPU long (seconds per snippet); --preset fast takes a third of that")
+    bar = SnippetBar(len(videos), stage.expected_snippets(todo, extractor.preset.drop_last))
+    try:
+        outcomes = stage.extract(videos, store, extractor, bar)
+    finally:
+        bar.close()
+    if as_json:
+        echo_json({"features": str(store.root), "videos": [o._asdict() for o in outcomes]})
+    else:
+        rows = [(o.video, o.status, o.snippets, round(o.seconds, 1), o.reason) for o in outcomes]
+        click.echo(table(rows, ("video", "status", "snippets", "seconds", "reason")))
+    failed = sum(outcome.status == "failed" for outcome in outcomes)
+    if failed:
+        raise PipelineError(f"{failed} of {len(outcomes)} videos failed; the others are in {store.root}")
+
+
+@click.group()
+def weights() -> None:
+    """List, fetch and verify the weights of the backbones."""
+
+
+@weights.command("list")
+@json_option
+def weights_list(as_json: bool) -> None:
+    """Which weights there are, under what licence, and which are cached."""
+    from ssrl_pipeline.extractors.weights import SOURCES, cache_path
+    from ssrl_pipeline.terminal import table
+
+    rows = [
+        (s.backbone, "yes" if cache_path(s.backbone).exists() else "no", s.licence, s.origin)
+        for s in SOURCES.values()
+    ]
+    header = ("backbone", "cached", "licence", "origin")
+    if as_json:
+        echo_json([dict(zip(header, row, strict=True)) for row in rows])
+    else:
+        click.echo(table(rows, header))
+
+
+@weights.command("fetch")
+@click.argument("backbone", type=click.Choice(["i3d", "i3d_r50", "i3d_r50_nl"]))
+def weights_fetch(backbone: str) -> None:
+    """Download weights, check them, and keep them as safetensors."""
+    from ssrl_pipeline.extractors.weights import cache_path, content_sha256, fetch
+
+    click.echo(f"{cache_path(backbone)}  SHA-256 of the weights {content_sha256(fetch(backbone))}")
+
+
+@weights.command("verify")
+@click.argument("backbones", nargs=-1)
+def weights_verify(backbones: tuple[str, ...]) -> None:
+    """Check cached weights against their SHA-256; all that are cached, or those named."""
+    from ssrl_pipeline.extractors.weights import SOURCES, cache_path
+    from ssrl_pipeline.extractors.weights import verify as check
+
+    if unknown := [name for name in backbones if name not in SOURCES]:
+        raise click.UsageError(f"unknown backbone {unknown[0]!r}; there are {', '.join(SOURCES)}")
+    chosen = backbones or [name for name in SOURCES if cache_path(name).exists()]
+    if not chosen:
+        raise PipelineError("no weights are cached; fetch some with `ssrl-pipeline weights fetch i3d`")
+    for name in chosen:
+        check(name)
+        click.echo(f"{name}: {cache_path(name)} is what it should be")
