@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssrl_pipeline import cli
+from ssrl_pipeline import cli, cli_options
 from ssrl_pipeline.store import FeatureStore
 
 QUICK = ("--preset", "live", "--weights", "random", "--device", "cpu")
@@ -347,7 +347,7 @@ def test_interrupted_is_130(run: Callable[..., Result], monkeypatch: pytest.Monk
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load_config", interrupt)
+    monkeypatch.setattr(cli_options, "load_config", interrupt)
     result = run("train")
     assert result.code == 130
     assert "Traceback" not in result.err
