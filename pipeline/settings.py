@@ -16,6 +16,12 @@ class DataSettings:
         None  # None: labels.csv here or beside the videos, else folders normal/ and abnormal/
     )
     intervals: str | None = None  # None: intervals.csv beside the labels
+    dataset: str | None = None  # ucf_crime, shanghaitech or xd_violence: labels and intervals from its own files
+    annotations: str = "annotations"  # the folder that holds these files
+    layout: str = "store"  # of the features; or "released": X_i3d.npy, X_patch23_i3d.npy, ...
+
+    def __post_init__(self) -> None:
+        require(self.layout in ("store", "released"), "layout", self.layout, "store or released")
 
 
 @dataclass(frozen=True)
