@@ -14,6 +14,7 @@ from ssrl_pipeline._version import __version__
 from ssrl_pipeline.cli_evaluate import evaluate
 from ssrl_pipeline.cli_extract import extract, weights
 from ssrl_pipeline.cli_options import PATH, device_option, echo_json, json_option
+from ssrl_pipeline.cli_runs import runs
 from ssrl_pipeline.cli_score import score
 from ssrl_pipeline.cli_train import train
 from ssrl_pipeline.errors import ConfigError, PipelineError
@@ -60,7 +61,7 @@ def info(as_json: bool) -> None:
         click.echo(table(list(facts.items()), ("what", "found")))
 
 
-for _command in (extract, train, evaluate, score, weights):
+for _command in (extract, train, evaluate, runs, score, weights):
     cli.add_command(_command)
 
 

@@ -1,11 +1,12 @@
 """The command `evaluate`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ssrl_pipeline.cli_options import (
+    PATH,
     checkpoint_option,
     config_option,
     device_option,
@@ -20,6 +21,10 @@ from ssrl_pipeline.cli_options import (
 )
 from ssrl_pipeline.labels import SPLITS
 
+if TYPE_CHECKING:
+    from ssrl_pipeline.bootstrap import Interval
+    from ssrl_pipeline.evaluate import EvaluationResult
+
 
 @click.command()
 @checkpoint_option
@@ -29,6 +34,27 @@ from ssrl_pipeline.labels import SPLITS
     "--intervals", metavar="FILE", help="intervals.csv: video,start,end.  [default: beside the labels]"
 )
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Which videos.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="A normal video's frame that scores as much is a false alarm.",
+)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Draws of videos behind the intervals; 0: no intervals.",
+)
+@click.option(
+    "--out",
+    type=PATH,
+    metavar="DIR",
+    help="Gets metrics.json, roc.png, pr.png and scores.npz.  "
+    "[default: evaluation-SPLIT in the folder of the run whose best.pt is judged; else nothing is written]",
+)
 @click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
 @device_option
 @config_option
@@ -37,33 +63,73 @@ from ssrl_pipeline.labels import SPLITS
 def evaluate(
     checkpoint: Path | None,
     split: str,
+    threshold: float,
+    bootstrap: int,
+    out: Path | None,
     config: str | None,
     assignments: tuple[str, ...],
     device: str,
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Compare scores with the ground truth of every frame: ROC AUC and average precision."""
+    """Compare scores with the ground truth of every frame.
+
+    Shows ROC AUC and average precision of all videos' frames and of abnormal
+    videos' alone, the mean AUC within a video, the AUC of whole videos, false
+    alarms on normal videos, and the AUC of each class of anomalies where
+    classes are known; with 95 % intervals over other draws of the videos.
+    """
     settings = load_settings(config, assignments, flags, data=("features", "labels", "intervals", "runs"))
     from ssrl_pipeline import evaluate as stage
     from ssrl_pipeline.checkpoint import load_checkpoint, newest_checkpoint
     from ssrl_pipeline.extractors.extractor import find_device
+    from ssrl_pipeline.runs import evaluation_folder
     from ssrl_pipeline.store import FeatureStore
-    from ssrl_pipeline.terminal import table
+    from ssrl_pipeline.terminal import say, table
 
     path = checkpoint or newest_checkpoint(Path(settings.data.runs))
     loaded = load_checkpoint(path)
     store = FeatureStore.open(Path(settings.data.features))
     labels, intervals = load_labels(settings, store), load_intervals(settings)
-    result = stage.evaluate(loaded, store, labels, intervals, split, find_device(device))
-    m = result.metrics
+    result = stage.evaluate(
+        *(loaded, store, labels, intervals, split, find_device(device)),
+        threshold=threshold,
+        bootstrap=bootstrap,
+    )
+    folder = out or evaluation_folder(path, split)
+    if folder:
+        result.save(folder, path)
     if as_json:
-        figures = {key: None if value != value else value for key, value in m._asdict().items()}
-        echo_json({"checkpoint": str(path), "split": split, **figures})
-        return
-    click.echo(f"{path}, {split}: {m.videos} videos, {m.frames} frames, {m.anomalous_frames} anomalous")
-    rows = [
-        ("all videos", m.auc, m.ap),
-        (f"{m.abnormal_videos} abnormal videos", m.abnormal_auc, m.abnormal_ap),
-    ]
-    click.echo(table(rows, ("frames of", "ROC AUC", "average precision")))
+        echo_json({"checkpoint": str(path), **result.summary()})
+    else:
+        m = result.metrics
+        click.echo(f"{path}, {split}: {m.videos} videos, {m.frames} frames, {m.anomalous_frames} anomalous")
+        header = ("figure", "value", "95 % interval") if bootstrap else ("figure", "value")
+        click.echo(table([row[: len(header)] for row in _rows(result)], header))
+    if folder:
+        say(f"written to {folder}: {', '.join(stage.FILES)}")
+
+
+def _rows(result: "EvaluationResult") -> list[tuple[str, float, str]]:
+    m = result.metrics
+    names = {
+        "auc": "ROC AUC, frames of all videos",
+        "ap": "average precision, frames of all videos",
+        "abnormal_auc": f"ROC AUC, frames of abnormal videos ({m.abnormal_videos})",
+        "abnormal_ap": f"average precision, frames of abnormal videos ({m.abnormal_videos})",
+        "within_auc": f"ROC AUC within a video, mean ({m.within_videos})",
+        "video_auc": "ROC AUC of whole videos by their highest score",
+        "false_alarm_rate": f"false alarms: normal videos' frames that score {m.threshold:g} or more",
+    }
+    rows = [(text, getattr(m, key), _interval(result.intervals.get(key))) for key, text in names.items()]
+    if len(result.classes) > 1:  # one class alone is that of all abnormal videos
+        for name, found in result.classes.items():
+            text = f"ROC AUC, {name} ({found.videos}) against all normal videos"
+            rows.append((text, found.auc, _interval(result.class_intervals.get(name))))
+    return rows
+
+
+def _interval(interval: "Interval | None") -> str:
+    if interval is None or interval.low != interval.low:
+        return "-"
+    return f"{interval.low:.4f} to {interval.high:.4f}"

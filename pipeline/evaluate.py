@@ -3,24 +3,101 @@
 ssrl-pipeline evaluate --checkpoint runs/first/best.pt
 """
 
-from typing import NamedTuple
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ssrl_pipeline.bootstrap import LEVEL, Interval, bootstrap_intervals
 from ssrl_pipeline.checkpoint import Checkpoint
-from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.errors import LabelError, PipelineError
+from ssrl_pipeline.files import whole_folder, write_json
 from ssrl_pipeline.labels import Intervals, Labels, frame_labels
-from ssrl_pipeline.metrics import FrameMetrics, frame_metrics
+from ssrl_pipeline.metrics import (
+    THRESHOLD,
+    Classes,
+    ClassMetrics,
+    FrameMetrics,
+    class_metrics,
+    divide,
+    frame_metrics,
+    pool,
+    videos_by_class,
+)
 from ssrl_pipeline.score import frame_scores, score_snippets
 from ssrl_pipeline.splits import check_videos
 from ssrl_pipeline.store import FeatureStore, require_same_recipe
+
+FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")
+JUDGED = ("stage", "step", "val_loss")  # of a checkpoint's provenance: they tell which one was judged
 
 
 class EvaluationResult(NamedTuple):
     metrics: FrameMetrics
     scores: dict[str, np.ndarray]  # video -> float32 [N]
     truth: dict[str, np.ndarray]  # video -> bool [N]
+    classes: dict[str, ClassMetrics]  # by name of the class, as far as classes are known
+    intervals: dict[str, Interval]  # by name of the figure; empty without a bootstrap
+    class_intervals: dict[str, Interval]  # of the classes' AUC, likewise
+    resamples: int  # of the bootstrap; 0: none
+    split: str
+    judged: dict[str, Any]  # stage, step and validation loss of the checkpoint
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of metrics.json; None stands for what is not defined."""
+        return {
+            "split": self.split,
+            "judged": self.judged,
+            **{name: _number(value) for name, value in self.metrics._asdict().items()},
+            "resamples": self.resamples,
+            "level": LEVEL,
+            "intervals": {name: list(map(_number, pair)) for name, pair in self.intervals.items()},
+            "classes": {
+                name: {
+                    **{key: _number(value) for key, value in found._asdict().items()},
+                    **(
+                        {"interval": list(map(_number, self.class_intervals[name]))} if self.resamples else {}
+                    ),
+                }
+                for name, found in self.classes.items()
+            },
+        }
+
+    def save(self, folder: Path, checkpoint: Path) -> None:
+        """Writes metrics.json, roc.png, pr.png and scores.npz; the folder appears whole.
+
+        scores.npz holds `videos` (names), `frames` (each video's number of
+        frames), and `scores` and `truth` of all frames, one video after the
+        other: np.split(scores, np.cumsum(frames)[:-1]) gives one array each.
+
+        Raises:
+            PipelineError: the folder holds something else, which would be lost.
+        """
+        from ssrl_pipeline.curves import save_pr, save_roc
+
+        foreign = (
+            sorted(path.name for path in folder.iterdir() if path.name not in FILES)
+            if folder.is_dir()
+            else []
+        )
+        if foreign:
+            raise PipelineError(
+                f"{folder}: holds {foreign[0]!r}, which is of no evaluation; choose another --out"
+            )
+        videos = list(self.truth)
+        with whole_folder(folder) as scratch:
+            write_json(scratch / "metrics.json", {"checkpoint": str(checkpoint), **self.summary()})
+            save_roc(scratch / "roc.png", self.scores, self.truth, self.metrics, self.intervals)
+            save_pr(scratch / "pr.png", self.scores, self.truth, self.metrics, self.intervals)
+            np.savez_compressed(
+                scratch / "scores.npz",
+                videos=np.array(videos),
+                frames=np.array([len(self.truth[video]) for video in videos]),
+                scores=pool(videos, self.scores),
+                truth=pool(videos, self.truth),
+            )
 
 
 def evaluate(
@@ -30,11 +107,20 @@ def evaluate(
     intervals: Intervals,
     split: str,
     device: torch.device,
+    *,
+    classes: Classes | None = None,
+    threshold: float = THRESHOLD,
+    bootstrap: int = 0,
+    seed: int = 0,
 ) -> EvaluationResult:
     """Scores the videos of a split and compares every frame with the ground truth.
 
     Args:
         split: train, val or test, as in the labels.
+        classes: video -> class of its anomaly, or several, where that is known.
+        threshold: frames of normal videos that score as much are false alarms.
+        bootstrap: number of draws behind the intervals; 0 for none.
+        seed: of the bootstrap.
 
     Raises:
         LabelError: the split has no videos, or intervals and labels contradict each other.
@@ -56,4 +142,25 @@ def evaluate(
         frames = store.meta(video).frames
         truth[video] = frame_labels(video, label, intervals, frames)
         scores[video] = frame_scores(score_snippets(video, model, store.read(video), device), frames)
-    return EvaluationResult(frame_metrics(scores, truth), scores, truth)
+    spread: dict[str, Interval] = {}
+    class_spread: dict[str, Interval] = {}
+    if bootstrap:
+        spread = bootstrap_intervals(scores, truth, bootstrap, seed, threshold)
+        for name, videos in videos_by_class(truth, classes or {}).items():
+            against = {video: truth[video] for video in [*videos, *divide(truth)[1]]}
+            class_spread[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold)["auc"]
+    return EvaluationResult(
+        metrics=frame_metrics(scores, truth, threshold),
+        scores=scores,
+        truth=truth,
+        classes=class_metrics(scores, truth, classes or {}),
+        intervals=spread,
+        class_intervals=class_spread,
+        resamples=bootstrap,
+        split=split,
+        judged={key: checkpoint.provenance.get(key) for key in JUDGED},
+    )
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
