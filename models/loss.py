@@ -3,6 +3,7 @@
 Dimensions: B bags of either kind, T snippets, C crops, F feature size, k = T // 10.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,20 +47,24 @@ class MILLoss(nn.Module):
         self.weights = weights or LossWeights()
         self.across_videos = across_videos
 
-    def forward(self, output: SSRLOutput, labels: Tensor) -> Losses:
+    def forward(
+        self, output: SSRLOutput, labels: Tensor, gather: Callable[[Tensor], Tensor] = lambda x: x
+    ) -> Losses:
         """The loss of a batch of equally many normal and abnormal bags.
 
         Args:
             output: of the model on 2B bags.
             labels: bool [2B], True for abnormal bags.
+            gather: concatenates along B what several processes hold of one batch.
         """
         w = self.weights
-        bag_scores, bag_features = self.pick(output)  # [2B], [2B, C, F]
+        bag_scores, bag_features = map(gather, self.pick(output))  # [2B], [2B, C, F]
+        scores, labels = gather(output.scores), gather(labels)
         bags = F.binary_cross_entropy(bag_scores, labels.to(bag_scores.dtype))
         lengths = bag_features.norm(dim=2)  # [2B, C]
         misfit = (w.margin - lengths[labels]).abs() + lengths[~labels]  # [B, C], paired in order
         magnitude = w.magnitude * misfit.square().mean()
-        abnormal = output.scores[labels]  # [B, T]
+        abnormal = scores[labels]  # [B, T]
         steps = (abnormal.flatten() if self.across_videos else abnormal).diff(dim=-1)
         smoothness = w.smoothness * steps.square().sum()
         sparsity = w.sparsity * abnormal.norm()

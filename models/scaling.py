@@ -1,6 +1,6 @@
 """Features in units of what is normal: each view's mean and deviation over normal training snippets."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -22,19 +22,25 @@ class FeatureScaling(nn.Module):
             self.register_buffer(f"{name}_deviation", torch.ones(feature_size))
 
     @torch.no_grad()
-    def fit(self, views: Mapping[str, Tensor], floor: float = 0.1) -> None:
+    def fit(self, name: str, videos: Iterable[Tensor], floor: float = 0.1) -> None:
         """Takes the statistics of normal videos.
 
         Args:
-            views: view name -> [..., F].
+            name: of the view.
+            videos: [..., F] each, one after the other.
             floor: share of the mean deviation that is added to each, so that a
                 feature that normal videos hardly use cannot drown the others.
         """
-        for name in self.views:
-            rows = views[name].flatten(0, -2)
-            deviation = rows.std(dim=0, correction=0)
-            self.get_buffer(f"{name}_mean").copy_(rows.mean(dim=0))
-            self.get_buffer(f"{name}_deviation").copy_(deviation + floor * deviation.mean() + 1e-6)
+        mean = self.get_buffer(f"{name}_mean")
+        count, total = 0, torch.zeros(2, len(mean), dtype=torch.float64)
+        for video in videos:
+            rows = video.flatten(0, -2).double()
+            count += len(rows)
+            total += torch.stack([rows.sum(dim=0), rows.square().sum(dim=0)])
+        average, square = total / count
+        deviation = (square - average.square()).clamp(min=0).sqrt()
+        mean.copy_(average)
+        self.get_buffer(f"{name}_deviation").copy_(deviation + floor * deviation.mean() + 1e-6)
 
     def forward(self, name: str, x: Tensor) -> Tensor:
         """[..., F] -> [..., F] of the view `name`."""

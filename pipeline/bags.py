@@ -1,50 +1,87 @@
-"""Training bags: videos of any length as a fixed number of segments, held in memory.
+"""Training bags: videos of any length as a fixed number of segments, packed in one array per view.
+
+Packs that are larger than MOST_IN_MEMORY are written to a file once and mapped
+from there, so that no step reads a full-length feature file.
 
 Dimensions: V videos, T snippets or segments, P crops or patches, F feature size.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ssrl_pipeline.errors import StoreError
+from ssrl_pipeline.files import whole_folder
+from ssrl_pipeline.npy import NpyWriter
 from ssrl_pipeline.store import FeatureStore
 
+MOST_IN_MEMORY = 2 << 30  # bytes
 
-@dataclass(frozen=True)
+
+@dataclass
 class Bags:
     """Videos as bags of segments."""
 
     videos: list[str]
     abnormal: Tensor  # bool [V]
-    views: dict[str, Tensor]  # view name -> float32 [V, T, P, F]
+    views: Mapping[str, np.ndarray]  # view name -> float32 [V, T, P, F], in memory or mapped
+    branches: dict[str, Tensor] = field(default_factory=dict)  # scale -> [V, T, F], of frozen branches
 
     def batch(self, index: Sequence[int], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
-        """The bags at `index`: views [len(index), T, P, F] and labels bool [len(index)]."""
-        rows = torch.as_tensor(index)
-        views = {name: view[rows].to(device) for name, view in self.views.items()}
+        """The bags at `index`: views [len(index), T, P, F] and labels bool [len(index)].
+
+        A scale whose branch is known is given as that, under the scale's name [len(index), T, F].
+        """
+        rows = list(index)
+        views = {scale: branch[rows].to(device) for scale, branch in self.branches.items()}
+        for name, view in self.views.items():
+            if name.removeprefix("patch") not in self.branches:
+                views[name] = torch.from_numpy(np.asarray(view[rows])).to(device)
         return views, self.abnormal[rows].to(device)
 
 
-def load_bags(store: FeatureStore, labels: dict[str, bool], views: Sequence[str], segments: int) -> Bags:
+def load_bags(
+    store: FeatureStore, labels: dict[str, bool], views: Sequence[str], segments: int, packs: Path
+) -> Bags:
     """Reads videos (name -> whether abnormal) from the store.
+
+    Args:
+        packs: a folder for packs that are too large for the memory; later calls
+            with the same videos find them there.
 
     Raises:
         StoreError: a video is missing or damaged.
     """
-    packed: dict[str, list[np.ndarray]] = {name: [] for name in views}
-    for video in labels:
-        features = store.read(video)
-        for name in views:
-            packed[name].append(segment_means(features[name], segments))
-    return Bags(
-        videos=list(labels),
-        abnormal=torch.tensor(list(labels.values()), dtype=torch.bool),
-        views={name: torch.from_numpy(np.stack(arrays)) for name, arrays in packed.items()},
-    )
+    size, counts = store.recipe["feature_size"], {name: store.recipe["views"][name] for name in views}
+    shapes = {name: (len(labels), segments, count, size) for name, count in counts.items()}
+    if sum(4 * math.prod(shape) for shape in shapes.values()) <= MOST_IN_MEMORY:
+        arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+        for row, video in enumerate(labels):
+            for name, means in _segments(store, video, views, segments).items():
+                arrays[name][row] = means
+        return Bags(list(labels), torch.tensor(list(labels.values())), arrays)
+    folder = packs / _key(store, list(labels), list(views), segments)
+    if not folder.is_dir():
+        with whole_folder(folder) as scratch:
+            writers = {
+                name: NpyWriter(scratch / f"{name}.npy", shape[1:], "float32")
+                for name, shape in shapes.items()
+            }
+            for video in labels:
+                for name, means in _segments(store, video, views, segments).items():
+                    writers[name].append(means[None])
+            for writer in writers.values():
+                writer.close()
+    mapped = {name: _map(folder / f"{name}.npy", shape) for name, shape in shapes.items()}
+    return Bags(list(labels), torch.tensor(list(labels.values())), mapped)
 
 
 def segment_means(features: np.ndarray, segments: int) -> np.ndarray:
@@ -71,6 +108,37 @@ def balanced_batches(abnormal: Tensor, batch_size: int, seed: int, stage: int) -
     ]
     while True:
         yield [next(stream) for stream in streams for _ in range(batch_size)]
+
+
+def share_of_batch(index: Sequence[int], part: int, parts: int) -> list[int]:
+    """One of `parts` equal shares of a balanced batch, balanced itself."""
+    half = len(index) // 2
+    share = half // parts
+    normal, abnormal = index[:half], index[half:]
+    own = slice(part * share, (part + 1) * share)
+    return [*normal[own], *abnormal[own]]
+
+
+def _segments(store: FeatureStore, video: str, views: Sequence[str], segments: int) -> dict[str, np.ndarray]:
+    features = store.read(video)
+    return {name: segment_means(features[name], segments) for name in views}
+
+
+def _key(store: FeatureStore, videos: list[str], views: list[str], segments: int) -> str:
+    """Names a pack after all that it is made from."""
+    metas = [repr(store.meta(video)) for video in videos]
+    content = json.dumps([store.recipe, videos, metas, views, segments], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: damaged ({error}); delete its folder and train again") from error
+    if array.shape != shape or array.dtype != np.float32:
+        raise StoreError(f"{path}: {array.dtype} {list(array.shape)}; delete its folder and train again")
+    return array
 
 
 def _shuffled(items: list[int], rng: np.random.Generator) -> Iterator[int]:

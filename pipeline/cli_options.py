@@ -2,18 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ssrl_pipeline.config import load_config
+from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.labels import Intervals, Labels, labels_from_folders, read_intervals, read_labels
 from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from ssrl_pipeline.store import FeatureStore
+    from ssrl_pipeline.annotations import Dataset
+    from ssrl_pipeline.released import Features
 
-
+T = TypeVar("T")
 PATH = click.Path(path_type=Path)
 
 config_option = click.option(
@@ -53,9 +55,26 @@ def load_settings(
     return load_config(Settings, config, assignments, named)
 
 
-def load_labels(settings: Settings, store: "FeatureStore") -> Labels:
+def open_dataset(settings: Settings, features: "Features | None") -> "Dataset":
+    """All that annotations say: of one of the field's datasets, or by labels.csv and intervals.csv."""
+    from ssrl_pipeline.annotations import Dataset
+    from ssrl_pipeline.datasets import load_dataset
+
+    if settings.data.dataset:
+        return load_dataset(settings.data.dataset, Path(settings.data.annotations), features)
+    labels = load_labels(settings, features)
+    if not labels:
+        raise LabelError("neither a labels.csv nor features; set data.labels, data.features or data.dataset")
+    return Dataset(labels, find_intervals(settings) or {}, exact=True)
+
+
+def load_labels(settings: Settings, features: "Features | None") -> Labels:
+    if settings.data.dataset and not settings.data.labels:
+        return open_dataset(settings, features).labels
     path = find_labels(settings)
-    return read_labels(path) if path else labels_from_folders(store.videos())
+    if path is None:
+        return labels_from_folders(features.videos() if features else [])
+    return _named_as_in(features, settings.data.layout, read_labels(path))
 
 
 def find_labels(settings: Settings) -> Path | None:
@@ -66,7 +85,36 @@ def find_labels(settings: Settings) -> Path | None:
 
 
 def load_intervals(settings: Settings) -> Intervals:
+    from ssrl_pipeline.datasets import cut_to_length
+    from ssrl_pipeline.released import open_features
+
+    data = settings.data
+    if data.dataset and not data.intervals:
+        features = open_features(Path(data.features), data.layout)
+        return cut_to_length(open_dataset(settings, features).intervals, features)
+    intervals = read_intervals(_intervals_path(settings))
+    released = open_features(Path(data.features), data.layout) if data.layout == "released" else None
+    return _named_as_in(released, data.layout, intervals)
+
+
+def find_intervals(settings: Settings) -> Intervals | None:
+    """Ground truth of frames, where there is any; a file that is named must be there."""
+    there = settings.data.intervals or settings.data.dataset or _intervals_path(settings).is_file()
+    return load_intervals(settings) if there else None
+
+
+def _intervals_path(settings: Settings) -> Path:
     if settings.data.intervals:
-        return read_intervals(Path(settings.data.intervals))
+        return Path(settings.data.intervals)
     labels = find_labels(settings)
-    return read_intervals((labels.parent if labels else Path(settings.data.videos)) / "intervals.csv")
+    return (labels.parent if labels else Path(settings.data.videos)) / "intervals.csv"
+
+
+def _named_as_in(features: "Features | None", layout: str, table: dict[str, T]) -> dict[str, T]:
+    """Released features know videos by their bare names, tables of ours by paths."""
+    if features is None or layout != "released":
+        return table
+    from ssrl_pipeline.datasets import StoredNames
+
+    stored = StoredNames(features.videos())
+    return {stored.find(video) or video: value for video, value in table.items()}

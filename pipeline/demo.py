@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
+from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.extract import expected_snippets, extract, find_videos
@@ -51,7 +52,7 @@ def run_demo(out: Path, seed: int, device: str = "auto") -> FrameMetrics:
     command = f"ssrl-pipeline train -c {CONFIG} {tables} --runs {run.parent} --name {name} --seed {seed}"
     _step(3, "train", command)
     with tqdm(desc="training", unit="evaluation") as bar:
-        arguments = (store, labels, run, settings.model, settings.train, extractor.device)
+        arguments = (store, labels, run, settings.model, settings.train, Group(extractor.device))
         result = train(*arguments, report=lambda _: bar.update())
     click.echo(TRAINED.format(best=result.best))
 

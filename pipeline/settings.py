@@ -16,7 +16,9 @@ class DataSettings:
         None  # None: labels.csv here or beside the videos, else folders normal/ and abnormal/
     )
     intervals: str | None = None  # None: intervals.csv beside the labels
-    dataset: str | None = None  # ucf_crime, shanghaitech or xd_violence: labels and intervals from its own files
+    dataset: str | None = (
+        None  # ucf_crime, shanghaitech or xd_violence: labels and intervals from its own files
+    )
     annotations: str = "annotations"  # the folder that holds these files
     layout: str = "store"  # of the features; or "released": X_i3d.npy, X_patch23_i3d.npy, ...
 
@@ -37,6 +39,7 @@ class ModelSettings:
     scales: tuple[str, ...] | None = None  # None: all that the features have
     dropout: float = 0.5
     standardise: bool = True  # features in units of the normal training snippets' mean and deviation
+    share_relation: bool = False  # one relation block for all patch scales
 
     def __post_init__(self) -> None:
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and less than 1")
@@ -47,8 +50,11 @@ class OptimiserSettings:
     lr: float = 3e-4
     weight_decay: float = 1e-3
     warmup: int = 20  # steps over which the rate grows from zero, in each stage
+    schedule: str = "constant"  # after that; or "cosine", down to zero at the stage's last step
 
     def __post_init__(self) -> None:
+        require(self.schedule in ("constant", "cosine"), "schedule", self.schedule, "constant or cosine")
+        require(self.warmup >= 0, "warmup", self.warmup, "zero or more")
         require(self.lr > 0, "lr", self.lr, "positive")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "zero or more")
 
@@ -71,10 +77,15 @@ class TrainSettings:
         "scales"  # in later stages the older scales' branches stay; "stage": all that is older stays
     )
     segments: int = 32  # snippets per training bag
-    batch_size: int = 4  # normal bags, and as many abnormal ones
+    batch_size: int = 4  # normal bags, and as many abnormal ones, over all processes
+    accumulate: int = 1  # parts that a batch goes through the model in; each part has a loss of its own
     steps: int = 150  # per stage
     evaluate_every: int = 25  # steps
     val_fraction: float = 0.2  # of the training videos, where labels name no val split
+    select_on: str = "val"  # what chooses the best checkpoint; "test" as published code does, for comparison
+    patience: int | None = None  # evaluations without a better one after which a stage ends
+    precision: str = "float32"  # or "bfloat16": mixed
+    tensorboard: bool = False  # evaluations also as event files; needs the extra of that name
     average: float = 0.95  # decay of the running mean of the weights, which is what is kept; 0: none
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     loss: LossSettings = field(default_factory=LossSettings)
@@ -83,8 +94,11 @@ class TrainSettings:
         require(self.schedule in ("staged", "joint"), "schedule", self.schedule, "staged or joint")
         require(self.freeze in ("scales", "stage"), "freeze", self.freeze, "scales or stage")
         require(self.seed >= 0, "seed", self.seed, "zero or more")
-        for name in ("segments", "batch_size", "steps", "evaluate_every"):
+        for name in ("segments", "batch_size", "accumulate", "steps", "evaluate_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(self.select_on in ("val", "test"), "select_on", self.select_on, "val or test")
+        require(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more")
+        require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and less than 1")
         require(0 <= self.average < 1, "average", self.average, "at least 0 and less than 1")
 

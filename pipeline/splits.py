@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
-from ssrl_pipeline.labels import Labels
+from ssrl_pipeline.labels import Intervals, Labels, frame_labels
 from ssrl_pipeline.store import FeatureStore
 
 FEWEST_TO_DRAW_FROM = 10  # videos of either class
@@ -89,3 +89,24 @@ def check_videos(store: FeatureStore, videos: list[str]) -> None:
             f"{missing[0]!r} first{example} "
             "(names are paths below the folder given to `extract --videos`)"
         )
+
+
+def ground_truth(
+    store: FeatureStore, labels: Labels, intervals: Intervals, split: str
+) -> dict[str, np.ndarray]:
+    """video -> bool [N], whether each frame is anomalous, for the videos of a split.
+
+    Raises:
+        LabelError: the split has no videos, or intervals and labels contradict each other.
+        StoreError: the store lacks a video.
+    """
+    chosen = {video: label for video, label in labels.items() if label.split == split}
+    if not chosen:
+        raise LabelError(
+            f"no video is labelled as of split {split!r}; give labels.csv a column split (train, val, test)"
+        )
+    check_videos(store, list(chosen))
+    unknown = sorted(set(intervals) - set(labels))
+    if unknown:
+        raise LabelError(f"anomalous intervals name {unknown[0]!r}, which the labels do not know")
+    return {v: frame_labels(v, label, intervals, store.meta(v).frames) for v, label in chosen.items()}

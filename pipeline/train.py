@@ -1,23 +1,21 @@
 """Stage two: features and video labels into an SSRL checkpoint.
 
     ssrl-pipeline train --name first
+    torchrun --nproc-per-node 2 -m ssrl_pipeline train --name first
 
 The joint schedule learns from the crops and all scales of patches at once. The
 staged one is the paper's: stage one learns from the crops alone; each further
 stage starts from the best of the one before, freezes what `train.freeze` says,
-and adds one scale. The best is judged by the bags of validation videos, never
-by test videos. The run's folder gets config.yaml, metrics.jsonl, stageN.pt (the
-best of each stage), best.pt (that of the last stage) and last.pt, from which the
-same command goes on after a stop.
+and adds one scale. The best is judged by the bags of validation videos. The same
+command goes on where a run was stopped (:mod:`ssrl_pipeline.run_folder`).
 
-A step's batch and dropout depend on the seed, the stage and the step alone.
+A step's batch depends on the seed, the stage and the step alone, however many
+processes share it; its dropout on these and the process.
 """
 
 import dataclasses
-import json
 import math
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -25,34 +23,21 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ssrl_pipeline import checkpoint as checkpoints
-from ssrl_pipeline.bags import balanced_batches, load_bags
+from ssrl_pipeline.bags import balanced_batches, load_bags, share_of_batch
 from ssrl_pipeline.checkpoint import Checkpoint
-from ssrl_pipeline.config import to_tree, to_yaml
-from ssrl_pipeline.errors import CheckpointError, PipelineError
-from ssrl_pipeline.files import whole_file, write_text
-from ssrl_pipeline.labels import Labels
-from ssrl_pipeline.models import SSRL, Losses, LossWeights, MILLoss
-from ssrl_pipeline.settings import ModelSettings, TrainSettings
-from ssrl_pipeline.splits import Split, check_scales, check_videos, split_videos
+from ssrl_pipeline.config import to_tree
+from ssrl_pipeline.distributed import Group
+from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
+from ssrl_pipeline.judge import FrameJudge, Judge, NoJudge, ValidationJudge, Verdict
+from ssrl_pipeline.labels import Intervals, Labels
+from ssrl_pipeline.models import SSRL, LossWeights, MILLoss, SSRLOutput
+from ssrl_pipeline.run_folder import Evaluation, RunFolder
+from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
+from ssrl_pipeline.splits import Split, check_scales, check_videos, ground_truth, split_videos
 from ssrl_pipeline.store import FeatureStore
-
-
-class Evaluation(NamedTuple):
-    """One line of metrics.jsonl."""
-
-    stage: int
-    step: int
-    loss: float  # of this step's batch
-    bags: float  # its terms, as weighted in the loss
-    magnitude: float
-    smoothness: float
-    sparsity: float
-    val_loss: float | None  # cross-entropy of the validation bags, both classes alike; None without any
-    best: bool  # of the stage so far
 
 
 class TrainResult(NamedTuple):
@@ -67,8 +52,9 @@ def train(
     run: Path,
     model_settings: ModelSettings,
     settings: TrainSettings,
-    device: torch.device,
+    group: Group,
     report: Callable[[Evaluation], object] = lambda evaluation: None,
+    intervals: Intervals | None = None,
 ) -> TrainResult:
     """Trains all stages, or goes on where an earlier call with the same arguments was stopped.
 
@@ -76,7 +62,9 @@ def train(
         store: features of at least all videos to learn from and to choose by.
         labels: videos without a split are training videos.
         run: the run's folder.
-        report: called after every evaluation.
+        group: this process among those that train together.
+        report: called after every evaluation, in the main process.
+        intervals: of the test videos, where `select_on` is test.
 
     Raises:
         PipelineError: labels, store and settings do not fit each other, the
@@ -85,212 +73,230 @@ def train(
     split = split_videos(labels, settings.val_fraction, settings.seed)
     check_videos(store, [*split.train, *split.val])
     with torch.random.fork_rng():
-        trainer = Trainer(store, split, run, model_settings, settings, device, report)
+        trainer = Trainer(store, labels, split, run, model_settings, settings, group, intervals)
         for stage in trainer.stages:
-            if stage >= trainer.stage:
-                trainer.train_stage(stage)
-    with whole_file(run / "best.pt") as scratch:
-        shutil.copyfile(trainer.stage_path(trainer.stages[-1]), scratch)
-    return TrainResult(run / "best.pt", trainer.evaluations, split)
+            trainer.train_stage(stage, report)
+    return TrainResult(trainer.folder.finish(trainer.stages[-1]), trainer.folder.evaluations, split)
 
 
 class Trainer:
-    """What the stages of a run share, and where the run stands: the last saved `stage` and `step`."""
+    """What the stages of a run share."""
 
     def __init__(
         self,
         store: FeatureStore,
+        labels: Labels,
         split: Split,
         run: Path,
         model_settings: ModelSettings,
         settings: TrainSettings,
-        device: torch.device,
-        report: Callable[[Evaluation], object],
+        group: Group,
+        intervals: Intervals | None,
     ):
-        self.recipe, self.split, self.run = store.recipe, split, run
-        self.model_settings, self.settings, self.device, self.report = (
-            model_settings,
-            settings,
-            device,
-            report,
-        )
+        self.recipe, self.split, self.group = store.recipe, split, group
+        self.model_settings, self.settings = model_settings, settings
         self.scales = check_scales(model_settings.scales, store)
         last = len(self.scales) + 1
         self.stages = range(1, last + 1) if settings.schedule == "staged" else range(last, last + 1)
-        self.evaluations: list[Evaluation] = []
-        self.stage, self.step = 0, 0
-        self.saved: dict[str, Any] = {}
-        self._begin_or_resume()
-        views = ["clip", *(f"patch{scale}" for scale in self.scales)]
-        self.bags = load_bags(store, split.train, views, settings.segments)
-        self.val_bags = load_bags(store, split.val, views, settings.segments) if split.val else None
+        check_shares(settings, group.size)
+        trees = {"model": to_tree(model_settings), "train": to_tree(settings)}
+        identity = {**trees, "recipe": self.recipe, "split": [split.train, split.val]}
+        self.folder = RunFolder(run, trees, identity, group, settings.tensorboard)
         weights = dataclasses.asdict(settings.loss)
         self.loss = MILLoss(across_videos=weights.pop("across_videos"), weights=LossWeights(**weights))
+        views = ["clip", *(f"patch{scale}" for scale in self.scales)]
+        with group.main_first():
+            self.bags = load_bags(store, split.train, views, settings.segments, run.parent / ".packs")
+            self.val_bags = (
+                load_bags(store, split.val, views, settings.segments, run.parent / ".packs")
+                if split.val
+                else None
+            )
+        self.judge = self._judge(store, labels, intervals)
 
-    def stage_path(self, stage: int) -> Path:
-        return self.run / f"stage{stage}.pt"
-
-    def train_stage(self, stage: int) -> None:
+    def train_stage(self, stage: int, report: Callable[[Evaluation], object]) -> None:
         """Trains one stage, from its beginning or from where the run was stopped."""
-        settings = self.settings
-        model = self._build(stage).to(self.device)
-        optimiser = torch.optim.Adam(
-            [p for p in model.parameters() if p.requires_grad],
-            lr=settings.optimiser.lr,
-            weight_decay=settings.optimiser.weight_decay,
-        )
+        settings, state = self.settings, self.folder.state
+        if state and state["stage"] > stage:
+            return
+        model = self._build(stage).to(self.group.device)
+        wrapped = self.group.wrap(model)
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimiser = torch.optim.Adam(learned, weight_decay=settings.optimiser.weight_decay)
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
-        done, best_loss = 0, math.inf
-        if self.stage == stage and self.saved:
-            model.load_state_dict(self.saved["model"])
-            average.load_state_dict(self.saved["average"])
-            optimiser.load_state_dict(self.saved["optimiser"])
-            done, best_loss = self.step, self.saved["best_loss"]
+        done, best_step, best_cost = 0, 0, math.inf
+        if state and state["stage"] == stage:
+            model.load_state_dict(state["model"])
+            average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            done, best_step, best_cost = state["step"], state["best_step"], state["best_cost"]
+        patience = (
+            settings.steps if settings.patience is None else settings.patience * settings.evaluate_every
+        )
         batches = balanced_batches(self.bags.abnormal, settings.batch_size, settings.seed, stage)
         for step, index in islice(enumerate(batches, start=1), done, settings.steps):
-            terms = self._step(model, optimiser, index, stage, step)
+            if step - 1 - best_step >= patience:
+                break
+            terms = self._step(wrapped, model, optimiser, index, stage, step)
             average.update_parameters(model)
             if step % settings.evaluate_every and step != settings.steps:
                 continue
             judged = cast(SSRL, average.module.eval())
-            val_loss = self._validate(judged)
-            best = val_loss is None or val_loss < best_loss or step == settings.evaluate_every
+            verdict = self.judge(judged)
+            best = verdict.cost is None or verdict.cost < best_cost or not best_step
             if best:
-                best_loss = math.inf if val_loss is None else val_loss
-                checkpoints.save_checkpoint(
-                    self.stage_path(stage), self._checkpoint(judged, stage, step, val_loss)
-                )
-            self._log(Evaluation(stage, step, **terms, val_loss=val_loss, best=best))
-            self._save(stage, step, best_loss, model, average, optimiser)
+                best_step, best_cost = step, math.inf if verdict.cost is None else verdict.cost
+                self.folder.save_best(stage, self._checkpoint(judged, stage, step, verdict))
+            evaluation = Evaluation(stage, step, **terms, **verdict._asdict(), best=best)
+            self.folder.log(evaluation)
+            self.folder.save_state(
+                {
+                    "stage": stage,
+                    "step": step,
+                    "best_step": best_step,
+                    "best_cost": best_cost,
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                }
+            )
+            if self.group.is_main:
+                report(evaluation)
+        self.group.wait()  # for the stage's best, which the next one reads
+
+    def _judge(self, store: FeatureStore, labels: Labels, intervals: Intervals | None) -> Judge:
+        if self.settings.select_on == "test":
+            if intervals is None:
+                raise LabelError("train.select_on=test needs the anomalous intervals of the test videos")
+            return FrameJudge(store, ground_truth(store, labels, intervals, "test"), self.group)
+        if self.val_bags is None:
+            return NoJudge()
+        return ValidationJudge(self.val_bags, self.loss, 2 * self.settings.batch_size, self.group)
 
     def _build(self, stage: int) -> SSRL:
         """The stage's model: new where it is new, the best of the stage before and frozen elsewhere."""
         torch.manual_seed(_seed(self.settings.seed, stage))
-        feature_size, crops = self.recipe["feature_size"], self.recipe["views"]["clip"]
-        model = SSRL(feature_size, self.scales[: stage - 1], crops, self.model_settings.dropout)
+        model = SSRL(**self._model_arguments(stage))
         if self.model_settings.standardise:
-            normal = ~self.bags.abnormal
-            model.scaling.fit({name: self.bags.views[name][normal] for name in model.views})
+            normal = [row for row, abnormal in enumerate(self.bags.abnormal) if not abnormal]
+            for name in model.views:
+                model.scaling.fit(name, (torch.from_numpy(self.bags.views[name][row]) for row in normal))
         if stage > self.stages[0]:
-            before = checkpoints.load_checkpoint(self.stage_path(stage - 1)).weights
+            before = checkpoints.load_checkpoint(self.folder.stage_path(stage - 1)).weights
             model.load_state_dict(before, strict=False)
             kept = "" if self.settings.freeze == "stage" else "patches."
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(not (name in before and name.startswith(kept)))
+            self._compute_frozen(model, self.scales[: stage - 2])
         return model
 
-    def _step(
-        self, model: SSRL, optimiser: torch.optim.Optimizer, index: list[int], stage: int, step: int
-    ) -> dict[str, float]:
-        """One step of the optimiser; returns the loss and its terms, as :class:`Evaluation` names them."""
-        rate = self.settings.optimiser
-        for group in optimiser.param_groups:
-            group["lr"] = rate.lr * min(1.0, step / max(1, rate.warmup))
-        torch.manual_seed(_seed(self.settings.seed, stage, step))
-        _training_mode(model)
-        views, abnormal = self.bags.batch(index, self.device)
-        output = model(views)
-        losses: Losses | None = None
-        if output.scores.isfinite().all():  # cross-entropy of what is no number ends the process on a GPU
-            losses = self.loss.train()(output, abnormal)
-        if losses is None or not losses.total.isfinite():
-            names = ", ".join(sorted({self.bags.videos[i] for i in index}))
-            raise PipelineError(
-                f"the loss of stage {stage}, step {step} is not finite; its batch: {names}. "
-                f"What was saved in {self.run} is kept; look for damaged features or lower train.optimiser.lr"
-            )
-        optimiser.zero_grad()
-        losses.total.backward()
-        optimiser.step()
-        terms = {name: term.item() for name, term in losses._asdict().items()}
-        return {"loss": terms.pop("total"), **terms}
+    def _model_arguments(self, stage: int) -> dict[str, Any]:
+        return {
+            "feature_size": self.recipe["feature_size"],
+            "scales": list(self.scales[: stage - 1]),
+            "crops": self.recipe["views"]["clip"],
+            "dropout": self.model_settings.dropout,
+            "share_relation": self.model_settings.share_relation,
+        }
 
     @torch.no_grad()
-    def _validate(self, model: SSRL) -> float | None:
-        """Cross-entropy of the validation bags, the mean of both classes' means."""
-        if self.val_bags is None:
-            return None
-        views, abnormal = self.val_bags.batch(range(len(self.val_bags.videos)), self.device)
-        scores, _ = self.loss.eval().pick(model(views))
-        losses = F.binary_cross_entropy(scores, abnormal.float(), reduction="none")
-        return float((losses[abnormal].mean() + losses[~abnormal].mean()) / 2)
+    def _compute_frozen(self, model: SSRL, scales: Sequence[str]) -> None:
+        """Computes once what frozen branches make of every bag, so that no step has to."""
+        device = self.group.device
+        model.eval().to(device)
+        for bags in filter(None, (self.bags, self.val_bags)):
+            for scale in scales:
+                view = bags.views[f"patch{scale}"]
+                rows = (torch.from_numpy(view[row : row + 1]).to(device) for row in range(len(bags.videos)))
+                bags.branches[scale] = torch.cat([model.branch(scale, row).cpu() for row in rows])
 
-    def _checkpoint(self, model: SSRL, stage: int, step: int, val_loss: float | None) -> Checkpoint:
+    def _step(
+        self,
+        wrapped: nn.Module,
+        model: SSRL,
+        optimiser: torch.optim.Optimizer,
+        index: list[int],
+        stage: int,
+        step: int,
+    ) -> dict[str, float]:
+        """One step of the optimiser; returns the loss, its terms and the rate, as Evaluation names them."""
+        settings, group = self.settings, self.group
+        rate = learning_rate(settings.optimiser, step, settings.steps)
+        for parameters in optimiser.param_groups:
+            parameters["lr"] = rate
+        torch.manual_seed(_seed(settings.seed, stage, step, *([group.rank] if group.rank else [])))
+        _training_mode(model)
+        optimiser.zero_grad()
+        sums: dict[str, float] = {}
+        for part in range(settings.accumulate):
+            whole_part = share_of_batch(index, part, settings.accumulate)
+            views, abnormal = self.bags.batch(
+                share_of_batch(whole_part, group.rank, group.size), group.device
+            )
+            with group.accumulating(wrapped, last=part == settings.accumulate - 1):
+                with torch.autocast(
+                    group.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
+                ):
+                    output = SSRLOutput(*(values.float() for values in wrapped(views)))
+                # Cross-entropy of what is no number ends the process on a GPU.
+                finite = all(group.collect(bool(output.scores.isfinite().all())))
+                losses = self.loss.train()(output, abnormal, group.gather) if finite else None
+                if losses is None or not losses.total.isfinite():
+                    raise self._not_finite(stage, step, index)
+                (losses.total * (group.size / settings.accumulate)).backward()
+            for name, term in losses._asdict().items():
+                sums[name] = sums.get(name, 0.0) + term.item() / settings.accumulate
+        optimiser.step()
+        return {"loss": sums.pop("total"), **sums, "lr": rate}
+
+    def _not_finite(self, stage: int, step: int, index: list[int]) -> PipelineError:
+        names = ", ".join(sorted({self.bags.videos[i] for i in index}))
+        return PipelineError(
+            f"the loss of stage {stage}, step {step} is not finite; its batch: {names}. What was saved in "
+            f"{self.folder.path} is kept; look for damaged features or lower train.optimiser.lr"
+        )
+
+    def _checkpoint(self, model: SSRL, stage: int, step: int, verdict: Verdict) -> Checkpoint:
         return Checkpoint(
             weights={name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
-            model={
-                "feature_size": model.feature_size,
-                "scales": list(model.scales),
-                "crops": model.crops,
-                "dropout": self.model_settings.dropout,
-            },
+            model=self._model_arguments(stage),
             recipe=self.recipe,
             settings={"model": to_tree(self.model_settings), "train": to_tree(self.settings)},
             provenance={
                 "stage": stage,
                 "step": step,
-                "val_loss": val_loss,
+                **verdict._asdict(),
                 "train_videos": list(self.split.train),
                 "val_videos": list(self.split.val),
                 **checkpoints.versions(),
             },
         )
 
-    def _log(self, evaluation: Evaluation) -> None:
-        self.evaluations.append(evaluation)
-        lines = [json.dumps(e._asdict()) for e in self.evaluations]
-        write_text(self.run / "metrics.jsonl", "\n".join(lines) + "\n")
-        self.report(evaluation)
 
-    def _save(
-        self,
-        stage: int,
-        step: int,
-        best_loss: float,
-        model: SSRL,
-        average: AveragedModel,
-        optimiser: torch.optim.Optimizer,
-    ) -> None:
-        content = {
-            "stage": stage,
-            "step": step,
-            "best_loss": best_loss,
-            "evaluations": [list(e) for e in self.evaluations],
-            "identity": self._identity(),
-            "model": model.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-        }
-        checkpoints.save(self.run / "last.pt", content)
+def learning_rate(settings: OptimiserSettings, step: int, steps: int) -> float:
+    """The rate of one step (from 1) of a stage."""
+    rate = settings.lr * min(1.0, step / max(1, settings.warmup))
+    if settings.schedule == "cosine":
+        rate *= (1 + math.cos(math.pi * (step - 1) / steps)) / 2
+    return rate
 
-    def _begin_or_resume(self) -> None:
-        if not (self.run / "last.pt").exists():
-            text = to_yaml({"model": to_tree(self.model_settings), "train": to_tree(self.settings)})
-            write_text(self.run / "config.yaml", text)
-            return
-        content = checkpoints.load(self.run / "last.pt")
-        if content.get("identity") != self._identity():
-            raise CheckpointError(
-                f"{self.run}: holds a run with other settings, videos or features; choose another --name"
-            )
-        self.saved, self.stage, self.step = content, content["stage"], content["step"]
-        self.evaluations = [Evaluation(*values) for values in content["evaluations"]]
 
-    def _identity(self) -> dict[str, Any]:
-        """What must be the same for a run to go on."""
-        return {
-            "model": to_tree(self.model_settings),
-            "train": to_tree(self.settings),
-            "recipe": self.recipe,
-            "split": [self.split.train, self.split.val],
-        }
+def check_shares(settings: TrainSettings, processes: int) -> None:
+    """Raises ConfigError where a batch cannot be shared equally among the processes."""
+    parts = settings.accumulate * processes
+    if settings.batch_size % parts:
+        raise ConfigError(
+            f"train.batch_size: {settings.batch_size} bags of either kind cannot be shared equally among "
+            f"{processes} processes in {settings.accumulate} parts; make it a multiple of {parts}"
+        )
 
 
 def _training_mode(model: nn.Module) -> None:
-    """Training mode, except for the batch norms of what is frozen."""
+    """Training mode, except for what is frozen: its batch norms and its dropout stay as they are."""
     model.train()
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad:
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
 
 

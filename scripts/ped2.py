@@ -15,6 +15,7 @@ import numpy as np
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
+from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.extractors.extractor import find_device
 from ssrl_pipeline.labels import Label, read_intervals, read_labels
@@ -48,7 +49,7 @@ def main() -> None:
         chosen = set(draws[draw]["train"])
         split = {v: Label(label.abnormal, "train" if v in chosen else "test") for v, label in labels.items()}
         run = arguments.runs / f"draw{draw}"
-        result = train(store, split, run, settings.model, settings.train, device)
+        result = train(store, split, run, settings.model, settings.train, Group(device))
         metrics = evaluate(load_checkpoint(result.best), store, split, intervals, "test", device).metrics
         rows.append((f"draw {draw}", metrics.auc, metrics.abnormal_auc))
         print(*rows[-1], flush=True)

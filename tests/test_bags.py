@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,9 +48,9 @@ def test_large_half_precision_features_do_not_overflow() -> None:
     assert segment_means(features, 2).ravel().tolist() == [60_000.0 - 60_000 % 32] * 4
 
 
-def test_bags_are_the_stored_features(tiny_store: Callable[..., FeatureStore]) -> None:
+def test_bags_are_the_stored_features(tiny_store: Callable[..., FeatureStore], tmp_path: Path) -> None:
     store = tiny_store({"n.mp4": 7, "x.mp4": 40, "other.mp4": 2}, {"x.mp4": [3]})
-    bags = load_bags(store, {"x.mp4": True, "n.mp4": False}, ["patch2x3"], 8)
+    bags = load_bags(store, {"x.mp4": True, "n.mp4": False}, ["patch2x3"], 8, tmp_path)
     assert bags.videos == ["x.mp4", "n.mp4"]
     assert bags.abnormal.tolist() == [True, False]
     assert list(bags.views) == ["patch2x3"]
@@ -59,9 +60,13 @@ def test_bags_are_the_stored_features(tiny_store: Callable[..., FeatureStore]) -
         np.testing.assert_allclose(bag, plain_means(stored, 8), rtol=1e-5, atol=1e-6)
 
 
-def test_a_batch_holds_the_bags_that_it_was_asked_for(tiny_store: Callable[..., FeatureStore]) -> None:
+def test_a_batch_holds_the_bags_that_it_was_asked_for(
+    tiny_store: Callable[..., FeatureStore], tmp_path: Path
+) -> None:
     store = tiny_store({f"{i}.mp4": 4 for i in range(3)})
-    bags = load_bags(store, {"0.mp4": False, "1.mp4": True, "2.mp4": False}, ["clip", "patch2x3"], 4)
+    bags = load_bags(
+        store, {"0.mp4": False, "1.mp4": True, "2.mp4": False}, ["clip", "patch2x3"], 4, tmp_path
+    )
     views, abnormal = bags.batch([1, 1, 2], torch.device("cpu"))
     assert abnormal.tolist() == [True, True, False]
     assert {name: list(view.shape) for name, view in views.items()} == {

@@ -137,7 +137,7 @@ def test_views_that_do_not_fit_are_refused() -> None:
 def test_scaling_gives_normal_features_mean_zero_and_like_deviation() -> None:
     model = SSRL(16, [], crops=1)
     normal = torch.randn(200, 1, 16) * torch.linspace(0.5, 2, 16) + 3
-    model.scaling.fit({"clip": normal}, floor=0.0)
+    model.scaling.fit("clip", normal, floor=0.0)
     scaled = model.scaling("clip", normal)
     torch.testing.assert_close(scaled.mean((0, 1)), torch.zeros(16), atol=1e-4, rtol=0)
     torch.testing.assert_close(scaled.std((0, 1), correction=0), torch.ones(16), atol=1e-3, rtol=0)

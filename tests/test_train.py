@@ -11,6 +11,7 @@ import torch
 from ssrl_pipeline import train as module
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
+from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.labels import Label
@@ -19,6 +20,7 @@ from ssrl_pipeline.splits import split_videos
 from ssrl_pipeline.train import Evaluation, TrainResult, train
 
 CPU = torch.device("cpu")
+ALONE = Group(CPU)
 MODEL = ModelSettings(dropout=0.2)
 SETTINGS = TrainSettings(
     schedule="staged", segments=8, steps=30, evaluate_every=10, optimiser=OptimiserSettings(lr=3e-3, warmup=5)
@@ -35,7 +37,7 @@ def store(tiny_store):
 
 def run_training(store, run: Path, settings: TrainSettings = SETTINGS, **changes) -> TrainResult:
     return train(
-        store, changes.get("labels", LABELS), run, MODEL, settings, CPU, changes.get("report", print)
+        store, changes.get("labels", LABELS), run, MODEL, settings, ALONE, changes.get("report", print)
     )
 
 
@@ -137,7 +139,7 @@ def test_labels_that_do_not_fit(store, tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="one class only"):
         run_training(store, tmp_path / "run", labels=one_class)
     with pytest.raises(PipelineError, match="no scale '4x7'; it has 2x3"):
-        train(store, LABELS, tmp_path / "r", ModelSettings(scales=("4x7",)), SETTINGS, CPU)
+        train(store, LABELS, tmp_path / "r", ModelSettings(scales=("4x7",)), SETTINGS, ALONE)
 
 
 def test_validation_videos_are_drawn_by_the_seed() -> None:

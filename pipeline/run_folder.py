@@ -1,0 +1,121 @@
+"""runs/NAME: what a training run leaves, and what it goes on from after a stop.
+
+    config.yaml     the settings
+    metrics.jsonl   one evaluation a line
+    stageN.pt       the best checkpoint of each stage
+    best.pt         that of the last stage
+    last.pt         where the run stands: weights, their running mean, optimiser, evaluations
+
+In a group of processes the main one writes; all read.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssrl_pipeline import checkpoint as checkpoints
+from ssrl_pipeline.checkpoint import Checkpoint
+from ssrl_pipeline.config import Tree, to_yaml
+from ssrl_pipeline.distributed import Group
+from ssrl_pipeline.errors import CheckpointError, ConfigError, PipelineError
+from ssrl_pipeline.files import whole_file, write_text
+
+
+class Evaluation(NamedTuple):
+    """One line of metrics.jsonl."""
+
+    stage: int
+    step: int
+    loss: float  # of this step's batch
+    bags: float  # its terms, as weighted in the loss
+    magnitude: float
+    smoothness: float
+    sparsity: float
+    lr: float  # of this step
+    val_loss: float | None  # cross-entropy of the validation bags, both classes alike; None without any
+    test_auc: float | None  # of the frames of the test videos, where these choose; else None
+    best: bool  # of the stage so far
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: made where it is missing.
+        settings: what config.yaml shows.
+        identity: what must be the same for a run to go on.
+        tensorboard: whether evaluations also go to event files for TensorBoard.
+
+    Raises:
+        CheckpointError: the folder holds another run.
+        ConfigError: TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, path: Path, settings: Tree, identity: Tree, group: Group, tensorboard: bool = False):
+        self.path, self.group, self._identity = path, group, identity
+        self.evaluations: list[Evaluation] = []
+        self.state: dict[str, Any] | None = None  # of the last save, None for a new run
+        with group.main_first():
+            if (path / "last.pt").exists():
+                self._resume()
+            elif group.is_main:
+                write_text(path / "config.yaml", to_yaml(settings))
+            elif not path.is_dir():
+                raise PipelineError(
+                    f"{path}: not seen by every machine; put the runs on a shared file system"
+                )
+        self._writer = _tensorboard(path) if tensorboard and group.is_main else None
+
+    def stage_path(self, stage: int) -> Path:
+        return self.path / f"stage{stage}.pt"
+
+    def save_best(self, stage: int, checkpoint: Checkpoint) -> None:
+        if self.group.is_main:
+            checkpoints.save_checkpoint(self.stage_path(stage), checkpoint)
+
+    def log(self, evaluation: Evaluation) -> None:
+        self.evaluations.append(evaluation)
+        if not self.group.is_main:
+            return
+        lines = [json.dumps(e._asdict()) for e in self.evaluations]
+        write_text(self.path / "metrics.jsonl", "\n".join(lines) + "\n")
+        if self._writer:
+            for name, value in evaluation._asdict().items():
+                if isinstance(value, float):
+                    self._writer.add_scalar(f"stage{evaluation.stage}/{name}", value, evaluation.step)
+            self._writer.flush()
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Saves where the run stands; a run that is started again finds it in :attr:`state`."""
+        if self.group.is_main:
+            evaluations = [list(e) for e in self.evaluations]
+            content = {**state, "evaluations": evaluations, "identity": self._identity}
+            checkpoints.save(self.path / "last.pt", content)
+
+    def finish(self, stage: int) -> Path:
+        """Makes the best of the last stage the run's best."""
+        if self.group.is_main:
+            with whole_file(self.path / "best.pt") as scratch:
+                shutil.copyfile(self.stage_path(stage), scratch)
+        self.group.wait()
+        return self.path / "best.pt"
+
+    def _resume(self) -> None:
+        state = checkpoints.load(self.path / "last.pt")
+        if state.get("identity") != self._identity:
+            raise CheckpointError(
+                f"{self.path}: holds a run with other settings, videos or features; choose another --name"
+            )
+        self.state = state
+        self.evaluations = [Evaluation(*values) for values in state["evaluations"]]
+
+
+def _tensorboard(path: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ConfigError(
+            "train.tensorboard: TensorBoard is not installed; pip install 'ssrl-pipeline[tensorboard]'"
+        ) from None
+    return SummaryWriter(str(path / "tensorboard"))
