@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ssrl_pipeline import bootstrap
@@ -105,6 +106,23 @@ def test_intervals_agree_with_a_bootstrap_in_plain_loops() -> None:
     spread = expected[1] - expected[0]
     for column, name in enumerate(("auc", "ap")):
         assert found[name] == pytest.approx(expected[:, column], abs=0.15 * spread[column])
+
+
+def test_the_interval_is_the_middle_95_percent() -> None:
+    truth = {f"n{i:02d}": np.zeros(1, bool) for i in range(100)}
+    scores = {video: np.array([i % 2], float) for i, video in enumerate(truth)}
+    # How many of 100 drawn single-frame videos, of which half are false alarms, are false alarms.
+    expected = binom.ppf([0.025, 0.975], 100, 0.5) / 100
+    assert bootstrap_intervals(scores, truth, 20_000)["false_alarm_rate"] == pytest.approx(
+        expected, abs=0.005
+    )
+
+
+def test_anomalous_frames_alone_have_no_interval() -> None:
+    truth = {"a": np.ones(3, bool), "b": np.ones(2, bool)}
+    scores = {"a": np.array([0.1, 0.2, 0.3]), "b": np.array([0.4, 0.2])}
+    found = bootstrap_intervals(scores, truth, 50)
+    assert all(math.isnan(bound) for interval in found.values() for bound in interval)
 
 
 def test_the_seed_decides() -> None:
