@@ -19,7 +19,7 @@ from ssrl_pipeline.released import Features, ReleasedFeatures
 SPLITS_IN_ORDER = (*SPLITS, "none")
 
 
-class Group(NamedTuple):
+class ClassCount(NamedTuple):
     """Videos of a split and class; one of several classes counts in each."""
 
     split: str
@@ -45,7 +45,7 @@ class Totals(NamedTuple):
 
 
 class Report(NamedTuple):
-    groups: list[Group]
+    groups: list[ClassCount]
     totals: Totals
     problems: list[Problem]
     unlabelled: int  # videos with features that the annotations do not name
@@ -139,14 +139,14 @@ def _totals(dataset: Dataset, truth: Mapping[str, np.ndarray | None]) -> Totals:
     return Totals(len(truth), abnormal, frames, anomalous, len(unknown))
 
 
-def _groups(dataset: Dataset, stored: set[str]) -> list[Group]:
+def _groups(dataset: Dataset, stored: set[str]) -> list[ClassCount]:
     everything, there = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for video, label in dataset.labels.items():
         for kind in dataset.classes.get(video, ("abnormal" if label.abnormal else "normal",)):
             everything[label.split or "none", kind] += 1
             there[label.split or "none", kind] += video in stored
     ordered = sorted(everything, key=lambda group: (SPLITS_IN_ORDER.index(group[0]), group[1]))
-    return [Group(*group, everything[group], there[group]) for group in ordered]
+    return [ClassCount(*group, everything[group], there[group]) for group in ordered]
 
 
 def _marked(rows: list[tuple[int, int]], frames: int | None = None) -> np.ndarray:

@@ -36,6 +36,7 @@ TEMPORAL = (
     "Temporal_Anomaly_Annotation.txt",
     "Temporal_Anomaly_Annotation_for_Testing_Videos.txt",
     "UCF_Annotation.txt",
+    "Test_Annotation.txt",
 )
 TRAIN = ("ucf-train.list", "Anomaly_Train.txt")
 TEST = ("ucf-test.list", "Anomaly_Test.txt")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssrl_pipeline.bags import segment_means
+from ssrl_pipeline.bags import load_bags, segment_means
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.export import export_released
 from ssrl_pipeline.labels import Label
@@ -196,6 +196,22 @@ def test_exported_segments_are_the_training_bags(tmp_path: Path, store: FeatureS
             np.testing.assert_array_equal(released.read(Path(video).stem)[view], bag)
             np.testing.assert_array_equal(segment_means(released.read(Path(video).stem)[view], segments), bag)
     np.testing.assert_array_equal(released.read("d")["patch2x3"], store.read("x/d.mp4")["patch2x3"])
+
+
+@pytest.mark.parametrize("segments", [None, 32])
+def test_training_bags_of_an_export_are_those_of_the_store(
+    tmp_path: Path, store: FeatureStore, segments: int | None
+) -> None:
+    export_released(store, LABELS, tmp_path / "out", segments)
+    released = open_features(tmp_path / "out", "released")
+    train = {"n/a.mp4": False, "x/b.mp4": True, "n/e.mp4": False}
+    bare = {Path(video).stem: abnormal for video, abnormal in train.items()}
+    views = ["clip", "patch2x3"]
+    ours = load_bags(store, train, views, 32, tmp_path)
+    theirs = load_bags(released, bare, views, 32, tmp_path)
+    assert ours.abnormal.tolist() == theirs.abnormal.tolist()
+    for view in views:
+        np.testing.assert_array_equal(np.asarray(ours.views[view]), np.asarray(theirs.views[view]))
 
 
 def test_without_its_notes_an_export_is_read_by_its_shapes(tmp_path: Path, store: FeatureStore) -> None:
