@@ -17,6 +17,7 @@ from ssrl_pipeline.cli_options import (
     load_intervals,
     load_labels,
     load_settings,
+    open_dataset,
     set_option,
 )
 from ssrl_pipeline.labels import SPLITS
@@ -77,7 +78,7 @@ def evaluate(
     Shows ROC AUC and average precision of all videos' frames and of abnormal
     videos' alone, the mean AUC within a video, the AUC of whole videos, false
     alarms on normal videos, and the AUC of each class of anomalies where
-    classes are known; with 95 % intervals over other draws of the videos.
+    data.dataset tells classes; with 95 % intervals over other draws of the videos.
     """
     settings = load_settings(config, assignments, flags, data=("features", "labels", "intervals", "runs"))
     from ssrl_pipeline import evaluate as stage
@@ -93,6 +94,7 @@ def evaluate(
     labels, intervals = load_labels(settings, store), load_intervals(settings)
     result = stage.evaluate(
         *(loaded, store, labels, intervals, split, find_device(device)),
+        classes=open_dataset(settings, store).classes if settings.data.dataset else None,
         threshold=threshold,
         bootstrap=bootstrap,
     )

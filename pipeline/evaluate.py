@@ -12,9 +12,9 @@ import torch
 
 from ssrl_pipeline.bootstrap import LEVEL, Interval, bootstrap_intervals
 from ssrl_pipeline.checkpoint import Checkpoint
-from ssrl_pipeline.errors import LabelError, PipelineError
+from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.files import whole_folder, write_json
-from ssrl_pipeline.labels import Intervals, Labels, frame_labels
+from ssrl_pipeline.labels import Intervals, Labels
 from ssrl_pipeline.metrics import (
     THRESHOLD,
     Classes,
@@ -27,7 +27,7 @@ from ssrl_pipeline.metrics import (
     videos_by_class,
 )
 from ssrl_pipeline.score import frame_scores, score_snippets
-from ssrl_pipeline.splits import check_videos
+from ssrl_pipeline.splits import ground_truth
 from ssrl_pipeline.store import FeatureStore, require_same_recipe
 
 FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")
@@ -127,21 +127,12 @@ def evaluate(
         StoreError: the store lacks a video, or its recipe is not the checkpoint's.
     """
     require_same_recipe(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
-    chosen = {video: label for video, label in labels.items() if label.split == split}
-    if not chosen:
-        raise LabelError(
-            f"no video is labelled as of split {split!r}; give labels.csv a column split (train, val, test)"
-        )
-    check_videos(store, list(chosen))
-    unknown = sorted(set(intervals) - set(labels))
-    if unknown:
-        raise LabelError(f"anomalous intervals name {unknown[0]!r}, which the labels do not know")
+    truth = ground_truth(store, labels, intervals, split)
     model = checkpoint.build().to(device)
-    scores, truth = {}, {}
-    for video, label in chosen.items():
-        frames = store.meta(video).frames
-        truth[video] = frame_labels(video, label, intervals, frames)
-        scores[video] = frame_scores(score_snippets(video, model, store.read(video), device), frames)
+    scores = {
+        video: frame_scores(score_snippets(video, model, store.read(video), device), len(frames))
+        for video, frames in truth.items()
+    }
     spread: dict[str, Interval] = {}
     class_spread: dict[str, Interval] = {}
     if bootstrap:

@@ -148,6 +148,27 @@ def test_without_bootstrap_there_are_no_intervals(command: Callable[..., Result]
     assert "score 0.25 or more" in done.stdout
 
 
+def test_classes_of_a_known_dataset_have_rows(
+    tiny_store: Callable[..., FeatureStore],
+    checkpoint: Checkpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Fighting (B1) and riot (B4); the first video shows both.
+    fight, riot, normal = "v1_label_B1-B4-0", "v2_label_B4-0-0", "v3_label_A"
+    store = tiny_store({f"{video}.mp4": 3 for video in (fight, riot, normal)})
+    save_checkpoint(tmp_path / "best.pt", checkpoint)
+    write_text(tmp_path / "annotations" / "annotations.txt", f"{fight} 3 20\n{riot} 5 48\n")
+    write_text(tmp_path / "annotations" / "rgb.list", "v0_label_A.npy\n")
+    write_text(tmp_path / "annotations" / "rgb_test.list", f"{fight}.npy\n{riot}.npy\n{normal}.npy\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--features", str(store.root), "--checkpoint", "best.pt", "--device", "cpu"]
+    done = CliRunner().invoke(cli, ["evaluate", *arguments, "-o", "data.dataset=xd_violence"])
+    assert done.exit_code == 0, done.output
+    rows = [line for line in done.stdout.splitlines() if "against all normal videos" in line]
+    assert [row.split()[2:4] for row in rows] == [["B1", "(1)"], ["B4", "(2)"]]
+
+
 def test_json_says_the_same_as_the_file(command: Callable[..., Result]) -> None:
     said = json.loads(command("--json", "--bootstrap", "20", "--out", "here").stdout)
     assert said == json.loads(Path("here/metrics.json").read_text())
