@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from ssrl_pipeline import bags as module
 from ssrl_pipeline.bags import balanced_batches, load_bags, segment_means
+from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.store import FeatureStore
 
 
@@ -75,6 +77,30 @@ def test_a_batch_holds_the_bags_that_it_was_asked_for(
     }
     for row, video in enumerate(("1.mp4", "1.mp4", "2.mp4")):  # four snippets in four segments: as they are
         np.testing.assert_array_equal(views["clip"][row], np.load(store.root / video / "clip.npy"))
+
+
+def test_large_packs_are_mapped_from_a_file_that_later_calls_find(
+    tiny_store: Callable[..., FeatureStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, labels = tiny_store({"a.mp4": 4, "b.mp4": 9}), {"b.mp4": True, "a.mp4": False}
+    arguments = (labels, ["clip", "patch2x3"], 6, tmp_path / "packs")
+    held = load_bags(store, *arguments)
+    assert not (tmp_path / "packs").exists()
+    monkeypatch.setattr(module, "MOST_IN_MEMORY", 0)
+    mapped = load_bags(store, *arguments)
+    monkeypatch.setattr(FeatureStore, "read", None)  # no full-length file is read again
+    for bags in (mapped, load_bags(store, *arguments)):
+        assert bags.videos == held.videos and bags.abnormal.equal(held.abnormal)
+        for name in held.views:
+            assert isinstance(bags.views[name], np.memmap)
+            np.testing.assert_array_equal(bags.views[name], held.views[name])
+        batch, _ = bags.batch([1, 0, 1], torch.device("cpu"))
+        expected, _ = held.batch([1, 0, 1], torch.device("cpu"))
+        assert all(batch[name].equal(expected[name]) for name in expected)
+    (pack,) = (tmp_path / "packs").iterdir()
+    (pack / "clip.npy").write_bytes(b"damaged")
+    with pytest.raises(StoreError, match="clip.npy: damaged .* delete its folder"):
+        load_bags(store, *arguments)
 
 
 ABNORMAL = torch.tensor([False, True, False, False, True, False, False, True, False, False])  # 7 and 3

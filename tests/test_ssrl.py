@@ -141,3 +141,39 @@ def test_scaling_gives_normal_features_mean_zero_and_like_deviation() -> None:
     scaled = model.scaling("clip", normal)
     torch.testing.assert_close(scaled.mean((0, 1)), torch.zeros(16), atol=1e-4, rtol=0)
     torch.testing.assert_close(scaled.std((0, 1), correction=0), torch.ones(16), atol=1e-3, rtol=0)
+
+
+def test_a_branch_computed_before_stands_in_for_its_patches() -> None:
+    model = SSRL(16, ["2x3", "3x5"], crops=2).eval()
+    views = {name: torch.randn(2, 5, n, 16) for name, n in model.views.items()}
+    known = {name: view for name, view in views.items() if name != "patch2x3"}
+    known["2x3"] = model.branch("2x3", views["patch2x3"])
+    assert torch.equal(model(known).scores, model(views).scores)
+    known["2x3"] = known["2x3"] + 1
+    assert not torch.equal(model(known).scores, model(views).scores)
+
+
+def test_a_relation_block_shared_by_the_scales() -> None:
+    """At the published sizes: 24 million parameters a block (3 F/4 x 3F + F F/4 + ... + 3 F F)."""
+
+    def millions(**arguments: bool) -> float:
+        with torch.device("meta"):
+            return sum(p.numel() for p in SSRL(2048, **arguments).parameters()) / 1e6
+
+    block = (
+        3 * (2048 * 512 * 3 + 3 * 512)
+        + 2048 * 512
+        + 4 * 512 * 256
+        + 3 * 256
+        + 3 * 512
+        + 3 * 2048 * 2048
+        + 2 * 2048
+    )
+    assert millions() - millions(share_relation=True) == pytest.approx(2 * block / 1e6, rel=1e-9)
+    assert millions() == pytest.approx(192, abs=1)
+    model = SSRL(16, ["2x3", "3x5"], share_relation=True)
+    assert model.patches["2x3"].relation is model.patches["3x5"].relation
+    again = SSRL(16, ["2x3", "3x5"], share_relation=True)
+    again.load_state_dict(model.state_dict())
+    views = {name: torch.randn(1, 4, n, 16) for name, n in model.views.items()}
+    assert torch.equal(model.eval()(views).scores, again.eval()(views).scores)

@@ -12,12 +12,14 @@ from ssrl_pipeline import train as module
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
 from ssrl_pipeline.distributed import Group
-from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError
+from ssrl_pipeline.errors import CheckpointError, ConfigError, LabelError, PipelineError, StoreError
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.labels import Label
-from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, Settings, TrainSettings
+from ssrl_pipeline.models import SSRL
+from ssrl_pipeline.seeds import train_seeds
+from ssrl_pipeline.settings import LossSettings, ModelSettings, OptimiserSettings, Settings, TrainSettings
 from ssrl_pipeline.splits import split_videos
-from ssrl_pipeline.train import Evaluation, TrainResult, train
+from ssrl_pipeline.train import Evaluation, TrainResult, learning_rate, train
 
 CPU = torch.device("cpu")
 ALONE = Group(CPU)
@@ -103,6 +105,117 @@ def test_what_a_later_stage_leaves_as_it_was(store, tmp_path: Path, freeze: str)
 def test_joint_schedule_is_one_stage(store, tmp_path: Path) -> None:
     result = run_training(store, tmp_path / "run", dataclasses.replace(SETTINGS, schedule="joint"))
     assert {e.stage for e in result.evaluations} == {2}
+
+
+def test_frozen_scales_computed_once_give_the_losses_of_computing_them_again(
+    store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = with_second_scale(store)
+    cached = run_training(store, tmp_path / "cached")
+    passed: list[set[str]] = []
+    monkeypatch.setattr(module.Trainer, "_compute_frozen", lambda self, model, scales: None)
+    forward = SSRL.forward
+    monkeypatch.setattr(
+        SSRL, "forward", lambda self, views: (passed.append(set(views)), forward(self, views))[1]
+    )
+    again = run_training(store, tmp_path / "again")
+    assert {"2x3"} not in passed and {"clip", "patch2x3", "patch3x5"} in passed
+    assert len(cached.evaluations) == 9
+    for a, b in zip(cached.evaluations, again.evaluations, strict=True):
+        assert (a.stage, a.step, a.best) == (b.stage, b.step, b.best)
+        assert (a.loss, a.bags, a.val_loss) == pytest.approx((b.loss, b.bags, b.val_loss), rel=1e-4)
+
+
+def with_second_scale(store):
+    """The store, with made-up 3x5 features beside the 2x3 ones."""
+    store.recipe["views"]["patch3x5"] = 15
+    rng = np.random.default_rng(1)
+    for video in store.videos():
+        np.save(store.root / video / "patch3x5.npy", rng.standard_normal((10, 15, 16), np.float32))
+    return store
+
+
+def test_a_stage_that_no_longer_gets_better_ends(store, tmp_path: Path) -> None:
+    patient = dataclasses.replace(SETTINGS, steps=400, patience=2, evaluate_every=5)
+    result = run_training(store, tmp_path / "run", patient)
+    for stage in (1, 2):
+        steps = [e.step for e in result.evaluations if e.stage == stage]
+        best = max(e.step for e in result.evaluations if e.stage == stage and e.best)
+        assert steps[-1] == best + 10 < 400
+        assert steps == list(range(5, steps[-1] + 1, 5))
+
+
+def test_learning_rates_by_hand() -> None:
+    constant = OptimiserSettings(lr=1.0, warmup=4)
+    assert [learning_rate(constant, step, 100) for step in (1, 2, 4, 5, 100)] == [0.25, 0.5, 1, 1, 1]
+    cosine = OptimiserSettings(lr=2.0, warmup=0, schedule="cosine")
+    assert learning_rate(cosine, 1, 10) == 2.0
+    assert learning_rate(cosine, 6, 10) == pytest.approx(1.0)
+    rates = [learning_rate(cosine, step, 10) for step in range(1, 11)]
+    assert rates == sorted(rates, reverse=True) and 0 < rates[-1] < 0.1
+
+
+def test_test_videos_choose_only_where_that_is_asked_for(store, tmp_path: Path) -> None:
+    intervals = {video: [(64, 112)] for video, label in LABELS.items() if label.abnormal}
+    settings = dataclasses.replace(SETTINGS, select_on="test")
+    arguments = (store, LABELS, tmp_path / "test", MODEL, settings, ALONE)
+    result = train(*arguments, intervals=intervals)
+    best = load_checkpoint(result.best)
+    judged = evaluate(best, store, LABELS, intervals, "test", CPU).metrics.auc
+    assert best.provenance["test_auc"] == pytest.approx(judged)
+    assert judged == pytest.approx(max(e.test_auc for e in result.evaluations if e.stage == 2))
+    assert all(e.val_loss is None for e in result.evaluations)
+    with pytest.raises(LabelError, match="select_on=test needs the anomalous intervals"):
+        train(*arguments[:2], tmp_path / "without", *arguments[3:])
+
+
+def test_a_batch_in_parts(store, tmp_path: Path) -> None:
+    """Without batch norms in the way (frozen here) and terms that are no means, parts make no difference."""
+    loss = LossSettings(smoothness=0, sparsity=0, dropout=0)
+    settings = dataclasses.replace(SETTINGS, steps=1, evaluate_every=1, batch_size=2, loss=loss, average=0.0)
+    model = ModelSettings(dropout=0)
+    weights = []
+    for parts in (1, 2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_training_mode", lambda model: model.eval())
+            result = train(
+                store,
+                LABELS,
+                tmp_path / str(parts),
+                model,
+                dataclasses.replace(settings, accumulate=parts),
+                ALONE,
+            )
+        weights.append(load_checkpoint(result.best).weights)
+    for name in weights[0]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=0, atol=1e-5)
+    with pytest.raises(ConfigError, match="make it a multiple of 3"):
+        run_training(store, tmp_path / "no", dataclasses.replace(settings, accumulate=3))
+
+
+def test_mixed_precision_learns_too(store, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, precision="bfloat16", schedule="joint")
+    result = run_training(store, tmp_path / "run", settings)
+    exact = run_training(store, tmp_path / "exact", dataclasses.replace(settings, precision="float32"))
+    assert result.evaluations[0].loss == pytest.approx(exact.evaluations[0].loss, rel=0.05)
+    assert result.evaluations[0].loss != exact.evaluations[0].loss
+    assert {value.dtype for value in load_checkpoint(result.best).weights.values()} <= {
+        torch.float32,
+        torch.int64,
+    }
+
+
+def test_several_seeds(store, tmp_path: Path) -> None:
+    intervals = {video: [(64, 112)] for video, label in LABELS.items() if label.abnormal}
+    short = dataclasses.replace(SETTINGS, schedule="joint")
+    found = train_seeds([3, 5], store, LABELS, tmp_path / "run", MODEL, short, ALONE, print, intervals)
+    assert [run.seed for run in found.runs] == [3, 5]
+    assert not same_weights(tmp_path / "run/seed3/best.pt", tmp_path / "run/seed5/best.pt")
+    alone = run_training(store, tmp_path / "alone", dataclasses.replace(short, seed=5))
+    assert same_weights(tmp_path / "run/seed5/best.pt", alone.best)
+    a, b = (run.auc for run in found.runs)
+    assert found.summary()["mean"]["auc"] == pytest.approx((a + b) / 2)
+    assert found.summary()["deviation"]["auc"] == pytest.approx(abs(a - b) / 2**0.5)
 
 
 def test_seed_decides(store, tmp_path: Path) -> None:
