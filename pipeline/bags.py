@@ -21,7 +21,7 @@ from torch import Tensor
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.files import whole_folder
 from ssrl_pipeline.npy import NpyWriter
-from ssrl_pipeline.store import FeatureStore
+from ssrl_pipeline.released import Features
 
 MOST_IN_MEMORY = 2 << 30  # bytes
 
@@ -49,7 +49,7 @@ class Bags:
 
 
 def load_bags(
-    store: FeatureStore, labels: dict[str, bool], views: Sequence[str], segments: int, packs: Path
+    store: Features, labels: dict[str, bool], views: Sequence[str], segments: int, packs: Path
 ) -> Bags:
     """Reads videos (name -> whether abnormal) from the store.
 
@@ -119,12 +119,12 @@ def share_of_batch(index: Sequence[int], part: int, parts: int) -> list[int]:
     return [*normal[own], *abnormal[own]]
 
 
-def _segments(store: FeatureStore, video: str, views: Sequence[str], segments: int) -> dict[str, np.ndarray]:
+def _segments(store: Features, video: str, views: Sequence[str], segments: int) -> dict[str, np.ndarray]:
     features = store.read(video)
     return {name: segment_means(features[name], segments) for name in views}
 
 
-def _key(store: FeatureStore, videos: list[str], views: list[str], segments: int) -> str:
+def _key(store: Features, videos: list[str], views: list[str], segments: int) -> str:
     """Names a pack after all that it is made from."""
     metas = [repr(store.meta(video)) for video in videos]
     content = json.dumps([store.recipe, videos, metas, views, segments], sort_keys=True)

@@ -27,8 +27,8 @@ from ssrl_pipeline.settings import Settings
 if TYPE_CHECKING:
     from ssrl_pipeline.distributed import Group
     from ssrl_pipeline.labels import Labels
+    from ssrl_pipeline.released import Features
     from ssrl_pipeline.run_folder import Evaluation
-    from ssrl_pipeline.store import FeatureStore
 
 
 @click.command()
@@ -81,10 +81,10 @@ def train(
         _launch(devices, settings, name, chosen, device, as_json)
         return
     from ssrl_pipeline.distributed import join
-    from ssrl_pipeline.store import FeatureStore
+    from ssrl_pipeline.released import open_features
 
     with join(device) as group:
-        store = FeatureStore.open(Path(settings.data.features))
+        store = open_features(Path(settings.data.features), settings.data.layout)
         labels = load_labels(settings, store)
         run = Path(settings.data.runs) / name
         if chosen:
@@ -94,7 +94,7 @@ def train(
 
 
 def _train_one(
-    store: "FeatureStore", labels: "Labels", run: Path, settings: Settings, group: "Group", as_json: bool
+    store: "Features", labels: "Labels", run: Path, settings: Settings, group: "Group", as_json: bool
 ) -> None:
     from ssrl_pipeline import train as stage
     from ssrl_pipeline.terminal import say, table
@@ -116,7 +116,7 @@ def _train_one(
 
 def _train_seeds(
     seeds: list[int],
-    store: "FeatureStore",
+    store: "Features",
     labels: "Labels",
     run: Path,
     settings: Settings,

@@ -14,8 +14,8 @@ from ssrl_pipeline.bags import Bags
 from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.metrics import frame_metrics
 from ssrl_pipeline.models import SSRL, MILLoss
+from ssrl_pipeline.released import Features
 from ssrl_pipeline.score import frame_scores, score_snippets
-from ssrl_pipeline.store import FeatureStore
 
 
 class Verdict(NamedTuple):
@@ -69,7 +69,7 @@ class ValidationJudge:
 class FrameJudge:
     """Judges by the frames of the test videos. What is chosen so says nothing about new videos."""
 
-    def __init__(self, store: FeatureStore, truth: Mapping[str, np.ndarray], group: Group):
+    def __init__(self, store: Features, truth: Mapping[str, np.ndarray], group: Group):
         self.store, self.truth, self.group = store, truth, group
 
     def __call__(self, model: SSRL) -> Verdict:

@@ -14,9 +14,9 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.labels import Intervals, Labels
+from ssrl_pipeline.released import Features
 from ssrl_pipeline.run_folder import Evaluation
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
-from ssrl_pipeline.store import FeatureStore
 from ssrl_pipeline.train import train
 
 
@@ -50,7 +50,7 @@ class SeedRuns(NamedTuple):
 
 def train_seeds(
     seeds: Sequence[int],
-    store: FeatureStore,
+    store: Features,
     labels: Labels,
     run: Path,
     model_settings: ModelSettings,

@@ -6,7 +6,7 @@ import numpy as np
 
 from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
 from ssrl_pipeline.labels import Intervals, Labels, frame_labels
-from ssrl_pipeline.store import FeatureStore
+from ssrl_pipeline.released import Features
 
 FEWEST_TO_DRAW_FROM = 10  # videos of either class
 
@@ -54,13 +54,13 @@ def _draw(videos: dict[str, bool], fraction: float, seed: int) -> dict[str, bool
     return drawn
 
 
-def store_scales(store: FeatureStore) -> tuple[str, ...]:
+def store_scales(store: Features) -> tuple[str, ...]:
     """The patch scales that the store holds, in its order."""
     names = store.recipe["views"]
     return tuple(name.removeprefix("patch") for name in names if name.startswith("patch"))
 
 
-def check_scales(wanted: tuple[str, ...] | None, store: FeatureStore) -> tuple[str, ...]:
+def check_scales(wanted: tuple[str, ...] | None, store: Features) -> tuple[str, ...]:
     """The scales to train with; None stands for all that the store holds.
 
     Raises:
@@ -78,7 +78,7 @@ def check_scales(wanted: tuple[str, ...] | None, store: FeatureStore) -> tuple[s
     return wanted
 
 
-def check_videos(store: FeatureStore, videos: list[str]) -> None:
+def check_videos(store: Features, videos: list[str]) -> None:
     """Raises StoreError where the store lacks some of the videos."""
     stored = store.videos()
     missing = sorted(set(videos) - set(stored))
@@ -91,9 +91,7 @@ def check_videos(store: FeatureStore, videos: list[str]) -> None:
         )
 
 
-def ground_truth(
-    store: FeatureStore, labels: Labels, intervals: Intervals, split: str
-) -> dict[str, np.ndarray]:
+def ground_truth(store: Features, labels: Labels, intervals: Intervals, split: str) -> dict[str, np.ndarray]:
     """video -> bool [N], whether each frame is anomalous, for the videos of a split.
 
     Raises:

@@ -34,10 +34,10 @@ from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
 from ssrl_pipeline.judge import FrameJudge, Judge, NoJudge, ValidationJudge, Verdict
 from ssrl_pipeline.labels import Intervals, Labels
 from ssrl_pipeline.models import SSRL, LossWeights, MILLoss, SSRLOutput
+from ssrl_pipeline.released import Features
 from ssrl_pipeline.run_folder import Evaluation, RunFolder
 from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.splits import Split, check_scales, check_videos, ground_truth, split_videos
-from ssrl_pipeline.store import FeatureStore
 
 
 class TrainResult(NamedTuple):
@@ -47,7 +47,7 @@ class TrainResult(NamedTuple):
 
 
 def train(
-    store: FeatureStore,
+    store: Features,
     labels: Labels,
     run: Path,
     model_settings: ModelSettings,
@@ -84,7 +84,7 @@ class Trainer:
 
     def __init__(
         self,
-        store: FeatureStore,
+        store: Features,
         labels: Labels,
         split: Split,
         run: Path,
@@ -164,7 +164,7 @@ class Trainer:
                 report(evaluation)
         self.group.wait()  # for the stage's best, which the next one reads
 
-    def _judge(self, store: FeatureStore, labels: Labels, intervals: Intervals | None) -> Judge:
+    def _judge(self, store: Features, labels: Labels, intervals: Intervals | None) -> Judge:
         if self.settings.select_on == "test":
             if intervals is None:
                 raise LabelError("train.select_on=test needs the anomalous intervals of the test videos")
