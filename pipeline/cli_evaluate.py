@@ -84,13 +84,13 @@ def evaluate(
     from ssrl_pipeline import evaluate as stage
     from ssrl_pipeline.checkpoint import load_checkpoint, newest_checkpoint
     from ssrl_pipeline.extractors.extractor import find_device
+    from ssrl_pipeline.released import open_features
     from ssrl_pipeline.runs import evaluation_folder
-    from ssrl_pipeline.store import FeatureStore
     from ssrl_pipeline.terminal import say, table
 
     path = checkpoint or newest_checkpoint(Path(settings.data.runs))
     loaded = load_checkpoint(path)
-    store = FeatureStore.open(Path(settings.data.features))
+    store = open_features(Path(settings.data.features), settings.data.layout)
     labels, intervals = load_labels(settings, store), load_intervals(settings)
     result = stage.evaluate(
         *(loaded, store, labels, intervals, split, find_device(device)),

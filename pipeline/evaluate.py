@@ -26,9 +26,10 @@ from ssrl_pipeline.metrics import (
     pool,
     videos_by_class,
 )
+from ssrl_pipeline.released import Features
 from ssrl_pipeline.score import frame_scores, score_snippets
 from ssrl_pipeline.splits import ground_truth
-from ssrl_pipeline.store import FeatureStore, require_same_recipe
+from ssrl_pipeline.store import require_same_recipe
 
 FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")
 JUDGED = ("stage", "step", "val_loss")  # of a checkpoint's provenance: they tell which one was judged
@@ -102,7 +103,7 @@ class EvaluationResult(NamedTuple):
 
 def evaluate(
     checkpoint: Checkpoint,
-    store: FeatureStore,
+    store: Features,
     labels: Labels,
     intervals: Intervals,
     split: str,

@@ -73,8 +73,9 @@ def train_seeds(
         checkpoint = load_checkpoint(result.best)
         auc = abnormal_auc = None
         if intervals is not None and any(label.split == "test" for label in labels.values()):
-            metrics = evaluate(checkpoint, store, labels, intervals, "test", group.device).metrics
-            auc, abnormal_auc = metrics.auc, metrics.abnormal_auc
+            judged = evaluate(checkpoint, store, labels, intervals, "test", group.device)
+            judged.save(result.best.parent / "evaluation-test", result.best)
+            auc, abnormal_auc = judged.metrics.auc, judged.metrics.abnormal_auc
         known = checkpoint.provenance
         runs.append(SeedRun(seed, result.best, known["step"], known["val_loss"], auc, abnormal_auc))
     return SeedRuns(runs)
