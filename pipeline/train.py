@@ -100,7 +100,8 @@ class Trainer:
         self.stages = range(1, last + 1) if settings.schedule == "staged" else range(last, last + 1)
         check_shares(settings, group.size)
         trees = {"model": to_tree(model_settings), "train": to_tree(settings)}
-        identity = {**trees, "recipe": self.recipe, "split": [split.train, split.val]}
+        same = {**trees["train"], "tensorboard": None}  # may come or go
+        identity = {**trees, "train": same, "recipe": self.recipe, "split": [split.train, split.val]}
         self.folder = RunFolder(run, trees, identity, group, settings.tensorboard)
         weights = dataclasses.asdict(settings.loss)
         self.loss = MILLoss(across_videos=weights.pop("across_videos"), weights=LossWeights(**weights))

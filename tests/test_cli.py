@@ -210,6 +210,10 @@ def test_a_folder_without_videos(run: Callable[..., Result], tmp_path: Path) -> 
         (("train", "-o", "train.stpes=5"), ["'train.stpes'", "'steps'"]),
         (("train", "--seed", "many"), ["'many'"]),
         (("train", "--seed", "-1"), ["seed", "-1"]),
+        (("train", "3"), ["argument 3", "--seeds"]),
+        (("train", "--devices", "3"), ["batch_size: 4", "3 processes", "multiple of 3"]),
+        (("train", "--devices", "0"), ["0"]),
+        (("train", "-o", "train.precision=float8"), ["float8", "bfloat16"]),
         (("train", "-c", "nowhere.yaml"), ["nowhere.yaml"]),
         (("train", "--stpes", "5"), ["--stpes"]),
         (("evaluate", "--split", "everything"), ["'everything'", "train", "val", "test"]),
@@ -313,6 +317,32 @@ def test_from_features_to_metrics_in_json(
     the_error(lost, 1, "intervals.csv", "no such file")
 
 
+def test_seeds_and_what_chooses(
+    run: Callable[..., Result], tmp_path: Path, tiny_store: Callable[..., FeatureStore]
+) -> None:
+    splits = ("train", "train", "test", "test")
+    snippets = {f"{kind}/{s}/{i}.mp4": 6 for kind in ("normal", "abnormal") for i, s in enumerate(splits)}
+    store = tiny_store(snippets, {video: [2, 3] for video in snippets if video.startswith("abnormal")})
+    rows = [f"{video},32,64" for video in snippets if video.startswith("abnormal/test")]
+    (tmp_path / "intervals.csv").write_text("\n".join(["video,start,end", *rows]))
+    where = ("--features", store.root, "-o", f"data.intervals={tmp_path / 'intervals.csv'}")
+    quick = ("--steps", 2, "-o", "train.segments=6", "-o", "train.batch_size=2", "--device", "cpu")
+
+    done = run("train", *where, *quick, "--name", "group", "--seeds", 4, 7, "--json")
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert [one["seed"] for one in said["runs"]] == [4, 7]
+    aucs = [one["auc"] for one in said["runs"]]
+    assert said["mean"]["auc"] == pytest.approx(sum(aucs) / 2)
+    shown = run("runs")
+    assert shown.code == 0 and "group/seed4" in shown.out and "group: mean ± deviation" in shown.out
+
+    chosen = run("train", *where, *quick, "--name", "chosen", "--select-on", "test", "--json")
+    assert chosen.code == 0, chosen.err
+    (stage,) = json.loads(chosen.out)["stages"]
+    assert stage["val_loss"] is None and 0 <= stage["test_auc"] <= 1
+
+
 @pytest.mark.parametrize("command", [("info",), ("weights", "list")])
 def test_json_of_what_there_is(run: Callable[..., Result], command: tuple[str, ...]) -> None:
     result = run(*command, "--json")
@@ -326,7 +356,19 @@ def test_json_of_what_there_is(run: Callable[..., Result], command: tuple[str, .
 
 @pytest.mark.parametrize(
     "command",
-    ["", "extract", "train", "evaluate", "score", "weights", "demo", "info"],
+    [
+        "",
+        "extract",
+        "train",
+        "evaluate",
+        "runs",
+        "score",
+        "dataset check",
+        "store export",
+        "weights",
+        "demo",
+        "info",
+    ],
 )
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_every_command_explains_itself(run: Callable[..., Result], command: str, option: str) -> None:

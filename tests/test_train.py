@@ -218,6 +218,18 @@ def test_several_seeds(store, tmp_path: Path) -> None:
     assert found.summary()["deviation"]["auc"] == pytest.approx(abs(a - b) / 2**0.5)
 
 
+def test_tensorboard_shows_the_evaluations(store, tmp_path: Path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    settings = dataclasses.replace(SETTINGS, schedule="joint")
+    run_training(store, tmp_path / "run", settings)
+    result = run_training(store, tmp_path / "other", dataclasses.replace(settings, tensorboard=True))
+    events = reader.EventAccumulator(str(tmp_path / "other" / "tensorboard")).Reload()
+    shown = [(e.step, e.value) for e in events.Scalars("stage2/val_loss")]
+    assert shown == [(e.step, pytest.approx(e.val_loss)) for e in result.evaluations]
+    again = run_training(store, tmp_path / "run", dataclasses.replace(settings, tensorboard=True))
+    assert again.evaluations == result.evaluations  # it is the same run, shown or not
+
+
 def test_seed_decides(store, tmp_path: Path) -> None:
     short = dataclasses.replace(SETTINGS, steps=3)
     runs = [
