@@ -14,7 +14,7 @@ from torch import Tensor
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.errors import CheckpointError
 from ssrl_pipeline.files import whole_file
-from ssrl_pipeline.models import SSRL
+from ssrl_pipeline.models import build_model
 
 FORMAT = 1
 
@@ -24,25 +24,42 @@ class Checkpoint:
     """One trained model."""
 
     weights: dict[str, Tensor]
-    model: dict[str, Any]  # arguments of SSRL
+    model: dict[str, Any]  # "kind" (SSRL where it is not said) and the arguments of its class
     recipe: dict[str, Any]  # of the features it was trained on
     settings: dict[str, Any]  # of the run
     provenance: dict[str, Any]  # stage, step, validation loss, training and validation videos, versions
 
-    def build(self) -> SSRL:
-        """The model, in evaluation mode.
+    @property
+    def kind(self) -> str:
+        """Which of :data:`ssrl_pipeline.models.KINDS` the model is."""
+        return str(self.model.get("kind", "ssrl"))
+
+    def build(self) -> Any:
+        """The model, a :data:`ssrl_pipeline.models.Detector` in evaluation mode.
+
+        It is laid out without memory first, so that sizes which a damaged or
+        hostile file claims cost nothing until its weights bear them out.
 
         Raises:
             CheckpointError: the weights are not those of the model that the checkpoint describes.
         """
         try:
-            model = SSRL(**self.model)
-            model.load_state_dict(self.weights)
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"weights and model of the checkpoint differ: {str(error).splitlines()[-1]}"
-            ) from error
+            with torch.device("meta"):
+                model = build_model(**self.model)
+            types = {name: value.dtype for name, value in model.state_dict().items()}
+            weights = {name: _own(value).to(types.get(name)) for name, value in self.weights.items()}
+            model.load_state_dict(weights, assign=True)
+        except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
+            reason = str(error).splitlines()[-1].strip() if str(error) else type(error).__name__
+            raise CheckpointError(f"weights and model of the checkpoint differ: {reason}") from error
         return model.eval()
+
+
+def _own(weight: Tensor) -> Tensor:
+    """A copy. A few stored numbers can pose as a tensor of any size: such are refused."""
+    if weight.numel() * weight.element_size() > weight.untyped_storage().nbytes():
+        raise ValueError(f"a weight of {list(weight.shape)} has too few numbers in the file")
+    return weight.clone()
 
 
 def versions() -> dict[str, str]:

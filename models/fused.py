@@ -1,0 +1,54 @@
+"""SSRL and the memory of normal patches side by side, their scores averaged.
+
+Dimensions: B videos, T snippets, P patches, F feature size.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from ssrl_pipeline.models.memory import PatchMemory
+from ssrl_pipeline.models.ssrl import SSRL
+
+
+class FusedOutput(NamedTuple):
+    scores: Tensor  # [B, T], 0 to 1
+    ssrl: Tensor  # [B, T], its scores
+    memory: Tensor  # [B, T], its scores
+    distances: dict[str, Tensor]  # of the memory: view -> [B, T, P]
+
+
+class FusedDetector(nn.Module):
+    """weight * SSRL's score + (1 - weight) * the memory's.
+
+    Both scales have their alarm level at 0.5: SSRL's is trained as a
+    probability, the memory's is a quantile of normal snippets.
+
+    Args:
+        ssrl: arguments of :class:`SSRL`.
+        memory: arguments of :class:`PatchMemory`.
+        weight: of SSRL, 0 to 1.
+    """
+
+    def __init__(self, ssrl: Mapping[str, Any], memory: Mapping[str, Any], weight: float = 0.5):
+        super().__init__()
+        if not 0 <= weight <= 1:
+            raise ValueError(f"weight is 0 to 1, not {weight}")
+        self.ssrl, self.memory, self.weight = SSRL(**ssrl), PatchMemory(**memory), weight
+        if self.ssrl.feature_size != self.memory.feature_size:
+            raise ValueError(
+                f"SSRL takes {self.ssrl.feature_size} features, the memory {self.memory.feature_size}"
+            )
+        self.feature_size = self.ssrl.feature_size
+
+    @property
+    def views(self) -> dict[str, int]:
+        """view name -> number of crops or patches that :meth:`forward` takes."""
+        return self.ssrl.views | self.memory.views
+
+    def forward(self, views: Mapping[str, Tensor]) -> FusedOutput:
+        """Scores snippets; `views` as of both parts, which raise ValueError where one does not fit."""
+        ssrl, memory = self.ssrl(views), self.memory(views)
+        scores = self.weight * ssrl.scores + (1 - self.weight) * memory.scores
+        return FusedOutput(scores, ssrl.scores, memory.scores, memory.distances)
