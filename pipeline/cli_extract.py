@@ -41,25 +41,24 @@ def extract(
     settings = load_settings(config, assignments, flags, **sections)
     from ssrl_pipeline import extract as stage
     from ssrl_pipeline.extractors import FeatureExtractor
-    from ssrl_pipeline.store import DTYPES, FeatureStore
+    from ssrl_pipeline.store import DTYPES
     from ssrl_pipeline.terminal import SnippetBar, say, table
 
     chosen = settings.extract
     if chosen.dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
-    videos = stage.find_videos(Path(settings.data.videos))
     extractor = FeatureExtractor(chosen.backbone, chosen.preset, device, chosen.weights)
-    store = FeatureStore.create(Path(settings.data.features), extractor.recipe, chosen.dtype)
-    todo = [path for name, path in videos.items() if not store.is_current(name, path)]
-    recipe = f"{chosen.preset} views, {chosen.backbone} on {extractor.device}"
-    say(f"{len(videos)} videos, {len(todo)} to extract: {recipe}")
-    if extractor.device.type == "cpu" and chosen.preset == "paper" and todo:
-        say("the paper's views take a CPU long (seconds per snippet); --preset fast takes a third of that")
-    bar = SnippetBar(len(videos), stage.expected_snippets(todo, extractor.preset.drop_last))
-    try:
-        outcomes = stage.extract(videos, store, extractor, bar)
-    finally:
-        bar.close()
+
+    def begin(plan: stage.Plan) -> SnippetBar:
+        recipe = f"{chosen.preset} views, {chosen.backbone} on {extractor.device}"
+        say(f"{plan.videos} videos, {plan.todo} to extract: {recipe}")
+        if extractor.device.type == "cpu" and chosen.preset == "paper" and plan.todo:
+            say("a CPU needs seconds for a snippet of the paper's views; --preset fast takes a third of that")
+        return SnippetBar(plan)
+
+    store, outcomes = stage.extract(
+        Path(settings.data.videos), Path(settings.data.features), extractor, chosen.dtype, begin
+    )
     if as_json:
         echo_json({"features": str(store.root), "videos": [o._asdict() for o in outcomes]})
     else:

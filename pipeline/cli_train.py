@@ -1,5 +1,6 @@
 """The command `train`."""
 
+import dataclasses
 import os
 import tempfile
 import time
@@ -14,21 +15,22 @@ from ssrl_pipeline.cli_options import (
     echo_json,
     features_option,
     find_intervals,
+    find_labels,
     json_option,
     labels_option,
-    load_intervals,
     load_labels,
     load_settings,
     set_option,
 )
 from ssrl_pipeline.config import to_tree, to_yaml
+from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from ssrl_pipeline.distributed import Group
     from ssrl_pipeline.labels import Labels
     from ssrl_pipeline.released import Features
     from ssrl_pipeline.run_folder import Evaluation
+    from ssrl_pipeline.seeds import SeedRuns
 
 
 @click.command()
@@ -41,6 +43,11 @@ if TYPE_CHECKING:
     "--seeds", type=int, metavar="N N ...", help="One run for each, in NAME/seedN; mean and deviation."
 )
 @click.argument("more_seeds", nargs=-1, type=int, metavar="")
+@click.option(
+    *("--model", "kind"),
+    type=click.Choice(["ssrl", "memory", "fused"]),
+    help="ssrl; memory, which learns from normal videos alone; or fused, both.  [default: ssrl]",
+)
 @click.option("--steps", type=int, help="Steps of each stage.")
 @click.option(
     "--select-on",
@@ -67,9 +74,15 @@ def train(
 ) -> None:
     """Learn a detector from features and video labels.
 
+    With --model memory, normal videos are enough.
+
     On several machines: torchrun ... -m ssrl_pipeline train --name NAME
     """
-    sections = {"data": ("features", "labels", "runs"), "train": ("seed", "steps", "select_on")}
+    sections = {
+        "data": ("features", "labels", "runs"),
+        "train": ("seed", "steps", "select_on"),
+        "model": ("kind",),
+    }
     settings = load_settings(config, assignments, flags, **sections)
     if more_seeds and seeds is None:
         raise click.UsageError(f"unexpected argument {more_seeds[0]}; several seeds are given with --seeds")
@@ -80,66 +93,90 @@ def train(
     if devices > 1:
         _launch(devices, settings, name, chosen, device, as_json)
         return
+    from ssrl_pipeline.detectors import train_detector
     from ssrl_pipeline.distributed import join
     from ssrl_pipeline.released import open_features
 
     with join(device) as group:
         store = open_features(Path(settings.data.features), settings.data.layout)
-        labels = load_labels(settings, store)
+        labels = _labels(settings, store)
+        wanted = bool(chosen) or settings.train.select_on == "test"
+        intervals = find_intervals(settings) if wanted else None
+
+        def fit(run: Path, seed: int) -> Path:
+            training = dataclasses.replace(settings.train, seed=seed)
+            options = (settings.model, training, settings.memory, group, _report, intervals)
+            return train_detector(store, labels, run, *options)
+
         run = Path(settings.data.runs) / name
-        if chosen:
-            _train_seeds(chosen, store, labels, run, settings, group, as_json)
-        else:
-            _train_one(store, labels, run, settings, group, as_json)
+        if not chosen:
+            best = fit(run, settings.train.seed)
+            if group.is_main:
+                _show_run(best, as_json)
+            return
+        from ssrl_pipeline.seeds import train_seeds
+
+        found = train_seeds(chosen, fit, run, store, labels, group, intervals)
+        if group.is_main:
+            _show_seeds(run, found, as_json)
 
 
-def _train_one(
-    store: "Features", labels: "Labels", run: Path, settings: Settings, group: "Group", as_json: bool
-) -> None:
-    from ssrl_pipeline import train as stage
+def _labels(settings: Settings, store: "Features") -> "Labels":
+    """Labels; to a memory, which asks for normal videos alone, unlabelled ones are normal."""
+    from ssrl_pipeline.labels import Label
+    from ssrl_pipeline.terminal import say
+
+    try:
+        return load_labels(settings, store)
+    except LabelError:
+        if settings.model.kind != "memory" or settings.data.dataset or find_labels(settings):
+            raise
+    videos = store.videos()
+    say(f"no labels: all {len(videos)} videos are taken as normal")
+    return {video: Label(False, None) for video in videos}
+
+
+def _show_run(best: Path, as_json: bool) -> None:
+    """The best of each stage, as metrics.jsonl tells; a memory has none."""
+    from ssrl_pipeline.checkpoint import load_checkpoint
+    from ssrl_pipeline.run_folder import read_evaluations
     from ssrl_pipeline.terminal import say, table
 
-    intervals = load_intervals(settings) if settings.train.select_on == "test" else None
-    result = stage.train(store, labels, run, settings.model, settings.train, group, _report, intervals)
-    if not group.is_main:
-        return
-    if not result.split.val and settings.train.select_on == "val":
-        say("too few videos to keep some for validation: the last step of each stage counts as its best")
-    last = {e.stage: e for e in result.evaluations if e.best}
+    checkpoint = load_checkpoint(best)
+    folder = best.parent / "ssrl" if checkpoint.kind == "fused" else best.parent
+    last = {e.stage: e for e in read_evaluations(folder) if e.best}
     if as_json:
-        echo_json({"checkpoint": str(result.best), "stages": [e._asdict() for e in last.values()]})
+        stages = [e._asdict() for e in last.values()]
+        echo_json({"checkpoint": str(best), "kind": checkpoint.kind, "stages": stages})
         return
+    if any(e.val_loss is None and e.test_auc is None for e in last.values()):
+        say("too few videos to keep some for validation: the last step of each stage counts as its best")
     rows = [(e.stage, e.step, e.loss, _number(e.val_loss), _number(e.test_auc)) for e in last.values()]
-    click.echo(table(rows, ("stage", "best step", "loss", "validation", "test AUC")))
-    click.echo(f"{result.best}")
+    if rows:
+        click.echo(table(rows, ("stage", "best step", "loss", "validation", "test AUC")))
+    known = checkpoint.provenance
+    if checkpoint.kind == "memory":
+        click.echo(f"{known['snippets']} snippets of {len(known['train_videos'])} normal videos")
+    if checkpoint.kind == "fused":
+        chosen = (
+            "chosen by validation videos" if known["weights_tried"] else "no validation videos to choose by"
+        )
+        click.echo(
+            f"SSRL counts {checkpoint.model['weight']:.2f}, the memory the rest: {chosen} validation videos"
+        )
+    click.echo(f"{best}")
 
 
-def _train_seeds(
-    seeds: list[int],
-    store: "Features",
-    labels: "Labels",
-    run: Path,
-    settings: Settings,
-    group: "Group",
-    as_json: bool,
-) -> None:
-    from ssrl_pipeline.seeds import train_seeds
+def _show_seeds(run: Path, found: "SeedRuns", as_json: bool) -> None:
     from ssrl_pipeline.terminal import table
 
-    intervals = find_intervals(settings)
-    found = train_seeds(seeds, store, labels, run, settings.model, settings.train, group, _report, intervals)
-    if not group.is_main:
-        return
     if as_json:
         echo_json({"runs": [r._asdict() | {"best": str(r.best)} for r in found.runs], **found.summary()})
         return
-    header = ("", "best step", "validation", "test AUC", "test AUC, abnormal videos")
-    rows: list[tuple[object, ...]] = [
-        (f"seed {r.seed}", r.step, *map(_number, (r.val_loss, r.auc, r.abnormal_auc))) for r in found.runs
-    ]
-    for title, figures in found.summary().items():
-        rows.append((title, "", *(_number(figures[key]) for key in ("val_loss", "auc", "abnormal_auc"))))
-    click.echo(table(rows, header))
+    keys = ("val_loss", "auc", "abnormal_auc")
+    rows = [(f"seed {r.seed}", *(_number(getattr(r, key)) for key in keys)) for r in found.runs]
+    rows += [(title, *(_number(figures[key]) for key in keys)) for title, figures in found.summary().items()]
+    click.echo(table(rows, ("", "validation", "test AUC", "test AUC, abnormal videos")))
     click.echo(f"{run}")
 
 

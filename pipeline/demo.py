@@ -14,7 +14,7 @@ from ssrl_pipeline.config import load_config
 from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluate import evaluate
-from ssrl_pipeline.extract import expected_snippets, extract, find_videos
+from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.labels import SPLITS, Labels, read_intervals, read_labels
 from ssrl_pipeline.metrics import FrameMetrics
@@ -116,12 +116,7 @@ def _extract(
 ) -> tuple[FeatureStore, FeatureExtractor]:
     chosen = settings.extract
     extractor = FeatureExtractor(chosen.backbone, chosen.preset, device)
-    store = FeatureStore.create(features, extractor.recipe, chosen.dtype)
-    found = find_videos(videos)
-    todo = [path for video, path in found.items() if not store.is_current(video, path)]
-    bar = SnippetBar(len(found), expected_snippets(todo))
-    outcomes = extract(found, store, extractor, bar)
-    bar.close()
+    store, outcomes = extract(videos, features, extractor, chosen.dtype, SnippetBar)
     if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
         raise PipelineError(failed[0].reason)
     click.echo(EXTRACTED.format(snippets=sum(outcome.snippets for outcome in outcomes), features=features))

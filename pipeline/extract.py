@@ -39,6 +39,16 @@ class Progress:
 
     def finish(self, outcome: Outcome) -> None: ...
 
+    def close(self) -> None: ...
+
+
+class Plan(NamedTuple):
+    """What an extraction has before it."""
+
+    videos: int
+    todo: int  # of these, not in the store or changed since
+    snippets: int  # that the containers of `todo` promise
+
 
 def find_videos(root: Path) -> dict[str, Path]:
     """All videos below a folder (or one file): name below the root -> path, sorted by name.
@@ -63,32 +73,49 @@ def find_videos(root: Path) -> dict[str, Path]:
 
 
 def extract(
-    videos: dict[str, Path],
-    store: FeatureStore,
+    root: Path,
+    features: Path,
     extractor: FeatureExtractor,
-    progress: Progress | None = None,
-) -> list[Outcome]:
-    """Extracts the videos that the store does not hold yet.
+    dtype: str = "float32",
+    begin: Callable[[Plan], Progress] = lambda plan: Progress(),
+) -> tuple[FeatureStore, list[Outcome]]:
+    """Extracts what of a folder of videos the store does not hold yet.
+
+    Args:
+        root: the folder, or one video.
+        features: the store; made where it is missing.
+        dtype: of the stored features.
+        begin: told the plan, gives what is told of the progress.
 
     Returns:
-        an outcome per video, in order; errors of a video are in its outcome.
+        the store, and an outcome per video, in order; errors of a video are in its outcome.
+
+    Raises:
+        PipelineError: there are no videos, or the store is of another recipe.
     """
-    progress = progress or Progress()
+    videos = find_videos(root)
+    store = FeatureStore.create(features, extractor.recipe, dtype)
+    todo = {name: path for name, path in videos.items() if not store.is_current(name, path)}
+    snippets = expected_snippets(todo.values(), extractor.preset.drop_last)
+    progress = begin(Plan(len(videos), len(todo), snippets))
     outcomes = []
-    for name, path in videos.items():
-        progress.start(name)
-        started = time.perf_counter()
-        try:
-            if store.is_current(name, path):
-                outcome = Outcome(name, "skipped", store.meta(name).snippets)
-            else:
-                meta = extract_video(name, path, store, extractor, progress.snippet)
-                outcome = Outcome(name, "done", meta.snippets, time.perf_counter() - started)
-        except (PipelineError, OSError) as error:
-            outcome = Outcome(name, "failed", reason=str(error))
-        progress.finish(outcome)
-        outcomes.append(outcome)
-    return outcomes
+    try:
+        for name, path in videos.items():
+            progress.start(name)
+            started = time.perf_counter()
+            try:
+                if name in todo:
+                    meta = extract_video(name, path, store, extractor, progress.snippet)
+                    outcome = Outcome(name, "done", meta.snippets, time.perf_counter() - started)
+                else:
+                    outcome = Outcome(name, "skipped", store.meta(name).snippets)
+            except (PipelineError, OSError) as error:
+                outcome = Outcome(name, "failed", reason=str(error))
+            progress.finish(outcome)
+            outcomes.append(outcome)
+    finally:
+        progress.close()
+    return store, outcomes
 
 
 def extract_video(

@@ -17,10 +17,12 @@ from ssrl_pipeline import checkpoint as checkpoints
 from ssrl_pipeline.checkpoint import Checkpoint
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.labels import Label, Labels
-from ssrl_pipeline.memory import MemorySettings, refuse_other_run, train_memory
+from ssrl_pipeline.memory import refuse_other_run, train_memory
+from ssrl_pipeline.released import Features
 from ssrl_pipeline.score import score_snippets
+from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.splits import check_videos
-from ssrl_pipeline.store import FeatureStore, require_same_recipe
+from ssrl_pipeline.store import require_same_recipe
 
 WEIGHTS = (0.5, 0.25, 0.75, 0.0, 1.0)  # of SSRL; of equals the first is taken
 
@@ -34,7 +36,7 @@ class WeightTrial(NamedTuple):
 
 
 def train_fused(
-    store: FeatureStore,
+    store: Features,
     labels: Labels,
     run: Path,
     ssrl: Path,
@@ -64,7 +66,7 @@ def train_fused(
 
 
 def fuse(
-    ssrl: Checkpoint, memory: Checkpoint, store: FeatureStore, val: Mapping[str, bool], device: torch.device
+    ssrl: Checkpoint, memory: Checkpoint, store: Features, val: Mapping[str, bool], device: torch.device
 ) -> Checkpoint:
     """One checkpoint of both, with the weight that ranks the validation videos best.
 
@@ -107,7 +109,7 @@ def fuse(
 
 @torch.inference_mode()
 def try_weights(
-    ssrl: Checkpoint, memory: Checkpoint, store: FeatureStore, val: Mapping[str, bool], device: torch.device
+    ssrl: Checkpoint, memory: Checkpoint, store: Features, val: Mapping[str, bool], device: torch.device
 ) -> list[WeightTrial]:
     """Each of WEIGHTS on the validation videos."""
     check_videos(store, list(val))

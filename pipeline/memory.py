@@ -9,7 +9,6 @@ each position.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +21,12 @@ from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, Sto
 from ssrl_pipeline.files import write_text
 from ssrl_pipeline.labels import Labels
 from ssrl_pipeline.models.memory_fit import fit_memory
-from ssrl_pipeline.settings import require
+from ssrl_pipeline.released import Features
+from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.splits import check_videos
-from ssrl_pipeline.store import FeatureStore
 
 
-@dataclass(frozen=True)
-class MemorySettings:
-    views: tuple[str, ...] | None = None  # None: all scales of patches; the crops where there are none
-    neighbours: int = 1
-    limit: int = 256  # snippets remembered at each position
-    sample: int = 4096  # snippets read to choose them from
-    alarm: float = 0.99  # share of held-out normal snippets that score below 0.5
-
-    def __post_init__(self) -> None:
-        for name in ("neighbours", "limit"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        require(self.sample >= self.limit, "sample", self.sample, f"at least limit, {self.limit}")
-        require(0.5 < self.alarm < 1, "alarm", self.alarm, "more than 0.5 and less than 1")
-
-
-def train_memory(store: FeatureStore, labels: Labels, run: Path, settings: MemorySettings, seed: int) -> Path:
+def train_memory(store: Features, labels: Labels, run: Path, settings: MemorySettings, seed: int) -> Path:
     """Remembers the normal training videos.
 
     Args:
@@ -117,7 +101,7 @@ def draw_snippets(lengths: dict[str, int], most: int, seed: int) -> dict[str, np
     }
 
 
-def reader(store: FeatureStore, rows: dict[str, np.ndarray]) -> Callable[[str], np.ndarray]:
+def reader(store: Features, rows: dict[str, np.ndarray]) -> Callable[[str], np.ndarray]:
     """view name -> its features float32 [N, P, F] of the chosen snippets, video by video."""
 
     def read(view: str) -> np.ndarray:
@@ -146,7 +130,7 @@ def refuse_other_run(run: Path, kind: str) -> None:
     raise CheckpointError(f"{run}: holds a run of another model ({found[0]}); choose another --name")
 
 
-def _choose_views(store: FeatureStore, wanted: tuple[str, ...] | None) -> dict[str, int]:
+def _choose_views(store: Features, wanted: tuple[str, ...] | None) -> dict[str, int]:
     available: dict[str, int] = store.recipe["views"]
     if wanted is None:
         return {v: n for v, n in available.items() if v.startswith("patch")} or dict(available)

@@ -111,6 +111,14 @@ class RunFolder:
         self.evaluations = [Evaluation(*values) for values in state["evaluations"]]
 
 
+def read_evaluations(run: Path) -> list[Evaluation]:
+    """What metrics.jsonl says; nothing where there is none."""
+    path = run / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    return [Evaluation(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def _tensorboard(path: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter

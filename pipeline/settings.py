@@ -36,12 +36,14 @@ class ExtractSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
+    kind: str = "ssrl"  # or "memory", of normal videos alone, or "fused", both
     scales: tuple[str, ...] | None = None  # None: all that the features have
     dropout: float = 0.5
     standardise: bool = True  # features in units of the normal training snippets' mean and deviation
     share_relation: bool = False  # one relation block for all patch scales
 
     def __post_init__(self) -> None:
+        require(self.kind in ("ssrl", "memory", "fused"), "kind", self.kind, "ssrl, memory or fused")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and less than 1")
 
 
@@ -104,11 +106,27 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
+class MemorySettings:
+    views: tuple[str, ...] | None = None  # None: all scales of patches; the crops where there are none
+    neighbours: int = 1
+    limit: int = 256  # snippets remembered at each position
+    sample: int = 4096  # snippets read to choose them from
+    alarm: float = 0.99  # share of held-out normal snippets that score below 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("neighbours", "limit"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(self.sample >= self.limit, "sample", self.sample, f"at least limit, {self.limit}")
+        require(0.5 < self.alarm < 1, "alarm", self.alarm, "more than 0.5 and less than 1")
+
+
+@dataclass(frozen=True)
 class Settings:
     data: DataSettings = field(default_factory=DataSettings)
     extract: ExtractSettings = field(default_factory=ExtractSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
 
 
 def require(condition: bool, name: str, value: object, wanted: str) -> None:

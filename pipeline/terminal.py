@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 from tqdm import tqdm
 
-from ssrl_pipeline.extract import Outcome, Progress
+from ssrl_pipeline.extract import Outcome, Plan, Progress
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
@@ -31,10 +31,10 @@ def say(message: str) -> None:
 class SnippetBar(Progress):
     """Videos done, snippets per second and the time left, on stderr."""
 
-    def __init__(self, videos: int, expected_snippets: int):
-        self.videos, self.finished = videos, 0
+    def __init__(self, plan: Plan):
+        self.videos, self.finished = plan.videos, 0
         self.bar = tqdm(
-            total=expected_snippets, unit="snippet", file=sys.stderr, dynamic_ncols=True, mininterval=0.5
+            total=plan.snippets, unit="snippet", file=sys.stderr, dynamic_ncols=True, mininterval=0.5
         )
 
     def start(self, video: str) -> None:

@@ -12,9 +12,10 @@ from ssrl_pipeline.errors import CheckpointError, LabelError, StoreError
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.fused import WeightTrial, best_weight, fuse, highest_tenth, train_fused, try_weights
 from ssrl_pipeline.labels import Label
-from ssrl_pipeline.memory import MemorySettings, train_memory
+from ssrl_pipeline.memory import train_memory
 from ssrl_pipeline.models import SSRL, FusedDetector, PatchMemory, build_model
 from ssrl_pipeline.score import score_snippets
+from ssrl_pipeline.settings import MemorySettings
 
 CPU = torch.device("cpu")
 TRAIN = {f"n{i}": 12 for i in range(4)}

@@ -13,10 +13,11 @@ from sklearn.neighbors import NearestNeighbors
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError
 from ssrl_pipeline.labels import Label
-from ssrl_pipeline.memory import MemorySettings, draw_snippets, train_memory
+from ssrl_pipeline.memory import draw_snippets, train_memory
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.memory_fit import coreset, fit_memory, folds, normal_spread
 from ssrl_pipeline.score import score_snippets
+from ssrl_pipeline.settings import MemorySettings
 
 CPU = torch.device("cpu")
 NORMAL = {f"n{i}": 12 for i in range(4)}

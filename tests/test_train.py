@@ -208,7 +208,11 @@ def test_mixed_precision_learns_too(store, tmp_path: Path) -> None:
 def test_several_seeds(store, tmp_path: Path) -> None:
     intervals = {video: [(64, 112)] for video, label in LABELS.items() if label.abnormal}
     short = dataclasses.replace(SETTINGS, schedule="joint")
-    found = train_seeds([3, 5], store, LABELS, tmp_path / "run", MODEL, short, ALONE, print, intervals)
+
+    def fit(run: Path, seed: int) -> Path:
+        return run_training(store, run, dataclasses.replace(short, seed=seed)).best
+
+    found = train_seeds([3, 5], fit, tmp_path / "run", store, LABELS, ALONE, intervals)
     assert [run.seed for run in found.runs] == [3, 5]
     assert not same_weights(tmp_path / "run/seed3/best.pt", tmp_path / "run/seed5/best.pt")
     alone = run_training(store, tmp_path / "alone", dataclasses.replace(short, seed=5))

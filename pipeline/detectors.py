@@ -1,0 +1,48 @@
+"""Which kind of detector is trained: SSRL, a memory of normal patches, or both in one."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from ssrl_pipeline.distributed import Group
+from ssrl_pipeline.fused import train_fused
+from ssrl_pipeline.labels import Intervals, Labels
+from ssrl_pipeline.memory import refuse_other_run, train_memory
+from ssrl_pipeline.released import Features
+from ssrl_pipeline.run_folder import Evaluation
+from ssrl_pipeline.settings import MemorySettings, ModelSettings, TrainSettings
+from ssrl_pipeline.train import train
+
+
+def train_detector(
+    store: Features,
+    labels: Labels,
+    run: Path,
+    model: ModelSettings,
+    training: TrainSettings,
+    memory: MemorySettings,
+    group: Group,
+    report: Callable[[Evaluation], object] = lambda evaluation: None,
+    intervals: Intervals | None = None,
+) -> Path:
+    """Trains what `model.kind` names; arguments and errors are those of :func:`ssrl_pipeline.train.train`.
+
+    A memory is made by the main process alone.
+
+    Returns:
+        The best checkpoint's path.
+    """
+    if not (run / "last.pt").exists():
+        refuse_other_run(run, model.kind)
+    best = run / "best.pt"
+    if model.kind == "ssrl":
+        return train(store, labels, run, model, training, group, report, intervals).best
+    if model.kind == "fused":
+        part = dataclasses.replace(model, kind="ssrl")
+        ssrl = train(store, labels, run / "ssrl", part, training, group, report, intervals).best
+        if group.is_main:
+            train_fused(store, labels, run, ssrl, memory, training.seed, group.device)
+    elif group.is_main:
+        train_memory(store, labels, run, memory, training.seed)
+    group.wait()
+    return best
