@@ -86,12 +86,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def newest_checkpoint(runs: Path) -> Path:
-    """The best checkpoint of the newest run.
+    """The best checkpoint of the newest run, one seed's of several among them.
 
     Raises:
         CheckpointError: no run has one.
     """
-    found = sorted(runs.glob("*/best.pt"), key=lambda path: path.stat().st_mtime_ns)
+    runs_and_seeds = [*runs.glob("*/best.pt"), *runs.glob("*/seed*/best.pt")]
+    found = sorted(runs_and_seeds, key=lambda path: path.stat().st_mtime_ns)
     if not found:
         raise CheckpointError(f"{runs}: no run with a best.pt here; train one, or give --checkpoint FILE")
     return found[-1]

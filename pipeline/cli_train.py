@@ -158,12 +158,9 @@ def _show_run(best: Path, as_json: bool) -> None:
     if checkpoint.kind == "memory":
         click.echo(f"{known['snippets']} snippets of {len(known['train_videos'])} normal videos")
     if checkpoint.kind == "fused":
-        chosen = (
-            "chosen by validation videos" if known["weights_tried"] else "no validation videos to choose by"
-        )
-        click.echo(
-            f"SSRL counts {checkpoint.model['weight']:.2f}, the memory the rest: {chosen} validation videos"
-        )
+        by = "chosen by" if known["weights_tried"] else "in the absence of"
+        weight = checkpoint.model["weight"]
+        click.echo(f"SSRL counts {weight:.2f}, the memory the rest, {by} validation videos")
     click.echo(f"{best}")
 
 

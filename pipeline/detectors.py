@@ -4,7 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.distributed import Group
+from ssrl_pipeline.files import write_text
 from ssrl_pipeline.fused import train_fused
 from ssrl_pipeline.labels import Intervals, Labels
 from ssrl_pipeline.memory import refuse_other_run, train_memory
@@ -39,6 +41,9 @@ def train_detector(
         return train(store, labels, run, model, training, group, report, intervals).best
     if model.kind == "fused":
         part = dataclasses.replace(model, kind="ssrl")
+        if group.is_main:
+            trees = {"model": to_tree(model), "train": to_tree(training), "memory": to_tree(memory)}
+            write_text(run / "config.yaml", to_yaml(trees))
         ssrl = train(store, labels, run / "ssrl", part, training, group, report, intervals).best
         if group.is_main:
             train_fused(store, labels, run, ssrl, memory, training.seed, group.device)

@@ -73,11 +73,11 @@ def find_runs(root: Path) -> list[Run]:
         raise PipelineError(f"{root}: no such folder; train a run, or name the folder that holds runs")
     runs = []
     for folder in _folders(root):
-        members = [member for member in _folders(folder) if _is_run(member)]
-        if members:
-            runs += [_read(member, f"{folder.name}/{member.name}", folder.name) for member in members]
-        elif _is_run(folder):
+        if _is_run(folder):  # what a fused run has in folders of their own are its parts
             runs.append(_read(folder, folder.name, None))
+            continue
+        members = [member for member in _folders(folder) if _is_run(member)]
+        runs += [_read(member, f"{folder.name}/{member.name}", folder.name) for member in members]
     if not runs:
         raise PipelineError(f"{root}: holds no runs; train one, or name the folder that holds runs")
     return runs
