@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from ssrl_pipeline._version import __version__
+from ssrl_pipeline.cli_calibrate import calibrate
 from ssrl_pipeline.cli_data import dataset, store
 from ssrl_pipeline.cli_evaluate import evaluate
 from ssrl_pipeline.cli_extract import extract, weights
@@ -62,7 +63,7 @@ def info(as_json: bool) -> None:
         click.echo(table(list(facts.items()), ("what", "found")))
 
 
-for _command in (extract, train, evaluate, runs, score, weights, dataset, store):
+for _command in (extract, train, evaluate, calibrate, runs, score, weights, dataset, store):
     cli.add_command(_command)
 
 

@@ -1,34 +1,158 @@
-"""timeline.png: a video's scores over time."""
+"""timeline.png: a video's scores over time, with the threshold, the events and the ground truth.
 
+Colours are Okabe and Ito's (2008), which hold for colour-blind people.
+Dimensions: N frames, W columns of the picture.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+
+from ssrl_pipeline.events import Event, known
 
 if TYPE_CHECKING:
     from ssrl_pipeline.score import VideoScores
 
+BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
+COLUMNS = 1000  # about one for each pixel of the plot's width
+DIGIT_COLUMNS = 11  # that a digit of an event's number takes
+TICK_SECONDS = (
+    *(0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
+    *(60, 120, 300, 600, 900, 1800),
+    *(3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800),
+)
+TICKS = 13  # at most
 
-def save_timeline(path: Path, result: "VideoScores", truth: np.ndarray | None = None) -> None:
-    """Draws the scores, and the anomalous frames where `truth` (bool [N]) is given."""
+
+def save_timeline(
+    path: Path,
+    result: "VideoScores",
+    truth: np.ndarray | None = None,
+    events: Sequence[Event] = (),
+    threshold: float | None = None,
+) -> None:
+    """Draws the scores of one video.
+
+    Of a video with more frames than columns each column shows the highest of its
+    scores as a line, the lowest as the top of the filled part: a single frame's
+    peak in a day stays visible.
+
+    Args:
+        path: of the PNG.
+        result: the scores.
+        truth: bool [N], the anomalous frames; drawn as a band below where given.
+        events: shaded and, as far as there is room, numbered, the highest first.
+        threshold: of the events.
+    """
     figure = Figure(figsize=(10, 3), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    x = result.times if result.fps else np.arange(len(result.scores))
-    if truth is not None:
-        axes.fill_between(
-            x, 0, 1, where=truth, step="post", color="tab:red", alpha=0.2, lw=0, label="ground truth"
+    heights = [1.0] if truth is None else [14.0, 1.0]
+    axes, *below = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights).flat
+    frames = len(result.scores)
+    seconds = known(result.fps)
+    scale = 1 / result.fps if seconds else 1.0  # a frame on the time axis
+    _draw_scores(axes, result.scores, scale)
+    _draw_events(axes, events, frames, scale)
+    if threshold is not None:
+        axes.axhline(threshold, color=VERMILION, ls="--", lw=1.2)
+        axes.annotate(
+            f"threshold\n{threshold:.3g}",
+            (1.005, threshold),
+            xycoords=("axes fraction", "data"),
+            color=VERMILION,
+            fontsize=9,
+            va="center",
         )
-        axes.legend(loc="upper right")
-    axes.fill_between(x, result.scores, step="post", color="tab:blue", alpha=0.15, lw=0)
-    axes.step(x, result.scores, where="post", color="tab:blue", lw=1.2)
-    peak = int(result.scores.argmax())
-    where = f"{x[peak]:.1f} s, frame {peak}" if result.fps else f"frame {peak}"
-    axes.set_title(
-        f"{result.video.name}: highest score {result.scores[peak]:.2f} at {where}", loc="left", fontsize=10
-    )
-    axes.set(xlabel="time (s)" if result.fps else "frame", ylabel="anomaly score", ylim=(0, 1))
-    axes.set_xlim(x[0], max(x[-1], x[0] + 1e-6))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    # A low threshold would lie flat on the axis; without one, low scores should look low.
+    shown = max(float(result.scores.max()), 1.0 if threshold is None else threshold)
+    axes.set(ylabel="anomaly score", xlim=(0, frames * scale), ylim=(0, 1 if shown > 0.4 else 1.25 * shown))
+    _draw_title(axes, result, len(events) if threshold is not None else None)
+    if truth is not None:
+        _draw_truth(below[0], truth, scale)
+    _draw_time((below or [axes])[-1], frames * scale, seconds)
     figure.savefig(path, format="png")
+
+
+def _draw_scores(axes: Axes, scores: np.ndarray, scale: float) -> None:
+    starts = _column_starts(len(scores))
+    x = np.append(starts, len(scores)) * scale
+    low, high = np.minimum.reduceat(scores, starts), np.maximum.reduceat(scores, starts)
+    axes.fill_between(x, np.append(low, low[-1]), step="post", color=BLUE, alpha=0.25, lw=0)
+    axes.step(x, np.append(high, high[-1]), where="post", color=BLUE, lw=1.2)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_events(axes: Axes, events: Sequence[Event], frames: int, scale: float) -> None:
+    numbered: list[float] = []
+    room = DIGIT_COLUMNS * (len(str(len(events))) + 0.5) * frames / COLUMNS
+    for number, event in sorted(enumerate(events, 1), key=lambda pair: -pair[1].peak_score):
+        # The edge has a width in pixels, so that a short event in a long video is seen.
+        axes.axvspan(event.start * scale, event.end * scale, color=ORANGE, alpha=0.35, lw=1.5, zorder=0.5)
+        middle = (event.start + event.end) / 2
+        if all(abs(middle - other) >= room for other in numbered):
+            numbered.append(middle)
+            axes.annotate(
+                str(number),
+                (middle * scale, 1.0),
+                xycoords=("data", "axes fraction"),
+                ha="center",
+                va="bottom",
+                fontsize=9,
+            )
+
+
+def _draw_title(axes: Axes, result: "VideoScores", events: int | None) -> None:
+    peak = int(result.scores.argmax())
+    where = f"{_when(peak / result.fps)}, frame {peak}" if known(result.fps) else f"frame {peak}"
+    found = "" if events is None else f"{events or 'no'} event{'' if events == 1 else 's'}, "
+    name = result.video.name if len(result.video.name) <= 50 else f"...{result.video.name[-47:]}"
+    axes.set_title(
+        f"{name}: {found}highest score {result.scores[peak]:.2f} at {where}", loc="left", fontsize=10, pad=16
+    )
+
+
+def _draw_truth(axes: Axes, truth: np.ndarray, scale: float) -> None:
+    edges = np.flatnonzero(np.diff(truth.astype(np.int8), prepend=0, append=0)).reshape(-1, 2) * scale
+    axes.broken_barh([(start, end - start) for start, end in edges], (0, 1), color=GREEN, lw=1.5)
+    axes.set(ylim=(0, 1), yticks=[])
+    axes.set_ylabel("truth", rotation=0, ha="right", va="center", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_time(axes: Axes, length: float, seconds: bool) -> None:
+    """The axis of time, its ticks on round times; or of frames, where the rate is unknown."""
+    if not seconds:
+        axes.xaxis.set_major_locator(MaxNLocator(TICKS - 1, integer=True))
+        axes.set_xlabel("frame")
+        return
+    step = next((tick for tick in TICK_SECONDS if length / tick <= TICKS), length / TICKS)
+    axes.xaxis.set_major_locator(MultipleLocator(step))
+    if length < 60:
+        axes.set_xlabel("time (s)")
+        return
+    unit = 60 if length >= 3600 else 1  # ticks of an hour and more stand on whole minutes
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: "{}:{:02d}".format(*divmod(round(value / unit), 60)))
+    )
+    axes.set_xlabel("time (h:mm)" if unit == 60 else "time (m:ss)")
+
+
+def _when(seconds: float) -> str:
+    """``3.4 s``, ``2:03.4`` from a minute on, ``1:02:03.4`` from an hour on."""
+    minutes, tenths = divmod(round(10 * seconds), 600)
+    if not minutes:
+        return f"{tenths / 10:.1f} s"
+    hours = f"{minutes // 60}:{minutes % 60:02d}" if minutes >= 60 else f"{minutes}"
+    return f"{hours}:{tenths // 10:02d}.{tenths % 10}"
+
+
+def _column_starts(frames: int) -> np.ndarray:
+    """int [W]: the first frame of each column; no column is empty."""
+    columns = min(frames, COLUMNS)
+    return np.arange(columns) * frames // columns
