@@ -125,7 +125,7 @@ def calibrate(
     if unit == "frame":
         allowed = math.floor(false_alarms * len(pooled) + 1e-9)
         last = len(pooled) - 1 - allowed
-        threshold = _just_above(float(np.partition(pooled, last)[last]))
+        threshold = _possible(_above(float(np.partition(pooled, last)[last])))
     else:
         threshold = _by_events(scores, fps, false_alarms, rule, pooled)
     chosen = dataclasses.replace(rule, threshold=threshold)
@@ -195,17 +195,13 @@ def choose_rule(settings: EventSettings, checkpoint: Checkpoint) -> ChosenRule:
         uncalibrated = EventRule(**{**own, "threshold": THRESHOLD})
         return ChosenRule(uncalibrated, "the default, not calibrated: see `ssrl-pipeline calibrate`")
     try:
-        value, asked, unit, split = (
-            float(record["value"]),
-            float(record["asked"]),
-            *map(str, (record["unit"], record["split"])),
-        )
-        rule = EventRule(**{**own, "threshold": value})
+        rule = EventRule(**{**own, "threshold": float(record["value"])})
+        asked = f"{float(record['asked']):g} false alarms per {record['unit']} on {record['split']}"
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"the checkpoint's threshold is damaged ({error}); run `ssrl-pipeline calibrate`"
         ) from error
-    return ChosenRule(rule, f"the checkpoint, calibrated to {asked:g} false alarms per {unit} on {split}")
+    return ChosenRule(rule, f"the checkpoint, calibrated to {asked}")
 
 
 def _by_events(
@@ -224,19 +220,23 @@ def _by_events(
     allowed = math.floor(per_hour * hours + 1e-9)
     peaks = {video: float(values.max()) for video, values in scores.items()}
     distinct = np.unique(pooled)[::-1]
-    threshold = _just_above(float(distinct[0]))
+    threshold = None
     for rank in _ranks(len(distinct)):
-        lower = dataclasses.replace(rule, threshold=_just_above(float(distinct[rank])))
-        raising = [video for video, peak in peaks.items() if peak >= lower.threshold]
+        candidate = _above(float(distinct[rank]))
+        if candidate > 1:
+            continue
+        lower = dataclasses.replace(rule, threshold=candidate)
+        raising = [video for video, peak in peaks.items() if peak >= candidate]
         if sum(len(event_bounds(scores[video], fps[video], lower)) for video in raising) > allowed:
-            return threshold
-        threshold = lower.threshold
-    if len(scores) <= allowed:  # below the lowest score each video is one event
-        raise PipelineError(
-            f"{len(scores)} normal videos of {hours:.3g} hours raise no more than {per_hour:g} events per "
-            "hour whatever the threshold; ask for fewer, or calibrate with longer videos"
-        )
-    return threshold
+            break
+        threshold = candidate
+    else:
+        if len(scores) <= allowed:  # below the lowest score each video is one event
+            raise PipelineError(
+                f"{len(scores)} normal videos of {hours:.3g} hours raise no more than {per_hour:g} events "
+                "per hour whatever the threshold; ask for fewer, or calibrate with longer videos"
+            )
+    return _possible(threshold)
 
 
 def _ranks(count: int) -> Iterator[int]:
@@ -244,15 +244,18 @@ def _ranks(count: int) -> Iterator[int]:
     rank = 0
     while rank < count:
         yield rank
-        rank += max(1, rank * 10 // RANKS) if rank >= RANKS else 1
+        rank += rank // 100 if rank >= RANKS else 1
 
 
-def _just_above(score: float) -> float:
-    """The next number of single precision. Raises PipelineError where it is no score any more."""
-    above = float(np.nextafter(np.float32(score), np.float32(np.inf)))
-    if above > 1:
+def _above(score: float) -> float:
+    """The next number of single precision."""
+    return float(np.nextafter(np.float32(score), np.float32(np.inf)))
+
+
+def _possible(threshold: float | None) -> float:
+    if threshold is None or threshold > 1:
         raise PipelineError(
             "normal videos score 1, the highest there is, more often than the false alarms asked for allow; "
             "ask for more of them, or train a better model: look at the videos that score 1 first"
         )
-    return above
+    return threshold

@@ -95,6 +95,17 @@ def test_hours_are_those_of_each_videos_own_rate() -> None:
     assert found.most_per_hour == pytest.approx(-math.log(0.05) / 1.5)  # the rule of three
 
 
+def test_scores_of_1_may_be_among_the_alarms_that_are_allowed() -> None:
+    scores, fps = {"n": np.zeros(36000, np.float32)}, {"n": 10.0}  # an hour
+    scores["n"][[100, 5000]], scores["n"][9000] = 1.0, 0.75
+    rule = EventRule(shortest=0)
+    found = calibrate(scores, fps, 2, "hour", rule)
+    assert 0.75 < found.rule.threshold <= 1
+    assert found.found.events == 2
+    with pytest.raises(PipelineError, match="score 1, the highest there is"):
+        calibrate(scores, fps, 1, "hour", rule)
+
+
 def test_what_cannot_be_told_is_refused_with_the_way_out() -> None:
     scores, fps = {"n": np.full(100, 0.5, np.float32)}, {"n": 10.0}
     for arguments, message in (
