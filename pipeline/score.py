@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.errors import CheckpointError, PipelineError, VideoError
@@ -20,7 +21,8 @@ from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.extractor import find_device
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.files import whole_folder, write_json
-from ssrl_pipeline.models import SSRL
+from ssrl_pipeline.models import Detector
+from ssrl_pipeline.models.streaming import CHUNK, ScoreStream, score_long
 from ssrl_pipeline.store import require_same_recipe
 
 
@@ -82,7 +84,7 @@ class VideoScores:
 
 
 class Scorer:
-    """Scores videos with one checkpoint, which stays loaded.
+    """Scores videos with one checkpoint, which stays loaded; memory does not grow with their length.
 
     Args:
         checkpoint: a file.
@@ -117,12 +119,17 @@ class Scorer:
             VideoError: the video cannot be decoded.
         """
         video = Path(video)
-        rows: list[dict[str, np.ndarray]] = []
-        result = self.extractor.write_video(video, restart=rows.clear, write=rows.append)
-        if not rows:
-            raise VideoError(f"{video}: {result.frames} frames are too few for one snippet of this preset")
-        features = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-        snippet_scores = score_snippets(str(video), self.model, features, self.device)
+        with ScoreStream(self.model, self.device) as stream:
+            result = self.extractor.write_video(
+                video,
+                restart=stream.restart,
+                write=lambda features: stream.add(_tensors(self.model, features)),
+            )
+            if not result.snippets:
+                raise VideoError(
+                    f"{video}: {result.frames} frames are too few for one snippet of this preset"
+                )
+            snippet_scores = _numbers(str(video), stream.scores())
         return VideoScores(
             video=video,
             scores=frame_scores(snippet_scores, result.frames),
@@ -143,14 +150,14 @@ def score_video(
     return Scorer(checkpoint, device, weights).score(video)
 
 
-@torch.inference_mode()
 def score_snippets(
-    video: str, model: SSRL, features: Mapping[str, np.ndarray], device: torch.device
+    video: str, model: Detector, features: Mapping[str, np.ndarray], device: torch.device
 ) -> np.ndarray:
-    """Scores one whole video.
+    """Scores one whole video of any length; features that are mapped from the disk are read in chunks.
 
     Args:
         video: its name, for the error.
+        model: on `device` and in evaluation mode.
         features: view name -> [T, P, F].
 
     Returns:
@@ -159,13 +166,23 @@ def score_snippets(
     Raises:
         PipelineError: a score is not a number, as features are not.
     """
-    views = {
-        name: torch.from_numpy(np.array(features[name], np.float32))[None].to(device) for name in model.views
-    }
-    scores: np.ndarray = model(views).scores[0].cpu().numpy()
-    if not np.isfinite(scores).all():
+    snippets = len(features[next(iter(model.views))])
+    chunks = (
+        _tensors(model, {name: features[name][begin : begin + CHUNK] for name in model.views})
+        for begin in range(0, snippets, CHUNK)
+    )
+    return _numbers(video, score_long(model, chunks, device))
+
+
+def _tensors(model: Detector, features: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """The views that the model takes, copied as float32."""
+    return {name: torch.from_numpy(np.array(features[name], np.float32)) for name in model.views}
+
+
+def _numbers(video: str, scores: Tensor) -> np.ndarray:
+    if not scores.isfinite().all():
         raise PipelineError(f"{video}: the scores are no numbers; the features or the checkpoint are damaged")
-    return scores
+    return scores.numpy()
 
 
 def frame_scores(snippet_scores: np.ndarray, frames: int) -> np.ndarray:

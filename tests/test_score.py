@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import weakref
 from pathlib import Path
 
 import cv2
@@ -12,14 +13,18 @@ import torch
 
 import ssrl_pipeline
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, save_checkpoint
-from ssrl_pipeline.errors import CheckpointError, LabelError, StoreError, VideoError
+from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError, VideoError
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.decode import VideoInfo
+from ssrl_pipeline.extractors.extractor import VideoFeatures
 from ssrl_pipeline.labels import Label
 from ssrl_pipeline.models import SSRL
-from ssrl_pipeline.score import Scorer, frame_scores
+from ssrl_pipeline.models.streaming import CHUNK
+from ssrl_pipeline.score import Scorer, frame_scores, score_snippets
 
 CPU = torch.device("cpu")
+LIVE = {"clip": 1, "patch2x3": 6}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +74,66 @@ def test_score_video_is_the_same(checkpoint: Path, scorer: Scorer, make_video, t
     np.testing.assert_allclose(result.scores, scorer.score(path).scores, atol=1e-6)
     with pytest.raises(VideoError, match="no such file"):
         scorer.score(tmp_path / "none.mp4")
+
+
+def write_made_up(snippets: int, alive: list[int]):
+    """Like the extractor's write_video, with a first decoder that fails; notes how many features are kept."""
+
+    def write_video(path: Path, restart, write) -> VideoFeatures:
+        kept: list[weakref.ref] = []
+        for count in (30, snippets):
+            restart()
+            for i in range(count):
+                features = {name: np.full((1, n, 1024), i % 7, np.float32) for name, n in LIVE.items()}
+                kept.append(weakref.ref(features["clip"]))
+                write(features)
+                del features
+                alive.append(sum(ref() is not None for ref in kept))
+        return VideoFeatures(VideoInfo(10.0, 64, 48, snippets * 16), "made up", snippets * 16, snippets)
+
+    return write_video
+
+
+def test_features_of_a_long_video_come_and_go(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 snippets, more than pass the model at once; what came before the decoder failed does not count."""
+    alive: list[int] = []
+    monkeypatch.setattr(scorer.extractor, "write_video", write_made_up(300, alive))
+    result = scorer.score("long.mp4")
+    assert result.scores.shape == (4800,) and max(alive) <= CHUNK
+    views = {
+        n: torch.arange(300).remainder(7).float().view(1, -1, 1, 1).expand(1, 300, p, 1024)
+        for n, p in LIVE.items()
+    }
+    with torch.inference_mode():
+        expected = scorer.model(views).scores[0]
+    assert expected.std() > 1e-4
+    np.testing.assert_allclose(result.snippet_scores, expected, atol=1e-6)
+
+
+def test_a_video_too_short_for_a_snippet(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = VideoInfo(10.0, 64, 48, 9)
+    nothing = VideoFeatures(info, "made up", 9, 0)
+    monkeypatch.setattr(scorer.extractor, "write_video", lambda path, restart, write: nothing)
+    with pytest.raises(VideoError, match=r"short.mp4: 9 frames are too few"):
+        scorer.score("short.mp4")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_stored_features_of_a_long_video(tiny_store, dtype: str) -> None:
+    store = tiny_store({"a": 2 * CHUNK + 3}, {"a": [5, 2 * CHUNK]}, dtype=dtype)
+    torch.manual_seed(0)
+    model = SSRL(16, ["2x3"], crops=1).eval()
+    torch.nn.init.ones_(model.relation.non_local.norm.weight)
+    features = store.read("a")
+    views = {name: torch.from_numpy(rows.astype(np.float32))[None] for name, rows in features.items()}
+    with torch.inference_mode():
+        expected = model(views).scores[0]
+    assert expected.std() > 1e-4
+    np.testing.assert_allclose(score_snippets("a", model, features, CPU), expected, atol=1e-6)
+    damaged = {name: rows.copy() for name, rows in features.items()}
+    damaged["patch2x3"][CHUNK + 1, 2, 3] = np.nan
+    with pytest.raises(PipelineError, match="a: the scores are no numbers"):
+        score_snippets("a", model, damaged, CPU)
 
 
 @pytest.mark.parametrize(
