@@ -14,6 +14,7 @@ from ssrl_pipeline._version import __version__
 from ssrl_pipeline.cli_calibrate import calibrate
 from ssrl_pipeline.cli_data import dataset, store
 from ssrl_pipeline.cli_evaluate import evaluate
+from ssrl_pipeline.cli_export import export
 from ssrl_pipeline.cli_extract import extract, weights
 from ssrl_pipeline.cli_options import PATH, device_option, echo_json, json_option
 from ssrl_pipeline.cli_runs import runs
@@ -63,7 +64,7 @@ def info(as_json: bool) -> None:
         click.echo(table(list(facts.items()), ("what", "found")))
 
 
-for _command in (extract, train, evaluate, calibrate, runs, score, weights, dataset, store):
+for _command in (extract, train, evaluate, calibrate, runs, score, export, weights, dataset, store):
     cli.add_command(_command)
 
 

@@ -1,0 +1,55 @@
+"""The command `export`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ssrl_pipeline.cli_options import (
+    PATH,
+    checkpoint_option,
+    config_option,
+    echo_json,
+    json_option,
+    load_settings,
+    set_option,
+)
+
+
+@click.command()
+@click.argument("out", type=PATH, metavar="OUT.onnx")
+@checkpoint_option
+@click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
+@config_option
+@set_option
+@json_option
+def export(
+    out: Path,
+    checkpoint: Path | None,
+    config: str | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Write a checkpoint's model as an ONNX file, from features to scores.
+
+    The file takes any number of snippets. It is written only if ONNX Runtime
+    gives the same scores as PyTorch. Needs the extra `onnx`.
+    """
+    settings = load_settings(config, assignments, flags, data=("runs",))
+    from ssrl_pipeline.checkpoint import newest_checkpoint
+    from ssrl_pipeline.onnx_export import export_onnx
+    from ssrl_pipeline.terminal import say, table
+
+    path = checkpoint or newest_checkpoint(Path(settings.data.runs))
+    say(f"exporting {path}")
+    written = export_onnx(path, out)
+    if as_json:
+        echo_json({**written._asdict(), "file": str(written.file), "checkpoint": str(path)})
+        return
+    rows = [(name, f"[batch, snippets, {count}, {size}]") for name, (count, size) in written.inputs.items()]
+    click.echo(table([*rows, ("-> scores", "[batch, snippets]")], ("input", "float32")))
+    click.echo(
+        f"{written.file}: {written.kind}, {written.bytes / 1e6:.1f} MB, "
+        f"at most {written.difference:.1e} from PyTorch's scores"
+    )
