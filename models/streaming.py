@@ -5,10 +5,12 @@ up crops and patch branches chunk by chunk, lays the sums [T, C, F] aside in a
 temporary file, and gathers what the non-local block needs of the whole video: it
 has no softmax, so that is one matrix for each crop, the sum over snippets of
 g phi^T. A second pass reads the sums back, with the few neighbours to either side
-that the convolutions reach. Time grows with T, memory does not; the file takes
-4 C F bytes a snippet: of 24 hours at 30 frames a second (162,000 snippets) 0.7 GB
-for one crop of 1024 features, 6.6 GB for ten. The features of all patches, which
-would have to be read twice without it, take six times as much for ten crops.
+that the convolutions reach. Time grows with T, memory does not.
+
+The file takes 4 C F bytes a snippet: of 24 hours at 30 frames a second (162,000
+snippets) 0.7 GB for one crop of 1024 features, 6.6 GB for ten. All features of
+the paper's 59 crops and patches would take 39 GB. It lies in the folder that
+TMPDIR names, which should be on a disk: in one kept in memory it counts as such.
 
 Dimensions: B sequences, T snippets, n of them at a time, C crops, P crops or patches, F feature size.
 """
