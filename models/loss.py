@@ -1,6 +1,6 @@
 """The multiple-instance loss of RTFM (Tian et al., ICCV 2021), which SSRL trains with.
 
-Dimensions: B bags of either kind, T snippets, C crops, F feature size, k = T // 10.
+Dimensions: B bags of either kind, T snippets, C crops, F feature size, k = top * T.
 """
 
 from collections.abc import Callable
@@ -38,14 +38,20 @@ class MILLoss(nn.Module):
 
     Args:
         weights: of the terms.
+        top: k as a share of T; RTFM's and SSRL's is a tenth.
         across_videos: neighbours are taken over the flattened batch, as the
             published code does, and not within each video.
     """
 
-    def __init__(self, weights: LossWeights | None = None, across_videos: bool = False):
+    def __init__(
+        self,
+        weights: LossWeights | None = None,
+        across_videos: bool = False,
+        top: float = 0.1,
+    ):
         super().__init__()
         self.weights = weights or LossWeights()
-        self.across_videos = across_videos
+        self.across_videos, self.top = across_videos, top
 
     def forward(
         self, output: SSRLOutput, labels: Tensor, gather: Callable[[Tensor], Tensor] = lambda x: x
@@ -71,8 +77,8 @@ class MILLoss(nn.Module):
         return Losses(bags + magnitude + smoothness + sparsity, bags, magnitude, smoothness, sparsity)
 
     def pick(self, output: SSRLOutput) -> tuple[Tensor, Tensor]:
-        """Mean score [B] and mean feature [B, C, F] of each bag's k snippets of greatest magnitude."""
-        k = max(1, output.scores.shape[1] // 10)
+        """Mean score [B] and mean feature [B, C, F] of each bag's k chosen snippets."""
+        k = max(1, int(self.top * output.scores.shape[1] + 1e-6))
         keep = F.dropout(torch.ones_like(output.magnitudes), self.weights.dropout, self.training)
         top = (output.magnitudes * keep).topk(k, dim=1).indices  # [2B, k]
         scores = output.scores.gather(1, top).mean(dim=1)

@@ -54,6 +54,9 @@ class SSRL(nn.Module):
         dropout: of the head, and of scales of more than 15 patches.
         share_relation: all patch scales relate their patches by the same block,
             which at F = 2048 and three scales saves 47 of 192 million parameters.
+        patches: how a scale's patches become one feature: "relation", the
+            paper's branch, or "max", the greatest value of each feature among
+            them, which has nothing to learn and so nothing to overfit.
     """
 
     def __init__(
@@ -63,15 +66,18 @@ class SSRL(nn.Module):
         crops: int = 10,
         dropout: float = 0.7,
         share_relation: bool = False,
+        patches: str = "relation",
     ):
         super().__init__()
         if feature_size < 8 or feature_size % 8:
             raise ValueError(f"feature_size is a multiple of 8, not {feature_size}")
         self.feature_size, self.scales, self.crops = feature_size, tuple(scales), crops
-        self.patches = nn.ModuleDict()
+        if patches not in ("relation", "max"):
+            raise ValueError(f"patches is relation or max, not {patches!r}")
+        self.patches = nn.ModuleDict()  # empty where the greatest value stands for a scale
         shared = RelationBlock(feature_size) if share_relation and self.scales else None
-        for scale in self.scales:
-            rows, columns = parse_scale(scale)
+        sizes = [(scale, *parse_scale(scale)) for scale in self.scales]
+        for scale, rows, columns in sizes if patches == "relation" else ():
             patch_dropout = dropout if rows * columns > 15 else 0.0
             relation = shared or RelationBlock(feature_size)
             self.patches[scale] = PatchBranch(relation, feature_size, rows, columns, patch_dropout)
@@ -118,8 +124,8 @@ class SSRL(nn.Module):
 
     def branch(self, scale: str, patches: Tensor) -> Tensor:
         """What one scale adds to the crops: [B, T, P, F] -> [B, T, F]."""
-        added: Tensor = self.patches[scale](self.scaling(f"patch{scale}", patches))
-        return added
+        scaled: Tensor = self.scaling(f"patch{scale}", patches)
+        return self.patches[scale](scaled) if scale in self.patches else scaled.amax(dim=2)
 
     def _check(self, views: Mapping[str, Tensor]) -> None:
         for name, count in self.views.items():

@@ -38,12 +38,14 @@ class ExtractSettings:
 class ModelSettings:
     kind: str = "ssrl"  # or "memory", of normal videos alone, or "fused", both
     scales: tuple[str, ...] | None = None  # None: all that the features have
-    dropout: float = 0.5
+    dropout: float = 0.7
     standardise: bool = True  # features in units of the normal training snippets' mean and deviation
+    patches: str = "max"  # what stands for a scale's patches; or "relation", the paper's branch
     share_relation: bool = False  # one relation block for all patch scales
 
     def __post_init__(self) -> None:
         require(self.kind in ("ssrl", "memory", "fused"), "kind", self.kind, "ssrl, memory or fused")
+        require(self.patches in ("max", "relation"), "patches", self.patches, "max or relation")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and less than 1")
 
 
@@ -63,12 +65,16 @@ class OptimiserSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
+    top: float = 0.5  # share of a bag's snippets, those of greatest magnitude, that it is judged by
     margin: float = 100.0
-    magnitude: float = 1e-4
+    magnitude: float = 0.0  # abnormal features long, normal ones short; published: 1e-4
     smoothness: float = 8e-4
     sparsity: float = 8e-3
     dropout: float = 0.3  # of magnitudes before the greatest are picked; short bags bear little
     across_videos: bool = False  # smoothness over the flattened batch, as the published code has it
+
+    def __post_init__(self) -> None:
+        require(0 < self.top <= 1, "top", self.top, "more than 0 and at most 1")
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,10 @@ class TrainSettings:
     freeze: str = (
         "scales"  # in later stages the older scales' branches stay; "stage": all that is older stays
     )
-    segments: int = 32  # snippets per training bag
+    segments: int | None = None  # per training bag; None: as many as half the videos have, 32 at most
     batch_size: int = 4  # normal bags, and as many abnormal ones, over all processes
     accumulate: int = 1  # parts that a batch goes through the model in; each part has a loss of its own
-    steps: int = 150  # per stage
+    steps: int = 100  # per stage
     evaluate_every: int = 25  # steps
     val_fraction: float = 0.2  # of the training videos, where labels name no val split
     select_on: str = "val"  # what chooses the best checkpoint; "test" as published code does, for comparison
@@ -96,7 +102,8 @@ class TrainSettings:
         require(self.schedule in ("staged", "joint"), "schedule", self.schedule, "staged or joint")
         require(self.freeze in ("scales", "stage"), "freeze", self.freeze, "scales or stage")
         require(self.seed >= 0, "seed", self.seed, "zero or more")
-        for name in ("segments", "batch_size", "accumulate", "steps", "evaluate_every"):
+        require(self.segments is None or self.segments >= 1, "segments", self.segments, "1 or more")
+        for name in ("batch_size", "accumulate", "steps", "evaluate_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.select_on in ("val", "test"), "select_on", self.select_on, "val or test")
         require(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more")

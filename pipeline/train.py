@@ -39,6 +39,8 @@ from ssrl_pipeline.run_folder import Evaluation, RunFolder
 from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.splits import Split, check_scales, check_videos, ground_truth, split_videos
 
+MOST_SEGMENTS = 32  # the paper's number
+
 
 class TrainResult(NamedTuple):
     best: Path
@@ -103,15 +105,15 @@ class Trainer:
         same = {**trees["train"], "tensorboard": None}  # may come or go
         identity = {**trees, "train": same, "recipe": self.recipe, "split": [split.train, split.val]}
         self.folder = RunFolder(run, trees, identity, group, settings.tensorboard)
-        weights = dataclasses.asdict(settings.loss)
-        self.loss = MILLoss(across_videos=weights.pop("across_videos"), weights=LossWeights(**weights))
+        terms = dataclasses.asdict(settings.loss)
+        how = {name: terms.pop(name) for name in ("across_videos", "top")}
+        self.loss = MILLoss(weights=LossWeights(**terms), **how)
+        segments = settings.segments or usual_length(store, split)
         views = ["clip", *(f"patch{scale}" for scale in self.scales)]
         with group.main_first():
-            self.bags = load_bags(store, split.train, views, settings.segments, run.parent / ".packs")
+            self.bags = load_bags(store, split.train, views, segments, run.parent / ".packs")
             self.val_bags = (
-                load_bags(store, split.val, views, settings.segments, run.parent / ".packs")
-                if split.val
-                else None
+                load_bags(store, split.val, views, segments, run.parent / ".packs") if split.val else None
             )
         self.judge = self._judge(store, labels, intervals)
 
@@ -188,6 +190,8 @@ class Trainer:
             kept = "" if self.settings.freeze == "stage" else "patches."
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(not (name in before and name.startswith(kept)))
+            if not any(parameter.requires_grad for parameter in model.parameters()):
+                raise ConfigError("train.freeze=stage leaves nothing to learn where model.patches is max")
             self._compute_frozen(model, self.scales[: stage - 2])
         return model
 
@@ -198,6 +202,7 @@ class Trainer:
             "crops": self.recipe["views"]["clip"],
             "dropout": self.model_settings.dropout,
             "share_relation": self.model_settings.share_relation,
+            "patches": self.model_settings.patches,
         }
 
     @torch.no_grad()
@@ -230,10 +235,8 @@ class Trainer:
         optimiser.zero_grad()
         sums: dict[str, float] = {}
         for part in range(settings.accumulate):
-            whole_part = share_of_batch(index, part, settings.accumulate)
-            views, abnormal = self.bags.batch(
-                share_of_batch(whole_part, group.rank, group.size), group.device
-            )
+            own = share_of_batch(share_of_batch(index, part, settings.accumulate), group.rank, group.size)
+            views, abnormal = self.bags.batch(own, group.device)
             with group.accumulating(wrapped, last=part == settings.accumulate - 1):
                 with torch.autocast(
                     group.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
@@ -280,6 +283,12 @@ def learning_rate(settings: OptimiserSettings, step: int, steps: int) -> float:
     if settings.schedule == "cosine":
         rate *= (1 + math.cos(math.pi * (step - 1) / steps)) / 2
     return rate
+
+
+def usual_length(store: Features, split: Split) -> int:
+    """Segments per bag: the median number of snippets of the training videos, 32 at most."""
+    lengths = [store.meta(video).snippets for video in split.train]
+    return max(1, min(MOST_SEGMENTS, int(np.median(lengths))))
 
 
 def check_shares(settings: TrainSettings, processes: int) -> None:

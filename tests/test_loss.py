@@ -52,3 +52,13 @@ def test_dropout_of_magnitudes_only_while_training() -> None:
     torch.manual_seed(0)
     assert not torch.equal(loss.train().pick(out)[0], loss.pick(out)[0])
     assert torch.equal(loss.eval().pick(out)[0], loss.pick(out)[0])
+
+
+@pytest.mark.parametrize(("top", "picked"), [(0.1, 1), (0.3, 3), (0.5, 5), (0.58, 5), (1.0, 10)])
+def test_share_of_snippets_that_a_bag_is_judged_by(top: float, picked: int) -> None:
+    out = output(t=10)
+    scores, _ = MILLoss(WEIGHTS, top=top).eval().pick(out)
+    by_hand = [
+        out.scores[b][out.magnitudes[b].argsort(descending=True)[:picked]].mean() for b in range(len(scores))
+    ]
+    torch.testing.assert_close(scores, torch.stack(by_hand))

@@ -177,3 +177,17 @@ def test_a_relation_block_shared_by_the_scales() -> None:
     again.load_state_dict(model.state_dict())
     views = {name: torch.randn(1, 4, n, 16) for name, n in model.views.items()}
     assert torch.equal(model.eval()(views).scores, again.eval()(views).scores)
+
+
+def test_the_greatest_value_may_stand_for_a_scales_patches() -> None:
+    model = SSRL(16, ["2x3", "3x5"], crops=1, patches="max").eval()
+    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in SSRL(16, []).parameters())
+    views = {name: torch.randn(2, 5, n, 16) for name, n in model.views.items()}
+    by_hand = views["patch2x3"].max(dim=2).values
+    torch.testing.assert_close(model.branch("2x3", views["patch2x3"]), by_hand)
+    alone = SSRL(16, [], crops=1).eval()
+    alone.load_state_dict({k: v for k, v in model.state_dict().items() if "patch" not in k})
+    summed = views["clip"] + (by_hand + views["patch3x5"].max(dim=2).values)[:, :, None]
+    torch.testing.assert_close(model(views).scores, alone({"clip": summed}).scores)
+    with pytest.raises(ValueError, match="patches is relation or max, not 'mean'"):
+        SSRL(16, ["2x3"], patches="mean")

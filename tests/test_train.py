@@ -19,11 +19,11 @@ from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.seeds import train_seeds
 from ssrl_pipeline.settings import LossSettings, ModelSettings, OptimiserSettings, Settings, TrainSettings
 from ssrl_pipeline.splits import split_videos
-from ssrl_pipeline.train import Evaluation, TrainResult, learning_rate, train
+from ssrl_pipeline.train import Evaluation, TrainResult, learning_rate, train, usual_length
 
 CPU = torch.device("cpu")
 ALONE = Group(CPU)
-MODEL = ModelSettings(dropout=0.2)
+MODEL = ModelSettings(dropout=0.2, patches="relation")
 SETTINGS = TrainSettings(
     schedule="staged", segments=8, steps=30, evaluate_every=10, optimiser=OptimiserSettings(lr=3e-3, warmup=5)
 )
@@ -171,7 +171,7 @@ def test_test_videos_choose_only_where_that_is_asked_for(store, tmp_path: Path) 
 
 def test_a_batch_in_parts(store, tmp_path: Path) -> None:
     """Without batch norms in the way (frozen here) and terms that are no means, parts make no difference."""
-    loss = LossSettings(smoothness=0, sparsity=0, dropout=0)
+    loss = LossSettings(magnitude=1e-4, smoothness=0, sparsity=0, dropout=0)
     settings = dataclasses.replace(SETTINGS, steps=1, evaluate_every=1, batch_size=2, loss=loss, average=0.0)
     model = ModelSettings(dropout=0)
     weights = []
@@ -203,6 +203,20 @@ def test_mixed_precision_learns_too(store, tmp_path: Path) -> None:
         torch.float32,
         torch.int64,
     }
+
+
+def test_segments_are_as_many_as_half_the_videos_have(tiny_store) -> None:
+    store = tiny_store({"a": 3, "b": 9, "c": 12, "long": 90, "longer": 91})
+    split = split_videos({v: Label(v == "b", None) for v in store.videos()}, 0, 0)
+    assert usual_length(store, split) == 12
+    long = split_videos({v: Label(v == "long", None) for v in ("long", "longer", "c")}, 0, 0)
+    assert usual_length(store, long) == 32
+
+
+def test_frozen_stage_without_anything_to_learn_is_refused(store, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, freeze="stage", steps=2)
+    with pytest.raises(ConfigError, match="freeze=stage leaves nothing to learn"):
+        train(store, LABELS, tmp_path / "run", ModelSettings(), settings, ALONE)
 
 
 def test_several_seeds(store, tmp_path: Path) -> None:
