@@ -200,4 +200,4 @@ def _share_batch_norms(model: nn.Module, size: int) -> None:
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.__class__ = _GroupBatchNorm
-            module.size = size
+            module.size = size  # type: ignore[assignment]
