@@ -1,4 +1,4 @@
-"""SSRL and the memory of normal patches side by side, their scores averaged.
+"""SSRL and the memory of normal patches side by side, their scores averaged as log odds.
 
 Dimensions: B videos, T snippets, P patches, F feature size.
 """
@@ -6,10 +6,13 @@ Dimensions: B videos, T snippets, P patches, F feature size.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.ssrl import SSRL
+
+EPS = 1e-6  # scores nearer to 0 or 1 count as this near
 
 
 class FusedOutput(NamedTuple):
@@ -20,10 +23,11 @@ class FusedOutput(NamedTuple):
 
 
 class FusedDetector(nn.Module):
-    """weight * SSRL's score + (1 - weight) * the memory's.
+    """The weighted mean of SSRL's and the memory's scores, in log odds.
 
-    Both scales have their alarm level at 0.5: SSRL's is trained as a
-    probability, the memory's is a quantile of normal snippets.
+    Log odds, because what SSRL is sure of lies so near 1 that the memory could
+    not rank it otherwise. Both have their alarm level at 0.5: SSRL's score is
+    trained as a probability, the memory's is a quantile of normal snippets.
 
     Args:
         ssrl: arguments of :class:`SSRL`.
@@ -50,5 +54,10 @@ class FusedDetector(nn.Module):
     def forward(self, views: Mapping[str, Tensor]) -> FusedOutput:
         """Scores snippets; `views` as of both parts, which raise ValueError where one does not fit."""
         ssrl, memory = self.ssrl(views), self.memory(views)
-        scores = self.weight * ssrl.scores + (1 - self.weight) * memory.scores
+        scores = blend(ssrl.scores, memory.scores, self.weight)
         return FusedOutput(scores, ssrl.scores, memory.scores, memory.distances)
+
+
+def blend(ssrl: Tensor, memory: Tensor, weight: float) -> Tensor:
+    """Scores of both, of one shape, as one: their log odds' mean with `weight` for SSRL."""
+    return torch.sigmoid(weight * torch.logit(ssrl, EPS) + (1 - weight) * torch.logit(memory, EPS))

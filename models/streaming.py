@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.models.fused import FusedDetector
+from ssrl_pipeline.models.fused import FusedDetector, blend
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.relation import RelationBlock
 from ssrl_pipeline.models.ssrl import SSRL
@@ -64,14 +64,15 @@ class ScoreStream:
             raise ValueError("the model is in training mode, where chunks differ from the whole; use eval()")
         self.device, self.chunk, self._views = device, chunk, tuple(model.views)
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 (closed by __exit__)
-        self._parts: list[tuple[float, _Part]]  # weight of the score
+        self._parts: list[_Part]
+        self._weight = model.weight if isinstance(model, FusedDetector) else 1.0
         if isinstance(model, FusedDetector):
             related = _Related(model.ssrl, device, chunk, self._file)
-            self._parts = [(model.weight, related), (1 - model.weight, _PerSnippet(model.memory))]
+            self._parts = [related, _PerSnippet(model.memory)]
         elif isinstance(model, SSRL):
-            self._parts = [(1.0, _Related(model, device, chunk, self._file))]
+            self._parts = [_Related(model, device, chunk, self._file)]
         else:
-            self._parts = [(1.0, _PerSnippet(model))]
+            self._parts = [_PerSnippet(model)]
         self._waiting: list[Mapping[str, Tensor]] = []
         self._snippets = 0  # of those waiting
 
@@ -86,7 +87,7 @@ class ScoreStream:
     def restart(self) -> None:
         """Forgets all chunks."""
         self._waiting, self._snippets = [], 0
-        for _, part in self._parts:
+        for part in self._parts:
             part.restart()
 
     def add(self, views: Mapping[str, Tensor]) -> None:
@@ -99,7 +100,8 @@ class ScoreStream:
     def scores(self) -> Tensor:
         """[T] of all snippets so far, on the CPU."""
         self._pass_on()
-        return torch.stack([weight * part.scores() for weight, part in self._parts]).sum(dim=0)
+        first, *second = (part.scores() for part in self._parts)
+        return blend(first, second[0], self._weight) if second else first
 
     @torch.inference_mode()
     def _pass_on(self) -> None:
@@ -110,7 +112,7 @@ class ScoreStream:
         joined = {name: torch.cat([views[name] for views in waiting]) for name in self._views}
         for begin in range(0, count, self.chunk):
             piece = {n: rows[None, begin : begin + self.chunk].to(self.device) for n, rows in joined.items()}
-            for _, part in self._parts:
+            for part in self._parts:
                 part.add(piece)
 
 

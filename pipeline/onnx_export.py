@@ -23,6 +23,7 @@ from ssrl_pipeline.checkpoint import load_checkpoint, versions
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.files import file_sha256, whole_file
 from ssrl_pipeline.models import SSRL, Detector, FusedDetector, PatchMemory
+from ssrl_pipeline.models.fused import blend
 from ssrl_pipeline.models.streaming import gather, relate, summed_views
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class ScoreGraph(nn.Module):
     def forward(self, views: Mapping[str, Tensor]) -> Tensor:
         if isinstance(self.model, FusedDetector):
             ssrl, memory = self._ssrl(self.model.ssrl, views), self.model.memory(views).scores
-            return self.model.weight * ssrl + (1 - self.model.weight) * memory
+            return blend(ssrl, memory, self.model.weight)
         if isinstance(self.model, PatchMemory):
             return self.model(views).scores
         return self._ssrl(self.model, views)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, logit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -61,12 +62,14 @@ def validation_scores(checkpoint: Checkpoint, store) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
-def test_score_is_the_weighted_mean(ssrl, memory, store, weight: float) -> None:
+def test_score_is_the_weighted_mean_of_log_odds(ssrl, memory, store, weight: float) -> None:
     model = fuse(ssrl, memory, store, {}, CPU).build()
     model.weight = weight
     output = model(whole("t1", ssrl, store))
     alone = [checkpoint.build()(whole("t1", checkpoint, store)) for checkpoint in (ssrl, memory)]
-    torch.testing.assert_close(output.scores, weight * alone[0].scores + (1 - weight) * alone[1].scores)
+    odds = [part.scores.double() / (1 - part.scores.double()) for part in alone]
+    mean = odds[0] ** weight * odds[1] ** (1 - weight)
+    torch.testing.assert_close(output.scores.double(), mean / (1 + mean), rtol=0, atol=1e-5)
     torch.testing.assert_close(output.distances["patch2x3"], alone[1].distances["patch2x3"])
     assert model.views == {"clip": 1, "patch2x3": 6}
 
@@ -77,7 +80,8 @@ def test_weight_is_the_best_of_the_validation_videos(ssrl, memory, store, checkp
     expected = {}
     for weight in (0, 0.25, 0.5, 0.75, 1):  # of 20 snippets the two highest count
         videos = [
-            np.sort(weight * a + (1 - weight) * b)[-2:].mean() for a, b in zip(first, second, strict=True)
+            np.sort(expit(weight * logit(a) + (1 - weight) * logit(b)))[-2:].mean()
+            for a, b in zip(first, second, strict=True)
         ]
         expected[weight] = (roc_auc_score(truth, videos), -log_loss(truth, videos))
     trials = checkpoints["fused"].provenance["weights_tried"]
@@ -100,13 +104,13 @@ def test_the_better_model_wins(ssrl, memory, store) -> None:
 @pytest.mark.parametrize(
     ("trials", "expected"),
     [
-        ([], 0.5),
+        ([], 0.25),
         ([(0.5, 0.8, 0.3), (0.0, 0.9, 0.9), (1.0, 0.7, 0.1)], 0.0),
         ([(0.5, 0.9, 0.3), (0.0, 0.9, 0.2), (1.0, 0.8, 0.1)], 0.0),
         ([(0.5, 0.9, 0.3), (0.0, 0.9, 0.3), (1.0, 0.9, 0.3)], 0.5),
     ],
 )
-def test_auc_decides_then_cross_entropy_then_the_middle(trials, expected: float) -> None:
+def test_auc_decides_then_cross_entropy_then_the_order(trials, expected: float) -> None:
     assert best_weight([WeightTrial(*trial) for trial in trials]) == expected
 
 
@@ -115,10 +119,10 @@ def test_highest_tenth() -> None:
     assert highest_tenth(np.arange(29.0)) == 27.5
 
 
-def test_without_validation_both_count_alike(ssrl, memory, store) -> None:
+def test_without_validation_ssrl_counts_a_quarter(ssrl, memory, store) -> None:
     for val in ({}, {"v0": False, "v1": False}):
         fused = fuse(ssrl, memory, store, val, CPU)
-        assert fused.model["weight"] == 0.5
+        assert fused.model["weight"] == 0.25
         assert fused.provenance["weights_tried"] == []
 
 
