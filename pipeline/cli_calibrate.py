@@ -93,7 +93,7 @@ def calibrate(
         false_alarms,
         unit,
         split,
-        EventRule(),
+        EventRule(**{**vars(settings.events), "threshold": 0.5}),
         find_device(device),
     )
     trained = path.stat()

@@ -23,6 +23,11 @@ from ssrl_pipeline.errors import PipelineError
 @click.argument("videos", nargs=-1, required=True, type=PATH)
 @checkpoint_option
 @click.option("--out", type=PATH, default="scores", show_default=True, help="Gets one folder per video.")
+@click.option(
+    "--contact-sheet/--no-contact-sheet",
+    default=True,
+    help="Frames of each event; the video is decoded once more for them.",
+)
 @click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
 @weights_option
 @device_option
@@ -33,6 +38,7 @@ def score(
     videos: tuple[Path, ...],
     checkpoint: Path | None,
     out: Path,
+    contact_sheet: bool,
     config: str | None,
     assignments: tuple[str, ...],
     device: str,
@@ -42,7 +48,10 @@ def score(
     """Score every frame of new videos.
 
     Each video's folder gets scores.csv (frame, time_s, score), scores.json
-    (metadata and summary), scores.npz and timeline.png.
+    (metadata and summary), scores.npz, timeline.png, and its events: events.json,
+    events.csv, events.vtt and events.srt for players, contact_sheet.png. What
+    counts as an event is set by -o events.threshold=0.8 and the like, or for a
+    rate of false alarms by `ssrl-pipeline calibrate`.
     """
     settings = load_settings(config, assignments, flags, data=("runs",), extract=("weights",))
     from ssrl_pipeline.checkpoint import newest_checkpoint
@@ -55,13 +64,15 @@ def score(
             f"two videos are named {twice[0]!r}; score them into different folders with --out"
         )
     path = checkpoint or newest_checkpoint(Path(settings.data.runs))
-    scorer = Scorer(path, device, settings.extract.weights)
+    scorer = Scorer(path, device, settings.extract.weights, settings.events)
     say(f"scoring with {path} on {scorer.device}")
+    threshold = scorer.chosen.rule.threshold
+    say(f"events: score of {threshold:.4g} or more, a threshold of {scorer.chosen.origin}")
     summaries, failed = [], 0
     for video in videos:
         try:
             result = scorer.score(video)
-            result.save(out / video.name)
+            result.save(out / video.name, contact_sheet)
         except (PipelineError, OSError) as error:
             say(f"failed: {error}")
             failed += 1
@@ -71,10 +82,10 @@ def score(
         echo_json(summaries)
     elif summaries:
         rows = [
-            (*(s[k] for k in ("video", "frames")), *s["summary"].values(), s["folder"]) for s in summaries
+            (*(s[k] for k in ("video", "frames", "events")), *s["summary"].values(), s["folder"])
+            for s in summaries
         ]
-        click.echo(
-            table(rows, ("video", "frames", "mean", "max", "peak frame", "peak time (s)", "written to"))
-        )
+        header = ("video", "frames", "events", "mean", "max", "peak frame", "peak time (s)", "written to")
+        click.echo(table(rows, header))
     if failed:
         raise PipelineError(f"{failed} of {len(videos)} videos failed")

@@ -7,7 +7,8 @@ Dimensions: N frames, T snippets, P crops or patches, F feature size.
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssrl_pipeline.calibrate import ChosenRule, choose_rule
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
+from ssrl_pipeline.contact_sheet import save_contact_sheet
 from ssrl_pipeline.errors import CheckpointError, PipelineError, VideoError
+from ssrl_pipeline.event_files import save_events
+from ssrl_pipeline.events import Event, EventSettings, find_events
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.extractor import find_device
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
@@ -39,6 +44,12 @@ class VideoScores:
     decoder: str
     checkpoint: Path
     recipe: dict[str, Any]
+    chosen: ChosenRule  # what makes frames an event
+
+    @cached_property
+    def events(self) -> list[Event]:
+        """When the scores say that something happens."""
+        return find_events(self.scores, self.fps, self.chosen.rule)
 
     @property
     def times(self) -> np.ndarray:
@@ -58,6 +69,12 @@ class VideoScores:
             "snippets": len(self.snippet_scores),
             "checkpoint": str(self.checkpoint),
             "recipe": self.recipe,
+            "rule": {
+                **asdict(self.chosen.rule),
+                "low": self.chosen.rule.low,
+                "threshold_from": self.chosen.origin,
+            },
+            "events": len(self.events),
             "summary": {
                 "mean": float(self.scores.mean()),
                 "max": float(self.scores[peak]),
@@ -66,8 +83,17 @@ class VideoScores:
             },
         }
 
-    def save(self, folder: Path) -> None:
-        """Writes scores.csv, scores.json, scores.npz and timeline.png; the folder appears whole."""
+    def save(self, folder: Path, contact_sheet: bool = True) -> None:
+        """Writes scores, events and pictures; the folder appears whole.
+
+        That is scores.csv, scores.json, scores.npz, events.json, events.csv,
+        timeline.png, where the frame rate is known events.vtt and events.srt, and
+        where there are events contact_sheet.png, for which the video is decoded
+        once more up to the last frame shown.
+
+        Raises:
+            VideoError: the video is no longer there to take frames from.
+        """
         from ssrl_pipeline.timeline import save_timeline
 
         with whole_folder(folder) as scratch:
@@ -80,7 +106,11 @@ class VideoScores:
             np.savez(
                 scratch / "scores.npz", scores=self.scores, snippet_scores=self.snippet_scores, fps=self.fps
             )
-            save_timeline(scratch / "timeline.png", self)
+            rule = self.chosen.rule
+            save_events(scratch, self.events, str(self.video), self.fps, rule, self.chosen.origin)
+            save_timeline(scratch / "timeline.png", self, events=self.events, threshold=rule.threshold)
+            if contact_sheet:
+                save_contact_sheet(scratch / "contact_sheet.png", self.video, self.events, self.decoder)
 
 
 class Scorer:
@@ -90,6 +120,7 @@ class Scorer:
         checkpoint: a file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: of the backbone; None for the published ones.
+        events: what makes frames an event; a threshold of None is the checkpoint's.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind.
@@ -97,9 +128,16 @@ class Scorer:
             features were made with.
     """
 
-    def __init__(self, checkpoint: str | Path, device: str = "auto", weights: str | Path | None = None):
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        device: str = "auto",
+        weights: str | Path | None = None,
+        events: EventSettings | None = None,
+    ):
         self.path = Path(checkpoint)
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
+        self.chosen = choose_rule(events or EventSettings(), self.checkpoint)
         self.device = find_device(device)
         self.model = self.checkpoint.build().to(self.device)
         recipe = self.checkpoint.recipe
@@ -140,6 +178,7 @@ class Scorer:
             decoder=result.decoder,
             checkpoint=self.path,
             recipe=self.checkpoint.recipe,
+            chosen=self.chosen,
         )
 
 

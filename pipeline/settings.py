@@ -6,6 +6,8 @@ sets one. :mod:`ssrl_pipeline.config` fills and checks them.
 
 from dataclasses import dataclass, field
 
+from ssrl_pipeline.events import EventSettings
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -134,6 +136,7 @@ class Settings:
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
+    events: EventSettings = field(default_factory=EventSettings)
 
 
 def require(condition: bool, name: str, value: object, wanted: str) -> None:

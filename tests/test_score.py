@@ -15,6 +15,7 @@ import ssrl_pipeline
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, save_checkpoint
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError, VideoError
 from ssrl_pipeline.evaluate import evaluate
+from ssrl_pipeline.events import EventSettings
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decode import VideoInfo
 from ssrl_pipeline.extractors.extractor import VideoFeatures
@@ -66,6 +67,27 @@ def test_every_frame_has_a_score(scorer: Scorer, make_video, tmp_path: Path) -> 
     picture = cv2.imread(str(tmp_path / "out" / "timeline.png"))
     assert picture.shape[:2] == (360, 1200) and picture.std() > 5
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "v.mp4"]  # nothing left lying about
+
+
+def test_events_are_written_beside_the_scores(checkpoint: Path, make_video, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "v.mp4", frames=40, size=(64, 48), fps=8)
+    scores = Scorer(checkpoint, device="cpu").score(path).snippet_scores  # of 16, 16 and 8 frames
+    between = float(np.sort(scores)[1:].mean())  # only the highest snippet is above
+    settings = EventSettings(threshold=between, hysteresis=1.0, shortest=0.5, gap=0.0)
+    result = Scorer(checkpoint, device="cpu", events=settings).score(path)
+    result.save(tmp_path / "out")
+    start = 16 * int(scores.argmax())
+    assert [(e.start, e.end) for e in result.events] == [(start, min(start + 16, 40))]
+    names = {"scores.csv", "scores.json", "scores.npz", "timeline.png", "contact_sheet.png"}
+    names |= {f"events.{kind}" for kind in ("json", "csv", "vtt", "srt")}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == names
+    said = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert said["events"] == 1 and said["rule"]["threshold"] == pytest.approx(between)
+    assert said["rule"]["threshold_from"] == "the settings"
+    (row,) = csv.DictReader((tmp_path / "out" / "events.csv").open())
+    assert (int(row["start_frame"]), int(row["end_frame"])) == (start, min(start + 16, 40))
+    result.save(tmp_path / "lean", contact_sheet=False)
+    assert {p.name for p in (tmp_path / "lean").iterdir()} == names - {"contact_sheet.png"}
 
 
 def test_score_video_is_the_same(checkpoint: Path, scorer: Scorer, make_video, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from ssrl_pipeline.calibrate import ChosenRule
 from ssrl_pipeline.events import Event, EventRule, find_events
 from ssrl_pipeline.score import VideoScores
 from ssrl_pipeline.timeline import BLUE, COLUMNS, GREEN, ORANGE, VERMILION, save_timeline
@@ -31,7 +32,14 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 
 def video(scores: np.ndarray, fps: float = 25.0) -> VideoScores:
-    about = {"width": 64, "height": 48, "decoder": "made up", "checkpoint": Path("best.pt"), "recipe": {}}
+    about: dict[str, Any] = {
+        "width": 64,
+        "height": 48,
+        "decoder": "made up",
+        "checkpoint": Path("best.pt"),
+        "recipe": {},
+    }
+    about["chosen"] = ChosenRule(EventRule(), "the test")
     return VideoScores(Path("a.mp4"), scores.astype(np.float32), scores[::16], fps, **about)
 
 
