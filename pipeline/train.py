@@ -133,6 +133,7 @@ class Trainer:
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
             done, best_step, best_cost = state["step"], state["best_step"], state["best_cost"]
+            self.folder.state = None  # it may be large
         patience = (
             settings.steps if settings.patience is None else settings.patience * settings.evaluate_every
         )
@@ -243,7 +244,7 @@ class Trainer:
                 ):
                     output = SSRLOutput(*(values.float() for values in wrapped(views)))
                 # Cross-entropy of what is no number ends the process on a GPU.
-                finite = all(group.collect(bool(output.scores.isfinite().all())))
+                finite = bool(group.gather(output.scores.detach()).isfinite().all())
                 losses = self.loss.train()(output, abnormal, group.gather) if finite else None
                 if losses is None or not losses.total.isfinite():
                     raise self._not_finite(stage, step, index)
