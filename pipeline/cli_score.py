@@ -26,7 +26,7 @@ from ssrl_pipeline.errors import PipelineError
 @click.option(
     "--contact-sheet/--no-contact-sheet",
     default=True,
-    help="Frames of each event; the video is decoded once more for them.",
+    help="Frames of each event, also in the report; the video is decoded again for them.",
 )
 @click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
 @weights_option
@@ -51,10 +51,12 @@ def score(
     (metadata and summary), scores.npz, timeline.png, and its events: events.json,
     events.csv, events.vtt and events.srt for players, contact_sheet.png. What
     counts as an event is set by -o events.threshold=0.8 and the like, or for a
-    rate of false alarms by `ssrl-pipeline calibrate`.
+    rate of false alarms by `ssrl-pipeline calibrate`. report.html shows all videos
+    of the run beside their scores, in any browser.
     """
     settings = load_settings(config, assignments, flags, data=("runs",), extract=("weights",))
     from ssrl_pipeline.checkpoint import newest_checkpoint
+    from ssrl_pipeline.report import report_entry, save_report
     from ssrl_pipeline.score import Scorer
     from ssrl_pipeline.terminal import say, table
 
@@ -68,16 +70,20 @@ def score(
     say(f"scoring with {path} on {scorer.device}")
     threshold = scorer.chosen.rule.threshold
     say(f"events: score of {threshold:.4g} or more, a threshold of {scorer.chosen.origin}")
-    summaries, failed = [], 0
+    summaries, entries, failed = [], [], 0
     for video in videos:
         try:
             result = scorer.score(video)
             result.save(out / video.name, contact_sheet)
+            entries.append(report_entry(result, out, scorer.checkpoint.model, pictures=contact_sheet))
         except (PipelineError, OSError) as error:
             say(f"failed: {error}")
             failed += 1
             continue
         summaries.append({**result.summary(), "folder": str(out / video.name)})
+    if entries:
+        save_report(out / "report.html", entries)
+        say(f"all in one page: {out / 'report.html'}")
     if as_json:
         echo_json(summaries)
     elif summaries:

@@ -157,13 +157,14 @@ def test_wheel_holds_every_module_and_ready_config_and_nothing_generic(wheel: Pa
     expected = {
         str(Path(*package.split("."), path.relative_to(ROOT / folder)))
         for folder, package in HOUSE.items()
-        for pattern in ("*.py", "*.yaml", "py.typed")
+        for pattern in ("*.py", "*.yaml", "py.typed", "report.*")
         for path in (ROOT / folder).rglob(pattern)
     }
     files = {str(path.relative_to(wheel)) for path in wheel.rglob("*") if path.is_file()}
     metadata = {name for name in files if ".dist-info/" in name}
     assert files - metadata == expected
     assert "ssrl_pipeline/configs/reference.yaml" in expected
+    assert {f"ssrl_pipeline/report.{kind}" for kind in ("html", "css", "js")} <= expected
 
 
 def test_ready_config_loads_from_the_wheel(wheel: Path, tmp_path: Path) -> None:

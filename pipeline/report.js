@@ -1,0 +1,341 @@
+"use strict";
+// The state is the chosen video and the frame at the playhead; all that is shown follows from these.
+
+const page = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const MARGIN = { l: 46, r: 14, t: 20, b: 34 }; // of the plot, in pixels: where its axes begin
+const TICKS = [
+  0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
+];
+const player = $("player"), plot = $("plot"), timeline = $("timeline");
+let video, frame = 0, playable = true, levels = null, current = -1;
+
+// ---- words and numbers
+
+function element(tag, properties, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children); // strings become text, never markup
+  return made;
+}
+
+function clock(seconds, digits = 1) {
+  const units = Math.round(seconds * 10 ** digits) / 10 ** digits;
+  const hours = Math.floor(units / 3600), minutes = Math.floor(units / 60) % 60;
+  const rest = (units % 60).toFixed(digits).padStart(digits ? 3 + digits : 2, "0");
+  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+}
+
+const number = (score) => score.toFixed(4);
+const count = (n, word) => `${n || "no"} ${word}${n === 1 ? "" : "s"}`;
+const when = (entry, at) => (entry.fps ? clock(at / entry.fps) : `frame ${at}`);
+
+// ---- frames, media time and the axis
+
+const position = (at) => (video.fps ? at / video.fps : at);
+const rate = () => video.fps || video.frames / player.duration;
+const frameAt = (seconds) => clamp(Math.floor(seconds * rate() + 1e-3));
+const clamp = (at) => Math.max(0, Math.min(video.frames - 1, at));
+
+function scoreAt(at) {
+  const { frames, scores } = video.curve;
+  let low = 0, high = frames.length;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (frames[middle] <= at) low = middle;
+    else high = middle;
+  }
+  return scores[low];
+}
+
+function seek(at) {
+  const target = (clamp(at) + 0.5) / rate(); // the middle of a frame: its edge may show the one before
+  if (playable && Number.isFinite(target)) player.currentTime = target;
+  show(clamp(at));
+}
+
+function step(snippets) {
+  const size = page.snippet_frames;
+  seek((Math.floor(frame / size) + snippets) * size);
+}
+
+function jump(direction) {
+  // Shortly behind a start, "previous" means the event before.
+  const before = frame - (video.fps || 25) / 2;
+  const starts = video.events.map((event) => event.start_frame);
+  const target = direction > 0 ? starts.find((at) => at > frame) : starts.filter((at) => at < before).pop();
+  if (target !== undefined) seek(target);
+}
+
+function toggle() {
+  if (!playable) return;
+  if (player.paused) player.play().catch(() => {}); // refusals arrive as the player's "error"
+  else player.pause();
+}
+
+// ---- what follows the playhead
+
+function show(at) {
+  frame = at;
+  const score = scoreAt(at);
+  const place = video.fps ? `${clock(at / video.fps, 2)}, frame ${at}` : `frame ${at}`;
+  const text = `${place}: score ${video.curve.exact ? "" : "about "}${number(score)}`;
+  $("readout").textContent = text;
+  timeline.setAttribute("aria-valuenow", at);
+  timeline.setAttribute("aria-valuetext", text);
+  placePlayhead(score);
+  drawHeat();
+  markEvent(video.events.findIndex((event) => event.start_frame <= at && at < event.end_frame));
+}
+
+function markEvent(index) {
+  if (index === current) return;
+  const buttons = $("events").getElementsByTagName("button");
+  buttons[current]?.removeAttribute("aria-current");
+  buttons[index]?.setAttribute("aria-current", "true");
+  current = index;
+}
+
+function placePlayhead(score) {
+  const head = $("playhead"), { xaxis, yaxis } = plot.layout;
+  const share = (position(frame) - xaxis.range[0]) / (xaxis.range[1] - xaxis.range[0]);
+  head.hidden = share < 0 || share > 1;
+  const left = MARGIN.l + share * (timeline.clientWidth - MARGIN.l - MARGIN.r);
+  const height = timeline.clientHeight - MARGIN.t - MARGIN.b;
+  head.style.transform = `translate(${left - 1}px, ${MARGIN.t}px)`;
+  head.style.height = `${height}px`;
+  $("dot").style.transform = `translateY(${(1 - score / yaxis.range[1]) * height}px)`;
+}
+
+function drawHeat() {
+  const shown = levels !== null && playable && $("heat-on").checked;
+  $("heat").hidden = !shown;
+  if (!shown) return;
+  const { rows, columns, snippets } = video.heat, canvas = $("heat");
+  const map = Math.floor(frame / page.snippet_frames / snippets) * rows * columns;
+  const last = levels.length - rows * columns; // frames behind the last snippet have its map
+  const image = new ImageData(columns, rows);
+  for (let i = 0; i < rows * columns; i++) {
+    image.data.set([255, 60, 0, levels[Math.min(map, last) + i] * 0.6], 4 * i);
+  }
+  [canvas.width, canvas.height] = [columns, rows];
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+function follow() {
+  if (Number.isFinite(player.currentTime * rate())) show(frameAt(player.currentTime));
+  if (!player.paused && !player.ended) requestAnimationFrame(follow);
+}
+
+// ---- the timeline
+
+function draw() {
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const { curve, rule } = video;
+  const shown = Math.max(video.max, rule.threshold), top = shown > 0.4 ? 1.02 : 1.25 * shown;
+  const x = [...curve.frames, video.frames].map(position), y = [...curve.scores, curve.scores.at(-1)];
+  const words = curve.frames.map((at) => `${when(video, at)}<br>score ${number(scoreAt(at))}`);
+  const shade = { x: [], y: [] };
+  for (const { start_frame, end_frame } of video.events) {
+    const [start, end] = [position(start_frame), position(end_frame)];
+    shade.x.push(start, start, end, end, null);
+    shade.y.push(0, top, top, 0, null);
+  }
+  const line = (at, dash) => ({
+    type: "line", xref: "paper", x0: 0, x1: 1, y0: at, y1: at, line: { color: colour("mark"), width: 1.5, dash },
+  });
+  const axis = { gridcolor: colour("edge"), linecolor: colour("edge"), zeroline: false, color: colour("faint") };
+  const traces = [
+    {
+      ...shade, type: "scatter", mode: "lines", fill: "toself", fillcolor: `${colour("event")}55`,
+      line: { color: colour("event"), width: 1 }, hoverinfo: "skip",
+    },
+    {
+      x, y, text: words, type: "scatter", mode: "lines", hoverinfo: "text",
+      line: { color: colour("curve"), width: 2, shape: curve.exact ? "hv" : "linear" },
+    },
+  ];
+  const layout = {
+    showlegend: false, margin: MARGIN, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
+    font: { color: colour("ink"), family: "system-ui, sans-serif", size: 12 },
+    hovermode: "x", hoverdistance: -1, hoverlabel: { bgcolor: colour("panel"), font: { color: colour("ink") } },
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+    xaxis: { ...axis, range: [0, position(video.frames)], showspikes: true, spikethickness: 1, spikedash: "dot" },
+    yaxis: { ...axis, range: [0, top], fixedrange: true },
+    shapes: [line(rule.threshold, "dash"), line(rule.low, "dot")],
+    annotations: [{
+      xref: "paper", x: 1, xanchor: "right", y: rule.threshold, yanchor: "bottom", showarrow: false,
+      text: `threshold ${rule.threshold.toPrecision(4)}`, font: { color: colour("mark") }, borderpad: 1,
+    }],
+  };
+  Object.assign(layout.xaxis, ticks(layout.xaxis.range));
+  Plotly.react(plot, traces, layout, { displayModeBar: false });
+}
+
+function ticks([from, to]) {
+  if (!video.fps) return { title: { text: "frame", standoff: 2 } };
+  const most = Math.max(2, timeline.clientWidth / 75);
+  const size = TICKS.find((tick) => (to - from) / tick <= most) || (to - from) / most;
+  const first = Math.ceil(from / size - 1e-9);
+  const values = Array.from({ length: Math.max(0, Math.floor(to / size + 1e-9) - first + 1) }, (_, i) => (first + i) * size);
+  return { tickmode: "array", tickvals: values, ticktext: values.map((value) => clock(value, size < 1 ? 1 : 0)) };
+}
+
+function watchTimeline() {
+  let pressed = null;
+  timeline.addEventListener("pointerdown", (event) => (pressed = event.button === 0 ? event.clientX : null));
+  addEventListener("pointercancel", () => (pressed = null));
+  addEventListener("pointerup", (event) => {
+    if (pressed !== null && Math.abs(event.clientX - pressed) < 5) {
+      const box = timeline.getBoundingClientRect(), [from, to] = plot.layout.xaxis.range;
+      const share = (event.clientX - box.left - MARGIN.l) / (box.width - MARGIN.l - MARGIN.r);
+      const place = from + share * (to - from);
+      seek(Math.floor(video.fps ? place * video.fps : place));
+    }
+    pressed = null;
+  });
+  const adapt = () => {
+    Plotly.relayout(plot, Object.fromEntries(
+      Object.entries(ticks(plot.layout.xaxis.range)).map(([key, value]) => [`xaxis.${key}`, value]),
+    ));
+    placePlayhead(scoreAt(frame));
+  };
+  plot.on("plotly_relayout", (changed) => {
+    if (Object.keys(changed).some((key) => /^xaxis\.(range|autorange)/.test(key))) adapt();
+  });
+  // Plotly itself follows the window, but not what moves inside it.
+  new ResizeObserver(() => Plotly.Plots.resize(plot).then(adapt)).observe(timeline);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { draw(); show(frame); });
+}
+
+// ---- the chosen video
+
+function choose(index) {
+  player.pause();
+  video = page.videos[index];
+  playable = true;
+  levels = video.heat && Uint8Array.from(atob(video.heat.levels), (c) => c.charCodeAt(0));
+  $("name").textContent = video.name;
+  const peak = `highest score ${number(video.max)} at ${when(video, video.peak_frame)}`;
+  const size = `${video.frames} frames${video.fps ? ` at ${+video.fps.toFixed(3)} a second` : ", rate unknown"}`;
+  $("numbers").textContent = `${count(video.events.length, "event")}; ${peak}; mean ${number(video.mean)}; ${size}`;
+  $("origin").textContent = `Model ${video.model.kind}, ${video.checkpoint}; recipe ${video.recipe.backbone}, ` +
+    `${video.recipe.preset}; threshold ${video.rule.threshold.toPrecision(4)} of ${video.rule.threshold_from}`;
+  setShape(video.width, video.height);
+  $("unplayable").hidden = true;
+  $("heat-choice").hidden = levels === null;
+  for (const id of ["previous", "next"]) $(id).disabled = !video.events.length;
+  $("play").disabled = false;
+  player.setAttribute("aria-label", `Video ${video.name}`);
+  player.src = video.link;
+  timeline.setAttribute("aria-valuemax", video.frames - 1);
+  [...$("videos").rows].forEach((row, i) => {
+    row.classList.toggle("chosen", i === index);
+    row.querySelector("button").setAttribute("aria-pressed", i === index);
+  });
+  listEvents();
+  listFacts();
+  draw();
+  show(0);
+}
+
+function setShape(width, height) {
+  $("screen").style.setProperty("--shape", (width || 16) / (height || 9));
+}
+
+function listEvents() {
+  current = -1;
+  $("no-events").hidden = video.events.length > 0;
+  $("events").replaceChildren(...video.events.map((event) => {
+    const last = event.end_frame - 1;
+    const words = element("span", {},
+      element("strong", {}, `${event.event}  ${when(video, event.start_frame)} \u2013 ${when(video, event.end_frame)}`),
+      element("span", {}, `highest ${number(event.peak_score)} at ${when(video, event.peak_frame)}`),
+      element("span", { className: "faint" }, `mean ${number(event.mean_score)}, frames ${event.start_frame} to ${last}`),
+    );
+    const button = element("button", { type: "button", onclick: () => seek(event.start_frame) });
+    if (event.picture) button.append(element("img", { src: event.picture, alt: "", width: 120 }));
+    button.append(words);
+    return element("li", {}, button);
+  }));
+}
+
+function listFacts() {
+  const { rule } = video;
+  const say = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
+  const list = (facts) => Object.entries(facts).map(([key, value]) => `${key} ${say(value)}`).join("; ");
+  const facts = {
+    Model: list(video.model),
+    Checkpoint: video.checkpoint,
+    ...Object.fromEntries(Object.entries(video.recipe).map(([key, value]) => [`Recipe: ${key}`, say(value)])),
+    Threshold: `${rule.threshold} of ${rule.threshold_from}; an event goes on down to ${+rule.low.toPrecision(7)}`,
+    Events: `of at least ${rule.shortest} s; those at most ${rule.gap} s apart are one`,
+    Video: video.video,
+    Decoder: video.decoder,
+    Version: `ssrl-pipeline ${page.version}`,
+  };
+  $("facts").replaceChildren(
+    ...Object.entries(facts).flatMap(([key, value]) => [element("dt", {}, key), element("dd", {}, value)]),
+  );
+}
+
+function listVideos() {
+  const events = page.videos.reduce((sum, entry) => sum + entry.events.length, 0);
+  $("overview").textContent = `${count(page.videos.length, "video")}, ${count(events, "event")}`;
+  $("ranking").hidden = page.videos.length < 2;
+  $("videos").replaceChildren(...page.videos.map((entry, i) => {
+    const name = element("button", { type: "button", onclick: () => choose(i) }, entry.name);
+    const cell = (text, className = "") => element("td", { className }, text);
+    return element("tr", {}, cell(`${i + 1}`), element("td", {}, name), cell(number(entry.max)),
+      cell(when(entry, entry.peak_frame)), cell(`${entry.events.length}`), cell(number(entry.mean), "extra"),
+      cell(entry.fps ? clock(entry.frames / entry.fps) : `${entry.frames} frames`, "extra"));
+  }));
+}
+
+function refuse() {
+  playable = false;
+  $("play").disabled = true;
+  $("heat").hidden = true;
+  $("unplayable").hidden = false;
+  $("unplayable").textContent =
+    `This browser cannot play ${video.name}. Either it is no longer where it was scored (${video.video}), ` +
+    "or it is of a kind that browsers do not play, such as AVI and MPEG-4 part 2; ffmpeg -i INPUT -c:v libx264 " +
+    "-pix_fmt yuv420p OUTPUT.mp4 makes a copy that they do. The timeline and the events work without it.";
+}
+
+// ---- keys and buttons
+
+function watchPlayer() {
+  player.addEventListener("error", refuse);
+  player.addEventListener("loadedmetadata", () => {
+    if (player.videoWidth) setShape(player.videoWidth, player.videoHeight);
+    else refuse(); // it has found sound, and no pictures that it knows
+  });
+  player.addEventListener("play", follow);
+  for (const kind of ["timeupdate", "seeked"]) {
+    player.addEventListener(kind, () => { if (player.paused) follow(); });
+  }
+  for (const kind of ["play", "pause", "emptied"]) {
+    player.addEventListener(kind, () => ($("play").textContent = player.paused ? "Play" : "Pause"));
+  }
+}
+
+const KEYS = { " ": toggle, ArrowLeft: () => step(-1), ArrowRight: () => step(1), n: () => jump(1), p: () => jump(-1) };
+
+addEventListener("keydown", (event) => {
+  const action = KEYS[event.key];
+  if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === " " && event.target.closest("button, summary, input")) return; // they are pressed by it
+  event.preventDefault();
+  action();
+}, true);
+$("play").addEventListener("click", toggle);
+$("back").addEventListener("click", () => step(-1));
+$("on").addEventListener("click", () => step(1));
+$("previous").addEventListener("click", () => jump(-1));
+$("next").addEventListener("click", () => jump(1));
+$("heat-on").addEventListener("change", drawHeat);
+
+watchPlayer();
+listVideos();
+choose(0);
+watchTimeline();

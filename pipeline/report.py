@@ -1,0 +1,170 @@
+"""report.html: one page for a run of `score`, with each video beside its scores.
+
+The page is a single file that needs no network. Plotly, the scores and the
+pictures of the events are in it; the videos are linked to by a relative path.
+Names of videos are a stranger's: they enter the page as JSON, and its script
+(report.js) sets them as text alone.
+
+Dimensions: N frames, T snippets, R rows and C columns of a heat map.
+"""
+
+import base64
+import io
+import itertools
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+from plotly.offline import get_plotlyjs
+
+from ssrl_pipeline._version import __version__
+from ssrl_pipeline.contact_sheet import _read as read_pictures
+from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.event_files import describe
+from ssrl_pipeline.events import known
+from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.files import write_text
+
+if TYPE_CHECKING:
+    from ssrl_pipeline.score import VideoScores
+
+POINTS = 20_000  # of a curve at most: 3.5 hours of snippets at 25 frames a second are shown exactly
+PICTURES = 48  # events of a video that get one, the highest
+PICTURE = (160, 120)  # at most, in pixels
+HEAT_BYTES = 500_000  # of a video's heat maps; above, some snippets share one
+DIGITS = 5  # of a score on the curve
+
+
+def report_entry(
+    result: "VideoScores",
+    folder: Path,
+    model: Mapping[str, Any],
+    pictures: bool = True,
+    heat: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """What the page tells of one video; much smaller than its scores.
+
+    Args:
+        result: the scores.
+        folder: that the page will be in.
+        model: the kind and the arguments of the model, as the checkpoint names them.
+        pictures: whether to decode the video once more, up to the last event's peak,
+            for a picture of each event.
+        heat: float [T, R, C], 0 to 1, over the whole picture; where given, it is
+            laid over the video at the playhead.
+
+    Raises:
+        VideoError: the video is not there any more, or not as long as when it was scored.
+        PipelineError: there is not one heat map for each snippet.
+    """
+    summary = result.summary()
+    events = [describe(number, event) for number, event in enumerate(result.events, 1)]
+    if pictures:
+        _add_pictures(events, result.video, result.decoder)
+    return {
+        "name": result.video.name,
+        "link": link(result.video, folder),
+        **{key: summary[key] for key in ("video", "frames", "width", "height", "decoder", "checkpoint")},
+        **{key: summary["summary"][key] for key in ("mean", "max", "peak_frame")},
+        "fps": result.fps if known(result.fps) else None,
+        "recipe": result.recipe,
+        "rule": summary["rule"],
+        "model": {"kind": "ssrl", **model},
+        "curve": curve(result.scores),
+        "events": events,
+        "heat": None if heat is None else _heat(heat, len(result.snippet_scores), result.video),
+    }
+
+
+def save_report(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the page, the video with the highest score first.
+
+    Args:
+        path: of the page.
+        entries: of :func:`report_entry`, made for the page's folder.
+    """
+    page = {
+        "version": __version__,
+        "snippet_frames": SNIPPET_FRAMES,
+        "videos": sorted(entries, key=lambda entry: -entry["max"]),
+    }
+    parts = {
+        "style": _resource("report.css"),
+        "plotly": get_plotlyjs(),
+        # Without a "<" nothing in the data can end the element that holds them.
+        "data": json.dumps(page, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "script": _resource("report.js"),
+    }
+    # In one pass: what was put in is not searched again.
+    write_text(path, re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _resource("report.html")))
+
+
+def link(video: Path, folder: Path) -> str:
+    """A page's link to a video: relative, so that both can be moved together."""
+    try:
+        relative = os.path.relpath(video.absolute(), folder.absolute())
+    except ValueError:  # on another drive of Windows
+        return video.absolute().as_uri()
+    return quote(os.fsencode(Path(relative).as_posix()))
+
+
+def curve(scores: np.ndarray, points: int = POINTS) -> dict[str, Any]:
+    """Scores as the points of a curve.
+
+    Args:
+        scores: float [N].
+        points: at most.
+
+    Returns:
+        `frames` and `scores`, of the same length. Where `exact`, a score lasts up to
+        the next point's frame; else they are the lowest and the highest of each of
+        `points / 2` equal stretches, so that a single frame's peak in a day is kept.
+    """
+    frames = np.append(0, np.flatnonzero(np.diff(scores)) + 1)
+    exact = len(frames) <= points
+    if not exact:
+        edges = np.linspace(0, len(scores), points // 2 + 1).astype(int)
+        extremes = (
+            begin + pick(scores[begin:end])
+            for begin, end in itertools.pairwise(edges)
+            for pick in (np.argmin, np.argmax)
+        )
+        frames = np.unique(np.fromiter(extremes, int))
+    values = [round(score, DIGITS) for score in scores[frames].tolist()]
+    return {"frames": frames.tolist(), "scores": values, "exact": exact}
+
+
+def _add_pictures(events: list[dict[str, Any]], video: Path, decoder: str) -> None:
+    """Gives the highest events a "picture" of their peak, a JPEG as a data URL."""
+    highest = sorted(events, key=lambda event: -event["peak_score"])[:PICTURES]
+    if not highest:
+        return
+    found = read_pictures(video, {event["peak_frame"] for event in highest}, decoder)
+    for event in highest:
+        picture, file = found[event["peak_frame"]].copy(), io.BytesIO()
+        picture.thumbnail(PICTURE)
+        picture.save(file, format="JPEG", quality=75)
+        event["picture"] = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _heat(heat: np.ndarray, snippets: int, video: Path) -> dict[str, Any]:
+    """Float [T, R, C] -> bytes; where they are too many, each map is the highest of some snippets."""
+    if heat.ndim != 3 or len(heat) != snippets:
+        raise PipelineError(f"{video}: heat maps {list(heat.shape)} for {snippets} snippets; score it again")
+    share = math.ceil(heat.size / HEAT_BYTES)
+    levels = np.rint(255 * np.clip(heat, 0, 1)).astype(np.uint8)
+    levels = np.maximum.reduceat(levels, np.arange(0, snippets, share), axis=0)
+    _, rows, columns = heat.shape
+    packed = base64.b64encode(levels.tobytes()).decode()
+    return {"rows": rows, "columns": columns, "snippets": share, "levels": packed}
+
+
+def _resource(name: str) -> str:
+    return resources.files("ssrl_pipeline").joinpath(name).read_text(encoding="utf-8")
