@@ -28,6 +28,11 @@ from ssrl_pipeline.errors import PipelineError
     default=True,
     help="Frames of each event, also in the report; the video is decoded again for them.",
 )
+@click.option(
+    "--overlay/--no-overlay",
+    default=False,
+    help="overlay.mp4: the video with heat, score and events drawn on it; needs the extra `video`.",
+)
 @click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
 @weights_option
 @device_option
@@ -39,6 +44,7 @@ def score(
     checkpoint: Path | None,
     out: Path,
     contact_sheet: bool,
+    overlay: bool,
     config: str | None,
     assignments: tuple[str, ...],
     device: str,
@@ -48,7 +54,7 @@ def score(
     """Score every frame of new videos.
 
     Each video's folder gets scores.csv (frame, time_s, score), scores.json
-    (metadata and summary), scores.npz, timeline.png, and its events: events.json,
+    (metadata and summary), scores.npz (scores, and the heat of patches), timeline.png, and its events: events.json,
     events.csv, events.vtt and events.srt for players, contact_sheet.png. What
     counts as an event is set by -o events.threshold=0.8 and the like, or for a
     rate of false alarms by `ssrl-pipeline calibrate`. report.html shows all videos
@@ -56,6 +62,7 @@ def score(
     """
     settings = load_settings(config, assignments, flags, data=("runs",), extract=("weights",))
     from ssrl_pipeline.checkpoint import newest_checkpoint
+    from ssrl_pipeline.overlay import find_encoder
     from ssrl_pipeline.report import report_entry, save_report
     from ssrl_pipeline.score import Scorer
     from ssrl_pipeline.terminal import say, table
@@ -65,6 +72,8 @@ def score(
         raise click.UsageError(
             f"two videos are named {twice[0]!r}; score them into different folders with --out"
         )
+    if overlay:
+        find_encoder()  # or an error before hours of work
     path = checkpoint or newest_checkpoint(Path(settings.data.runs))
     scorer = Scorer(path, device, settings.extract.weights, settings.events)
     say(f"scoring with {path} on {scorer.device}")
@@ -74,7 +83,7 @@ def score(
     for video in videos:
         try:
             result = scorer.score(video)
-            result.save(out / video.name, contact_sheet)
+            result.save(out / video.name, contact_sheet, overlay)
             entries.append(report_entry(result, out, scorer.checkpoint.model, pictures=contact_sheet))
         except (PipelineError, OSError) as error:
             say(f"failed: {error}")

@@ -7,7 +7,7 @@ Dimensions: N frames, T snippets, P crops or patches, F feature size.
 
 import csv
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from ssrl_pipeline.extractors.extractor import find_device
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.files import whole_folder, write_json
 from ssrl_pipeline.models import Detector
+from ssrl_pipeline.models.heat import HeatStream
 from ssrl_pipeline.models.streaming import CHUNK, ScoreStream, score_long
+from ssrl_pipeline.overlay import save_overlay
 from ssrl_pipeline.store import require_same_recipe
 
 
@@ -45,6 +47,7 @@ class VideoScores:
     checkpoint: Path
     recipe: dict[str, Any]
     chosen: ChosenRule  # what makes frames an event
+    heat: dict[str, np.ndarray] = field(default_factory=dict)  # scale -> float32 [T, P]: models.heat
 
     @cached_property
     def events(self) -> list[Event]:
@@ -83,16 +86,18 @@ class VideoScores:
             },
         }
 
-    def save(self, folder: Path, contact_sheet: bool = True) -> None:
+    def save(self, folder: Path, contact_sheet: bool = True, overlay: bool = False) -> None:
         """Writes scores, events and pictures; the folder appears whole.
 
-        That is scores.csv, scores.json, scores.npz, events.json, events.csv,
-        timeline.png, where the frame rate is known events.vtt and events.srt, and
-        where there are events contact_sheet.png, for which the video is decoded
-        once more up to the last frame shown.
+        That is scores.csv, scores.json, scores.npz (in it heat_2x3 and the like, of
+        the model's patch scales), events.json, events.csv, timeline.png, where the
+        frame rate is known events.vtt and events.srt, and where there are events
+        contact_sheet.png, for which the video is decoded once more up to the last
+        frame shown. If asked for also overlay.mp4, for which all of it is.
 
         Raises:
             VideoError: the video is no longer there to take frames from.
+            PipelineError: an overlay is asked for, and nothing is installed to write it.
         """
         from ssrl_pipeline.timeline import save_timeline
 
@@ -103,14 +108,19 @@ class VideoScores:
                 for frame, (time, score) in enumerate(zip(self.times, self.scores, strict=True)):
                     rows.writerow([frame, f"{time:.6f}" if self.fps else "", f"{score:.6f}"])
             write_json(scratch / "scores.json", self.summary())
-            np.savez(
-                scratch / "scores.npz", scores=self.scores, snippet_scores=self.snippet_scores, fps=self.fps
-            )
+            arrays: dict[str, Any] = {"scores": self.scores, "snippet_scores": self.snippet_scores}
+            arrays |= {f"heat_{scale}": rows for scale, rows in self.heat.items()}
+            np.savez(scratch / "scores.npz", fps=self.fps, **arrays)
             rule = self.chosen.rule
             save_events(scratch, self.events, str(self.video), self.fps, rule, self.chosen.origin)
             save_timeline(scratch / "timeline.png", self, events=self.events, threshold=rule.threshold)
             if contact_sheet:
                 save_contact_sheet(scratch / "contact_sheet.png", self.video, self.events, self.decoder)
+            if overlay:
+                save_overlay(
+                    *(scratch / "overlay.mp4", self.video, self.scores, self.fps, self.events, self.heat),
+                    decoder=self.decoder,
+                )
 
 
 class Scorer:
@@ -157,12 +167,19 @@ class Scorer:
             VideoError: the video cannot be decoded.
         """
         video = Path(video)
+        heat = HeatStream(self.model, self.device)
         with ScoreStream(self.model, self.device) as stream:
-            result = self.extractor.write_video(
-                video,
-                restart=stream.restart,
-                write=lambda features: stream.add(_tensors(self.model, features)),
-            )
+
+            def restart() -> None:
+                stream.restart()
+                heat.restart()
+
+            def write(features: Mapping[str, np.ndarray]) -> None:
+                views = _tensors(self.model, features)
+                stream.add(views)
+                heat.add(views)
+
+            result = self.extractor.write_video(video, restart=restart, write=write)
             if not result.snippets:
                 raise VideoError(
                     f"{video}: {result.frames} frames are too few for one snippet of this preset"
@@ -179,6 +196,7 @@ class Scorer:
             checkpoint=self.path,
             recipe=self.checkpoint.recipe,
             chosen=self.chosen,
+            heat={scale: rows.numpy() for scale, rows in heat.heat().items()},
         )
 
 

@@ -90,6 +90,27 @@ def test_events_are_written_beside_the_scores(checkpoint: Path, make_video, tmp_
     assert {p.name for p in (tmp_path / "lean").iterdir()} == names - {"contact_sheet.png"}
 
 
+def test_heat_and_overlay(checkpoint: Path, make_video, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = make_video(tmp_path / "v.mp4", frames=36, size=(64, 48), fps=8)
+    scorer = Scorer(checkpoint, device="cpu", events=EventSettings(threshold=0.01, shortest=0.0))
+    features = scorer.extractor.from_video(path)
+    views = {name: torch.from_numpy(features[name])[None] for name in LIVE}
+    scorer.model.scaling.fit("patch2x3", [views["patch2x3"]])  # a random backbone's features are tiny
+    scorer.model.head[-2].weight.data *= 100  # and an untrained head hardly looks at them
+    result = scorer.score(path)
+    with torch.no_grad():
+        whole = scorer.model(views).scores.double().logit()
+        views["patch2x3"][:, :, 4] = scorer.model.scaling.patch2x3_mean
+        lost = (whole - scorer.model(views).scores.double().logit()).clamp(min=0)[0]
+    assert result.heat["2x3"].shape == (3, 6) and lost.max() > 0.01
+    np.testing.assert_allclose(result.heat["2x3"][:, 4], lost, atol=1e-4)
+    result.save(tmp_path / "out", overlay=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "scores.npz")["heat_2x3"], result.heat["2x3"])
+    with av.open(str(tmp_path / "out" / "overlay.mp4")) as container:
+        assert container.streams.video[0].frames == 36 and container.streams.video[0].average_rate == 8
+
+
 def test_score_video_is_the_same(checkpoint: Path, scorer: Scorer, make_video, tmp_path: Path) -> None:
     path = make_video(tmp_path / "v.mp4", frames=5, size=(64, 48))
     result = ssrl_pipeline.score_video(path, checkpoint=checkpoint, device="cpu")
