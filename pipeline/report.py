@@ -5,7 +5,7 @@ pictures of the events are in it; the videos are linked to by a relative path.
 Names of videos are a stranger's: they enter the page as JSON, and its script
 (report.js) sets them as text alone.
 
-Dimensions: N frames, T snippets, R rows and C columns of a heat map.
+Dimensions: N frames, T snippets, P patches, h x w cells of a heat map.
 """
 
 import base64
@@ -26,11 +26,11 @@ from plotly.offline import get_plotlyjs
 
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.contact_sheet import _read as read_pictures
-from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.event_files import describe
 from ssrl_pipeline.events import known
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.files import write_text
+from ssrl_pipeline.heat import frame_heat
 
 if TYPE_CHECKING:
     from ssrl_pipeline.score import VideoScores
@@ -47,7 +47,6 @@ def report_entry(
     folder: Path,
     model: Mapping[str, Any],
     pictures: bool = True,
-    heat: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """What the page tells of one video; much smaller than its scores.
 
@@ -57,12 +56,9 @@ def report_entry(
         model: the kind and the arguments of the model, as the checkpoint names them.
         pictures: whether to decode the video once more, up to the last event's peak,
             for a picture of each event.
-        heat: float [T, R, C], 0 to 1, over the whole picture; where given, it is
-            laid over the video at the playhead.
 
     Raises:
         VideoError: the video is not there any more, or not as long as when it was scored.
-        PipelineError: there is not one heat map for each snippet.
     """
     summary = result.summary()
     events = [describe(number, event) for number, event in enumerate(result.events, 1)]
@@ -79,7 +75,7 @@ def report_entry(
         "model": {"kind": "ssrl", **model},
         "curve": curve(result.scores),
         "events": events,
-        "heat": None if heat is None else _heat(heat, len(result.snippet_scores), result.video),
+        "heat": heat_maps(result.heat, result.snippet_scores) if result.heat else None,
     }
 
 
@@ -141,6 +137,33 @@ def curve(scores: np.ndarray, points: int = POINTS) -> dict[str, Any]:
     return {"frames": frames.tolist(), "scores": values, "exact": exact}
 
 
+def heat_maps(heat: Mapping[str, np.ndarray], scores: np.ndarray) -> dict[str, Any]:
+    """Where the model looked, small enough for the page.
+
+    As in overlay.mp4 a map is relative to its own hottest cell and as strong as its
+    snippet's score.
+
+    Args:
+        heat: scale, as "3x5" -> float [T, P].
+        scores: float [T].
+
+    Returns:
+        `levels`, bytes [ceil(T / snippets), rows, columns] in base64, 255 for a score of
+        1. Where HEAT_BYTES do not suffice for all, each is the highest of some `snippets`.
+    """
+    _, rows, columns = frame_heat({scale: values[:1] for scale, values in heat.items()}).shape
+    share = math.ceil(len(scores) * rows * columns / HEAT_BYTES)
+    levels = []
+    for begin in range(0, len(scores), share):
+        part = slice(begin, begin + share)
+        cells = frame_heat({scale: values[part] for scale, values in heat.items()})
+        hottest = cells.max(axis=(1, 2), keepdims=True)
+        shown = cells * scores[part, None, None] / np.where(hottest > 0, hottest, 1)
+        levels.append(np.rint(255 * shown.max(axis=0)).astype(np.uint8))
+    packed = base64.b64encode(np.stack(levels).tobytes()).decode()
+    return {"rows": rows, "columns": columns, "snippets": share, "levels": packed}
+
+
 def _add_pictures(events: list[dict[str, Any]], video: Path, decoder: str) -> None:
     """Gives the highest events a "picture" of their peak, a JPEG as a data URL."""
     highest = sorted(events, key=lambda event: -event["peak_score"])[:PICTURES]
@@ -152,18 +175,6 @@ def _add_pictures(events: list[dict[str, Any]], video: Path, decoder: str) -> No
         picture.thumbnail(PICTURE)
         picture.save(file, format="JPEG", quality=75)
         event["picture"] = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _heat(heat: np.ndarray, snippets: int, video: Path) -> dict[str, Any]:
-    """Float [T, R, C] -> bytes; where they are too many, each map is the highest of some snippets."""
-    if heat.ndim != 3 or len(heat) != snippets:
-        raise PipelineError(f"{video}: heat maps {list(heat.shape)} for {snippets} snippets; score it again")
-    share = math.ceil(heat.size / HEAT_BYTES)
-    levels = np.rint(255 * np.clip(heat, 0, 1)).astype(np.uint8)
-    levels = np.maximum.reduceat(levels, np.arange(0, snippets, share), axis=0)
-    _, rows, columns = heat.shape
-    packed = base64.b64encode(levels.tobytes()).decode()
-    return {"rows": rows, "columns": columns, "snippets": share, "levels": packed}
 
 
 def _resource(name: str) -> str:
