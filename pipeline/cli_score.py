@@ -54,7 +54,8 @@ def score(
     """Score every frame of new videos.
 
     Each video's folder gets scores.csv (frame, time_s, score), scores.json
-    (metadata and summary), scores.npz (scores, and the heat of patches), timeline.png, and its events: events.json,
+    (metadata and summary), scores.npz (scores, and the heat of patches),
+    timeline.png, overlay.mp4 where asked for, and its events: events.json,
     events.csv, events.vtt and events.srt for players, contact_sheet.png. What
     counts as an event is set by -o events.threshold=0.8 and the like, or for a
     rate of false alarms by `ssrl-pipeline calibrate`. report.html shows all videos
