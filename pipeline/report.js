@@ -151,7 +151,7 @@ function draw() {
     },
     {
       x, y, text: words, type: "scatter", mode: "lines", hoverinfo: "text",
-      line: { color: colour("curve"), width: 2, shape: curve.exact ? "hv" : "linear" },
+      line: { color: colour("curve"), width: curve.frames.length < 500 ? 2 : 1, shape: curve.exact ? "hv" : "linear" },
     },
   ];
   const layout = {
@@ -161,10 +161,10 @@ function draw() {
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     xaxis: { ...axis, range: [0, position(video.frames)], showspikes: true, spikethickness: 1, spikedash: "dot" },
     yaxis: { ...axis, range: [0, top], fixedrange: true },
-    shapes: [line(rule.threshold, "dash"), line(rule.low, "dot")],
+    shapes: [line(rule.threshold, "dash"), ...(rule.low < rule.threshold ? [line(rule.low, "dot")] : [])],
     annotations: [{
       xref: "paper", x: 1, xanchor: "right", y: rule.threshold, yanchor: "bottom", showarrow: false,
-      text: `threshold ${rule.threshold.toPrecision(4)}`, font: { color: colour("mark") }, borderpad: 1,
+      text: `threshold ${rule.threshold.toPrecision(4)}`, font: { color: colour("mark") }, bgcolor: colour("paper"),
     }],
   };
   Object.assign(layout.xaxis, ticks(layout.xaxis.range));
@@ -248,7 +248,7 @@ function listEvents() {
   $("events").replaceChildren(...video.events.map((event) => {
     const last = event.end_frame - 1;
     const words = element("span", {},
-      element("strong", {}, `${event.event}  ${when(video, event.start_frame)} \u2013 ${when(video, event.end_frame)}`),
+      element("strong", {}, `${event.event}. ${when(video, event.start_frame)} \u2013 ${when(video, event.end_frame)}`),
       element("span", {}, `highest ${number(event.peak_score)} at ${when(video, event.peak_frame)}`),
       element("span", { className: "faint" }, `mean ${number(event.mean_score)}, frames ${event.start_frame} to ${last}`),
     );
