@@ -55,14 +55,14 @@ def save_contact_sheet(
         return 0
     numbered = sorted(enumerate(events, 1), key=lambda pair: -pair[1].peak_score)[:most]
     rows = [_Shown(n, event, (event.start, event.peak, event.end - 1)) for n, event in sorted(numbered)]
-    pictures = _read(video, {frame for row in rows for frame in row.frames}, decoder)
+    pictures = read_pictures(video, {frame for row in rows for frame in row.frames}, decoder)
     left_out = len(events) - len(rows)
     with whole_file(path) as scratch:
         _draw(video.name, rows, pictures, left_out).save(scratch, format="PNG")
     return left_out
 
 
-def _read(video: Path, wanted: set[int], decoder: str) -> dict[int, Image.Image]:
+def read_pictures(video: Path, wanted: set[int], decoder: str) -> dict[int, Image.Image]:
     """Frame -> its picture, no larger than a tile."""
     pictures: dict[int, Image.Image] = {}
     frames, last = open_video(video, decoder).frames, max(wanted)

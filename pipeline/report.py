@@ -25,7 +25,7 @@ import numpy as np
 from plotly.offline import get_plotlyjs
 
 from ssrl_pipeline._version import __version__
-from ssrl_pipeline.contact_sheet import _read as read_pictures
+from ssrl_pipeline.contact_sheet import read_pictures
 from ssrl_pipeline.event_files import describe
 from ssrl_pipeline.events import known
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
