@@ -75,7 +75,7 @@ def whole_snippets(frames: int) -> int:
 def video_id(name: str) -> str:
     """The bare name that all of the field's files agree on.
 
-    ``/home/someone/UCF_Train/Abuse001_x264_i3d.npy``, ``Abuse/Abuse001_x264.mp4``
+    ``/elsewhere/UCF_Train/Abuse001_x264_i3d.npy``, ``Abuse/Abuse001_x264.mp4``
     and ``Abuse001_x264`` are one video. Folders (of either kind of slash) and
     the endings of videos and features go; nothing else does, since
     ``Normal_Videos003`` trains and ``Normal_Videos_003`` tests.

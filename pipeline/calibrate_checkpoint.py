@@ -20,7 +20,7 @@ from ssrl_pipeline.errors import LabelError, PipelineError
 from ssrl_pipeline.events import THRESHOLD, EventRule
 from ssrl_pipeline.labels import Labels
 from ssrl_pipeline.released import Features
-from ssrl_pipeline.score import frame_scores, score_snippets
+from ssrl_pipeline.score import score_stored
 from ssrl_pipeline.splits import check_videos
 from ssrl_pipeline.store import require_same_recipe
 
@@ -86,12 +86,7 @@ def calibrate_checkpoint(
     fps = {video: store.meta(video).fps for video in videos}
 
     def score(chosen: Iterable[str]) -> dict[str, np.ndarray]:
-        return {
-            video: frame_scores(
-                score_snippets(video, model, store.read(video), device), store.meta(video).frames
-            )
-            for video in chosen
-        }
+        return {video: score_stored(video, model, store, device) for video in chosen}
 
     normal = score(video for video, abnormal in videos.items() if not abnormal)
     abnormal = score(video for video, abnormal in videos.items() if abnormal)

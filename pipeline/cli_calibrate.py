@@ -16,6 +16,7 @@ from ssrl_pipeline.cli_options import (
     labels_option,
     load_labels,
     load_settings,
+    runs_option,
     set_option,
 )
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 )
 @features_option
 @labels_option
-@click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
+@runs_option
 @device_option
 @config_option
 @set_option

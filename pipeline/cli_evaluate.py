@@ -18,6 +18,7 @@ from ssrl_pipeline.cli_options import (
     load_labels,
     load_settings,
     open_dataset,
+    runs_option,
     set_option,
 )
 from ssrl_pipeline.labels import SPLITS
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     help="Gets metrics.json, roc.png, pr.png and scores.npz.  "
     "[default: evaluation-SPLIT in the folder of the run whose best.pt is judged; else nothing is written]",
 )
-@click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
+@runs_option
 @device_option
 @config_option
 @set_option

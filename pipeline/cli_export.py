@@ -12,6 +12,7 @@ from ssrl_pipeline.cli_options import (
     echo_json,
     json_option,
     load_settings,
+    runs_option,
     set_option,
 )
 
@@ -19,7 +20,7 @@ from ssrl_pipeline.cli_options import (
 @click.command()
 @click.argument("out", type=PATH, metavar="OUT.onnx")
 @checkpoint_option
-@click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
+@runs_option
 @config_option
 @set_option
 @json_option

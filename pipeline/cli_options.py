@@ -35,6 +35,7 @@ labels_option = click.option(
     metavar="FILE",
     help="Table video,label[,split].  [default: labels.csv here or in videos/, else the folders' names]",
 )
+runs_option = click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
 checkpoint_option = click.option(
     "--checkpoint", type=PATH, help="Checkpoint.  [default: best.pt of the newest run]"
 )

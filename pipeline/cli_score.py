@@ -13,6 +13,7 @@ from ssrl_pipeline.cli_options import (
     echo_json,
     json_option,
     load_settings,
+    runs_option,
     set_option,
     weights_option,
 )
@@ -33,7 +34,7 @@ from ssrl_pipeline.errors import PipelineError
     default=False,
     help="overlay.mp4: the video with heat, score and events drawn on it; needs the extra `video`.",
 )
-@click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
+@runs_option
 @weights_option
 @device_option
 @config_option

@@ -20,6 +20,7 @@ from ssrl_pipeline.cli_options import (
     labels_option,
     load_labels,
     load_settings,
+    runs_option,
     set_option,
 )
 from ssrl_pipeline.config import to_tree, to_yaml
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @click.command()
 @features_option
 @labels_option
-@click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
+@runs_option
 @click.option("--name", help="Folder of this run; an unfinished one goes on.  [default: date and time]")
 @click.option("--seed", type=int, help="Of initial weights, batches and dropout.  [default: 0]")
 @click.option(

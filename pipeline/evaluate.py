@@ -27,7 +27,7 @@ from ssrl_pipeline.metrics import (
     videos_by_class,
 )
 from ssrl_pipeline.released import Features
-from ssrl_pipeline.score import frame_scores, score_snippets
+from ssrl_pipeline.score import score_stored
 from ssrl_pipeline.splits import ground_truth
 from ssrl_pipeline.store import require_same_recipe
 
@@ -130,10 +130,7 @@ def evaluate(
     require_same_recipe(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     truth = ground_truth(store, labels, intervals, split)
     model = checkpoint.build().to(device)
-    scores = {
-        video: frame_scores(score_snippets(video, model, store.read(video), device), len(frames))
-        for video, frames in truth.items()
-    }
+    scores = {video: score_stored(video, model, store, device) for video in truth}
     spread: dict[str, Interval] = {}
     class_spread: dict[str, Interval] = {}
     if bootstrap:

@@ -15,7 +15,7 @@ from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.metrics import frame_metrics
 from ssrl_pipeline.models import SSRL, MILLoss
 from ssrl_pipeline.released import Features
-from ssrl_pipeline.score import frame_scores, score_snippets
+from ssrl_pipeline.score import score_stored
 
 
 class Verdict(NamedTuple):
@@ -75,8 +75,7 @@ class FrameJudge:
     def __call__(self, model: SSRL) -> Verdict:
         scores = {}
         for video in sorted(self.truth)[self.group.rank :: self.group.size]:
-            snippets = score_snippets(video, model, self.store.read(video), self.group.device)
-            scores[video] = frame_scores(snippets, len(self.truth[video]))
+            scores[video] = score_stored(video, model, self.store, self.group.device)
         for other in self.group.collect(scores):
             scores |= other
         return Verdict(test_auc=frame_metrics(scores, self.truth).auc)

@@ -30,6 +30,7 @@ from ssrl_pipeline.models import Detector
 from ssrl_pipeline.models.heat import HeatStream
 from ssrl_pipeline.models.streaming import CHUNK, ScoreStream, score_long
 from ssrl_pipeline.overlay import save_overlay
+from ssrl_pipeline.released import Features
 from ssrl_pipeline.store import require_same_recipe
 
 
@@ -240,6 +241,11 @@ def _numbers(video: str, scores: Tensor) -> np.ndarray:
     if not scores.isfinite().all():
         raise PipelineError(f"{video}: the scores are no numbers; the features or the checkpoint are damaged")
     return scores.numpy()
+
+
+def score_stored(video: str, model: Detector, store: Features, device: torch.device) -> np.ndarray:
+    """float32 [N]: the score of every frame of a stored video; see :func:`score_snippets`."""
+    return frame_scores(score_snippets(video, model, store.read(video), device), store.meta(video).frames)
 
 
 def frame_scores(snippet_scores: np.ndarray, frames: int) -> np.ndarray:

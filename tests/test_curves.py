@@ -19,20 +19,6 @@ Values = dict[str, np.ndarray]
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved, in order."""
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(figure: Figure, *arguments: Any, **options: Any) -> None:
-        figures.append(figure)
-        save(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
-
-
-@pytest.fixture
 def videos() -> tuple[Values, Values]:
     rng = np.random.default_rng(0)
     truth = {f"a{i}": np.arange(60) // 20 == 1 for i in range(3)} | {"n": np.zeros(50, bool)}

@@ -26,7 +26,7 @@ UCF = {
     ),
     "ucf-test.list": "Abuse028_x264_i3d.npy\nArson011_x264_i3d.npy\nNormal_Videos_003_x264_i3d.npy\n",
     "ucf-train.list": (
-        "/home/someone/UCF_Train/Abuse001_x264_i3d.npy\n/home/someone/UCF_Train/Normal_Videos003_x264_i3d.npy\n"
+        "/elsewhere/UCF_Train/Abuse001_x264_i3d.npy\n/elsewhere/UCF_Train/Normal_Videos003_x264_i3d.npy\n"
     ),
     "Anomaly_Train.txt": "Abuse/Abuse001_x264.mp4\nTraining_Normal_Videos_Anomaly/Normal_Videos003_x264.mp4",
 }
@@ -79,7 +79,7 @@ def mentions(error: pytest.ExceptionInfo[LabelError], *words: object) -> bool:
     ("name", "bare"),
     [
         ("Abuse001_x264_i3d.npy", "Abuse001_x264"),
-        ("/home/someone/else/Abuse001_x264_i3d.npy", "Abuse001_x264"),
+        ("/elsewhere/else/Abuse001_x264_i3d.npy", "Abuse001_x264"),
         ("D:\\features\\Abuse001_x264_i3d.npy", "Abuse001_x264"),
         ("Abuse/Abuse001_x264.mp4", "Abuse001_x264"),
         ("Abuse001_x264", "Abuse001_x264"),

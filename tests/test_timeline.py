@@ -17,20 +17,6 @@ from ssrl_pipeline.score import VideoScores
 from ssrl_pipeline.timeline import BLUE, COLUMNS, GREEN, ORANGE, VERMILION, save_timeline
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved, in order."""
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(figure: Figure, *arguments: Any, **options: Any) -> None:
-        figures.append(figure)
-        save(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
-
-
 def video(scores: np.ndarray, fps: float = 25.0) -> VideoScores:
     about: dict[str, Any] = {
         "width": 64,
