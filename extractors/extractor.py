@@ -1,12 +1,12 @@
 """From frames to features: snippets, views, backbone."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssrl_pipeline.errors import ConfigError, PipelineError, VideoError, WeightsError
 from ssrl_pipeline.extractors.backbone import Backbone
@@ -127,12 +127,31 @@ class FeatureExtractor:
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[Features]:
         """Frames, uint8 [H, W, 3] each -> for each snippet, view name -> float32 [1, P, D]."""
         for snippet in snippets(frames, self.preset.drop_last):
-            views = cut_views(snippet[:: self.backbone.frame_stride], self.preset.views, self.device)
-            yield {name: self._describe(clips)[None] for name, clips in views.items()}
+            yield from self.describe([snippet])
+
+    def describe(self, snippets: Sequence[np.ndarray]) -> list[Features]:
+        """Describes snippets together: the patches of one view of all of them share batches.
+
+        Args:
+            snippets: uint8 [16, H, W, 3] each, of one video or of several; sizes may differ.
+
+        Returns:
+            for each snippet, view name -> float32 [1, P, D].
+        """
+        cut = [
+            cut_views(snippet[:: self.backbone.frame_stride], self.preset.views, self.device)
+            for snippet in snippets
+        ]
+        described: list[Features] = [{} for _ in cut]
+        for view in self.preset.views if cut else ():
+            rows = self._run(torch.cat([views[view.name] for views in cut]))
+            for i, features in enumerate(described):
+                features[view.name] = rows[None, i * view.count : (i + 1) * view.count]
+        return described
 
     @torch.inference_mode()
-    def _describe(self, clips: Tensor) -> np.ndarray:
-        """uint8 [P, 3, t, h, w] -> float32 [P, D]."""
+    def _run(self, clips: Tensor) -> np.ndarray:
+        """uint8 [B, 3, t, h, w] -> float32 [B, D]."""
         batch = max(1, self.batch_pixels // clips[0, 0].numel())
         mean, std = self.normalisation
         features = [
@@ -190,7 +209,11 @@ def _load_backbone(name: str, weights: str | Path | None) -> tuple[Backbone, str
     if weights == "random":
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return BACKBONES[name]().eval(), "random"
+            network = BACKBONES[name]().eval()
+            for module in network.modules():
+                if isinstance(module, nn.Conv3d):  # PyTorch's own start would fade out over the layers
+                    nn.init.kaiming_normal_(module.weight)
+            return network, "random"
     network = BACKBONES[name]().eval()
     arrays = published_weights(name) if weights is None else read_weights(Path(weights))
     try:

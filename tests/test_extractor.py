@@ -38,6 +38,25 @@ def test_batches_of_any_size_give_the_same(live: FeatureExtractor) -> None:
         np.testing.assert_allclose(one_by_one[name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_snippets_of_several_videos_described_together_are_as_each_alone(live: FeatureExtractor) -> None:
+    rng = np.random.default_rng(1)
+    snippets = [rng.integers(0, 256, (16, *size, 3), np.uint8) for size in ((48, 64), (64, 48), (30, 90))]
+    together = live.describe(snippets)
+    assert len(together) == 3
+    for snippet, features in zip(snippets, together, strict=True):
+        (alone,) = live.describe([snippet])
+        assert {name: value.shape for name, value in features.items()} == {
+            "clip": (1, 1, 1024),
+            "patch2x3": (1, 6, 1024),
+        }
+        for name, value in features.items():
+            assert value.dtype == np.float32
+            np.testing.assert_allclose(value, alone[name], rtol=0, atol=1e-5 * value.max())
+    difference = np.abs(together[0]["clip"] - together[1]["clip"])
+    assert difference.max() > 1e-3 * together[0]["clip"].max()  # what differs stays apart
+    assert live.describe([]) == []
+
+
 def test_opencv_takes_over_and_starts_again(
     live: FeatureExtractor, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
