@@ -125,7 +125,7 @@ class Trainer:
         model = self._build(stage).to(self.group.device)
         wrapped = self.group.wrap(model)
         learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.Adam(learned, weight_decay=settings.optimiser.weight_decay)
+        optimiser = torch.optim.Adam(learned, weight_decay=settings.optimiser.weight_decay, fused=True)
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
         done, best_step, best_cost = 0, 0, math.inf
         if state and state["stage"] == stage:
