@@ -1,7 +1,7 @@
 """The command `extract`, and `weights` for the backbones that it runs."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from ssrl_pipeline.cli_options import (
 )
 from ssrl_pipeline.errors import ConfigError, PipelineError
 
+if TYPE_CHECKING:
+    from ssrl_pipeline.extractors import FeatureExtractor
+
 
 @click.command()
 @click.option("--videos", metavar="DIR", help="Folder of videos, or one video.  [default: videos]")
@@ -28,9 +31,10 @@ from ssrl_pipeline.errors import ConfigError, PipelineError
 @device_option
 @config_option
 @set_option
+@click.option("--dry-run", is_flag=True, help="Time some snippets, tell what all would take; store nothing.")
 @json_option
 def extract(
-    config: str | None, assignments: tuple[str, ...], device: str, as_json: bool, **flags: Any
+    config: str | None, assignments: tuple[str, ...], device: str, dry_run: bool, as_json: bool, **flags: Any
 ) -> None:
     """Turn videos into a store of multi-scale I3D features.
 
@@ -48,6 +52,11 @@ def extract(
     if chosen.dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
     extractor = FeatureExtractor(chosen.backbone, chosen.preset, device, chosen.weights)
+    if dry_run:
+        _tell_estimate(
+            Path(settings.data.videos), Path(settings.data.features), extractor, chosen.dtype, as_json
+        )
+        return
 
     def begin(plan: stage.Plan) -> SnippetBar:
         recipe = f"{chosen.preset} views, {chosen.backbone} on {extractor.device}"
@@ -67,6 +76,30 @@ def extract(
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     if failed:
         raise PipelineError(f"{failed} of {len(outcomes)} videos failed; the others are in {store.root}")
+
+
+def _tell_estimate(
+    videos: Path, features: Path, extractor: "FeatureExtractor", dtype: str, as_json: bool
+) -> None:
+    from ssrl_pipeline.estimate import duration, estimate, size
+    from ssrl_pipeline.terminal import table
+
+    found = estimate(videos, features, extractor, dtype)
+    if as_json:
+        echo_json(found._asdict())
+        return
+    quickest, slowest = map(duration, found.seconds_spread)
+    rows = [
+        ("videos to extract", f"{found.todo} of {found.videos}"),
+        ("snippets", found.snippets),
+        ("features on the disk", f"{size(found.disk_bytes)} ({size(found.free_bytes)} free)"),
+        ("time on this machine", f"{duration(found.seconds)} ({quickest} to {slowest})"),
+    ]
+    click.echo(table(rows, ("what", "estimate")))
+    for name in found.unreadable:
+        click.echo(f"cannot be opened, not counted: {name}", err=True)
+    if found.disk_bytes > found.free_bytes:
+        click.echo("the features will not fit on this disk; --dtype float16 halves them", err=True)
 
 
 @click.group()

@@ -1,0 +1,93 @@
+"""What an extraction will take, told before: against an extraction that is then done."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ssrl_pipeline.cli import cli
+from ssrl_pipeline.errors import PipelineError, StoreError
+from ssrl_pipeline.estimate import duration, estimate, size
+from ssrl_pipeline.extract import extract
+from ssrl_pipeline.extractors import FeatureExtractor
+
+
+@pytest.fixture(scope="module")
+def extractor() -> FeatureExtractor:
+    return FeatureExtractor(preset="live", device="cpu", weights="random")
+
+
+@pytest.fixture
+def videos(tmp_path: Path, make_video: Callable[..., Path]) -> Path:
+    make_video(tmp_path / "videos" / "a.mp4", frames=40)
+    make_video(tmp_path / "videos" / "b.mp4", frames=16)
+    return tmp_path / "videos"
+
+
+def test_snippets_and_disk_space_are_those_of_the_extraction(
+    videos: Path, extractor: FeatureExtractor, tmp_path: Path
+) -> None:
+    found = estimate(videos, tmp_path / "features", extractor, "float16")
+    assert not (tmp_path / "features").exists()
+    store, _ = extract(videos, tmp_path / "features", extractor, "float16")
+    assert found.snippets == sum(store.meta(video).snippets for video in store.videos()) == 4
+    arrays = [array for video in store.videos() for array in store.read(video).values()]
+    assert found.disk_bytes == sum(array.nbytes for array in arrays)
+    low, high = found.seconds_spread
+    assert 0 < low <= found.seconds <= high
+
+
+def test_what_is_stored_is_not_counted(videos: Path, extractor: FeatureExtractor, tmp_path: Path) -> None:
+    extract(videos / "a.mp4", tmp_path / "features", extractor)
+    found = estimate(videos, tmp_path / "features", extractor)
+    assert (found.videos, found.todo, found.snippets) == (2, 1, 1)
+    extract(videos, tmp_path / "features", extractor)
+    assert estimate(videos, tmp_path / "features", extractor).seconds == 0
+
+
+def test_an_unreadable_video_is_named_and_costs_nothing(
+    videos: Path, extractor: FeatureExtractor, tmp_path: Path
+) -> None:
+    (videos / "broken.mp4").write_bytes(b"no video")
+    found = estimate(videos, tmp_path / "features", extractor)
+    assert (found.todo, found.unreadable, found.snippets) == (3, ["broken.mp4"], 4)
+    (videos / "a.mp4").unlink(), (videos / "b.mp4").unlink()
+    assert math.isnan(estimate(videos, tmp_path / "features", extractor).seconds)
+
+
+def test_a_store_of_another_recipe_and_an_empty_folder_are_refused(
+    videos: Path, extractor: FeatureExtractor, tiny_store: Callable[..., object], tmp_path: Path
+) -> None:
+    tiny_store({"a.mp4": 3}, root=tmp_path / "other")
+    with pytest.raises(StoreError, match="recipes differ"):
+        estimate(videos, tmp_path / "other", extractor)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(PipelineError, match="no videos"):
+        estimate(tmp_path / "none", tmp_path / "features", extractor)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(59, "59 seconds"), (119, "119 seconds"), (120, "2.0 minutes"), (9000, "2.5 hours"), (1e6, "11.6 days")],
+)
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(999, "999 bytes"), (1000, "1 kB"), (2_560_000_000, "2.56 GB")])
+def test_sizes_are_readable(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+def test_the_command_tells_it_as_a_table_and_as_json(videos: Path, tmp_path: Path) -> None:
+    store = str(tmp_path / "features")
+    command = ["extract", "--videos", str(videos), "--features", store, "--preset", "live", "--dry-run"]
+    command += ["--weights", "random", "--device", "cpu"]
+    told = CliRunner().invoke(cli, command)
+    assert told.exit_code == 0 and "2 of 2" in told.stdout and "time on this machine" in told.stdout
+    found = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
+    assert (found["todo"], found["snippets"]) == (2, 4)
+    assert not Path(store).exists()
