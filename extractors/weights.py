@@ -8,7 +8,6 @@ identified by a hash of its content, which every feature store records.
 """
 
 import hashlib
-import json
 import re
 import subprocess
 import sys
@@ -22,11 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from ssrl_pipeline.errors import WeightsError
 from ssrl_pipeline.extractors.unpickle import load_arrays
-from ssrl_pipeline.files import file_sha256, whole_file, write_json
+from ssrl_pipeline.files import clear_leftovers, file_sha256, read_json, whole_file, write_json
 
 Arrays = dict[str, np.ndarray]
 
@@ -118,8 +117,9 @@ def fetch(backbone: str) -> Arrays:
             f"{source.origin}: SHA-256 of the weights is {found}, expected {source.content_sha256}"
         )
     path = cache_path(backbone)
+    clear_leftovers(path.parent, path.name)
     with whole_file(path) as scratch:
-        save_file(arrays, scratch)
+        scratch.write_bytes(save(arrays))  # save_file would hide why it cannot write
     write_json(_record_path(backbone), {"origin": source.origin, "content_sha256": found})
     return arrays
 
@@ -176,8 +176,8 @@ def _expected_sha256(backbone: str) -> str:
     if pinned:
         return pinned
     try:
-        return str(json.loads(_record_path(backbone).read_text())["content_sha256"])
-    except (OSError, ValueError, KeyError) as error:
+        return str(read_json(_record_path(backbone))["content_sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{_record_path(backbone)}: the record of the first fetch is missing or damaged; "
             f"delete {cache_path(backbone).name} beside it and fetch it again"

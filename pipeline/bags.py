@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.files import whole_folder
-from ssrl_pipeline.npy import NpyWriter
+from ssrl_pipeline.npy import NpyWriter, map_npy
 from ssrl_pipeline.released import Features
 
 MOST_IN_MEMORY = 2 << 30  # bytes
@@ -133,7 +133,7 @@ def _key(store: Features, videos: list[str], views: list[str], segments: int) ->
 
 def _map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = map_npy(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: damaged ({error}); delete its folder and train again") from error
     if array.shape != shape or array.dtype != np.float32:

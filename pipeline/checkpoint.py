@@ -99,8 +99,8 @@ def newest_checkpoint(runs: Path) -> Path:
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    with whole_file(path) as scratch:
-        torch.save(content, scratch)
+    with whole_file(path) as scratch, scratch.open("wb") as file:  # PyTorch itself hides why it cannot write
+        torch.save(content, file)
 
 
 def load(path: Path) -> dict[str, Any]:

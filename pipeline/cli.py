@@ -2,9 +2,10 @@
 
     ssrl-pipeline --help
 
-Exit codes: 0 done, 1 something failed (and which), 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 something failed (and which), 2 wrong usage, 130 interrupted, 143 terminated.
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -70,6 +71,7 @@ for _command in (extract, train, evaluate, calibrate, runs, score, export, weigh
 
 def main() -> None:
     """Runs the command line; a user's mistake ends in one line on stderr."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -82,6 +84,13 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Ends as after Ctrl-C: whoever is writing clears away what is not whole."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut that short
+    click.echo("terminated", err=True)
+    sys.exit(128 + number)
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -11,7 +11,7 @@ from ssrl_pipeline.fused import train_fused
 from ssrl_pipeline.labels import Intervals, Labels
 from ssrl_pipeline.memory import refuse_other_run, train_memory
 from ssrl_pipeline.released import Features
-from ssrl_pipeline.run_folder import Evaluation
+from ssrl_pipeline.run_folder import Evaluation, owned
 from ssrl_pipeline.settings import MemorySettings, ModelSettings, TrainSettings
 from ssrl_pipeline.train import train
 
@@ -39,15 +39,16 @@ def train_detector(
     best = run / "best.pt"
     if model.kind == "ssrl":
         return train(store, labels, run, model, training, group, report, intervals).best
-    if model.kind == "fused":
-        part = dataclasses.replace(model, kind="ssrl")
-        if group.is_main:
-            trees = {"model": to_tree(model), "train": to_tree(training), "memory": to_tree(memory)}
-            write_text(run / "config.yaml", to_yaml(trees))
-        ssrl = train(store, labels, run / "ssrl", part, training, group, report, intervals).best
-        if group.is_main:
-            train_fused(store, labels, run, ssrl, memory, training.seed, group.device)
-    elif group.is_main:
-        train_memory(store, labels, run, memory, training.seed)
-    group.wait()
+    with owned(run, group):
+        if model.kind == "fused":
+            part = dataclasses.replace(model, kind="ssrl")
+            if group.is_main:
+                trees = {"model": to_tree(model), "train": to_tree(training), "memory": to_tree(memory)}
+                write_text(run / "config.yaml", to_yaml(trees))
+            ssrl = train(store, labels, run / "ssrl", part, training, group, report, intervals).best
+            if group.is_main:
+                train_fused(store, labels, run, ssrl, memory, training.seed, group.device)
+        elif group.is_main:
+            train_memory(store, labels, run, memory, training.seed)
+        group.wait()
     return best

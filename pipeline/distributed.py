@@ -8,6 +8,7 @@ Everything else is given a :class:`Group`, which has one member where nobody sta
 
 import logging
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -141,6 +143,10 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
         try:
             elastic_launch(config, sys.executable)("-m", "ssrl_pipeline", *arguments)
             return
+        except SignalException as error:  # by then the processes are ended
+            if error.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            sys.exit(128 + error.sigval)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             if failure.exitcode >= 0 or restart == MOST_RESTARTS:

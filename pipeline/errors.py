@@ -1,7 +1,7 @@
 """What a user can put right: the exceptions that a command shows in one line, without a traceback.
 
-With :mod:`ssrl_pipeline.files` this is the ground floor of the house: every
-other module may import it, it imports nothing of ours.
+With :mod:`ssrl_pipeline.files` and :mod:`ssrl_pipeline.locks` this is the ground
+floor of the house: every other module may import it; it imports nothing of ours.
 """
 
 
@@ -31,3 +31,11 @@ class ConfigError(PipelineError):
 
 class CheckpointError(PipelineError):
     """A checkpoint is missing, damaged, or does not fit what it is used with."""
+
+
+class DiskError(PipelineError):
+    """There is no room to write on; it will not be better with the next video."""
+
+
+class BusyError(PipelineError):
+    """Another process is writing in the same place."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events import Event, EventRule, known
-from ssrl_pipeline.files import write_json, write_text
+from ssrl_pipeline.files import whole_file, write_json, write_text
 
 COLUMNS = (
     *("event", "start_frame", "end_frame", "peak_frame"),
@@ -61,7 +61,7 @@ def describe(number: int, event: Event) -> dict[str, Any]:
 
 def write_csv(path: Path, events: Sequence[Event]) -> None:
     """A row for each event with the columns COLUMNS; a time that is unknown is empty."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)
         for number, event in enumerate(events, 1):

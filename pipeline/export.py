@@ -11,6 +11,7 @@
 The lists hold bare names, as SSRL's do; RTFM's code wants the folder before each.
 """
 
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +20,9 @@ import numpy as np
 from ssrl_pipeline.annotations import video_id
 from ssrl_pipeline.bags import segment_means
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.files import whole_file, write_text
-from ssrl_pipeline.labels import Labels
+from ssrl_pipeline.files import clear_leftovers, whole_file, write_text
+from ssrl_pipeline.labels import SPLITS, Labels
+from ssrl_pipeline.npy import NpyWriter
 from ssrl_pipeline.released import NOTES, Notes, read_notes, released_name, write_notes
 from ssrl_pipeline.splits import check_videos
 from ssrl_pipeline.store import FeatureStore
@@ -59,6 +61,8 @@ def export_released(
             )
     names = _bare_names(labels)
     notes = Notes(store.recipe, segments)
+    for folder in (out, *(out / split for split in SPLITS)):
+        clear_leftovers(folder)
     _require_own(out, notes)
     write_notes(out, notes)
     lists: dict[str, list[str]] = {}
@@ -78,8 +82,10 @@ def export_released(
 
 
 def _save(path: Path, array: np.ndarray) -> None:
-    with whole_file(path) as scratch, scratch.open("wb") as file:
-        np.save(file, np.ascontiguousarray(array))
+    with whole_file(path) as scratch:
+        writer = NpyWriter(scratch, array.shape[1:], array.dtype)
+        with closing(writer):
+            writer.append(array)
 
 
 def _bare_names(labels: Labels) -> dict[str, str]:

@@ -2,22 +2,26 @@
 
     ssrl-pipeline extract --videos videos/
 
-What is already stored is skipped; a video that fails does not stop the others.
+What is already stored is skipped; a video that fails does not stop the others. Several
+extractions may share a store: each takes the next video that no other is at.
 """
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ssrl_pipeline.errors import PipelineError, VideoError
+from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decode import EXTENSIONS, open_video
 from ssrl_pipeline.extractors.extractor import Features
 from ssrl_pipeline.extractors.snippets import snippet_count
 from ssrl_pipeline.files import file_sha256
 from ssrl_pipeline.store import FeatureStore, VideoMeta
+
+WAIT = 0.2  # seconds between looks at videos that other processes are extracting
 
 
 class Outcome(NamedTuple):
@@ -91,31 +95,56 @@ def extract(
         the store, and an outcome per video, in order; errors of a video are in its outcome.
 
     Raises:
-        PipelineError: there are no videos, or the store is of another recipe.
+        PipelineError: there are no videos, the store is of another recipe, or the disk is full.
     """
     videos = find_videos(root)
     store = FeatureStore.create(features, extractor.recipe, dtype)
     todo = {name: path for name, path in videos.items() if not store.is_current(name, path)}
     snippets = expected_snippets(todo.values(), extractor.preset.drop_last)
     progress = begin(Plan(len(videos), len(todo), snippets))
-    outcomes = []
+    outcomes: dict[str, Outcome] = {}
+    taken = _take(store, videos, todo)
     try:
-        for name, path in videos.items():
+        for name, path, mine in taken:
             progress.start(name)
             started = time.perf_counter()
             try:
-                if name in todo:
+                if mine:
                     meta = extract_video(name, path, store, extractor, progress.snippet)
                     outcome = Outcome(name, "done", meta.snippets, time.perf_counter() - started)
                 else:
                     outcome = Outcome(name, "skipped", store.meta(name).snippets)
+            except DiskError:  # the next videos would fare no better
+                raise
             except (PipelineError, OSError) as error:
                 outcome = Outcome(name, "failed", reason=str(error))
             progress.finish(outcome)
-            outcomes.append(outcome)
+            outcomes[name] = outcome
     finally:
+        taken.close()
         progress.close()
-    return store, outcomes
+    return store, [outcomes[name] for name in videos]
+
+
+def _take(
+    store: FeatureStore, videos: Mapping[str, Path], todo: Collection[str]
+) -> Generator[tuple[str, Path, bool], None, None]:
+    """(name, path, whether it is ours to extract) of all; what another process is at comes last."""
+    queue, passed = deque(videos), 0
+    while queue:
+        name = queue.popleft()
+        if name not in todo:
+            yield name, videos[name], False
+            continue
+        with store.claim(name) as mine:
+            if mine:
+                yield name, videos[name], not store.is_current(name, videos[name])
+                passed = 0
+                continue
+        queue.append(name)
+        passed += 1
+        if passed >= len(queue):
+            time.sleep(WAIT)
 
 
 def extract_video(

@@ -1,4 +1,4 @@
-""".npy files written row by row, so that their length need not be known or held in memory."""
+""".npy files: written row by row, so that their length need not be known or held in memory, and mapped."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,25 @@ from typing import Any
 import numpy as np
 
 _HEADER_BYTES = 128  # magic, version, length, then the dictionary padded with spaces
+
+
+def map_npy(path: Path) -> np.ndarray:
+    """The array of a .npy file, mapped from the disk and not yet in memory.
+
+    Nothing but plain numbers is read: no pickles, no archives of arrays, and no
+    header that claims more than the file holds.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is damaged or something else; one line says what.
+    """
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # NumPy raises nearly anything on a damaged header
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(reason) from error
 
 
 class NpyWriter:
@@ -35,8 +54,8 @@ class NpyWriter:
         self._file.seek(_HEADER_BYTES)
 
     def close(self) -> None:
-        self._write_header()
-        self._file.close()
+        with self._file:  # which closes it where the disk has no room for the header, too
+            self._write_header()
 
     def _write_header(self) -> None:
         shape = (self.rows, *self.row_shape)

@@ -11,7 +11,6 @@ the second axis is the number of patches. Where both readings fit, neither is ta
 Dimensions: T snippets or segments, P crops or patches, F feature size.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -20,8 +19,9 @@ import numpy as np
 
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.files import write_json
-from ssrl_pipeline.store import FeatureStore, Recipe, VideoMeta
+from ssrl_pipeline.files import read_json, write_json
+from ssrl_pipeline.npy import map_npy
+from ssrl_pipeline.store import FeatureStore, Recipe, VideoMeta, check_recipe
 
 SEGMENTS = 32  # of the released UCF-Crime training files
 NOTES = "released.json"  # what `store export` knows and names and shapes do not tell
@@ -180,10 +180,10 @@ def read_notes(path: Path) -> Notes | None:
     if not path.is_file():
         return None
     try:
-        notes = Notes(**json.loads(path.read_text(encoding="utf-8")))
-        if not all(isinstance(count, int) for count in notes.recipe["views"].values()):
-            raise ValueError("unknown views")
-        int(notes.recipe["feature_size"])
+        notes = Notes(**read_json(path))
+        check_recipe(notes.recipe)
+        if notes.segments is not None and (type(notes.segments) is not int or notes.segments < 1):
+            raise ValueError(f"{notes.segments!r} segments")
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise StoreError(f"{path}: damaged ({error}); export again, or delete it") from error
     return notes
@@ -210,10 +210,10 @@ def _find(root: Path) -> dict[str, dict[str, Path]]:
 def _map(path: Path) -> np.ndarray:
     """An array of three axes, mapped from the disk."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray) or array.ndim != 3 or not array.size or array.dtype.kind != "f":
+        array = map_npy(path)
+        if array.ndim != 3 or not array.size or array.dtype.kind != "f":
             raise ValueError("not one array of floating-point numbers with three axes")
-    except Exception as error:  # NumPy's reader raises nearly anything on a damaged file
+    except (OSError, ValueError) as error:
         raise StoreError(f"{path}: damaged, or no released features ({error})") from error
     return array
 

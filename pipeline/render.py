@@ -30,7 +30,7 @@ from ssrl_pipeline.figures import (
     random_colour,
     random_look,
 )
-from ssrl_pipeline.files import whole_file, write_text
+from ssrl_pipeline.files import clear_leftovers, whole_file, write_text
 from ssrl_pipeline.scene import RenderPlan, Scene, blur_noise, build_scene, shaded
 
 __all__ = [
@@ -229,6 +229,7 @@ def render_dataset(
     labels, intervals = ["video,label,split"], ["video,start,end"]
     for table in ("labels.csv", "intervals.csv"):
         (folder / table).unlink(missing_ok=True)  # an interrupted run must not leave them with other videos
+    clear_leftovers(folder)
     scene_rng, *rngs = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(len(jobs) + 1))
     scene = build_scene(scene_rng, plan)
     for done, ((split, label, k), rng) in enumerate(zip(jobs, rngs, strict=True), start=1):
@@ -245,16 +246,12 @@ def render_dataset(
 
 def _write_video(path: Path, frames: np.ndarray, fps: int) -> None:
     height, width = frames.shape[1:3]
-    with whole_file(path) as scratch:
-        movie = scratch.with_suffix(".mp4")  # OpenCV takes the container from the suffix
+    with whole_file(path, suffix=".mp4") as movie:  # OpenCV takes the container from the suffix
         writer = cv2.VideoWriter(str(movie), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
         try:
             if not writer.isOpened():
                 raise VideoError(f"{path}: OpenCV cannot write an MPEG-4 video here")
             for frame in frames:
                 writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-            writer.release()
-            movie.replace(scratch)
         finally:
             writer.release()
-            movie.unlink(missing_ok=True)

@@ -11,6 +11,8 @@ In a group of processes the main one writes; all read.
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +20,9 @@ from ssrl_pipeline import checkpoint as checkpoints
 from ssrl_pipeline.checkpoint import Checkpoint
 from ssrl_pipeline.config import Tree, to_yaml
 from ssrl_pipeline.distributed import Group
-from ssrl_pipeline.errors import CheckpointError, ConfigError, PipelineError
-from ssrl_pipeline.files import whole_file, write_text
+from ssrl_pipeline.errors import BusyError, CheckpointError, ConfigError, PipelineError
+from ssrl_pipeline.files import clear_leftovers, whole_file, write_text
+from ssrl_pipeline.locks import locked
 
 
 class Evaluation(NamedTuple):
@@ -36,6 +39,23 @@ class Evaluation(NamedTuple):
     val_loss: float | None  # cross-entropy of the validation bags, both classes alike; None without any
     test_auc: float | None  # of the frames of the test videos, where these choose; else None
     best: bool  # of the stage so far
+
+
+@contextmanager
+def owned(path: Path, group: Group) -> Iterator[None]:
+    """Keeps a second training out of the folder, and clears what a killed one left in it.
+
+    Raises:
+        BusyError: another process trains here.
+    """
+    if not group.is_main:
+        yield
+        return
+    with locked(path / ".lock") as holder:
+        if holder:
+            raise BusyError(f"{path}: {holder} is training in it; wait for its end or choose another --name")
+        clear_leftovers(path)
+        yield
 
 
 class RunFolder:

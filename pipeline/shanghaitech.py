@@ -30,6 +30,7 @@ from ssrl_pipeline.annotations import (
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.labels import Label, Labels
+from ssrl_pipeline.npy import map_npy
 
 ANOMALY = "Anomaly"  # the set has no classes
 TRAIN, TEST = ("shanghai-train.list", "SH_Train.txt"), ("shanghai-test.list", "SH_Test.txt")
@@ -110,12 +111,12 @@ def read_mask(path: Path) -> np.ndarray:
         LabelError: the file is missing or holds something else.
     """
     try:
-        mask = np.load(path, allow_pickle=False)
+        mask = map_npy(path)
     except FileNotFoundError:
         raise LabelError(f"{path}: no such file, but the video is an anomalous one") from None
-    except Exception as error:  # NumPy's reader raises nearly anything on a damaged file
+    except (OSError, ValueError) as error:
         raise LabelError(f"{path}: not readable as a NumPy array ({error})") from error
-    if not isinstance(mask, np.ndarray) or mask.ndim != 1 or not len(mask) or not np.isin(mask, (0, 1)).all():
+    if mask.dtype.kind not in "biuf" or mask.ndim != 1 or not len(mask) or not np.isin(mask, (0, 1)).all():
         raise LabelError(f"{path}: is not a 0 or 1 for each frame")
     return mask.astype(bool)
 

@@ -7,21 +7,27 @@
 Dimensions: T snippets, P crops or patches, D feature size.
 """
 
-import json
+import math
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.files import file_sha256, whole_folder, write_json
-from ssrl_pipeline.npy import NpyWriter
+from ssrl_pipeline.files import clear_leftovers, file_sha256, read_json, whole_folder, write_json
+from ssrl_pipeline.locks import locked
+from ssrl_pipeline.npy import NpyWriter, map_npy
 
 Recipe = dict[str, Any]
 DTYPES = ("float32", "float16")
+_CLAIM = ".lock"
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+_MOST_FRAMES = 1024  # of a snippet: far more than any preset's, far less than what fills the memory
 
 
 @dataclass(frozen=True)
@@ -47,9 +53,16 @@ class VideoWriter:
         self.meta: VideoMeta | None = None  # set before the end, else the video is not stored
 
     def append(self, features: Mapping[str, np.ndarray]) -> None:
-        """view name -> [n, P, D]."""
+        """view name -> [n, P, D]. Raises StoreError where a feature is no number in the store's type."""
         for name, writer in self._writers.items():
-            writer.append(features[name])
+            with np.errstate(over="ignore"):
+                rows = features[name].astype(writer.dtype)
+            if not np.isfinite(rows).all():
+                raise StoreError(
+                    f"{name} features of snippet {writer.rows} are no numbers as {writer.dtype}; look for "
+                    "damaged weights (`ssrl-pipeline weights verify`), or use --dtype float32"
+                )
+            writer.append(rows)
 
     def restart(self) -> None:
         for writer in self._writers.values():
@@ -78,11 +91,11 @@ class FeatureStore:
                 f"{root}: no feature store here (no store.json); make one with `ssrl-pipeline extract`"
             )
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             recipe, dtype = content["recipe"], content["dtype"]
-            if dtype not in DTYPES or not all(isinstance(p, int) for p in recipe["views"].values()):
-                raise ValueError("unknown dtype or views")
-            int(recipe["feature_size"])
+            if dtype not in DTYPES:
+                raise ValueError("unknown dtype")
+            check_recipe(recipe)
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise StoreError(f"{path}: damaged ({error})") from error
         return cls(root, recipe, dtype)
@@ -90,6 +103,8 @@ class FeatureStore:
     @classmethod
     def create(cls, root: Path, recipe: Recipe, dtype: str = "float32") -> "FeatureStore":
         """Opens the store, or makes it where there is none.
+
+        What killed extractions left in it is cleared.
 
         Raises:
             StoreError: the store that is there was made with another recipe or type.
@@ -103,6 +118,7 @@ class FeatureStore:
         require_same_recipe(store.recipe, recipe, f"the store {root}", "this extraction")
         if store.dtype != dtype:
             raise StoreError(f"{root}: the store holds {store.dtype}, not {dtype}; choose another folder")
+        store._clear_leftovers()
         return store
 
     def videos(self) -> list[str]:
@@ -117,7 +133,9 @@ class FeatureStore:
         if not path.is_file():
             raise StoreError(f"{self.root}: holds no video {video!r}")
         try:
-            return VideoMeta(**json.loads(path.read_text(encoding="utf-8")))
+            meta = VideoMeta(**read_json(path))
+            _check_meta(meta)
+            return meta
         except (ValueError, TypeError) as error:
             raise StoreError(f"{path}: damaged ({error}); delete the folder and extract again") from error
 
@@ -133,10 +151,10 @@ class FeatureStore:
             path = self._folder(video) / f"{name}.npy"
             shape = (snippets, count, self.recipe["feature_size"])
             try:
-                array = np.load(path, mmap_mode="r", allow_pickle=False)
-                if not isinstance(array, np.ndarray):
-                    raise ValueError("not one array")
-            except Exception as error:  # NumPy's reader raises nearly anything on a damaged file
+                if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
+                    raise ValueError("a link that leads out of the store")
+                array = map_npy(path)
+            except (OSError, ValueError) as error:
                 raise StoreError(
                     f"{path}: missing or damaged ({error}); delete the folder and extract again"
                 ) from error
@@ -161,6 +179,13 @@ class FeatureStore:
         return status.st_mtime_ns == meta.source_mtime_ns or file_sha256(source) == meta.source_sha256
 
     @contextmanager
+    def claim(self, video: str) -> Iterator[bool]:
+        """Whether this process alone may write the video now, of all that extract into the store."""
+        folder = self._folder(video)
+        with locked(folder.parent / f".{folder.name}{_CLAIM}") as holder:
+            yield holder is None
+
+    @contextmanager
     def writer(self, video: str) -> Iterator[VideoWriter]:
         """Adds or replaces a video, whole or, where an error is raised, not at all."""
         with whole_folder(self._folder(video)) as folder:
@@ -177,10 +202,50 @@ class FeatureStore:
 
     def _folder(self, video: str) -> Path:
         """The video's folder; names that would lead out of the store are refused."""
-        folder, parts = self.root / video, Path(video).parts
-        if not parts or Path(video).is_absolute() or ".." in parts:
+        if not is_name_below(video):
             raise StoreError(f"{video!r} is not the name of a video in the store {self.root}")
+        folder = self.root / video
+        if not folder.resolve().is_relative_to(self.root.resolve()):
+            raise StoreError(f"{folder}: a link that leads out of the store {self.root}; remove it")
         return folder
+
+    def _clear_leftovers(self) -> None:
+        for folder, folders, names in os.walk(self.root):
+            clear_leftovers(Path(folder))
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                if name.startswith(".") and name.endswith(_CLAIM):
+                    with locked(Path(folder, name)):  # which goes with the lock
+                        pass
+
+
+def is_name_below(name: str, windows: bool = os.name == "nt") -> bool:
+    """Whether a name from a file stays below the folder that it is put behind, and is no device."""
+    parts = PureWindowsPath(name).parts if windows else PurePosixPath(name).parts
+    unfit = name.startswith("/") or PureWindowsPath(name).drive or ".." in parts or not name.isprintable()
+    devices = windows and any(_DEVICE.fullmatch(part) for part in parts)
+    return bool(parts) and not unfit and not devices
+
+
+def check_recipe(recipe: Any) -> None:
+    """Raises ValueError, KeyError or the like where views or the feature size are not what they should be."""
+    for name, count in recipe["views"].items():
+        if not re.fullmatch(r"\w+", name) or type(count) is not int or count < 1:
+            raise ValueError(f"view {name!r} of {count!r}")
+    if type(recipe["feature_size"]) is not int or recipe["feature_size"] < 1:
+        raise ValueError(f"feature size {recipe['feature_size']!r}")
+
+
+def _check_meta(meta: VideoMeta) -> None:
+    """Raises ValueError: a length that is none would end in an error far away, or in all of the memory."""
+    for name in ("frames", "snippets", "width", "height", "source_bytes"):
+        value = getattr(meta, name)
+        if type(value) is not int or value < 0:
+            raise ValueError(f"{name} {value!r}")
+    if not meta.snippets or not 0 < meta.frames <= _MOST_FRAMES * meta.snippets:
+        raise ValueError(f"{meta.frames} frames in {meta.snippets} snippets")
+    if type(meta.fps) not in (int, float) or not 0 <= meta.fps < math.inf:
+        raise ValueError(f"fps {meta.fps!r}")
 
 
 def require_same_recipe(first: Recipe, second: Recipe, first_name: str, second_name: str) -> None:

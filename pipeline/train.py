@@ -35,7 +35,7 @@ from ssrl_pipeline.judge import FrameJudge, Judge, NoJudge, ValidationJudge, Ver
 from ssrl_pipeline.labels import Intervals, Labels
 from ssrl_pipeline.models import SSRL, LossWeights, MILLoss, SSRLOutput
 from ssrl_pipeline.released import Features
-from ssrl_pipeline.run_folder import Evaluation, RunFolder
+from ssrl_pipeline.run_folder import Evaluation, RunFolder, owned
 from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.splits import Split, check_scales, check_videos, ground_truth, split_videos
 
@@ -70,15 +70,17 @@ def train(
 
     Raises:
         PipelineError: labels, store and settings do not fit each other, the
-            folder holds another run, or the loss is not finite.
+            folder holds another run or another process trains in it, or the
+            loss is not finite.
     """
     split = split_videos(labels, settings.val_fraction, settings.seed)
     check_videos(store, [*split.train, *split.val])
-    with torch.random.fork_rng():
+    with owned(run, group), torch.random.fork_rng():
         trainer = Trainer(store, labels, split, run, model_settings, settings, group, intervals)
         for stage in trainer.stages:
             trainer.train_stage(stage, report)
-    return TrainResult(trainer.folder.finish(trainer.stages[-1]), trainer.folder.evaluations, split)
+        best = trainer.folder.finish(trainer.stages[-1])
+    return TrainResult(best, trainer.folder.evaluations, split)
 
 
 class Trainer:

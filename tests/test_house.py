@@ -20,7 +20,7 @@ HOUSE = {
     "configs": "ssrl_pipeline.configs",
 }
 NOT_OURS = {"tests", "scripts", "build", "dist", "venv"}
-GROUND_FLOOR = {"ssrl_pipeline.errors", "ssrl_pipeline.files"}
+GROUND_FLOOR = {"ssrl_pipeline.errors", "ssrl_pipeline.files", "ssrl_pipeline.locks"}
 
 
 def option(section: str, name: str) -> str:
@@ -106,10 +106,10 @@ def test_extractors_and_models_know_only_themselves_and_the_ground_floor(package
     assert strangers == set()
 
 
-def test_the_ground_floor_and_the_configs_import_nothing_of_ours() -> None:
+def test_the_ground_floor_and_the_configs_import_nothing_above_them() -> None:
     found = modules()
-    lowest = GROUND_FLOOR | {"ssrl_pipeline.configs"}
-    assert {name: our_imports(found[name]) for name in lowest} == {name: set() for name in lowest}
+    for name in GROUND_FLOOR | {"ssrl_pipeline.configs"}:
+        assert our_imports(found[name]) <= GROUND_FLOOR - {name}, name
 
 
 def test_only_main_imports_the_command_line() -> None:
