@@ -73,8 +73,8 @@ def kill_and_compare(folder: Path, kills: int, videos: int, frames: int, seed: i
     moments, left = random.Random(seed), 0
     for kill in range(kills):
         process = start(folder / "videos", folder / "killed")
-        try:  # so that all kills together reach the end of the work, about
-            process.wait(moments.uniform(0, 2 * seconds / (kills + 1)))
+        try:  # about half of the runs finish a video, as no more is kept of one than whole videos
+            process.wait(moments.uniform(0, 2 * seconds / videos))
             over = True
         except subprocess.TimeoutExpired:
             over = False

@@ -100,10 +100,10 @@ def test_a_file_system_without_locks_is_said_once_and_work_goes_on(
 def test_a_second_training_in_a_folder_is_told_who_is_there(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "first"
     message = rf"{run}: process \d+ on .*choose another --name"
-    with held_elsewhere(run / ".lock"), pytest.raises(BusyError, match=message):
-        with owned(run, Group(device=None)):  # type: ignore[arg-type]
-            pytest.fail("trained beside another")
-    with owned(run, Group(device=None)):  # type: ignore[arg-type]
+    group = Group(device=None)  # type: ignore[arg-type]
+    with held_elsewhere(run / ".lock"), pytest.raises(BusyError, match=message), owned(run, group):
+        pytest.fail("trained beside another")
+    with owned(run, group):
         pass
 
 
