@@ -1,136 +1,190 @@
 """Videos as a stream of RGB frames: decord decodes, OpenCV where decord cannot.
 
-Both read the frames in order and hold only the current one. A decoder that
-gives up in the middle raises :class:`VideoError`; whoever reads the frames
-starts again with the next of :data:`DECODERS`, so that no video is ever
-stitched together from two.
+A video is decoded in a process of its own: one that hangs, crashes or eats the
+memory over a broken or hostile file is a :class:`VideoError` and nothing worse,
+and decoding goes on beside what is done with the frames. The memory is bounded,
+however slow the consumer is. A decoder that gives up in the middle raises
+:class:`VideoError`; whoever reads the frames starts again with the next of
+:data:`DECODERS`, so that no video is ever stitched together from two.
 """
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.extractors.decoders import VideoInfo
+from ssrl_pipeline.extractors.ring import SLOTS, Layout, SharedMemory, map_blocks
+from ssrl_pipeline.extractors.worker_process import WorkerFailed, WorkerProcess
+
+__all__ = ["DECODERS", "EXTENSIONS", "Limits", "Video", "VideoInfo", "open_video", "probe"]
 
 DECODERS = ("decord", "opencv")
 EXTENSIONS = {
     *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
 }
+SLOWEST_DISK = 10e6  # bytes a second: decord goes through the whole file before its first frame
+HEADER_SECONDS = 10.0
+_HOME = "ssrl_pipeline.extractors.decoders"
+_OPENERS = {"decord": f"{_HOME}:open_decord", "opencv": f"{_HOME}:open_opencv"}
 
 
-class VideoInfo(NamedTuple):
-    """What a container says of its video before any frame is decoded."""
+class Limits(NamedTuple):
+    """What a decoding process may take before it is ended."""
 
-    fps: float  # frames a second; 0 when unknown
-    width: int
-    height: int
-    reported_frames: int  # may be wrong: the decoded frames decide
+    seconds: float = 60.0  # without a frame, while somebody waits for one
+    memory: int = 6 << 30  # bytes of its own, frames on their way not counted; Linux alone keeps to it
 
 
 class Video(NamedTuple):
+    """An open video; its process ends with the frames, with :meth:`close`, or when nobody holds it."""
+
     info: VideoInfo
     decoder: str
     frames: Iterator[np.ndarray]  # RGB, uint8 [H, W, 3]
 
+    def close(self) -> None:
+        getattr(self.frames, "close", lambda: None)()
 
-def open_video(path: Path, decoder: str = "decord") -> Video:
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_video(path: Path, decoder: str = "decord", limits: Limits | None = None) -> Video:
     """Opens a video with one decoder of :data:`DECODERS`.
+
+    A file that ends before its container says (AVI, Matroska, WebM, WMV, MP4) is
+    an error. What states no size and no number of frames is taken as it is: an
+    MPEG stream that was cut is a shorter video.
+
+    Args:
+        path: the file.
+        decoder: which one.
+        limits: of time and memory; none given, the usual ones.
 
     Raises:
         VideoError: the file is missing, empty, or not a video that this decoder
-            reads; while iterating, the decoder stopped before the end.
+            reads; while iterating, the decoder stopped before the end, crashed,
+            hung, or took too much memory.
     """
     if not path.is_file():
         raise VideoError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise VideoError(f"{path}: the file is empty")
-    opener = {"decord": _open_decord, "opencv": _open_opencv}[decoder]
-    return opener(path)
-
-
-def _open_decord(path: Path) -> Video:
-    import decord
-
+    limits = limits or Limits()
+    task = {"decoder": _OPENERS[decoder], "path": str(path), "limit": limits.memory}
+    memory = SharedMemory()
     try:
-        with _silent_stderr():
-            reader = decord.VideoReader(str(path), ctx=decord.cpu(0))
-            height, width = reader[0].shape[:2]
-            reader.seek(0)
-    except (RuntimeError, IndexError, decord.DECORDError) as error:
-        raise VideoError(f"{path}: not a video that decord can open") from error
-    info = VideoInfo(float(reader.get_avg_fps()), width, height, len(reader))
-
-    def frames() -> Iterator[np.ndarray]:
-        count = 0
-        while True:
-            try:
-                frame = reader.next().asnumpy()
-            except StopIteration:
-                return
-            except (RuntimeError, decord.DECORDError) as error:
-                raise _cut_short(path, count, info.reported_frames) from error
-            yield frame
-            count += 1
-
-    return Video(info, "decord", frames())
-
-
-def _open_opencv(path: Path) -> Video:
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # libav's AV_LOG_QUIET
-    import cv2
-
-    with _silent_stderr():
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        raise VideoError(f"{path}: not a video (neither decord nor OpenCV can open it)")
-    info = VideoInfo(
-        fps=float(capture.get(cv2.CAP_PROP_FPS)),
-        width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-        height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-        reported_frames=int(capture.get(cv2.CAP_PROP_FRAME_COUNT)),
-    )
-
-    def frames() -> Iterator[np.ndarray]:
-        count = 0
+        worker = WorkerProcess({**task, "memory": memory.key}, memory.descriptor, ahead=SLOTS)
+        source = _Source(path, decoder, limits, worker)
         try:
-            while True:
-                read, frame = capture.read()
-                if not read:
-                    break
-                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-                count += 1
-        finally:
-            capture.release()
-        # OpenCV does not tell the end from an error; containers' counts may be off by a little.
-        if count == 0 or count < 0.99 * info.reported_frames - 1:
-            raise _cut_short(path, count, info.reported_frames)
-
-    return Video(info, "opencv", frames())
-
-
-def _cut_short(path: Path, count: int, reported: int) -> VideoError:
-    return VideoError(
-        f"{path}: truncated or damaged, decoding stopped after {count} of {reported} frames "
-        "(cut or re-encode the file to use the part that is whole)"
-    )
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Keeps what native code prints of a broken file from the user's terminal."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
+            answer = source.ask(limits.seconds + size / SLOWEST_DISK)
+            info = VideoInfo(*answer["info"])
+            layout = Layout(info.height, info.width)
+            memory.grow(layout.total_bytes)
+            blocks = map_blocks(memory.key, layout)
+        except BaseException:
+            worker.close()
+            raise
     finally:
-        os.dup2(saved, 2)
-        os.close(sink)
-        os.close(saved)
+        memory.close()
+    for _ in range(1 + SLOTS):  # the memory is there, all of it is free
+        worker.send(None)
+    return Video(info, decoder, _Frames(worker, source.frames(blocks)))
+
+
+def probe(paths: Iterable[Path], seconds: float = HEADER_SECONDS) -> Iterator[VideoInfo | None]:
+    """What the containers say, one after the other, read in one process; None for what cannot be read.
+
+    Args:
+        paths: of the videos.
+        seconds: after which a file is given up.
+    """
+    worker: WorkerProcess | None = None
+    try:
+        for path in paths:
+            if not path.is_file() or path.stat().st_size == 0:
+                yield None
+                continue
+            worker = worker or WorkerProcess({"limit": Limits().memory})
+            worker.send({"path": str(path)})
+            try:
+                answer = worker.receive(seconds)
+            except WorkerFailed:
+                worker = None
+                yield None
+            else:
+                yield VideoInfo(*answer["info"]) if "info" in answer else None
+    finally:
+        if worker:
+            worker.close()
+
+
+class _Source:
+    """The conversation with a worker that decodes one video."""
+
+    def __init__(self, path: Path, decoder: str, limits: Limits, worker: WorkerProcess):
+        self.path, self.decoder, self.limits, self.worker = path, decoder, limits, worker
+        self.count = 0
+
+    def ask(self, seconds: float) -> dict[str, Any]:
+        """The next answer that is no error."""
+        try:
+            answer = self.worker.receive(seconds)
+        except WorkerFailed as error:
+            raise self._failed(str(error)) from None
+        if answer.get("memory"):
+            raise self._failed(f"wants more memory than {self.limits.memory / (1 << 30):.3g} GiB")
+        if "error" in answer:
+            raise VideoError(answer["error"])
+        return answer
+
+    def frames(self, blocks: np.ndarray) -> Iterator[np.ndarray]:
+        """uint8 [slots, frames of a block, H, W, 3] -> [H, W, 3] after [H, W, 3]."""
+        slot = 0
+        try:
+            while "frames" in (answer := self.ask(self.limits.seconds)):
+                block = blocks[slot, : answer["frames"]].copy()
+                self.worker.given_back()
+                slot = (slot + 1) % len(blocks)
+                for frame in block:
+                    yield frame
+                    self.count += 1
+        finally:
+            self.worker.close()
+
+    def _failed(self, what: str) -> VideoError:
+        return VideoError(
+            f"{self.path}: {self.decoder} {what}, after {self.count} frames "
+            "(re-encode the file or leave it out)"
+        )
+
+
+class _Frames(Iterator[np.ndarray]):
+    """Frames whose worker ends when nobody holds them any more, even where none was ever read."""
+
+    def __init__(self, worker: WorkerProcess, frames: Iterator[np.ndarray]):
+        self._frames = frames
+        self._end = weakref.finalize(self, worker.close)
+
+    def __next__(self) -> np.ndarray:
+        if not self._end.alive:
+            raise StopIteration
+        return next(self._frames)
+
+    def close(self) -> None:
+        self._end()

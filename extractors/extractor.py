@@ -113,16 +113,16 @@ class FeatureExtractor:
             restart()
             counter = _Counter()
             try:
-                video = open_video(path, decoder)
                 count = 0
-                for features in self.stream(counter.count(video.frames)):
-                    write(features)
-                    count += 1
+                with open_video(path, decoder) as video:
+                    for features in self.stream(counter.count(video.frames)):
+                        write(features)
+                        count += 1
             except VideoError as error:
                 failures.append(error)
             else:
                 return VideoFeatures(video.info, video.decoder, counter.frames, count)
-        raise failures[-1]
+        raise _all_of(path, failures)
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[Features]:
         """Frames, uint8 [H, W, 3] each -> for each snippet, view name -> float32 [1, P, D]."""
@@ -181,6 +181,17 @@ class _Counter:
         for frame in frames:
             self.frames += 1
             yield frame
+
+
+def _all_of(path: Path, failures: list[VideoError]) -> VideoError:
+    """What each of the decoders said, in one line; once where it is the same."""
+    if len({str(failure) for failure in failures}) == 1:
+        return failures[0]
+    said = [
+        f"{decoder}: {str(failure).removeprefix(f'{path}: ').removeprefix(f'{decoder} ')}"
+        for decoder, failure in zip(DECODERS, failures, strict=True)
+    ]
+    return VideoError(f"{path}: {'; '.join(said)}")
 
 
 def find_device(name: str) -> torch.device:

@@ -65,10 +65,11 @@ def save_contact_sheet(
 def read_pictures(video: Path, wanted: set[int], decoder: str) -> dict[int, Image.Image]:
     """Frame -> its picture, no larger than a tile."""
     pictures: dict[int, Image.Image] = {}
-    frames, last = open_video(video, decoder).frames, max(wanted)
-    for index, frame in enumerate(itertools.islice(frames, last + 1)):
-        if index in wanted:
-            pictures[index] = _small(frame)
+    last = max(wanted)
+    with open_video(video, decoder) as source:
+        for index, frame in enumerate(itertools.islice(source.frames, last + 1)):
+            if index in wanted:
+                pictures[index] = _small(frame)
     if last not in pictures:
         raise VideoError(f"{video}: ends before frame {last}, which was scored; the file has changed since")
     return pictures

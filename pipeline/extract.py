@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decode import EXTENSIONS, open_video
+from ssrl_pipeline.extractors.decode import EXTENSIONS, probe
 from ssrl_pipeline.extractors.extractor import Features
 from ssrl_pipeline.extractors.snippets import snippet_count
 from ssrl_pipeline.files import file_sha256
@@ -187,11 +187,5 @@ def extract_video(
 
 def expected_snippets(videos: Iterable[Path], drop_last: bool = False) -> int:
     """How many snippets the containers promise, for a progress bar; unreadable videos count nothing."""
-    total = 0
-    for path in videos:
-        try:  # OpenCV reads the header alone, decord would go through the whole file
-            video = open_video(path, "opencv")
-            total += snippet_count(max(0, video.info.reported_frames), drop_last)
-        except VideoError:
-            pass
-    return total
+    infos = (info for info in probe(videos) if info)
+    return sum(snippet_count(max(0, info.reported_frames), drop_last) for info in infos)

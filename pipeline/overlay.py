@@ -94,7 +94,7 @@ def save_overlay(
     source = open_video(video, decoder)
     rate = fps if known(fps) else ASSUMED_FPS
     canvas = _Canvas(source.info.width, source.info.height, scores, events, truth)
-    with whole_file(path) as scratch, _open(scratch) as container:
+    with source, whole_file(path) as scratch, _open(scratch) as container:
         # A player refuses rates that no one has: 29.97 is 30000/1001.
         stream: Any = container.add_stream(encoder, rate=Fraction(rate).limit_denominator(1001))
         stream.height, stream.width = canvas.picture.shape[:2]

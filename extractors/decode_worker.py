@@ -1,0 +1,158 @@
+"""What runs in a decoding process; :mod:`ssrl_pipeline.extractors.worker_process` starts it.
+
+It reads lines of JSON and answers with lines of JSON, so that nothing a broken
+decoder leaves behind is ever run by the other side. A first line says what
+there is to do. For frames:
+
+    {"decoder": "module:function", "path": ..., "memory": ..., "limit": bytes}
+    -> {"info": [fps, width, height, reported frames]}  or {"error": "..."}
+    an empty line when the memory has its size, and one for each free slot of the ring
+    -> {"frames": 16} for each block, the slots in turn; then {"end": true} or {"error": "..."}
+
+For headers, {"limit": bytes}, then {"path": ...} again and again, each answered
+by {"info": ...} or {"error": ...}. {"memory": true} says that the limit was met.
+The process ends when its input does.
+"""
+
+import importlib
+import itertools
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ssrl_pipeline.errors import VideoError
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
+def main() -> None:
+    """Does what the first line of the input says, and ends with the input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process decides
+    inbox = _Inbox(_keep(0))
+    answer = _Answer(_keep(1))
+    _wake_with_parent()
+    task = inbox.get()
+    _limit_memory(task["limit"])
+    try:
+        if "decoder" in task:
+            _decode(task, inbox, answer)
+        else:
+            _probe(inbox, answer)
+    except MemoryError:
+        answer(memory=True)
+    except Exception:
+        traceback.print_exc()
+        os._exit(1)  # without tidying up, where a decoder that failed may hang
+    inbox.wait_for_end()
+
+
+def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) -> None:
+    from ssrl_pipeline.extractors.ring import SLOTS, Layout, map_blocks
+
+    path = Path(task["path"])
+    module, _, function = task["decoder"].partition(":")
+    slot, filled = 0, 0
+    try:
+        opened = getattr(importlib.import_module(module), function)(path)
+        first = next(opened.frames)
+        shape = first.shape
+        answer(info=[opened.info.fps, shape[1], shape[0], opened.info.reported_frames])
+        inbox.get()
+        layout = Layout(*shape[:2])
+        blocks = map_blocks(task["memory"], layout)
+        for count, frame in enumerate(itertools.chain([first], opened.frames)):
+            if frame.shape != shape:
+                raise VideoError(
+                    f"{path}: frame {count} is {frame.shape[1]}x{frame.shape[0]}, those before are "
+                    f"{shape[1]}x{shape[0]} (re-encode the file to one size)"
+                )
+            if filled == 0:
+                inbox.get()
+            blocks[slot, filled] = frame
+            filled += 1
+            if filled == layout.block_frames:
+                answer(frames=filled)
+                slot, filled = (slot + 1) % SLOTS, 0
+        if filled:
+            answer(frames=filled)
+        answer(end=True)
+    except VideoError as error:
+        if filled:
+            answer(frames=filled)
+        answer(error=str(error))
+
+
+def _probe(inbox: "_Inbox", answer: Callable[..., None]) -> None:
+    from ssrl_pipeline.extractors.decoders import read_header
+
+    while True:
+        try:
+            answer(info=read_header(Path(inbox.get()["path"])))
+        except VideoError as error:
+            answer(error=str(error))
+
+
+class _Inbox:
+    """The lines that come in. The process ends with them, even while a decoder hangs."""
+
+    def __init__(self, descriptor: int):
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        threading.Thread(target=self._read, args=(descriptor,), daemon=True).start()
+
+    def get(self) -> Any:
+        line = self._lines.get()
+        return json.loads(line) if line.strip() else None
+
+    def wait_for_end(self) -> None:
+        while True:
+            self._lines.get()
+
+    def _read(self, descriptor: int) -> None:
+        with os.fdopen(descriptor, "rb") as file:
+            for line in file:
+                self._lines.put(line)
+        os._exit(0)
+
+
+class _Answer:
+    def __init__(self, descriptor: int):
+        self._descriptor = descriptor
+
+    def __call__(self, **message: Any) -> None:
+        os.write(self._descriptor, json.dumps(message).encode() + b"\n")
+
+
+def _keep(descriptor: int) -> int:
+    """Moves a standard stream where native code does not write to it or read from it."""
+    kept = os.dup(descriptor)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+    return kept
+
+
+def _limit_memory(limit: int) -> None:
+    if sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _wake_with_parent() -> None:
+    """Asks Linux to wake this process when its parent ends.
+
+    It may be stopped then, and has to see that its input has ended. To wake is harmless,
+    and so it is where the signal comes early, with the end of the thread that started it.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)

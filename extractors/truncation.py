@@ -1,0 +1,48 @@
+"""Does a file end before its container says? Where decoders pass over it, this is the evidence.
+
+The sizes that a finished AVI, Matroska, WebM or WMV states of itself are
+compared with the file's. Containers that state none (MPEG streams, recordings
+that were never finished, live streams saved as they came) are taken as they
+are, and so is FLV. MP4 and MOV are left to the decoders: their index names
+every frame, and a frame that is not there is an error.
+"""
+
+from pathlib import Path
+
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
+def misses_bytes(path: Path) -> bool:
+    """True where the container's own size goes beyond the end of the file."""
+    with path.open("rb") as file:
+        head = file.read(1 << 12)
+    return _stated_size(head) > path.stat().st_size
+
+
+def _stated_size(head: bytes) -> int:
+    """The bytes that the file should have at least; 0 where it does not say."""
+    if head[:4] == b"RIFF":
+        return 8 + int.from_bytes(head[4:8], "little") if head[4:8] != b"\xff" * 4 else 0
+    if head[:4] == _EBML:
+        size, at = _matroska_size(head, 4)
+        segment = at + size
+        if head[segment : segment + 4] != _SEGMENT:
+            return 0
+        size, at = _matroska_size(head, segment + 4)
+        return at + size if size else 0
+    if head[:16] == _ASF_HEADER and (at := head.find(_ASF_FILE)) > 0:
+        live = head[at + 88] & 1 if len(head) > at + 88 else 1
+        return 0 if live else int.from_bytes(head[at + 40 : at + 48], "little")
+    return 0
+
+
+def _matroska_size(head: bytes, at: int) -> tuple[int, int]:
+    """The length of an element, 0 where unknown, and where its content begins."""
+    first = head[at] if at < len(head) else 0
+    length = 9 - first.bit_length()  # the leading zeros say how many bytes there are
+    if length > 8:
+        return 0, at
+    size = int.from_bytes(head[at : at + length], "big") & ((1 << 7 * length) - 1)
+    return (0 if size == (1 << 7 * length) - 1 else size), at + length

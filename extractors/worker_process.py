@@ -1,0 +1,152 @@
+"""A decoding process seen from outside: started, asked, listened to with patience, stopped, ended."""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from typing import Any
+
+_START = (
+    "import sys; sys.path[:] = sys.argv[1:]; from ssrl_pipeline.extractors.decode_worker import main; main()"
+)
+_TICK = 0.25  # seconds between two looks at a worker that is waited for
+_LONGEST = 1 << 16  # bytes of an answer
+
+
+class WorkerFailed(Exception):
+    """The worker hung, crashed or ended; the message continues "decord ..."."""
+
+
+class WorkerProcess:
+    """One worker. What it writes is read by threads, so that this works on all systems.
+
+    A worker that decodes ahead of its consumer is stopped altogether (SIGSTOP, where
+    there is such a thing): decord's threads would go on and fill the memory. Nothing
+    but memory and time depends on it.
+
+    Args:
+        task: the first line that it gets, as :mod:`ssrl_pipeline.extractors.decode_worker` says.
+        descriptor: of shared memory, that it is to have too; -1 for none.
+        ahead: blocks of frames after which it is stopped until they are :meth:`given_back`.
+    """
+
+    def __init__(self, task: dict[str, Any], descriptor: int = -1, ahead: int = 1):
+        self._ahead, self._held = ahead, 0
+        self._lock = threading.Lock()
+        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._last_words: deque[str] = deque(maxlen=20)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, *(entry for entry in sys.path if isinstance(entry, str))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=() if descriptor < 0 else (descriptor,),
+        )
+        self._owner = os.getpid()
+        self._threads = [
+            threading.Thread(target=self._listen, daemon=True),
+            threading.Thread(target=self._overhear, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        self.send(task)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, message: dict[str, Any] | None) -> None:
+        """A line for the worker; None is an empty one. A worker that is gone does not mind."""
+        assert self._process.stdin
+        line = b"\n" if message is None else json.dumps(message).encode() + b"\n"
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(line)
+
+    def receive(self, seconds: float) -> dict[str, Any]:
+        """The next answer.
+
+        Raises:
+            WorkerFailed: none came within so many seconds of waiting, or the worker is gone; it is ended.
+        """
+        waited = 0.0
+        while True:
+            try:  # Not by the clock: the time for which this process itself was stopped does not count.
+                answer = self._answers.get(timeout=_TICK)
+            except queue.Empty:
+                waited += _TICK
+                if waited >= seconds:
+                    self.close()
+                    raise WorkerFailed(f"gave no answer for {seconds:.3g} seconds") from None
+                with self._lock:
+                    self._signal("SIGCONT")
+                continue
+            if answer is None:
+                raise WorkerFailed(self._how_it_ended())
+            return answer
+
+    def given_back(self) -> None:
+        """A block has been read, its slot is free."""
+        with self._lock:
+            self._held -= 1
+            self.send(None)
+            self._signal("SIGCONT")
+
+    def close(self) -> None:
+        """Ends the worker and frees all that it took; may be called again, and from any thread."""
+        if os.getpid() != self._owner:
+            return  # a fork has no say
+        self._process.kill()  # it has nothing to save, and a decoder may hang while it tidies up
+        self._process.wait()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream:
+                stream.close()
+
+    def _listen(self) -> None:
+        assert self._process.stdout
+        rest = b""
+        with contextlib.suppress(ValueError):  # what is no JSON ends the conversation
+            while len(rest) < _LONGEST and (data := os.read(self._process.stdout.fileno(), _LONGEST)):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    self._heard(json.loads(line))
+        self._answers.put(None)
+
+    def _heard(self, answer: dict[str, Any]) -> None:
+        if "frames" in answer:
+            with self._lock:
+                self._held += 1
+                if self._held >= self._ahead:
+                    self._signal("SIGSTOP")
+        self._answers.put(answer)
+
+    def _overhear(self) -> None:
+        assert self._process.stderr
+        while data := os.read(self._process.stderr.fileno(), 1 << 16):
+            self._last_words.extend(line[:300] for line in data.decode(errors="replace").splitlines())
+
+    def _signal(self, name: str) -> None:
+        if hasattr(signal, name):  # Windows has neither
+            self._process.send_signal(getattr(signal, name))
+
+    def _how_it_ended(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)
+        code = self._process.poll()
+        self.close()
+        if code is None:
+            return "answered with what is no answer"
+        try:
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        except ValueError:
+            how = f"was ended by signal {-code}"
+        words = next((line.strip() for line in reversed(self._last_words) if line.strip()), "")
+        return f"crashed: its process {how}" + (f" ({words})" if words else "")

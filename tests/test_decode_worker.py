@@ -1,0 +1,238 @@
+"""Decoders that hang, crash or eat memory, and consumers that leave: nothing stays and nothing breaks."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.extractors import FeatureExtractor, decode, decoders
+from ssrl_pipeline.extractors.decode import DECODERS, Limits, Video, open_video, probe
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Video]:
+    """fake("hang_later", Limits(...)): a video read by one of tests/fake_decoders.py."""
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"content")
+
+    def opened(name: str, limits: Limits | None = None) -> Video:
+        monkeypatch.setitem(decode._OPENERS, "decord", f"fake_decoders:{name}")
+        return open_video(path, "decord", limits)
+
+    return opened
+
+
+def children() -> set[int]:
+    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return {int(pid) for pid in text.split()}
+
+
+def state(pid: int) -> str:
+    """R, S, T (stopped), Z, ..., or nothing where there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    for _ in range(400):
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_frames_are_those_of_the_decoder(
+    make_video: Callable[..., Path], tmp_path: Path, decoder: str
+) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=150, size=(128, 64))
+    opener = {"decord": decoders.open_decord, "opencv": decoders.open_opencv}[decoder]
+    expected = list(opener(path).frames)
+    got = list(open_video(path, decoder).frames)  # more than the ring holds, kept all at once
+    assert len(got) == 150
+    np.testing.assert_array_equal(np.stack(got), np.stack(expected))
+
+
+def test_frames_larger_than_a_block(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=6, size=(4800, 2400))  # 33 MiB a frame
+    expected = [frame.mean() for frame in decoders.open_opencv(path).frames]
+    assert [frame.mean() for frame in open_video(path, "opencv").frames] == expected
+
+
+def test_decoder_that_hangs(fake: Callable[..., Video]) -> None:
+    with pytest.raises(VideoError, match=r"a.mp4: decord gave no answer for 0.5 seconds, after 0 frames"):
+        fake("hang_at_once", Limits(seconds=0.5))
+    with pytest.raises(VideoError, match=r"a.mp4: decord gave no answer for 3 seconds, after 16 frames \("):
+        list(fake("hang_later", Limits(seconds=3)).frames)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_decoder_that_crashes(fake: Callable[..., Video]) -> None:
+    said = r"decord crashed: .* SIGABRT \(corrupted double-linked list\), after 16 frames"
+    with pytest.raises(VideoError, match=said):
+        list(fake("abort").frames)
+    with pytest.raises(VideoError, match="decord crashed: .* SIGKILL, after 0 frames"):
+        fake("kill_itself")
+    with pytest.raises(VideoError, match=r"exit code 1 \(ZeroDivisionError: by a frame of no height\)"):
+        fake("raise_what_nobody_expects")
+
+
+@on_linux
+def test_decoder_that_eats_memory(fake: Callable[..., Video]) -> None:
+    with pytest.raises(VideoError, match=r"decord wants more memory than 0.5 GiB, after 16 frames"):
+        list(fake("eat_memory", Limits(memory=1 << 29)).frames)
+
+
+def test_frames_that_change_their_size(fake: Callable[..., Video]) -> None:
+    frames = fake("change_size").frames
+    assert [int(next(frames)[0, 0, 0]) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(VideoError, match="a.mp4: frame 3 is 10x6, those before are 8x4"):
+        next(frames)
+
+
+def test_what_a_decoder_prints_harms_nobody(fake: Callable[..., Video], capfd: pytest.CaptureFixture) -> None:
+    values = [int(frame[0, 0, 0]) for frame in fake("chatter").frames]
+    assert values == list(range(100))
+    assert capfd.readouterr() == ("", "")
+
+
+@on_linux
+def test_consumer_that_stops_early_leaves_nothing(fake: Callable[..., Video]) -> None:
+    before = children()
+
+    def worker() -> int:
+        (pid,) = children() - before
+        assert eventually(lambda: state(pid) == "T")  # the ring is full
+        return pid
+
+    video = fake("thousand")
+    pid = worker()
+    del video  # none was read
+    assert not state(pid)
+
+    video = fake("thousand")
+    pid = worker()
+    next(video.frames)
+    video.close()
+    assert not state(pid) and list(video.frames) == []
+
+    video = fake("thousand")
+    pid = worker()
+    with pytest.raises(ZeroDivisionError), video:
+        for frame in video.frames:
+            raise ZeroDivisionError(f"{frame}")
+    assert not state(pid)
+    assert children() == before
+
+
+@on_linux
+def test_nothing_is_left_of_many_videos(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=3)
+    gc.collect()
+    before = children(), sorted(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))  # noqa: PTH208
+    for i in range(50):
+        frames = open_video(path, "opencv").frames
+        assert len([next(frames) for _ in range(1 + i % 3)]) == 1 + i % 3
+    del frames
+    gc.collect()
+    after = children(), sorted(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))  # noqa: PTH208
+    assert after == before
+
+
+@on_linux
+@pytest.mark.parametrize("stopped", [False, True])
+def test_worker_goes_with_its_parent(tmp_path: Path, stopped: bool) -> None:
+    """Killed, so that it cannot tidy up, while the worker waits for slots or hangs."""
+    (tmp_path / "a.mp4").write_bytes(b"content")
+    code = (
+        "import sys, time, pathlib\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from ssrl_pipeline.extractors import decode\n"
+        f"decode._OPENERS['decord'] = 'fake_decoders:{'thousand' if stopped else 'hang_later'}'\n"
+        "video = decode.open_video(pathlib.Path('a.mp4'))\n"
+        "next(video.frames)\n"
+        "print(video.frames._end.peek()[1].__self__.pid, flush=True)\n"
+        "time.sleep(1000)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=tmp_path) as parent:
+        assert parent.stdout
+        worker = int(parent.stdout.readline())
+        assert eventually(lambda: state(worker) == ("T" if stopped else "S"))
+        parent.kill()
+        parent.wait()
+        try:
+            assert eventually(lambda: state(worker) in ("", "Z"))
+        finally:
+            if state(worker):
+                os.kill(worker, signal.SIGKILL)
+
+
+def test_the_other_decoder_takes_over(
+    make_video: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=20)
+    live = FeatureExtractor("i3d", "live", device="cpu", weights="random")
+    monkeypatch.setitem(decode._OPENERS, "decord", "fake_decoders:abort")
+    rows: list = []
+    result = live.write_video(path, restart=rows.clear, write=rows.append)
+    assert (result.decoder, result.frames, len(rows)) == ("opencv", 20, 2)
+
+    monkeypatch.setitem(decode._OPENERS, "opencv", "fake_decoders:change_size")
+    with pytest.raises(VideoError) as caught:
+        live.from_video(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: decord: crashed") and "\n" not in said
+    assert "; opencv: frame 3 is 10x6" in said and said.count(str(path)) == 1
+
+
+def test_worker_does_without_torch(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from ssrl_pipeline.extractors import decode, decode_worker, decoders\n"
+        "assert not {'cv2', 'decord', 'torch', 'scipy'} & sys.modules.keys()\n"
+        "print(len(list(decoders.open_decord(pathlib.Path(sys.argv[1])).frames)))\n"
+        "assert not {'cv2', 'torch', 'scipy', 'nvidia'} & sys.modules.keys()\n"
+    )
+    path = make_video(tmp_path / "a.mp4", frames=5)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("5\n", 0), done.stderr
+
+
+def test_headers_of_many_files(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=7, size=(64, 48), fps=5)
+    broken, gone = tmp_path / "b.mp4", tmp_path / "c.mp4"
+    broken.write_text("not a video")
+    infos = list(probe([path, broken, gone, path]))
+    assert infos == [(5.0, 64, 48, 7), None, None, (5.0, 64, 48, 7)]
+
+
+@on_linux
+def test_header_that_hangs(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=7)
+    pipe = tmp_path / "b.mp4"
+    before = children()
+    pipe.symlink_to(path)
+
+    found = probe([path, pipe, path, path], seconds=5)
+    assert next(found) is not None
+    (first,) = children() - before
+    os.kill(first, signal.SIGSTOP)  # woken by whoever waits
+    assert next(found) is not None
+    os.kill(first, signal.SIGKILL)
+    assert next(found) is None
+    assert next(found) is not None
+    assert first not in children()
+    found.close()
+    assert children() == before
