@@ -21,6 +21,7 @@ from ssrl_pipeline.cli_options import PATH, device_option, echo_json, json_optio
 from ssrl_pipeline.cli_runs import runs
 from ssrl_pipeline.cli_score import score
 from ssrl_pipeline.cli_train import train
+from ssrl_pipeline.cli_watch import watch
 from ssrl_pipeline.errors import ConfigError, PipelineError
 
 
@@ -65,7 +66,7 @@ def info(as_json: bool) -> None:
         click.echo(table(list(facts.items()), ("what", "found")))
 
 
-for _command in (extract, train, evaluate, calibrate, runs, score, export, weights, dataset, store):
+for _command in (extract, train, evaluate, calibrate, runs, score, watch, export, weights, dataset, store):
     cli.add_command(_command)
 
 

@@ -130,6 +130,20 @@ class MemorySettings:
 
 
 @dataclass(frozen=True)
+class WatchSettings:
+    window: int = 16  # snippets of a camera, the latest, among which each new one is scored
+    delay: int = 1  # newer snippets that a score waits for
+    timeout: float = 10.0  # seconds without a frame after which a stream is lost
+    fps: float | None = None  # None: as each source says
+
+    def __post_init__(self) -> None:
+        require(self.window >= 1, "window", self.window, "1 or more")
+        require(0 <= self.delay < self.window, "delay", self.delay, "zero or more and less than window")
+        require(0 < self.timeout <= 3600, "timeout", self.timeout, "more than 0 and at most 3600 seconds")
+        require(self.fps is None or self.fps > 0, "fps", self.fps, "positive")
+
+
+@dataclass(frozen=True)
 class Settings:
     data: DataSettings = field(default_factory=DataSettings)
     extract: ExtractSettings = field(default_factory=ExtractSettings)
@@ -137,6 +151,7 @@ class Settings:
     train: TrainSettings = field(default_factory=TrainSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
     events: EventSettings = field(default_factory=EventSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
 
 
 def require(condition: bool, name: str, value: object, wanted: str) -> None:

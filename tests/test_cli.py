@@ -363,6 +363,7 @@ def test_json_of_what_there_is(run: Callable[..., Result], command: tuple[str, .
         "evaluate",
         "runs",
         "score",
+        "watch",
         "dataset check",
         "store export",
         "weights",

@@ -191,7 +191,7 @@ def test_version_from_the_module_is_that_of_the_source(tmp_path: Path) -> None:
     assert done.stdout.split()[-1] == ast.literal_eval(line.removeprefix("__version__ = "))
 
 
-@pytest.mark.parametrize("command", [(), ("extract",), ("train",), ("score",)])
+@pytest.mark.parametrize("command", [(), ("extract",), ("train",), ("score",), ("watch",)])
 def test_help_does_not_wait_for_torch(command: tuple[str, ...], tmp_path: Path) -> None:
     done = run("-X", "importtime", "-m", "ssrl_pipeline", *command, "--help", cwd=tmp_path)
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}

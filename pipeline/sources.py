@@ -1,0 +1,73 @@
+"""What `watch` looks at: an address on the network, a camera of this machine, or a file."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ssrl_pipeline.errors import ConfigError, VideoError
+
+SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "rtp", "srt", "tcp", "udp")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_NAMED = re.compile(r"([\w. -]+)=(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One camera, stream or file."""
+
+    name: str  # in all that is told of it
+    address: str = field(repr=False)  # what is opened; may hold a password, so it is never shown
+    kind: str  # "stream", "device" or "file"
+
+    @property
+    def shown(self) -> str:
+        """The address for people."""
+        return f"camera {self.address}" if self.kind == "device" else without_secrets(self.address)
+
+
+def parse_sources(texts: Sequence[str]) -> list[Source]:
+    """Addresses, camera numbers and paths, each with or without `NAME=` in front.
+
+    Raises:
+        ConfigError: a kind of address that is not read, or two sources of one name.
+        VideoError: a file is not there.
+    """
+    sources = [_parse(text) for text in texts]
+    names = [source.name for source in sources]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two sources are named {twice[0]!r}; name them, as in gate=rtsp://host/stream")
+    return sources
+
+
+def without_secrets(address: str) -> str:
+    """An address without the user, the password and the query that it may hold; a path as it is."""
+    if not (scheme := _URL.match(address)):
+        return address
+    rest, mark, query = address[scheme.end() :].partition("?")
+    _, at, host = rest.rpartition("@")
+    if "@" in query:  # a password may hold a question mark, so what is in front is not known to be a host
+        return f"{scheme[0]}***"
+    return scheme[0] + ("***@" if at else "") + host.partition("#")[0] + ("?***" if mark else "")
+
+
+def _parse(text: str) -> Source:
+    named = None if Path(text).is_file() else _NAMED.fullmatch(text)
+    address = named[2] if named else text
+    if url := _URL.match(address):
+        if url[1].lower() not in SCHEMES:
+            raise ConfigError(
+                f"{without_secrets(address)}: addresses of the kind {url[1]}:// are not read; "
+                f"there are {', '.join(SCHEMES)}, a file's path, or a camera's number"
+            )
+        kind = "stream"
+    elif address.isdecimal():
+        kind = "device"
+    else:
+        kind = "file"
+        if not Path(address).is_file():
+            raise VideoError(f"{address}: no such file")
+        if not Path(address).stat().st_size:
+            raise VideoError(f"{address}: the file is empty")
+    source = Source("", address, kind)
+    return Source(named[1] if named else source.shown, address, kind)

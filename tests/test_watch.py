@@ -1,0 +1,435 @@
+"""Cameras as they come: what is scored, lost, dropped and told; and the command around it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from live import LiveServer, mark, read_mark
+
+from ssrl_pipeline import camera
+from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
+from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.events import EventRule, find_events
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.snippets import snippets
+from ssrl_pipeline.models import SSRL
+from ssrl_pipeline.settings import WatchSettings
+from ssrl_pipeline.sources import Source, parse_sources
+from ssrl_pipeline.watch import Features, Line, Watch
+from ssrl_pipeline.watch_metrics import metrics_text
+
+CPU = torch.device("cpu")
+F = 16
+SIZE = (320, 32)
+
+
+def picture(number: int) -> np.ndarray:
+    """A frame of a live stream: noise that is its number's own, and the number."""
+    noise = np.random.default_rng(number // 8).integers(0, 256, (2, 10, 3), np.uint8)
+    return mark(cv2.resize(noise, SIZE), number)
+
+
+class Capture:
+    """Reads like cv2.VideoCapture, once nothing waits to be taken."""
+
+    busy: Callable[[], bool] = staticmethod(lambda: False)
+
+    def __init__(self, numbers: range, fps: float = 10.0, length: int = 0, after: Callable[[], None] = int):
+        self.numbers, self.after = iter(numbers), after
+        self.properties = {cv2.CAP_PROP_FPS: fps, cv2.CAP_PROP_FRAME_COUNT: length}
+
+    def get(self, name: int) -> float:
+        return self.properties[name]
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        while self.busy():
+            time.sleep(0.001)
+        number = next(self.numbers, None)
+        if number is None:
+            self.after()
+            return False, None
+        return True, cv2.cvtColor(picture(number), cv2.COLOR_RGB2BGR)
+
+    def release(self) -> None:
+        pass
+
+
+def describe(images: np.ndarray) -> Features:
+    """Colours of the picture's lower half for features."""
+    small = cv2.resize(images[:, 16:].mean(axis=0), (F // 3 + 1, 1)).ravel()[:F]
+    return {"clip": (small[None, None].astype(np.float32) - 127) / 40}
+
+
+class Watched:
+    """A watch in this process, of a model that scores what `describe` gives."""
+
+    def __init__(
+        self,
+        sources: list[Source],
+        opener: Callable[[Source, float], Any] = camera.open_capture,
+        extractor: Callable[[np.ndarray], Features] = describe,
+        patient: bool = True,
+        rule: EventRule = EventRule(),  # noqa: B008 (frozen)
+        **settings: Any,
+    ):
+        torch.manual_seed(1)
+        self.model = SSRL(F, (), crops=1).eval()
+        self.model.head[-2].weight.data *= 30
+        self.lines: list[Line] = []
+        self.said: list[str] = []
+        self.numbers: list[list[int]] = []  # of each snippet's frames
+        self.stop = threading.Event()
+        self.until: Callable[[], bool] = lambda: False
+
+        def watch_closely(snippets: Sequence[np.ndarray]) -> list[Features]:
+            self.numbers += [[read_mark(image) for image in images] for images in snippets]
+            return [extractor(images) for images in snippets]
+
+        def patiently(source: Source, timeout: float) -> Any:
+            capture = opener(source, timeout)
+            if patient and isinstance(capture, Capture):
+                capture.busy = lambda: any(post.camera.waiting() for post in self.job.posts)
+            return capture
+
+        self.job = Watch(
+            *(
+                sources,
+                self.model,
+                watch_closely,
+                CPU,
+                rule,
+                WatchSettings(**{"delay": 0} | settings),
+                self.tell,
+            ),
+            *(self.said.append, False, patiently),
+        )
+
+    def tell(self, line: Line) -> None:
+        self.lines.append(line)
+        if self.until():
+            self.stop.set()
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> list[str]:
+        self.until = until
+        timer = threading.Timer(60, self.stop.set)  # no test hangs
+        timer.start()
+        try:
+            return self.job.run(self.stop)
+        finally:
+            timer.cancel()
+
+    def of(self, *types: str) -> list[Line]:
+        return [line for line in self.lines if line["type"] in types]
+
+    def scores(self, name: str = "a") -> list[float]:
+        return [line["score"] for line in self.of("score") if line["camera"] == name]
+
+    @torch.inference_mode()
+    def expected(self, numbers: list[list[int]], window: int) -> list[float]:
+        """The model's scores of the last of each window of snippets."""
+        rows = [describe(np.stack([picture(n) for n in snippet]))["clip"] for snippet in numbers]
+        clips = torch.from_numpy(np.concatenate(rows))[None]
+        parts = [clips[:, max(0, t + 1 - window) : t + 1] for t in range(len(rows))]
+        return [self.model({"clip": part}).scores[0, -1].item() for part in parts]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "FIRST_WAIT", 0.01)
+
+
+def stream(name: str = "a") -> Source:
+    return Source(name, "rtsp://user:secret@nowhere/x", "stream")
+
+
+def test_a_file_is_scored_to_its_end_and_its_events_are_those_of_its_scores(
+    make_video, tmp_path: Path
+) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=300, size=SIZE)
+    watched = Watched(parse_sources([f"a={path}"]), rule=EventRule(threshold=0.5, gap=1.0), window=4, delay=1)
+    assert watched.run() == []
+
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while (read := capture.read())[0]:
+        frames.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+    rows = [describe(snippet)["clip"] for snippet in snippets(frames)]
+    clips = torch.from_numpy(np.concatenate(rows))[None]
+    expected = []
+    for t in range(19):
+        end = min(t + 2, 19)
+        begin = max(end - 4, 0)
+        with torch.inference_mode():
+            expected.append(watched.model({"clip": clips[:, begin:end]}).scores[0, t - begin].item())
+    assert watched.scores() == pytest.approx(expected, abs=1e-6)
+    told = watched.of("score")
+    assert [(line["frame"], line["frames"]) for line in told] == [
+        (16 * t, 12 if t == 18 else 16) for t in range(19)
+    ]
+    assert [line["time_s"] for line in told] == pytest.approx([1.6 * t for t in range(19)])
+    assert {line["time"] for line in told} == {None}
+    assert watched.lines[0]["type"] == "connected" and watched.lines[0]["fps"] == 10
+    assert watched.lines[-1] == {"type": "end", "camera": "a", "frames": 300, "error": None}
+
+    of_frames = np.repeat(np.array(watched.scores(), np.float32), 16)[:300]
+    threshold = float(np.quantile(of_frames, 0.6))
+    rule = EventRule(threshold=threshold, hysteresis=1.0, gap=1.0)
+    again = Watched(parse_sources([f"a={path}"]), rule=rule, window=4, delay=1)
+    again.run()
+    events = find_events(of_frames, 10.0, rule)
+    assert len(events) > 1
+    keys = ("start", "end", "peak", "peak_score", "start_s", "end_s", "peak_s", "mean_score")
+    ends = [[line[key] for key in keys] for line in again.of("event_end")]
+    assert ends == [
+        pytest.approx([*e[:4], e.start_s, e.end_s, e.peak_s, e.mean_score], abs=1e-6) for e in events
+    ]
+    assert [line["start"] for line in again.of("event_start")] == [event.start for event in events]
+    assert [line["event"] for line in again.of("event_end")] == list(range(1, len(events) + 1))
+
+
+def test_a_lost_stream_comes_back_and_no_snippet_or_window_spans_the_gap() -> None:
+    attempts = iter(
+        [None, Capture(range(0, 40)), None, None, Capture(range(100, 140)), Capture(range(200, 216))]
+    )
+    watched = Watched([stream()], lambda source, timeout: next(attempts, None), window=3)
+    assert watched.run(until=lambda: len(watched.scores()) == 5) == []
+    flat = [number for numbers in watched.numbers for number in numbers]
+    assert len(set(flat)) == len(flat)
+    assert all(np.diff(numbers).tolist() == [1] * 15 for numbers in watched.numbers)
+    kinds = [line["type"] for line in watched.of("connected", "lost")]
+    assert kinds == ["lost", "connected", "lost", "connected", "lost", "connected"]
+    first, second, third = ([n for n in watched.numbers if low <= n[0] < low + 100] for low in (0, 100, 200))
+    parts = [watched.expected(part, 3) for part in (first, second, third)]
+    assert watched.scores() == pytest.approx([score for part in parts for score in part], abs=1e-6)
+    assert [(line["frame"], line["frames"]) for line in watched.of("dropped")] == [(32, 8), (72, 8)]
+    assert [line["frame"] for line in watched.of("score")] == [0, 16, 40, 56, 80]
+    gaps = [line["gap_s"] for line in watched.of("connected")]
+    assert gaps[0] is None and gaps[1] > 0 and gaps[2] > 0
+    assert all(line["time"].endswith("Z") for line in watched.of("score"))
+    assert not [text for text in (*watched.said, json.dumps(watched.lines)) if "secret" in text]
+
+
+def test_an_open_event_ends_where_the_stream_is_lost() -> None:
+    attempts = iter([Capture(range(0, 32)), Capture(range(100, 132))])
+    rule = EventRule(threshold=1e-9, shortest=0.0)
+    watched = Watched([stream()], lambda source, timeout: next(attempts, None), rule=rule)
+    watched.run(until=lambda: len(watched.of("lost")) == 2)
+    kinds = [line["type"] for line in watched.of("event_start", "event_end", "lost")]
+    assert kinds == ["event_start", "event_end", "lost"] * 2
+    assert [line["start"] for line in watched.of("event_start")] == [0, 32]
+    assert [line["end"] for line in watched.of("event_end")] == [32, 64]
+
+
+def test_the_newest_snippet_is_kept_where_the_model_is_slower() -> None:
+    read = threading.Event()
+
+    def slow(images: np.ndarray) -> Features:
+        assert read.wait(30)
+        return describe(images)
+
+    attempts = iter([Capture(range(0, 160), after=read.set)])
+    watched = Watched([stream()], lambda source, timeout: next(attempts, None), slow, False, window=2)
+    watched.run(until=lambda: len(watched.of("lost")) == 1)
+    first, newest = watched.numbers[0][0], watched.numbers[-1][0]
+    assert newest == 144 and len(watched.numbers) == 2
+    assert first in (0, 16)  # by which thread is quicker
+    dropped = watched.of("dropped")
+    assert sum(line["frames"] for line in dropped) == 160 - 32
+    assert [line["frame"] for line in watched.of("score")] == [first, 144]
+    assert watched.scores() == pytest.approx(watched.expected(watched.numbers, 2), abs=1e-6)  # one window
+    assert watched.job.posts[0].dropped == 128
+    assert [text for text in watched.said if "frames dropped" in text]
+
+
+def test_several_cameras_are_each_scored_as_alone(make_video, tmp_path: Path) -> None:
+    sizes = {"a": (320, 48), "b": (400, 32)}
+    paths = {name: make_video(tmp_path / f"{name}.mp4", frames=70, size=size) for name, size in sizes.items()}
+    together = Watched(parse_sources([f"{name}={path}" for name, path in paths.items()]), window=3)
+    together.run()
+    for name, path in paths.items():
+        alone = Watched(parse_sources([f"{name}={path}"]), window=3)
+        alone.run()
+        assert together.scores(name) == pytest.approx(alone.scores(name), abs=1e-6)
+        assert len(alone.scores(name)) == 5
+    text = metrics_text(together.job.posts)
+    assert 'ssrl_frames_total{camera="a"} 70' in text and 'ssrl_snippets_total{camera="b"} 5' in text
+
+
+def test_a_file_that_is_cut_short_is_told_at_its_end(make_video, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=32, size=SIZE)
+    cut = Watched(parse_sources([f"a={path}"]), lambda source, timeout: Capture(range(20), length=32))
+    assert cut.run() == ["a"]
+    assert len(cut.scores()) == 2 and "20 of 32" in cut.lines[-1]["error"]
+    path.write_text("no video\n" * 100)
+    with pytest.raises(VideoError, match=r"a\.mp4: not a video"):
+        Watched(parse_sources([f"a={path}"])).run()
+
+
+def test_a_recording_on_a_server_is_not_begun_anew() -> None:
+    opened = []
+
+    def opener(source: Source, timeout: float) -> Capture:
+        opened.append(source)
+        return Capture(range(32), length=32)
+
+    watched = Watched([Source("a", "http://host/a.mp4", "stream")], opener)
+    assert watched.run() == []
+    assert len(opened) == 1 and len(watched.scores()) == 2 and watched.lines[-1]["type"] == "end"
+
+
+def test_a_thread_that_fails_ends_its_camera_and_says_so() -> None:
+    def broken(source: Source, timeout: float) -> None:
+        raise RuntimeError(f"cannot read {source.address}")
+
+    watched = Watched([stream()], broken)
+    assert watched.run() == ["a"]
+    assert "RuntimeError" in watched.lines[-1]["error"] and "secret" not in watched.lines[-1]["error"]
+
+
+def test_a_live_stream_over_http_with_an_interruption() -> None:
+    pytest.importorskip("av")
+    with LiveServer(
+        lambda n: cv2.resize(picture(n), (320, 240)), 480, fps=30, pace=2, outages=[(200, 260)]
+    ) as server:
+        watched = Watched(parse_sources([f"a={server.url}"]), window=4, timeout=5.0)
+        watched.run(until=lambda: watched.numbers[-1:] > [[400]])
+    flat = [number for numbers in watched.numbers for number in numbers]
+    assert len(flat) > 100 and max(flat) > 260
+    assert (np.diff(flat) > 0).all()
+    assert [n for n in flat if 200 <= n < 260] == []
+    assert [n for n in watched.numbers if n[0] < 200 and n[-1] >= 260] == []
+    assert max(line["gap_s"] for line in watched.of("connected")[1:]) > 0.5
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model for random I3D weights and the live preset, whose every snippet is an event."""
+    path = tmp_path_factory.mktemp("runs") / "best.pt"
+    recipe = FeatureExtractor("i3d", "live", device="cpu", weights="random").recipe
+    arguments = {"feature_size": 1024, "scales": ["2x3"], "crops": 1, "patches": "max"}
+    torch.manual_seed(0)
+    save_checkpoint(path, Checkpoint(SSRL(**arguments).state_dict(), arguments, recipe, {}, {}))
+    return path
+
+
+def start(*arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "ssrl_pipeline", "watch", *map(str, arguments), "--device", "cpu"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_command_scores_a_file_and_runs_a_program(
+    checkpoint: Path,
+    make_video,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from ssrl_pipeline import cli
+
+    path = make_video(tmp_path / "v.mp4", frames=20)
+    code = "import os, sys; print(os.environ['SSRL_TYPE'], os.environ['SSRL_CAMERA'], sys.stdin.read())"
+    options = [
+        "--exec",
+        f'{sys.executable} -c "{code}"',
+        "--metrics-port",
+        "0",
+        "-o",
+        "events.threshold=0.01",
+    ]
+    arguments = ["watch", f"gate={path}", "--checkpoint", str(checkpoint), "--device", "cpu", *options]
+    monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", *arguments])
+    cli.main()
+    out, err = capfd.readouterr()
+    kinds = ["connected", "score", "event_start", "score", "event_end", "end"]
+    assert [json.loads(line)["type"] for line in out.splitlines()] == kinds
+    assert "event_start gate {" in err and "event_end gate {" in err
+    assert "metrics: http://127.0.0.1:" in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_command_is_stopped_in_order_and_tells_no_password(
+    checkpoint: Path, number: int, code: int
+) -> None:
+    job = start("rtsp://user:secret@127.0.0.1:1/gate?pw=secret", "--checkpoint", checkpoint)
+    assert job.stdout
+    first = json.loads(job.stdout.readline())
+    assert (first["type"], first["camera"]) == ("lost", "rtsp://***@127.0.0.1:1/gate?***")
+    job.send_signal(number)
+    out, err = job.communicate(timeout=60)
+    assert job.returncode == code, err
+    assert "secret" not in out + err and "Traceback" not in err
+
+
+def test_a_closed_stdout_ends_the_command(checkpoint: Path, make_video, tmp_path: Path) -> None:
+    job = start(make_video(tmp_path / "v.mp4", frames=100), "--checkpoint", checkpoint)
+    assert job.stdout and job.stderr
+    assert json.loads(job.stdout.readline())["type"] == "connected"
+    job.stdout.close()
+    assert job.wait(60) == 0
+    err = job.stderr.read()
+    job.stderr.close()
+    assert "stdout was closed" in err and "Traceback" not in err and "Broken" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "mentions"),
+    [
+        (("nowhere.mp4",), 1, ("nowhere.mp4", "no such file")),
+        (("gopher://user:secret@host/x",), 2, ("gopher://***@host/x", "rtsp")),
+        (("0", "0"), 2, ("'camera 0'",)),
+        (("0", "--checkpoint", "nowhere.pt"), 1, ("nowhere.pt", "no such checkpoint")),
+        (("0", "--exec", "'"), 2, ("--exec",)),
+        (("0", "--webhook", "ftp://u:secret@h"), 2, ("ftp://***@h", "webhook")),
+        (("0", "-o", "watch.delay=40"), 2, ("delay", "less than window")),
+        ((), 2, ("SOURCES",)),
+    ],
+)
+def test_mistakes_are_said_at_once(
+    arguments: tuple[str, ...],
+    code: int,
+    mentions: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    from ssrl_pipeline import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", "watch", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out, err = capfd.readouterr()
+    assert (stop.value.code, out) == (code, "")
+    assert all(mention in err.splitlines()[-1] for mention in mentions), err
+    assert "secret" not in err
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://host/a/b", "rtsp://host/a/b"),
+        ("rtsp://u:p@host:554/a?x=1", "rtsp://***@host:554/a?***"),
+        ("rtsp://u:p@q/r@host/a", "rtsp://***@host/a"),
+        ("rtsp://u:p?q@host/a", "rtsp://***"),
+        ("http://host/a#t", "http://host/a"),
+        ("yard.mp4", "yard.mp4"),
+    ],
+)
+def test_addresses_are_shown_without_secrets(address: str, shown: str) -> None:
+    assert Source("", address, "stream").shown == shown
+    assert "p@" not in repr(Source("", address, "stream"))
