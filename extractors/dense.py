@@ -1,4 +1,6 @@
-"""Patches from one pass over the whole frame: an approximation of a pass for every patch.
+"""Which network describes which cut of a snippet: a pass for every patch, or one over the frame for all.
+
+The one over the frame, `dense`, is an approximation and a part of the work.
 
 The backbone's last feature map of the frame is cut as the frame would have been, and
 averaged within each cell. One pass does for all grids of a size, and cells see beyond
@@ -6,12 +8,37 @@ their borders, where a patch that enters the backbone by itself sees zeros.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.extractors.backbone import Backbone
-from ssrl_pipeline.extractors.views import Grid
+from ssrl_pipeline.extractors.views import Frame, Grid, View
+
+PATCHES = ("exact", "dense")
+
+
+class Pass(NamedTuple):
+    """A network and the cut that it is given; its rows are the features of `views`, in their order."""
+
+    cut: View
+    network: nn.Module  # normalised float [B, 3, t, h, w] -> [B, D], or [B, sum of P, D]
+    views: tuple[View, ...]
+
+
+def plan_passes(backbone: Backbone, views: Sequence[View], patches: str) -> tuple[Pass, ...]:
+    """One pass per view; where `patches` is "dense", one for all grids of a resize."""
+    passes: dict[View, Pass] = {}
+    for view in views:
+        if patches == "dense" and isinstance(view, Grid):
+            frame = Frame(view.resize)
+            if frame not in passes:
+                grids = tuple(v for v in views if isinstance(v, Grid) and v.resize == view.resize)
+                passes[frame] = Pass(frame, DensePatches(backbone, grids), grids)
+        else:
+            passes[view] = Pass(view, backbone, (view,))
+    return tuple(passes.values())
 
 
 class DensePatches(nn.Module):
@@ -28,14 +55,9 @@ class DensePatches(nn.Module):
         self.grids = tuple(grids)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Normalised float [B, 3, t, H, W] -> [B, sum of P, D], grid by grid; :meth:`split` names them."""
+        """Normalised float [B, 3, t, H, W] -> [B, sum of P, D], grid by grid."""
         last = self.backbone.feature_map(clips)
         return torch.cat([pool_cells(last, grid.rows, grid.columns) for grid in self.grids], dim=1)
-
-    def split(self, features: Tensor) -> dict[str, Tensor]:
-        """[B, sum of P, D] -> view name -> [B, P, D]."""
-        parts = features.split([grid.count for grid in self.grids], dim=1)
-        return {grid.name: part for grid, part in zip(self.grids, parts, strict=True)}
 
 
 def pool_cells(last: Tensor, rows: int, columns: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ssrl_pipeline.errors import ConfigError, PipelineError, VideoError, WeightsError
 from ssrl_pipeline.extractors.backbone import Backbone
 from ssrl_pipeline.extractors.decode import DECODERS, VideoInfo, open_video
+from ssrl_pipeline.extractors.dense import PATCHES, plan_passes
 from ssrl_pipeline.extractors.inception import InceptionI3d
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
 from ssrl_pipeline.extractors.resnet import I3dR50, I3dR50NL
@@ -43,6 +44,8 @@ class FeatureExtractor:
             file, or "random" for tests.
         batch_pixels: how many pixels (views x frames x height x width) pass the
             backbone at once; bounds the memory.
+        patches: `exact`: each passes the backbone by itself; `dense`: averages
+            over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.dense`.
 
     Raises:
         PipelineError: an unknown name, a device that is missing, weights that
@@ -56,18 +59,23 @@ class FeatureExtractor:
         device: str = "auto",
         weights: str | Path | None = None,
         batch_pixels: int = 16 * 10 * 224 * 224,
+        patches: str = "exact",
     ):
         if backbone not in BACKBONES:
             raise ConfigError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
         if preset not in PRESETS:
             raise ConfigError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
+        if patches not in PATCHES:
+            raise ConfigError(f"unknown patches {patches!r}; there are {', '.join(PATCHES)}")
         self.device = find_device(device)
         self.preset = PRESETS[preset]
+        self.patches = patches
         self.backbone_name = backbone
         self.batch_pixels = batch_pixels
         self.backbone, self.weights_sha256 = _load_backbone(backbone, weights)
         self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
         self.normalisation = self.preset.normalisation or Normalisation(self.backbone.mean, self.backbone.std)
+        self.passes = plan_passes(self.backbone, self.preset.views, patches)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -79,6 +87,7 @@ class FeatureExtractor:
             "feature_size": self.backbone.feature_size,
             "views": self.preset.view_sizes,
             "geometry": self.preset.geometry,
+            **({} if self.patches == "exact" else {"patches": self.patches}),
         }
 
     def __call__(self, frames: np.ndarray) -> Features:
@@ -138,24 +147,25 @@ class FeatureExtractor:
         Returns:
             for each snippet, view name -> float32 [1, P, D].
         """
-        cut = [
-            cut_views(snippet[:: self.backbone.frame_stride], self.preset.views, self.device)
-            for snippet in snippets
-        ]
+        wanted = tuple(one.cut for one in self.passes)
+        cut = [cut_views(snippet[:: self.backbone.frame_stride], wanted, self.device) for snippet in snippets]
         described: list[Features] = [{} for _ in cut]
-        for view in self.preset.views if cut else ():
-            rows = self._run(torch.cat([views[view.name] for views in cut]))
-            for i, features in enumerate(described):
-                features[view.name] = rows[None, i * view.count : (i + 1) * view.count]
+        for one in self.passes if cut else ():
+            rows = self._run(one.network, torch.cat([views[one.cut.name] for views in cut]))
+            rows = rows.reshape(len(cut), -1, self.backbone.feature_size)  # [snippets, sum of P, D]
+            ends = np.cumsum([view.count for view in one.views])[:-1]
+            for view, features in zip(one.views, np.split(rows, ends, axis=1), strict=True):
+                for i, snippet in enumerate(described):
+                    snippet[view.name] = features[i : i + 1]
         return described
 
     @torch.inference_mode()
-    def _run(self, clips: Tensor) -> np.ndarray:
-        """uint8 [B, 3, t, h, w] -> float32 [B, D]."""
+    def _run(self, network: nn.Module, clips: Tensor) -> np.ndarray:
+        """uint8 [B, 3, t, h, w] -> float32 [B, D], or [B, P, D] of a network that describes patches."""
         batch = max(1, self.batch_pixels // clips[0, 0].numel())
         mean, std = self.normalisation
         features = [
-            self.backbone(((part.float() - mean) / std).contiguous(memory_format=torch.channels_last_3d))
+            network(((part.float() - mean) / std).contiguous(memory_format=torch.channels_last_3d))
             for part in clips.split(batch)
         ]
         return torch.cat(features).cpu().numpy()

@@ -4,6 +4,7 @@ Dimensions: P views of one kind, t frames, h x w pixels.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -87,7 +88,26 @@ class Grid:
         return patches.permute(2, 4, 1, 0, 3, 5).reshape(self.count, channels, t, h, w)
 
 
-View = Crops | Grid
+@dataclass(frozen=True)
+class Frame:
+    """The whole frame."""
+
+    resize: Resize
+    count: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        return f"frame {self.describe()}"
+
+    def describe(self) -> str:
+        return self.resize.describe()
+
+    def cut(self, frames: Tensor) -> Tensor:
+        """uint8 [t, 3, H, W], resized -> uint8 [1, 3, t, H, W]."""
+        return frames.transpose(0, 1)[None]
+
+
+View = Crops | Grid | Frame
 
 
 def cut_views(snippet: np.ndarray, views: tuple[View, ...], device: torch.device) -> dict[str, Tensor]:

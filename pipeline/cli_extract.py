@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 @click.option("--preset", help="Views of a snippet: paper, fast, live or gowtham.  [default: paper]")
 @click.option("--backbone", help="i3d, i3d_r50 or i3d_r50_nl.  [default: i3d]")
 @weights_option
+@click.option(
+    "--patches",
+    help="exact: each passes the backbone by itself; dense: one pass over the frame for all, "
+    "an approximation with less work.  [default: exact]",
+)
 @click.option("--dtype", help="Type of the stored features: float32 or float16.  [default: float32]")
 @device_option
 @config_option
@@ -41,7 +46,10 @@ def extract(
     A second run skips what is finished. A video that fails does not stop the
     others; the table at the end says which failed and why.
     """
-    sections = {"data": ("videos", "features"), "extract": ("preset", "backbone", "weights", "dtype")}
+    sections = {
+        "data": ("videos", "features"),
+        "extract": ("preset", "backbone", "weights", "dtype", "patches"),
+    }
     settings = load_settings(config, assignments, flags, **sections)
     from ssrl_pipeline import extract as stage
     from ssrl_pipeline.extractors import FeatureExtractor
@@ -51,7 +59,9 @@ def extract(
     chosen = settings.extract
     if chosen.dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
-    extractor = FeatureExtractor(chosen.backbone, chosen.preset, device, chosen.weights)
+    extractor = FeatureExtractor(
+        chosen.backbone, chosen.preset, device, chosen.weights, patches=chosen.patches
+    )
     if dry_run:
         _tell_estimate(
             Path(settings.data.videos), Path(settings.data.features), extractor, chosen.dtype, as_json
@@ -59,7 +69,8 @@ def extract(
         return
 
     def begin(plan: stage.Plan) -> SnippetBar:
-        recipe = f"{chosen.preset} views, {chosen.backbone} on {extractor.device}"
+        dense = " with dense patches" if chosen.patches == "dense" else ""
+        recipe = f"{chosen.preset} views{dense}, {chosen.backbone} on {extractor.device}"
         say(f"{plan.videos} videos, {plan.todo} to extract: {recipe}")
         if extractor.device.type == "cpu" and chosen.preset == "paper" and plan.todo:
             say("a CPU needs seconds for a snippet of the paper's views; --preset fast takes a third of that")

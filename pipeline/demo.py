@@ -115,7 +115,7 @@ def _extract(
     videos: Path, features: Path, settings: Settings, device: str
 ) -> tuple[FeatureStore, FeatureExtractor]:
     chosen = settings.extract
-    extractor = FeatureExtractor(chosen.backbone, chosen.preset, device)
+    extractor = FeatureExtractor(chosen.backbone, chosen.preset, device, patches=chosen.patches)
     store, outcomes = extract(videos, features, extractor, chosen.dtype, SnippetBar)
     if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
         raise PipelineError(failed[0].reason)

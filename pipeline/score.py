@@ -158,7 +158,9 @@ class Scorer:
             backbone, preset = recipe["backbone"], recipe["preset"]
         except KeyError as error:
             raise CheckpointError(f"{self.path}: its recipe names no {error}") from error
-        self.extractor = FeatureExtractor(backbone, preset, device, weights)
+        self.extractor = FeatureExtractor(
+            backbone, preset, device, weights, patches=recipe.get("patches", "exact")
+        )
         require_same_recipe(recipe, self.extractor.recipe, f"the checkpoint {self.path}", "this extraction")
 
     def score(self, video: str | Path) -> VideoScores:

@@ -34,6 +34,10 @@ class ExtractSettings:
     preset: str = "paper"
     weights: str | None = None  # None: the backbone's published ones
     dtype: str = "float32"
+    patches: str = "exact"  # or "dense": from one pass over the frame, an approximation with less work
+
+    def __post_init__(self) -> None:
+        require(self.patches in ("exact", "dense"), "patches", self.patches, "exact or dense")
 
 
 @dataclass(frozen=True)

@@ -262,7 +262,8 @@ def describe_recipe(recipe: Recipe) -> str:
     """``fast, i3d, weights 8544391a, 1024 features, clip 1 + patch2x3 6``."""
     views = " + ".join(f"{name} {count}" for name, count in recipe.get("views", {}).items())
     weights = str(recipe.get("weights_sha256"))[:8]
+    patches = f", {recipe['patches']} patches" if "patches" in recipe else ""
     return (
         f"[{recipe.get('preset')}, {recipe.get('backbone')}, weights {weights}, "
-        f"{recipe.get('feature_size')} features, {views}]"
+        f"{recipe.get('feature_size')} features, {views}{patches}]"
     )

@@ -48,7 +48,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     settings = load_config(Settings, arguments.config, arguments.set, {})
-    extractor = FeatureExtractor(settings.extract.backbone, arguments.preset, arguments.device)
+    chosen = settings.extract
+    extractor = FeatureExtractor(chosen.backbone, arguments.preset, arguments.device, patches=chosen.patches)
     store, outcomes = extract(arguments.data, arguments.features, extractor, begin=SnippetBar)
     if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
         raise SystemExit(f"{failed[0].video}: {failed[0].reason}")
@@ -56,20 +57,20 @@ def main() -> None:
     labels = read_labels(arguments.data / "labels.csv")
     intervals = read_intervals(arguments.data / "intervals.csv")
     draws = json.loads((arguments.data / "draws.json").read_text())
-    chosen = arguments.draws or range(len(draws))
+    numbers = arguments.draws or range(len(draws))
     scales = store_scales(store)
     rows = []
     for kind in arguments.models:
         for count in range(0 if kind != "fused" else 1, len(scales) + 1):
             figures = []
-            for draw in chosen:
+            for draw in numbers:
                 split = _split(labels, draws[draw]["train"])
                 run = arguments.runs / f"{kind}-{'+'.join(('clip', *scales[:count]))}" / f"draw{draw}"
                 best = _train(kind, scales[:count], store, split, run, settings, group)
                 figures.append(_measure(best, store, split, intervals, group))
             rows.append(_row(kind, scales[:count], np.array(figures)))
             print(*rows[-1], flush=True)
-    names = [f"draw {draw}" for draw in chosen]
+    names = [f"draw {draw}" for draw in numbers]
     print(table(rows, ("model", "views", "AUC, all", "deviation", "AUC, abnormal", "deviation", *names)))
 
 

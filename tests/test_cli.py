@@ -160,6 +160,8 @@ def test_another_recipe_does_not_enter_the_store(
     other = ("--preset", "fast", "--weights", "random", "--device", "cpu")
     result = run("extract", "--videos", videos, "--features", features, *other)
     the_error(result, 1, features, "live", "fast")
+    result = run("extract", "--videos", videos, "--features", features, *QUICK, "--patches", "dense")
+    the_error(result, 1, features, "differ in patches", "dense patches")
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.backbone import Backbone
-from ssrl_pipeline.extractors.dense import DensePatches, pool_cells
-from ssrl_pipeline.extractors.inception import InceptionI3d
-from ssrl_pipeline.extractors.views import Grid, Resize
+from ssrl_pipeline.extractors.dense import DensePatches, plan_passes, pool_cells
+from ssrl_pipeline.extractors.views import Crops, Frame, Grid, Resize, cut_views
 
 SIZE = Resize((64, 96))
 
@@ -58,24 +58,66 @@ def test_aligned_cells_are_blocks_row_by_row() -> None:
     np.testing.assert_allclose(pool_cells(last, 3, 5)[0, :, 1], np.arange(15), rtol=1e-6)
 
 
-def test_grids_of_one_pass_have_names_and_order() -> None:
-    grids = (Grid(2, 3, SIZE), Grid(1, 1, SIZE), Grid(4, 7, SIZE))
-    network = DensePatches(Identity(), grids)
+def test_one_pass_for_the_grids_of_a_resize() -> None:
+    clip, small, large = Crops("clip", SIZE, 32), Grid(2, 3, SIZE), Grid(1, 2, Resize((128, 64)))
+    views = (clip, small, large, Grid(4, 7, SIZE))
+    passes = plan_passes(Identity(), views, "dense")
+    assert [(one.cut, one.views) for one in passes] == [
+        (clip, (clip,)),
+        (Frame(SIZE), (small, views[3])),
+        (Frame(large.resize), (large,)),
+    ]
+    assert [one.cut for one in plan_passes(Identity(), views, "exact")] == list(views)
+
+
+def test_grids_of_one_pass_come_one_after_the_other() -> None:
+    network = DensePatches(Identity(), (Grid(2, 3, SIZE), Grid(1, 1, SIZE), Grid(4, 7, SIZE)))
     clips = noise(2, 3, 4, 64, 96)
-    views = network.split(network(clips))
-    assert {name: tuple(view.shape) for name, view in views.items()} == {
-        "patch2x3": (2, 6, 3),
-        "patch1x1": (2, 1, 3),
-        "patch4x7": (2, 28, 3),
-    }
-    bottom_left = clips[:, :, :, 32:, :32].mean(dim=(2, 3, 4))
-    torch.testing.assert_close(views["patch2x3"][:, 3], bottom_left)
+    features = network(clips)
+    assert features.shape == (2, 6 + 1 + 28, 3)
+    torch.testing.assert_close(features[:, 3], clips[:, :, :, 32:, :32].mean(dim=(2, 3, 4)))
+    torch.testing.assert_close(features[:, 6], clips.mean(dim=(2, 3, 4)))
 
 
-def test_one_cell_is_the_backbone_on_the_frame() -> None:
-    torch.manual_seed(0)
-    backbone = InceptionI3d().eval()
+@pytest.fixture(scope="module")
+def dense() -> FeatureExtractor:
+    return FeatureExtractor("i3d", "live", device="cpu", weights="random", patches="dense")
+
+
+def test_one_cell_is_the_backbone_on_the_frame(dense: FeatureExtractor) -> None:
     clips = noise(1, 3, 16, 65, 97).float()
     with torch.inference_mode():
-        found = DensePatches(backbone, (Grid(1, 1, SIZE),))(clips)
-        torch.testing.assert_close(found[:, 0], backbone(clips), rtol=1e-4, atol=1e-6)
+        found = DensePatches(dense.backbone, (Grid(1, 1, SIZE),))(clips)
+        expected = dense.backbone(clips)
+    torch.testing.assert_close(found[:, 0], expected, rtol=0, atol=1e-5 * float(expected.max()))
+
+
+def test_extractor_pools_the_map_of_the_frame(dense: FeatureExtractor) -> None:
+    """240x420 pixels make a map of 8x14: a row of 2x3 cells is 4 positions high and 14/3 wide."""
+    rng = np.random.default_rng(0)
+    snippets = [rng.integers(0, 256, (16, *size, 3), np.uint8) for size in ((48, 64), (60, 40))]
+    frame = Frame(Resize((240, 420)))
+    for snippet, features in zip(snippets, dense.describe(snippets), strict=True):
+        whole = cut_views(snippet, (frame,), torch.device("cpu"))[frame.name]
+        with torch.inference_mode():
+            last = dense.backbone.feature_map((whole.float() - 127.5) / 127.5)[0].mean(1)
+        assert last.shape == (1024, 8, 14)
+        weights = torch.tensor([1.0] * 4 + [2 / 3])
+        expected = (last[:, 4:, :5] * weights).sum(dim=(1, 2)) / (4 * 14 / 3)
+        assert {name: value.shape for name, value in features.items()} == {
+            "clip": (1, 1, 1024),
+            "patch2x3": (1, 6, 1024),
+        }
+        limit = 1e-5 * float(expected.max())
+        np.testing.assert_allclose(features["patch2x3"][0, 3], expected.numpy(), rtol=0, atol=limit)
+    exact = FeatureExtractor("i3d", "live", device="cpu", weights="random")
+    (alone,) = exact.describe(snippets[1:])
+    np.testing.assert_allclose(features["clip"], alone["clip"], rtol=0, atol=1e-5 * alone["clip"].max())
+
+
+def test_recipe_names_dense_patches_and_is_else_as_it_was(dense: FeatureExtractor) -> None:
+    exact = FeatureExtractor("i3d", "live", device="cpu", weights="random")
+    assert dense.recipe == {**exact.recipe, "patches": "dense"}
+    assert set(exact.recipe) == {
+        *("preset", "backbone", "weights_sha256", "feature_size", "views", "geometry")
+    }

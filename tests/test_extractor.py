@@ -86,6 +86,7 @@ def test_unknown_names(tmp_path: Path) -> None:
     for arguments, found in (
         ({"backbone": "i4d"}, "'i4d'; there are i3d"),
         ({"preset": "slow"}, "'slow'; there are paper"),
+        ({"patches": "thick"}, "'thick'; there are exact, dense"),
         ({"device": "tpu:0"}, "'tpu:0'"),
         ({"device": "nonsense"}, "'nonsense'"),
     ):

@@ -1,6 +1,7 @@
 """Scores of every frame, what is written of them, and what is refused."""
 
 import csv
+import dataclasses
 import json
 import os
 import weakref
@@ -43,6 +44,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scorer(checkpoint: Path) -> Scorer:
     return Scorer(checkpoint, device="cpu")
+
+
+def test_features_are_made_as_those_it_was_trained_on(checkpoint: Path, tmp_path: Path) -> None:
+    loaded = load_checkpoint(checkpoint)
+    path = tmp_path / "dense.pt"
+    save_checkpoint(path, dataclasses.replace(loaded, recipe={**loaded.recipe, "patches": "dense"}))
+    scorer = Scorer(path, device="cpu")
+    assert scorer.extractor.recipe == {**loaded.recipe, "patches": "dense"}
+    assert [len(one.views) for one in scorer.extractor.passes] == [1, 1]
+    assert scorer.extractor.passes[1].cut.count == 1  # the whole frame
 
 
 def test_every_frame_has_a_score(scorer: Scorer, make_video, tmp_path: Path) -> None:
