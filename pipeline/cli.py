@@ -24,6 +24,8 @@ from ssrl_pipeline.cli_train import train
 from ssrl_pipeline.cli_watch import watch
 from ssrl_pipeline.errors import ConfigError, PipelineError
 
+TERMINATED = 143  # 128 and the number of SIGTERM
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="ssrl-pipeline")
@@ -82,6 +84,10 @@ def main() -> None:
         _fail(error, 2)
     except (PipelineError, OSError) as error:
         _fail(error, 1)
+    except SystemExit as error:
+        if error.code == TERMINATED:
+            click.echo("terminated", err=True)
+        raise
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)
@@ -90,8 +96,7 @@ def main() -> None:
 def _terminate(number: int, frame: object) -> None:
     """Ends as after Ctrl-C: whoever is writing clears away what is not whole."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut that short
-    click.echo("terminated", err=True)
-    sys.exit(128 + number)
+    raise SystemExit(TERMINATED)
 
 
 def _fail(error: Exception, code: int) -> None:

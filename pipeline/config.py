@@ -42,12 +42,8 @@ def load_config(
         if not equals:
             raise ConfigError(f"--set {assignment}: write key=value")
         try:
-            value = yaml.safe_load(text)
-        except (
-            yaml.YAMLError,
-            ValueError,
-            RecursionError,
-        ) as error:  # ValueError: a date that does not exist
+            value = read_yaml(text)
+        except ValueError as error:
             raise ConfigError(f"--set {assignment}: the value is not YAML") from error
         _assign(tree, key, value)
     for key, value in flags.items():
@@ -84,6 +80,23 @@ def to_yaml(tree: Tree) -> str:
     return str(yaml.safe_dump(tree, sort_keys=False))
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe one, which runs nothing, without aliases: a few of them stand for more than all memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not read; write the value again")
+        return super().compose_node(parent, index)
+
+
+def read_yaml(text: str) -> Any:
+    """Raises ValueError with one line where the text is not YAML of plain values."""
+    try:
+        return yaml.load(text, _Loader)
+    except Exception as error:  # PyYAML raises nearly anything on tags that do not fit their values
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
 def ready_configs() -> dict[str, Any]:
     """The configurations that come with the package, by name."""
     files = resources.files("ssrl_pipeline.configs").iterdir()
@@ -95,10 +108,10 @@ def ready_configs() -> dict[str, Any]:
 def _read_yaml(file: str | Path) -> Tree:
     source = ready_configs().get(str(file), Path(file))
     try:
-        tree = yaml.safe_load(source.read_text(encoding="utf-8"))
+        tree = read_yaml(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file; ready ones are {', '.join(ready_configs())}") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
     if tree is None:
         return {}

@@ -126,6 +126,10 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
                 if any(cells.values()):
                     if not cells["video"]:
                         raise LabelError(f"{path}, line {reader.line_num}: names no video")
+                    if not cells["video"].isprintable():
+                        raise LabelError(
+                            f"{path}, line {reader.line_num}: {cells['video']!r} is no file's name"
+                        )
                     yield reader.line_num, cells
     except FileNotFoundError:
         raise LabelError(f"{path}: no such file") from None

@@ -19,7 +19,8 @@ def map_npy(path: Path) -> np.ndarray:
         ValueError: it is damaged or something else; one line says what.
     """
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="ignore"):  # of sizes that a header claims
+            return np.lib.format.open_memmap(path, mode="r")
     except OSError:
         raise
     except Exception as error:  # NumPy raises nearly anything on a damaged header

@@ -127,8 +127,11 @@ class RunFolder:
             raise CheckpointError(
                 f"{self.path}: holds a run with other settings, videos or features; choose another --name"
             )
+        try:
+            self.evaluations = [Evaluation(*values) for values in state["evaluations"]]
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{self.path / 'last.pt'}: damaged ({error}); delete it") from error
         self.state = state
-        self.evaluations = [Evaluation(*values) for values in state["evaluations"]]
 
 
 def read_evaluations(run: Path) -> list[Evaluation]:
@@ -136,7 +139,10 @@ def read_evaluations(run: Path) -> list[Evaluation]:
     path = run / "metrics.jsonl"
     if not path.is_file():
         return []
-    return [Evaluation(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        return [Evaluation(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise PipelineError(f"{path}: damaged ({' '.join(str(error).split())}); delete it") from error
 
 
 def _tensorboard(path: Path) -> Any:

@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from ssrl_pipeline.checkpoint import load_checkpoint
-from ssrl_pipeline.config import Tree, to_tree
+from ssrl_pipeline.config import Tree, read_yaml, to_tree
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluate import JUDGED
 from ssrl_pipeline.metrics import FIGURES
@@ -163,10 +161,10 @@ def _finished(folder: Path, name: str, group: str | None) -> Run:
 def _unfinished(folder: Path, name: str, group: str | None) -> Run:
     """A run without best.pt: what config.yaml says, and the best of the last stage in metrics.jsonl."""
     try:
-        settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        settings = read_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
         flat, seed = _flat(settings), settings["train"].get("seed")
         kind = settings.get("model", {}).get("kind", "ssrl")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PipelineError(_damaged(folder / "config.yaml", error)) from error
     best: dict[str, Any] = {}
     metrics = folder / "metrics.jsonl"
@@ -187,7 +185,7 @@ def _evaluations(folder: Path, provenance: Mapping[str, Any]) -> tuple[dict[str,
     notes = []
     for path in sorted(folder.glob(f"{EVALUATION}*/metrics.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             judged = content["judged"]
             figures = {name: float(content[name]) for name in FIGURES if content[name] is not None}
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -221,8 +221,9 @@ class FeatureStore:
 
 def is_name_below(name: str, windows: bool = os.name == "nt") -> bool:
     """Whether a name from a file stays below the folder that it is put behind, and is no device."""
-    parts = PureWindowsPath(name).parts if windows else PurePosixPath(name).parts
-    unfit = name.startswith("/") or PureWindowsPath(name).drive or ".." in parts or not name.isprintable()
+    path = PureWindowsPath(name) if windows else PurePosixPath(name)
+    parts, drive = path.parts, PureWindowsPath(name).drive
+    unfit = path.anchor or drive or ".." in parts or not name.isprintable()
     devices = windows and any(_DEVICE.fullmatch(part) for part in parts)
     return bool(parts) and not unfit and not devices
 

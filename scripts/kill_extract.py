@@ -85,7 +85,7 @@ def kill_and_compare(folder: Path, kills: int, videos: int, frames: int, seed: i
         stored = sum(name.endswith("meta.json") and ".part" not in name for name in found)
         left += scratch > 0
         print(f"kill {kill + 1}: {stored} of {videos} videos stored, {scratch} left half" + ", over" * over)
-        if over:  # begin again, so that every kill meets work
+        if stored == videos:  # begin again, so that every kill meets work
             for name in list(found):
                 if name.endswith(".npy") and "/." not in name:
                     (folder / "killed" / name).unlink()
