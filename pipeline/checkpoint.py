@@ -84,7 +84,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(**content)
         for part, value in vars(checkpoint).items():
             if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-                raise TypeError(f"{part} is no mapping of names")
+                raise CheckpointError(f"{path}: damaged ({part} is no mapping of names)")
         if not all(isinstance(value, Tensor) for value in checkpoint.weights.values()):
             raise TypeError("weights hold something else than tensors")
         return checkpoint
@@ -125,7 +125,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _check_archive(path: Path) -> None:
-    """Raises an error where a checkpoint is no zip archive as PyTorch writes them, or a bit of it has changed.
+    """Raises an error where a checkpoint is no zip archive as PyTorch writes them, or a bit has changed.
 
     That nothing is compressed keeps a small file from filling the memory.
     """

@@ -81,7 +81,7 @@ def to_yaml(tree: Tree) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe one, which runs nothing, without aliases: a few of them stand for more than all memory."""
+    """PyYAML's safe one, which runs nothing, without aliases: a few can stand for more than all memory."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

@@ -19,6 +19,7 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import Tree, read_yaml, to_tree
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluate import JUDGED
+from ssrl_pipeline.files import read_json
 from ssrl_pipeline.metrics import FIGURES
 from ssrl_pipeline.settings import Settings
 

@@ -1,4 +1,4 @@
-"""A disk without room: one line says where and what to do, and the next run with room ends as if nothing had been."""
+"""A disk without room: one line says where and what to do, the next run with room ends as any other."""
 
 import errno
 import os
@@ -16,8 +16,6 @@ from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.errors import DiskError
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.export import export_released
-from ssrl_pipeline.extract import extract
-from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.files import whole_file
 from ssrl_pipeline.labels import Label
 from ssrl_pipeline.npy import NpyWriter
@@ -77,23 +75,6 @@ def test_rows_that_do_not_fit_leave_no_open_file(tmp_path: Path) -> None:
     with pytest.raises(OSError), full(0):
         writer.close()
     assert writer._file.closed
-
-
-def test_extract(tmp_path: Path, make_video: Callable[..., Path]) -> None:
-    for name in ("a.mp4", "b.mp4", "c.mp4"):
-        make_video(tmp_path / "videos" / name, frames={"a.mp4": 17, "b.mp4": 160, "c.mp4": 20}[name])
-    extractor = FeatureExtractor("i3d", "live", "cpu", "random")
-    pool = torch.nn.AdaptiveAvgPool3d((1, 32, 32))
-    extractor.backbone.forward = lambda clips: pool(clips.mean(1, keepdim=True)).flatten(1)  # type: ignore
-    extract(tmp_path / "videos", tmp_path / "clean", extractor)
-    store = tmp_path / "features"
-    most = max(path.stat().st_size for path in (tmp_path / "clean" / "a.mp4").iterdir())
-    refused(store / "b.mp4", most, lambda: extract(tmp_path / "videos", store, extractor))
-    assert FeatureStore.open(store).videos() == ["a.mp4"]  # c.mp4 was not even tried
-    assert not [name for name in contents(store) if "/." in f"/{name}"]
-    outcomes = extract(tmp_path / "videos", store, extractor)[1]
-    assert [outcome.status for outcome in outcomes] == ["skipped", "done", "done"]
-    assert contents(store) == contents(tmp_path / "clean")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Files made to harm whoever reads them: nothing in them runs, and the error is one line that names the file."""
+"""Files made to harm whoever reads them: nothing in them runs; the error is one line with their name."""
 
 import csv
 import gzip
@@ -9,6 +9,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -208,10 +209,10 @@ def test_every_changed_bit_of_a_checkpoints_weights_is_found(tmp_path: Path) -> 
 
 def test_a_checkpoint_that_inflates_is_not_opened(tmp_path: Path) -> None:
     checkpoint(tmp_path / "small.pt")
-    with zipfile.ZipFile(tmp_path / "small.pt") as old:
-        with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as new:
-            for name in old.namelist():
-                new.writestr(name, old.read(name))
+    bomb = zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "small.pt") as old, bomb as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
     message = refused(tmp_path / "bomb.pt", PipelineError, lambda: load_checkpoint(tmp_path / "bomb.pt"))
     assert "compressed" in message
 
@@ -252,7 +253,7 @@ YAMLS = {
     "object": "train: !!python/object/apply:os.system ['touch {marker}']",
     "new": "train: !!python/object/new:os.system ['touch {marker}']",
     "name": "train: !!python/name:os.system",
-    "laughs": "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi")),
+    "laughs": "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghijkl")),
     "itself": "a: &a [*a]",
     "deep": "[" * 5000,
     "empty number": "train: !!int ''",

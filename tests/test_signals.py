@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a command cleanly: its exit code, what is finished kept, nothing half-written left."""
+"""SIGINT and SIGTERM end a command cleanly: its exit code, finished work kept, nothing half-written."""
 
 import os
 import signal
