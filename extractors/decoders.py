@@ -15,6 +15,8 @@ import numpy as np
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.truncation import misses_bytes
 
+_REPEATED = 1  # frames that decord may put in the place of others; 0 would mean any number
+
 
 class VideoInfo(NamedTuple):
     """What a container says of its video before any frame is decoded."""
@@ -35,14 +37,15 @@ def open_decord(path: Path) -> Opened:
 
     decord builds its own list of the frames that are in the file. Where the
     container shows that bytes are missing, what OpenCV reads of its header is
-    compared with the frames that came.
+    compared with the frames that came. Where decord would repeat frames in the
+    place of such as it cannot find, as in some MPEG streams, it stops.
 
     Raises:
         VideoError: not a video that decord reads; while iterating, it stopped before the end.
     """
     decord = _import_decord()
     try:
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0))
+        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), fault_tol=_REPEATED)
         first = reader.next().asnumpy()
     except (
         RuntimeError,
@@ -66,6 +69,10 @@ def open_decord(path: Path) -> Opened:
                 frame = reader.next().asnumpy()
             except StopIteration:
                 break
+            except decord.DECORDLimitReachedError as error:
+                raise VideoError(
+                    f"{path}: decord repeats frames in the place of others, from {count} on"
+                ) from error
             except (RuntimeError, decord.DECORDError) as error:
                 raise _cut_short(path, count, info.reported_frames) from error
             yield frame

@@ -47,7 +47,7 @@ def estimate(root: Path, features: Path, extractor: FeatureExtractor, dtype: str
     """
     videos = find_videos(root)
     todo = {name: path for name, path in videos.items() if not _is_stored(name, path, features, extractor)}
-    counts = {name: expected_snippets([path], extractor.preset.drop_last) for name, path in todo.items()}
+    counts = dict(zip(todo, expected_snippets(todo.values(), extractor.preset.drop_last), strict=True))
     total = sum(counts.values())
     row = sum(extractor.preset.view_sizes.values()) * extractor.backbone.feature_size
     seconds = _time_some({name: todo[name] for name, count in counts.items() if count}, extractor)
@@ -81,10 +81,10 @@ def _time_some(videos: Mapping[str, Path], extractor: FeatureExtractor) -> list[
     seconds = []
     for path in spread:
         try:
-            frames = open_video(path).frames
-            any(True for _ in extractor.stream(islice(frames, SNIPPET_FRAMES)))  # warms up
-            start = time.perf_counter()
-            count = sum(1 for _ in extractor.stream(islice(frames, TIMED * SNIPPET_FRAMES)))
+            with open_video(path) as video:
+                any(True for _ in extractor.stream(islice(video.frames, SNIPPET_FRAMES)))  # warms up
+                start = time.perf_counter()
+                count = sum(1 for _ in extractor.stream(islice(video.frames, TIMED * SNIPPET_FRAMES)))
         except VideoError:
             continue
         if count:

@@ -9,7 +9,7 @@ extractions may share a store: each takes the next video that no other is at.
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,7 +100,7 @@ def extract(
     videos = find_videos(root)
     store = FeatureStore.create(features, extractor.recipe, dtype)
     todo = {name: path for name, path in videos.items() if not store.is_current(name, path)}
-    snippets = expected_snippets(todo.values(), extractor.preset.drop_last)
+    snippets = sum(expected_snippets(todo.values(), extractor.preset.drop_last))
     progress = begin(Plan(len(videos), len(todo), snippets))
     outcomes: dict[str, Outcome] = {}
     taken = _take(store, videos, todo)
@@ -185,7 +185,7 @@ def extract_video(
     return writer.meta
 
 
-def expected_snippets(videos: Iterable[Path], drop_last: bool = False) -> int:
-    """How many snippets the containers promise, for a progress bar; unreadable videos count nothing."""
-    infos = (info for info in probe(videos) if info)
-    return sum(snippet_count(max(0, info.reported_frames), drop_last) for info in infos)
+def expected_snippets(videos: Iterable[Path], drop_last: bool = False) -> Iterator[int]:
+    """How many snippets each container promises, for a progress bar; none where it cannot be read."""
+    for info in probe(videos):
+        yield snippet_count(max(0, info.reported_frames), drop_last) if info else 0

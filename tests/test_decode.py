@@ -71,3 +71,66 @@ def test_cut_short(make_video, tmp_path: Path, decoder: str) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     with pytest.raises(VideoError, match=r"truncated or damaged, decoding stopped after \d+ of"):
         list(open_video(path, decoder).frames)
+
+
+def made_with_av(path: Path, codec: str, noise: int = 32) -> Path:
+    """60 frames of one grey each, 4 lighter than the last, with a square of noise."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        stream.gop_size = 5
+        rng = np.random.default_rng(0)
+        for i in range(60):
+            picture = np.full((240, 320, 3), 4 * i, np.uint8)
+            picture[:noise, :noise] = rng.integers(0, 256, (noise, noise, 3))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, codec", [("a.avi", "mpeg4"), ("a.mkv", "mpeg4"), ("a.wmv", "wmv2"), ("a.webm", "libvpx")]
+)
+def test_file_that_ends_before_its_container_says(tmp_path: Path, name: str, codec: str) -> None:
+    """The decoders pass over it: what they find is a good, shorter video."""
+    whole = made_with_av(tmp_path / name, codec)
+    assert [len(list(open_video(whole, decoder).frames)) for decoder in DECODERS] == [60, 60]
+    cut = tmp_path / f"cut{whole.suffix}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 45 // 100])
+    for decoder in DECODERS:
+        with pytest.raises(VideoError, match=r"cut\.\w+: (truncated or damaged, .* after \d+|not a video)"):
+            list(open_video(cut, decoder).frames)
+
+
+@pytest.mark.parametrize("name, codec", [("a.avi", "mpeg4"), ("a.mkv", "mpeg4")])
+def test_few_missing_bytes_are_forgiven_where_all_frames_came(tmp_path: Path, name: str, codec: str) -> None:
+    whole = made_with_av(tmp_path / name, codec)
+    whole.write_bytes(whole.read_bytes()[:-8])
+    assert [len(list(open_video(whole, decoder).frames)) for decoder in DECODERS] == [60, 60]
+
+
+def test_decord_does_not_repeat_frames_in_silence(tmp_path: Path) -> None:
+    path = made_with_av(tmp_path / "a.ts", "mpeg2video", noise=200)
+    with pytest.raises(VideoError, match="a.ts: decord repeats frames in the place of others"):
+        list(open_video(path, "decord").frames)
+    corners = [int(frame[-1, -1, 0]) for frame in open_video(path, "opencv").frames]
+    assert len(corners) == 60 and max(abs(value - 4 * i) for i, value in enumerate(corners)) < 6
+
+
+def test_variable_frame_rate_is_no_damage(tmp_path: Path) -> None:
+    """Most of the frames in the first second, as a camera that records movement alone does it."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
+        for i, pts in enumerate([*range(25), *range(50, 500, 50)]):
+            frame = av.VideoFrame.from_ndarray(np.full((128, 160, 3), 4 * i, np.uint8), format="rgb24")
+            frame.pts = pts
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    for decoder in DECODERS:
+        video = open_video(path, decoder)
+        assert len(list(video.frames)) == 34
+    assert video.info.reported_frames > 300  # what OpenCV guesses

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors import FeatureExtractor, decode, decoders
+from ssrl_pipeline.extractors import FeatureExtractor, decode, decoders, worker_process
 from ssrl_pipeline.extractors.decode import DECODERS, Limits, Video, open_video, probe
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -43,6 +43,17 @@ def state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def still(pid: int) -> bool:
+    """Has used no processor for half a second."""
+
+    def used() -> list[str]:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+
+    before = used()
+    time.sleep(0.5)
+    return used() == before
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
@@ -135,6 +146,28 @@ def test_consumer_that_stops_early_leaves_nothing(fake: Callable[..., Video]) ->
             raise ZeroDivisionError(f"{frame}")
     assert not state(pid)
     assert children() == before
+
+
+@on_linux
+def test_memory_is_bounded_however_slow_the_consumer_is(
+    make_video: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """decord decodes ahead of whoever reads: 600 frames are 260 MB."""
+    path = make_video(tmp_path / "a.mp4", frames=600, size=(480, 300))
+
+    def memory_ahead() -> int:
+        """MB of the worker's own when it does no more, with one frame read."""
+        before = children()
+        with open_video(path) as video:
+            (pid,) = children() - before
+            next(video.frames)
+            assert eventually(lambda: state(pid) == "T" or still(pid))
+            status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.split("RssAnon:")[1].split()[0]) >> 10
+
+    stopped = memory_ahead()
+    monkeypatch.setattr(worker_process.WorkerProcess, "_signal", lambda self, name: None)
+    assert stopped + 50 < memory_ahead()
 
 
 @on_linux
