@@ -12,6 +12,7 @@ from ssrl_pipeline.errors import ConfigError, PipelineError, VideoError, Weights
 from ssrl_pipeline.extractors.backbone import Backbone
 from ssrl_pipeline.extractors.decode import DECODERS, VideoInfo, open_video
 from ssrl_pipeline.extractors.dense import PATCHES, plan_passes
+from ssrl_pipeline.extractors.engines import Engine, check_engine, make_engine
 from ssrl_pipeline.extractors.inception import InceptionI3d
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
 from ssrl_pipeline.extractors.resnet import I3dR50, I3dR50NL
@@ -42,6 +43,9 @@ class FeatureExtractor:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: None for the backbone's published weights (fetched once), a
             file, or "random" for tests.
+        engine: what runs the backbone: `auto`, `openvino`, `compile` or `eager`;
+            features differ by rounding alone.
+        precision: `float32`, or on a GPU `bfloat16` or `float16`.
         batch_pixels: how many pixels (views x frames x height x width) pass the
             backbone at once; bounds the memory.
         patches: `exact`: each passes the backbone by itself; `dense`: averages
@@ -60,6 +64,8 @@ class FeatureExtractor:
         weights: str | Path | None = None,
         batch_pixels: int = 16 * 10 * 224 * 224,
         patches: str = "exact",
+        engine: str = "auto",
+        precision: str = "float32",
     ):
         if backbone not in BACKBONES:
             raise ConfigError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
@@ -68,12 +74,16 @@ class FeatureExtractor:
         if patches not in PATCHES:
             raise ConfigError(f"unknown patches {patches!r}; there are {', '.join(PATCHES)}")
         self.device = find_device(device)
+        check_engine(engine, precision, self.device)
+        self.engine, self.precision = engine, precision
+        self._engines: dict[nn.Module, Engine] = {}  # of the networks that were needed so far
         self.preset = PRESETS[preset]
         self.patches = patches
         self.backbone_name = backbone
         self.batch_pixels = batch_pixels
         self.backbone, self.weights_sha256 = _load_backbone(backbone, weights)
         self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
+        self.backbone.register_load_state_dict_post_hook(self._forget_engines)
         self.normalisation = self.preset.normalisation or Normalisation(self.backbone.mean, self.backbone.std)
         self.passes = plan_passes(self.backbone, self.preset.views, patches)
 
@@ -159,16 +169,20 @@ class FeatureExtractor:
                     snippet[view.name] = features[i : i + 1]
         return described
 
+    def _forget_engines(self, *_: Any) -> None:
+        """The backbone has other weights now."""
+        self._engines.clear()
+
     @torch.inference_mode()
     def _run(self, network: nn.Module, clips: Tensor) -> np.ndarray:
         """uint8 [B, 3, t, h, w] -> float32 [B, D], or [B, P, D] of a network that describes patches."""
         batch = max(1, self.batch_pixels // clips[0, 0].numel())
-        mean, std = self.normalisation
-        features = [
-            network(((part.float() - mean) / std).contiguous(memory_format=torch.channels_last_3d))
-            for part in clips.split(batch)
-        ]
-        return torch.cat(features).cpu().numpy()
+        if network not in self._engines:
+            self._engines[network] = make_engine(
+                self.engine, network, self.normalisation, self.device, self.precision
+            )
+        engine = self._engines[network]
+        return torch.cat([engine(part) for part in clips.split(batch)]).cpu().numpy()
 
     def _join(self, rows: Iterable[Features]) -> Features:
         rows = list(rows)

@@ -28,12 +28,18 @@ MIXED = {
 }
 
 
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """How much TensorFlow's SAME adds in front and behind: the odd one goes behind."""
+    size = int(size)  # a number also where the network is traced
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
 def pad_same(x: Tensor, kernel: Size3, stride: Size3) -> Tensor:
-    """Zero-pads [..., t, h, w] as TensorFlow's SAME does: the odd one goes behind."""
+    """Zero-pads [..., t, h, w] as TensorFlow's SAME does."""
     pads: list[int] = []
-    for size, k, s in zip(reversed(x.shape[-3:]), reversed(kernel), reversed(stride), strict=True):
-        total = max((-(-size // s) - 1) * s + k - size, 0)
-        pads += [total // 2, total - total // 2]
+    for axis in zip(reversed(x.shape[-3:]), reversed(kernel), reversed(stride), strict=True):
+        pads += same_padding(*axis)
     return F.pad(x, pads) if any(pads) else x
 
 
@@ -56,14 +62,16 @@ class Unit3d(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Max pooling with SAME padding; zeros do as padding, since its inputs come from a ReLU."""
+    """Max pooling with SAME padding, which the pooling does itself without a padded copy of its input."""
 
     def __init__(self, kernel: Size3, stride: Size3):
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool3d(pad_same(x, self.kernel, self.stride), self.kernel, self.stride)
+        # What goes in front is its padding; the odd one behind is a last window cut off by the edge.
+        front = [same_padding(*axis)[0] for axis in zip(x.shape[-3:], self.kernel, self.stride, strict=True)]
+        return F.max_pool3d(x, self.kernel, self.stride, front, ceil_mode=True)
 
 
 class Mixed(nn.Module):

@@ -16,6 +16,12 @@ VIEWS = {"clip": 1, "patch2x3": 6}
 PLANTED_STRENGTH = 5.0  # the noise has deviation 1 in each of the 16 directions
 
 
+@pytest.fixture(autouse=True)
+def quick_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` is eager in tests, for converting the backbone takes longer than their few snippets."""
+    monkeypatch.setattr("ssrl_pipeline.extractors.engines.AUTO", ("eager",))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of golden values and real data beside the repository."""

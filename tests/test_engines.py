@@ -1,0 +1,153 @@
+"""Every engine gives the features that the backbone itself gives."""
+
+import logging
+import shutil
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.extractors import FeatureExtractor, engines
+from ssrl_pipeline.extractors.engines import Eager, Fallback, OnPixels, make_engine
+from ssrl_pipeline.extractors.fold import folded
+from ssrl_pipeline.extractors.presets import Normalisation
+from ssrl_pipeline.extractors.resnet import I3dR50, I3dR50NL
+
+CPU = torch.device("cpu")
+PIXELS = Normalisation(127.5, 127.5)
+
+
+def shaken(network: nn.Module) -> nn.Module:
+    """Batch norms as training would leave them: fresh ones do nothing, and folding them wrongly would not show."""
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.3)
+            nn.init.normal_(module.running_mean, std=0.3)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def inception() -> FeatureExtractor:
+    extractor = FeatureExtractor("i3d", "live", device="cpu", weights="random")
+    shaken(extractor.backbone)
+    return extractor
+
+
+def some_clips(*shape: int) -> Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("name", ["openvino", "eager"])
+@pytest.mark.parametrize("size", [(32, 32), (45, 38)])
+def test_engines_give_the_backbones_features(
+    inception: FeatureExtractor, name: str, size: tuple[int, int]
+) -> None:
+    if name == "openvino":
+        pytest.importorskip("openvino")
+    clips = some_clips(3, 3, 16, *size)
+    with torch.inference_mode():
+        expected = inception.backbone((clips.float() - 127.5) / 127.5)
+    found = make_engine(name, inception.backbone, PIXELS, CPU)(clips)
+    assert found.dtype == torch.float32
+    assert relative(found, expected) < 1e-4
+    assert relative(found[:1], expected[1:2]) > 1e-3  # clips stay in their order
+
+
+@pytest.mark.slow
+def test_compiled_gives_the_backbones_features() -> None:
+    if not shutil.which("g++"):
+        pytest.skip("no C++ compiler")
+    network = nn.Sequential(nn.Conv3d(3, 8, 3), nn.BatchNorm3d(8), nn.ReLU(), nn.Flatten(2))
+    clips = some_clips(2, 3, 4, 9, 8)
+    found = make_engine("compile", shaken(network), PIXELS, CPU)(clips)
+    with torch.inference_mode():
+        assert relative(found, network((clips.float() - 127.5) / 127.5)) < 1e-4
+
+
+@pytest.mark.parametrize("kind", [I3dR50, I3dR50NL])
+def test_folding_leaves_no_batch_norm_and_the_same_features(kind: type) -> None:
+    network = kind()
+    if kind is I3dR50NL:
+        network._add_nonlocal_blocks()
+    shaken(network)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    fast = folded(network)
+    assert not [m for m in fast.modules() if isinstance(m, nn.BatchNorm3d)]
+    clips = torch.randn(1, 3, 8, 64, 64)
+    with torch.inference_mode():
+        assert relative(fast(clips), network(clips)) < 1e-4
+    after = network.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())  # it folded a copy
+
+
+def test_new_weights_reach_the_engine(inception: FeatureExtractor) -> None:
+    frames = some_clips(16, 48, 64, 3).numpy()
+    extractor = FeatureExtractor("i3d", "live", device="cpu", weights="random", engine="eager")
+    before = extractor(frames)["clip"]
+    extractor.backbone.load_state_dict(inception.backbone.state_dict())
+    after = extractor(frames)["clip"]
+    assert abs(after - before).max() > 1e-2 * before.max()
+
+
+def test_an_engine_that_fails_is_replaced_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        name = "openvino"
+        calls = 0
+
+        def __call__(self, clips: Tensor) -> Tensor:
+            self.calls += 1
+            raise RuntimeError("no such\ninstruction")
+
+    broken = Broken()
+    engine = Fallback(broken, lambda: Eager(OnPixels(nn.Flatten(), PIXELS, torch.float32)))
+    clips = some_clips(2, 3, 4, 5, 6)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert engine(clips).shape == (2, 360)
+    assert (engine.name, broken.calls) == ("eager", 1)
+    assert caplog.messages == ["engine openvino failed, going on with eager: no such instruction"]
+
+
+def test_auto_takes_openvino_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(engines, "AUTO", ("openvino", "eager"))
+    engine = make_engine("auto", nn.Flatten(), PIXELS, CPU)
+    assert engine.name == "openvino"
+    assert engine(some_clips(2, 3, 4, 5, 6)).shape == (2, 360)
+    assert engine.name == "openvino"  # still: it did not fail
+
+
+def test_auto_without_openvino_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "AUTO", ("openvino", "eager"))
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    assert make_engine("auto", nn.Flatten(), PIXELS, CPU).name == "eager"
+    with pytest.raises(PipelineError, match=r"'openvino' does not run here: .*ssrl-pipeline\[openvino\]"):
+        make_engine("openvino", nn.Flatten(), PIXELS, CPU)
+
+
+def test_unknown_engines_and_precisions() -> None:
+    for options, found in (
+        ({"engine": "warp"}, "'warp'; there are auto, openvino"),
+        ({"precision": "int8"}, "'int8'; there are float32"),
+        ({"precision": "float16"}, "'float16' is for a GPU"),
+    ):
+        with pytest.raises(ConfigError, match=found):
+            FeatureExtractor(weights="random", device="cpu", **options)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_stays_near(inception: FeatureExtractor, precision: str) -> None:
+    """What a GPU is asked for, run on the CPU."""
+    clips = some_clips(1, 3, 16, 32, 32)
+    exact = Eager(OnPixels(folded(inception.backbone), PIXELS, torch.float32))(clips)
+    rough = Eager(OnPixels(folded(inception.backbone), PIXELS, engines.PRECISIONS[precision]))(clips)
+    assert rough.dtype == torch.float32
+    assert 0 < relative(rough, exact) < 0.05
