@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)  # without any set-up a warning is one line on
 class Engine(Protocol):
     """Runs a network on clips."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def __call__(self, clips: Tensor) -> Tensor:
         """uint8 [B, 3, t, h, w] -> float32 [B, ...]."""
@@ -62,14 +63,14 @@ class Eager:
 
 
 class Compiled:
-    """torch.compile: minutes to start, for each shape again; pays for long extractions, on a GPU above all."""
+    """torch.compile: a minute to start, again for each size of clips; for long extractions."""
 
     name = "compile"
 
     def __init__(self, module: OnPixels, device: torch.device):
         module = module.to(memory_format=torch.channels_last_3d)
-        options = {"freezing": True} if device.type == "cpu" else None  # weights laid out for their kernels
-        self.module = torch.compile(module, options=options)
+        options: dict[str, Any] = {"freezing": True}  # weights laid out for their kernels
+        self.module = torch.compile(module, options=options if device.type == "cpu" else None)
 
     @torch.no_grad()
     def __call__(self, clips: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ from ssrl_pipeline.cli_options import (
     config_option,
     device_option,
     echo_json,
+    engine_option,
     features_option,
     json_option,
     load_settings,
+    precision_option,
     set_option,
     weights_option,
 )
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 )
 @click.option("--dtype", help="Type of the stored features: float32 or float16.  [default: float32]")
 @device_option
+@engine_option
+@precision_option
 @config_option
 @set_option
 @click.option("--dry-run", is_flag=True, help="Time some snippets, tell what all would take; store nothing.")
@@ -46,11 +50,8 @@ def extract(
     A second run skips what is finished. A video that fails does not stop the
     others; the table at the end says which failed and why.
     """
-    sections = {
-        "data": ("videos", "features"),
-        "extract": ("preset", "backbone", "weights", "dtype", "patches"),
-    }
-    settings = load_settings(config, assignments, flags, **sections)
+    of_extract = ("preset", "backbone", "weights", "dtype", "patches", "engine", "precision")
+    settings = load_settings(config, assignments, flags, data=("videos", "features"), extract=of_extract)
     from ssrl_pipeline import extract as stage
     from ssrl_pipeline.extractors import FeatureExtractor
     from ssrl_pipeline.store import DTYPES
@@ -60,7 +61,10 @@ def extract(
     if chosen.dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
     extractor = FeatureExtractor(
-        chosen.backbone, chosen.preset, device, chosen.weights, patches=chosen.patches
+        *(chosen.backbone, chosen.preset, device, chosen.weights),
+        patches=chosen.patches,
+        engine=chosen.engine,
+        precision=chosen.precision,
     )
     if dry_run:
         _tell_estimate(

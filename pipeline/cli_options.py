@@ -43,6 +43,13 @@ weights_option = click.option(
     "--weights", metavar="FILE", help="Backbone weights.  [default: the published ones, fetched once]"
 )
 
+engine_option = click.option(
+    "--engine", help="What runs the backbone: auto, openvino, compile or eager.  [default: auto]"
+)
+precision_option = click.option(
+    "--precision", help="Of the backbone: float32; on a GPU also bfloat16 or float16.  [default: float32]"
+)
+
 
 def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -11,8 +11,10 @@ from ssrl_pipeline.cli_options import (
     config_option,
     device_option,
     echo_json,
+    engine_option,
     json_option,
     load_settings,
+    precision_option,
     runs_option,
     set_option,
     weights_option,
@@ -37,6 +39,8 @@ from ssrl_pipeline.errors import PipelineError
 @runs_option
 @weights_option
 @device_option
+@engine_option
+@precision_option
 @config_option
 @set_option
 @json_option
@@ -62,7 +66,9 @@ def score(
     rate of false alarms by `ssrl-pipeline calibrate`. report.html shows all videos
     of the run beside their scores, in any browser.
     """
-    settings = load_settings(config, assignments, flags, data=("runs",), extract=("weights",))
+    settings = load_settings(
+        config, assignments, flags, data=("runs",), extract=("weights", "engine", "precision")
+    )
     from ssrl_pipeline.checkpoint import newest_checkpoint
     from ssrl_pipeline.overlay import find_encoder
     from ssrl_pipeline.report import report_entry, save_report
@@ -77,7 +83,8 @@ def score(
     if overlay:
         find_encoder()  # or an error before hours of work
     path = checkpoint or newest_checkpoint(Path(settings.data.runs))
-    scorer = Scorer(path, device, settings.extract.weights, settings.events)
+    chosen = settings.extract
+    scorer = Scorer(path, device, chosen.weights, settings.events, chosen.engine, chosen.precision)
     say(f"scoring with {path} on {scorer.device}")
     threshold = scorer.chosen.rule.threshold
     say(f"events: score of {threshold:.4g} or more, a threshold of {scorer.chosen.origin}")

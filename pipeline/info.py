@@ -7,6 +7,8 @@ from importlib import metadata
 import torch
 
 from ssrl_pipeline._version import __version__
+from ssrl_pipeline.extractors.engines import ENGINES, why_not
+from ssrl_pipeline.extractors.extractor import find_device
 from ssrl_pipeline.extractors.weights import SOURCES, cache_path
 
 PACKAGES = (
@@ -16,6 +18,7 @@ PACKAGES = (
     "decord2",
     "opencv-python-headless",
     "numpy",
+    "openvino",
     "scikit-learn",
 )
 
@@ -30,6 +33,8 @@ def collect() -> dict[str, str]:
     facts |= {package: _version(package) for package in PACKAGES}
     facts["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     facts["gpu"] = _gpus()
+    for engine in ENGINES[1:]:
+        facts[f"engine {engine}"] = why_not(engine, find_device("auto")) or "available"
     facts["decoder decord"] = _decord()
     facts["decoder OpenCV"] = _opencv()
     facts["weights cache"] = str(cache_path("i3d").parent)

@@ -132,6 +132,8 @@ class Scorer:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: of the backbone; None for the published ones.
         events: what makes frames an event; a threshold of None is the checkpoint's.
+        engine: what runs the backbone; see :class:`FeatureExtractor`.
+        precision: of the backbone.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind.
@@ -145,6 +147,8 @@ class Scorer:
         device: str = "auto",
         weights: str | Path | None = None,
         events: EventSettings | None = None,
+        engine: str = "auto",
+        precision: str = "float32",
     ):
         self.path = Path(checkpoint)
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
@@ -159,7 +163,10 @@ class Scorer:
         except KeyError as error:
             raise CheckpointError(f"{self.path}: its recipe names no {error}") from error
         self.extractor = FeatureExtractor(
-            backbone, preset, device, weights, patches=recipe.get("patches", "exact")
+            *(backbone, preset, device, weights),
+            patches=recipe.get("patches", "exact"),
+            engine=engine,
+            precision=precision,
         )
         require_same_recipe(recipe, self.extractor.recipe, f"the checkpoint {self.path}", "this extraction")
 

@@ -34,6 +34,8 @@ class ExtractSettings:
     preset: str = "paper"
     weights: str | None = None  # None: the backbone's published ones
     dtype: str = "float32"
+    engine: str = "auto"  # what runs the backbone: openvino, compile or eager; the features are the same
+    precision: str = "float32"  # of the engine; on a GPU also bfloat16 or float16
     patches: str = "exact"  # or "dense": from one pass over the frame, an approximation with less work
 
     def __post_init__(self) -> None:

@@ -2,11 +2,14 @@
 
 import logging
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor, nn
 
+from ssrl_pipeline.cli_extract import extract
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extractors import FeatureExtractor, engines
 from ssrl_pipeline.extractors.engines import Eager, Fallback, OnPixels, make_engine
@@ -19,7 +22,7 @@ PIXELS = Normalisation(127.5, 127.5)
 
 
 def shaken(network: nn.Module) -> nn.Module:
-    """Batch norms as training would leave them: fresh ones do nothing, and folding them wrongly would not show."""
+    """Batch norms as training leaves them: fresh ones do nothing, and wrong folding would not show."""
     torch.manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
@@ -151,3 +154,23 @@ def test_lower_precision_stays_near(inception: FeatureExtractor, precision: str)
     rough = Eager(OnPixels(folded(inception.backbone), PIXELS, engines.PRECISIONS[precision]))(clips)
     assert rough.dtype == torch.float32
     assert 0 < relative(rough, exact) < 0.05
+
+
+def test_info_tells_of_every_engine() -> None:
+    from ssrl_pipeline.info import collect
+
+    facts = collect()
+    assert facts["engine eager"] == "available"
+    assert {"engine openvino", "engine compile"} <= set(facts)
+
+
+def test_the_engine_is_no_part_of_the_recipe(inception: FeatureExtractor) -> None:
+    other = FeatureExtractor("i3d", "live", device="cpu", weights="random", engine="eager")
+    assert other.recipe == inception.recipe
+
+
+def test_commands_refuse_an_unknown_engine(make_video, tmp_path: Path) -> None:
+    make_video(tmp_path / "videos" / "a.mp4", frames=4)
+    folders = ["--videos", str(tmp_path / "videos"), "--features", str(tmp_path / "features")]
+    done = CliRunner().invoke(extract, [*folders, "--weights", "random", "--engine", "warp"])
+    assert "unknown engine 'warp'" in str(done.exception)
