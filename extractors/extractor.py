@@ -83,7 +83,8 @@ class FeatureExtractor:
         self.batch_pixels = batch_pixels
         self.backbone, self.weights_sha256 = _load_backbone(backbone, weights)
         self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
-        self.backbone.register_load_state_dict_post_hook(self._forget_engines)
+        engines = self._engines  # a copy of the backbone takes its hooks along: none may hold this object
+        self.backbone.register_load_state_dict_post_hook(lambda *_: engines.clear())
         self.normalisation = self.preset.normalisation or Normalisation(self.backbone.mean, self.backbone.std)
         self.passes = plan_passes(self.backbone, self.preset.views, patches)
 
@@ -168,10 +169,6 @@ class FeatureExtractor:
                 for i, snippet in enumerate(described):
                     snippet[view.name] = features[i : i + 1]
         return described
-
-    def _forget_engines(self, *_: Any) -> None:
-        """The backbone has other weights now."""
-        self._engines.clear()
 
     @torch.inference_mode()
     def _run(self, network: nn.Module, clips: Tensor) -> np.ndarray:

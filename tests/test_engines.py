@@ -100,6 +100,18 @@ def test_new_weights_reach_the_engine(inception: FeatureExtractor) -> None:
     assert abs(after - before).max() > 1e-2 * before.max()
 
 
+def test_a_second_engine_can_be_made() -> None:
+    """A copy of the backbone must not take the extractor along, with engines that cannot be copied."""
+
+    class Stubborn:
+        def __deepcopy__(self, memo: object) -> None:
+            raise TypeError("cannot be copied")
+
+    extractor = FeatureExtractor("i3d", "live", device="cpu", weights="random")
+    extractor._engines[nn.Identity()] = Stubborn()
+    assert make_engine("eager", extractor.backbone, PIXELS, CPU).name == "eager"
+
+
 def test_an_engine_that_fails_is_replaced_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         name = "openvino"
