@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from ssrl_pipeline._version import __version__
 
 if TYPE_CHECKING:
-    from ssrl_pipeline.score import Scorer, VideoScores, score_video
+    from ssrl_pipeline.score import Scorer, score_video
+    from ssrl_pipeline.video_scores import VideoScores
 
 __all__ = ["Scorer", "VideoScores", "__version__", "score_video"]
 

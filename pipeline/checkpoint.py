@@ -3,6 +3,8 @@
 Files are written whole and read with `weights_only=True`: nothing in them can run.
 """
 
+import hashlib
+import json
 import platform
 import zipfile
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.errors import CheckpointError
+from ssrl_pipeline.extractors.weights import content_sha256
 from ssrl_pipeline.files import whole_file
 from ssrl_pipeline.models import build_model
 
@@ -34,6 +37,13 @@ class Checkpoint:
     def kind(self) -> str:
         """Which of :data:`ssrl_pipeline.models.KINDS` the model is."""
         return str(self.model.get("kind", "ssrl"))
+
+    @property
+    def sha256(self) -> str:
+        """Of all that decides its scores; a threshold set by `calibrate` does not change it."""
+        weights = content_sha256({name: value.numpy() for name, value in self.weights.items()})
+        said = json.dumps([weights, self.model, self.recipe], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()
 
     def build(self) -> Any:
         """The model, a :data:`ssrl_pipeline.models.Detector` in evaluation mode.

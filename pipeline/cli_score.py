@@ -1,7 +1,10 @@
-"""The command `score`."""
+"""The command `score`.
+
+ssrl-pipeline score videos/
+"""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +15,7 @@ from ssrl_pipeline.cli_options import (
     device_option,
     echo_json,
     engine_option,
+    find_intervals,
     json_option,
     load_settings,
     precision_option,
@@ -20,16 +24,34 @@ from ssrl_pipeline.cli_options import (
     weights_option,
 )
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.labels import Intervals
+from ssrl_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from ssrl_pipeline.score_many import Scored
+
+NAME = 34  # letters of a video's name in the table, which then fits 100 columns
 
 
 @click.command()
-@click.argument("videos", nargs=-1, required=True, type=PATH)
+@click.argument("videos", nargs=-1, required=True)
 @checkpoint_option
 @click.option("--out", type=PATH, default="scores", show_default=True, help="Gets one folder per video.")
 @click.option(
     "--contact-sheet/--no-contact-sheet",
     default=True,
     help="Frames of each event, also in the report; the video is decoded again for them.",
+)
+@click.option("--overwrite", is_flag=True, help="Score again what is done.")
+@click.option(
+    "--features",
+    metavar="DIR",
+    help="Feature store whose videos need no extraction.  [default: features, if of the same recipe]",
+)
+@click.option(
+    "--intervals",
+    metavar="FILE",
+    help="Ground truth to show: video,start,end.  [default: intervals.csv beside the labels, if there]",
 )
 @click.option(
     "--overlay/--no-overlay",
@@ -45,18 +67,19 @@ from ssrl_pipeline.errors import PipelineError
 @set_option
 @json_option
 def score(
-    videos: tuple[Path, ...],
+    videos: tuple[str, ...],
     checkpoint: Path | None,
     out: Path,
     contact_sheet: bool,
     overlay: bool,
+    overwrite: bool,
     config: str | None,
     assignments: tuple[str, ...],
     device: str,
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Score every frame of new videos.
+    """Score every frame of new videos: files, folders, or patterns in quotes ('cam*/**/*.mp4').
 
     Each video's folder gets scores.csv (frame, time_s, score), scores.json
     (metadata and summary), scores.npz (scores, and the heat of patches),
@@ -65,51 +88,71 @@ def score(
     counts as an event is set by -o events.threshold=0.8 and the like, or for a
     rate of false alarms by `ssrl-pipeline calibrate`. report.html shows all videos
     of the run beside their scores, in any browser.
+
+    A folder's videos are named by their path below it. What is done already is
+    skipped; if only the threshold has changed, events and pictures are made anew.
     """
-    settings = load_settings(
-        config, assignments, flags, data=("runs",), extract=("weights", "engine", "precision")
-    )
+    sections = {
+        "data": ("runs", "features", "intervals"),
+        "extract": ("weights", "engine", "precision"),
+    }
+    settings = load_settings(config, assignments, flags, **sections)
+    from ssrl_pipeline.score_inputs import find_inputs, match_intervals
+
+    found = find_inputs(videos, out)
     from ssrl_pipeline.checkpoint import newest_checkpoint
     from ssrl_pipeline.overlay import find_encoder
-    from ssrl_pipeline.report import report_entry, save_report
     from ssrl_pipeline.score import Scorer
-    from ssrl_pipeline.terminal import say, table
+    from ssrl_pipeline.score_many import FAILED, open_store, score_many
+    from ssrl_pipeline.terminal import SnippetBar, say, table
 
-    names = [video.name for video in videos]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise click.UsageError(
-            f"two videos are named {twice[0]!r}; score them into different folders with --out"
-        )
     if overlay:
         find_encoder()  # or an error before hours of work
+    intervals = _known_intervals(settings)
     path = checkpoint or newest_checkpoint(Path(settings.data.runs))
     chosen = settings.extract
     scorer = Scorer(path, device, chosen.weights, settings.events, chosen.engine, chosen.precision)
+    index = open_store(Path(settings.data.features), scorer, flags["features"] is not None, say)
     say(f"scoring with {path} on {scorer.device}")
     threshold = scorer.chosen.rule.threshold
     say(f"events: score of {threshold:.4g} or more, a threshold of {scorer.chosen.origin}")
-    summaries, entries, failed = [], [], 0
-    for video in videos:
-        try:
-            result = scorer.score(video)
-            result.save(out / video.name, contact_sheet, overlay)
-            entries.append(report_entry(result, out, scorer.checkpoint.model, pictures=contact_sheet))
-        except (PipelineError, OSError) as error:
-            say(f"failed: {error}")
-            failed += 1
-            continue
-        summaries.append({**result.summary(), "folder": str(out / video.name)})
-    if entries:
-        save_report(out / "report.html", entries)
-        say(f"all in one page: {out / 'report.html'}")
+    outcomes = score_many(
+        *(scorer, found, out),
+        index=index,
+        intervals=match_intervals(found, intervals),
+        contact_sheet=contact_sheet,
+        overlay=overlay,
+        overwrite=overwrite,
+        begin=SnippetBar,
+        note=say,
+    )
+    done = [outcome for outcome in outcomes if outcome.status != FAILED]
+    if done:
+        say(f"a folder for each video in {out}; all in one page: {out / 'report.html'}")
     if as_json:
-        echo_json(summaries)
-    elif summaries:
-        rows = [
-            (*(s[k] for k in ("video", "frames", "events")), *s["summary"].values(), s["folder"])
-            for s in summaries
-        ]
-        header = ("video", "frames", "events", "mean", "max", "peak frame", "peak time (s)", "written to")
-        click.echo(table(rows, header))
-    if failed:
-        raise PipelineError(f"{failed} of {len(videos)} videos failed")
+        echo_json([{**o.summary, "name": o.name, "status": o.status, "folder": str(o.folder)} for o in done])
+    elif done:
+        header = ("video", "frames", "events", "mean", "max", "peak frame", "peak time (s)", "features")
+        click.echo(table([_row(outcome) for outcome in done], header))
+    if failed := len(outcomes) - len(done):
+        raise PipelineError(f"{failed} of {len(found)} videos failed")
+
+
+def _known_intervals(settings: Settings) -> Intervals:
+    """Ground truth, if any; a score does without, so only a file that is named must be readable."""
+    try:
+        return find_intervals(settings) or {}
+    except PipelineError as error:
+        if settings.data.intervals:
+            raise
+        click.echo(f"no ground truth is shown: {error}", err=True)
+        return {}
+
+
+def _row(outcome: "Scored") -> tuple[object, ...]:
+    summary, name = outcome.summary, outcome.name
+    shown = name if len(name) <= NAME else f"...{name[3 - NAME :]}"
+    highest = summary["summary"]
+    peak = "-" if highest["peak_time_s"] is None else f"{highest['peak_time_s']:.1f}"
+    numbers = (summary["frames"], summary["events"], highest["mean"], highest["max"], highest["peak_frame"])
+    return (shown, *numbers, peak, outcome.status)

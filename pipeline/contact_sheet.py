@@ -1,28 +1,16 @@
-"""contact_sheet.png: each event's first, highest and last frame, read back from the video.
+"""contact_sheet.png: each event's first, highest and last frame, read back from the video."""
 
-The video is decoded once more, in order and up to the last frame that is shown,
-with the decoder that scored it: so these are the frames that were scored, which
-seeking does not promise in every container. One frame and the sheet's small
-pictures are held at a time.
-"""
-
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.event_files import time_code
 from ssrl_pipeline.events import Event
-from ssrl_pipeline.extractors.decode import open_video
 from ssrl_pipeline.files import whole_file
 
 MOST = 12  # events on a sheet
-TILE = (320, 240)  # at most, in pixels
 GAP, TEXT, LINE = 8, 15, 22  # between tiles; height of letters and of lines
 INK, PAPER, MARK = "#000000", "#FFFFFF", "#D55E00"
 
@@ -33,60 +21,52 @@ class _Shown(NamedTuple):
     frames: tuple[int, int, int]  # first, highest, last
 
 
+def sheet_frames(events: Sequence[Event], most: int = MOST) -> set[int]:
+    """The frames that :func:`save_contact_sheet` shows."""
+    return {frame for row in _rows(events, most) for frame in row.frames}
+
+
 def save_contact_sheet(
-    path: Path, video: Path, events: Sequence[Event], decoder: str, most: int = MOST
+    path: Path,
+    name: str,
+    events: Sequence[Event],
+    pictures: Mapping[int, Image.Image],
+    most: int = MOST,
 ) -> int:
     """Draws a row of three frames for each of the highest events, in order of time.
 
     Args:
         path: of the PNG; without events none is written.
-        video: the file.
+        name: of the video.
         events: of the video, in order of time.
-        decoder: that the video was scored with, of :data:`ssrl_pipeline.extractors.decode.DECODERS`.
+        pictures: of :func:`sheet_frames` at least, by :func:`ssrl_pipeline.pictures.read_pictures`.
         most: events on the sheet; the highest are chosen. The sheet says how many are left out.
 
     Returns:
         The number of events left out.
-
-    Raises:
-        VideoError: the video is not there any more, or not as long as when it was scored.
     """
     if not events:
         return 0
-    numbered = sorted(enumerate(events, 1), key=lambda pair: -pair[1].peak_score)[:most]
-    rows = [_Shown(n, event, (event.start, event.peak, event.end - 1)) for n, event in sorted(numbered)]
-    pictures = read_pictures(video, {frame for row in rows for frame in row.frames}, decoder)
+    rows = _rows(events, most)
     left_out = len(events) - len(rows)
     with whole_file(path) as scratch:
-        _draw(video.name, rows, pictures, left_out).save(scratch, format="PNG")
+        _draw(name, rows, pictures, left_out).save(scratch, format="PNG")
     return left_out
 
 
-def read_pictures(video: Path, wanted: set[int], decoder: str) -> dict[int, Image.Image]:
-    """Frame -> its picture, no larger than a tile."""
-    pictures: dict[int, Image.Image] = {}
-    last = max(wanted)
-    with open_video(video, decoder) as source:
-        for index, frame in enumerate(itertools.islice(source.frames, last + 1)):
-            if index in wanted:
-                pictures[index] = _small(frame)
-    if last not in pictures:
-        raise VideoError(f"{video}: ends before frame {last}, which was scored; the file has changed since")
-    return pictures
-
-
-def _small(frame: np.ndarray) -> Image.Image:
-    """uint8 [H, W, 3] -> the picture, made smaller to fit a tile where it is larger."""
-    picture = Image.fromarray(frame)
-    picture.thumbnail(TILE)
-    return picture
+def _rows(events: Sequence[Event], most: int) -> list[_Shown]:
+    numbered = sorted(enumerate(events, 1), key=lambda pair: -pair[1].peak_score)[:most]
+    return [_Shown(n, event, (event.start, event.peak, event.end - 1)) for n, event in sorted(numbered)]
 
 
 def _draw(
     name: str, rows: Sequence[_Shown], pictures: Mapping[int, Image.Image], left_out: int
 ) -> Image.Image:
-    width = max(max(picture.width for picture in pictures.values()), 250)  # the text needs as much
-    height = max(picture.height for picture in pictures.values())
+    from matplotlib import font_manager
+
+    sizes = [pictures[frame].size for row in rows for frame in row.frames]
+    width = max(250, *(size[0] for size in sizes))  # the text needs as much
+    height = max(size[1] for size in sizes)
     row_height = height + 2 * LINE + GAP
     sheet = Image.new("RGB", (3 * width + 4 * GAP, 2 * LINE + len(rows) * row_height + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)

@@ -111,6 +111,12 @@ def frame_labels(video: str, label: Label, intervals: Intervals, frames: int) ->
     return truth
 
 
+def intervals_of(truth: np.ndarray) -> list[tuple[int, int]]:
+    """bool [N] -> start and end of each run of anomalous frames, the end exclusive."""
+    edges = np.flatnonzero(np.diff(truth.astype(np.int8), prepend=0, append=0))
+    return [(start, end) for start, end in edges.reshape(-1, 2).tolist()]
+
+
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, row) of a CSV file, cells stripped; rows without a value are passed over."""
     try:

@@ -12,7 +12,7 @@ Dimensions: N frames, T snippets, P patches, H x W pixels.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,7 @@ def save_overlay(
     heat: Mapping[str, np.ndarray],
     truth: np.ndarray | None = None,
     decoder: str = "decord",
+    watch: Callable[[int, np.ndarray], None] = lambda index, frame: None,
 ) -> None:
     """Writes the video once more, with what was found drawn on it.
 
@@ -85,6 +86,7 @@ def save_overlay(
         heat: scale -> [T, P], of the same model; empty where there is none.
         truth: bool [N], the anomalous frames.
         decoder: that the video was scored with, of :data:`ssrl_pipeline.extractors.decode.DECODERS`.
+        watch: is shown every frame's number and the frame, uint8 [H, W, 3], before it is drawn on.
 
     Raises:
         PipelineError: there is no encoder; see :func:`find_encoder`.
@@ -110,6 +112,7 @@ def save_overlay(
         for count, frame in enumerate(source.frames, 1):
             if count > len(scores):
                 break
+            watch(count - 1, frame)
             if (count - 1) % SNIPPET_FRAMES == 0:
                 canvas.set_heat(next(maps, None))
             seconds = (count - 1) / fps if known(fps) else None

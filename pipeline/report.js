@@ -96,12 +96,12 @@ function markEvent(index) {
 }
 
 function placePlayhead(score) {
-  const head = $("playhead"), { xaxis, yaxis } = plot.layout;
+  // By what is drawn: the timeline may have another size already, and the plot follows a little later.
+  const box = plot.querySelector(".nsewdrag"), head = $("playhead"), { xaxis, yaxis } = plot.layout;
+  const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => Number(box.getAttribute(name)));
   const share = (position(frame) - xaxis.range[0]) / (xaxis.range[1] - xaxis.range[0]);
   head.hidden = share < 0 || share > 1;
-  const left = MARGIN.l + share * (timeline.clientWidth - MARGIN.l - MARGIN.r);
-  const height = timeline.clientHeight - MARGIN.t - MARGIN.b;
-  head.style.transform = `translate(${left - 1}px, ${MARGIN.t}px)`;
+  head.style.transform = `translate(${x + share * width - 1}px, ${y}px)`;
   head.style.height = `${height}px`;
   $("dot").style.transform = `translateY(${(1 - score / yaxis.range[1]) * height}px)`;
 }
@@ -140,6 +140,10 @@ function draw() {
     shade.x.push(start, start, end, end, null);
     shade.y.push(0, top, top, 0, null);
   }
+  const truth = (video.truth || []).map(([start, end]) => ({
+    type: "rect", xref: "x", yref: "paper", x0: position(start), x1: position(end), y0: 1.015, y1: 1.05,
+    fillcolor: colour("truth"), line: { color: colour("truth"), width: 1 },
+  }));
   const line = (at, dash) => ({
     type: "line", xref: "paper", x0: 0, x1: 1, y0: at, y1: at, line: { color: colour("mark"), width: 1.5, dash },
   });
@@ -161,7 +165,7 @@ function draw() {
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     xaxis: { ...axis, range: [0, position(video.frames)], showspikes: true, spikethickness: 1, spikedash: "dot" },
     yaxis: { ...axis, range: [0, top], fixedrange: true },
-    shapes: [line(rule.threshold, "dash"), ...(rule.low < rule.threshold ? [line(rule.low, "dot")] : [])],
+    shapes: [line(rule.threshold, "dash"), ...(rule.low < rule.threshold ? [line(rule.low, "dot")] : []), ...truth],
     annotations: [{
       xref: "paper", x: 1, xanchor: "right", y: rule.threshold, yanchor: "bottom", showarrow: false,
       text: `threshold ${rule.threshold.toPrecision(4)}`, font: { color: colour("mark") }, bgcolor: colour("paper"),
@@ -223,6 +227,7 @@ function choose(index) {
   setShape(video.width, video.height);
   $("unplayable").hidden = true;
   $("heat-choice").hidden = levels === null;
+  $("truth").hidden = !video.truth;
   for (const id of ["previous", "next"]) $(id).disabled = !video.events.length;
   $("play").disabled = false;
   player.setAttribute("aria-label", `Video ${video.name}`);

@@ -9,7 +9,6 @@ Dimensions: N frames, T snippets, P patches, h x w cells of a heat map.
 """
 
 import base64
-import io
 import itertools
 import json
 import math
@@ -25,19 +24,17 @@ import numpy as np
 from plotly.offline import get_plotlyjs
 
 from ssrl_pipeline._version import __version__
-from ssrl_pipeline.contact_sheet import read_pictures
 from ssrl_pipeline.event_files import describe
 from ssrl_pipeline.events import known
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.files import write_text
 from ssrl_pipeline.heat import frame_heat
+from ssrl_pipeline.labels import intervals_of
 
 if TYPE_CHECKING:
-    from ssrl_pipeline.score import VideoScores
+    from ssrl_pipeline.video_scores import VideoScores
 
 POINTS = 20_000  # of a curve at most: 3.5 hours of snippets at 25 frames a second are shown exactly
-PICTURES = 48  # events of a video that get one, the highest
-PICTURE = (160, 120)  # at most, in pixels
 HEAT_BYTES = 500_000  # of a video's heat maps; above, some snippets share one
 DIGITS = 5  # of a score on the curve
 
@@ -46,7 +43,9 @@ def report_entry(
     result: "VideoScores",
     folder: Path,
     model: Mapping[str, Any],
-    pictures: bool = True,
+    pictures: Mapping[int, bytes] | None = None,
+    truth: np.ndarray | None = None,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """What the page tells of one video; much smaller than its scores.
 
@@ -54,18 +53,17 @@ def report_entry(
         result: the scores.
         folder: that the page will be in.
         model: the kind and the arguments of the model, as the checkpoint names them.
-        pictures: whether to decode the video once more, up to the last event's peak,
-            for a picture of each event.
-
-    Raises:
-        VideoError: the video is not there any more, or not as long as when it was scored.
+        pictures: peak of an event -> its JPEG, as :func:`ssrl_pipeline.pictures.load_peaks` gives them.
+        truth: bool [N], the anomalous frames; shaded in the timeline where given.
+        name: of the video on the page; None for its file's.
     """
     summary = result.summary()
     events = [describe(number, event) for number, event in enumerate(result.events, 1)]
-    if pictures:
-        _add_pictures(events, result.video, result.decoder)
+    for event in events:
+        if picture := (pictures or {}).get(event["peak_frame"]):
+            event["picture"] = "data:image/jpeg;base64," + base64.b64encode(picture).decode()
     return {
-        "name": result.video.name,
+        "name": result.video.name if name is None else name,
         "link": link(result.video, folder),
         **{key: summary[key] for key in ("video", "frames", "width", "height", "decoder", "checkpoint")},
         **{key: summary["summary"][key] for key in ("mean", "max", "peak_frame")},
@@ -75,6 +73,7 @@ def report_entry(
         "model": {"kind": "ssrl", **model},
         "curve": curve(result.scores),
         "events": events,
+        "truth": None if truth is None else intervals_of(truth),
         "heat": heat_maps(result.heat, result.snippet_scores) if result.heat else None,
     }
 
@@ -162,19 +161,6 @@ def heat_maps(heat: Mapping[str, np.ndarray], scores: np.ndarray) -> dict[str, A
         levels.append(np.rint(255 * shown.max(axis=0)).astype(np.uint8))
     packed = base64.b64encode(np.stack(levels).tobytes()).decode()
     return {"rows": rows, "columns": columns, "snippets": share, "levels": packed}
-
-
-def _add_pictures(events: list[dict[str, Any]], video: Path, decoder: str) -> None:
-    """Gives the highest events a "picture" of their peak, a JPEG as a data URL."""
-    highest = sorted(events, key=lambda event: -event["peak_score"])[:PICTURES]
-    if not highest:
-        return
-    found = read_pictures(video, {event["peak_frame"] for event in highest}, decoder)
-    for event in highest:
-        picture, file = found[event["peak_frame"]].copy(), io.BytesIO()
-        picture.thumbnail(PICTURE)
-        picture.save(file, format="JPEG", quality=75)
-        event["picture"] = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _resource(name: str) -> str:

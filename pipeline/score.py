@@ -5,123 +5,27 @@
 Dimensions: N frames, T snippets, P crops or patches, F feature size.
 """
 
-import csv
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.calibrate import ChosenRule, choose_rule
+from ssrl_pipeline.calibrate import choose_rule
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
-from ssrl_pipeline.contact_sheet import save_contact_sheet
 from ssrl_pipeline.errors import CheckpointError, PipelineError, VideoError
-from ssrl_pipeline.event_files import save_events
-from ssrl_pipeline.events import Event, EventSettings, find_events
+from ssrl_pipeline.events import EventSettings
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.extractor import find_device
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.files import whole_folder, write_json
 from ssrl_pipeline.models import Detector
 from ssrl_pipeline.models.heat import HeatStream
 from ssrl_pipeline.models.streaming import CHUNK, ScoreStream, score_long
-from ssrl_pipeline.overlay import save_overlay
 from ssrl_pipeline.released import Features
 from ssrl_pipeline.store import require_same_recipe
-
-
-@dataclass(frozen=True)
-class VideoScores:
-    """What a scored video gives."""
-
-    video: Path
-    scores: np.ndarray  # float32 [N], 0 normal to 1 anomalous, one for each frame
-    snippet_scores: np.ndarray  # float32 [T], of 16 frames each
-    fps: float  # 0 where the container does not say
-    width: int
-    height: int
-    decoder: str
-    checkpoint: Path
-    recipe: dict[str, Any]
-    chosen: ChosenRule  # what makes frames an event
-    heat: dict[str, np.ndarray] = field(default_factory=dict)  # scale -> float32 [T, P]: models.heat
-
-    @cached_property
-    def events(self) -> list[Event]:
-        """When the scores say that something happens."""
-        return find_events(self.scores, self.fps, self.chosen.rule)
-
-    @property
-    def times(self) -> np.ndarray:
-        """float64 [N]: when each frame is shown, in seconds; nan where the rate is unknown."""
-        return np.arange(len(self.scores)) / (self.fps or np.nan)
-
-    def summary(self) -> dict[str, Any]:
-        """The contents of scores.json."""
-        peak = int(self.scores.argmax())
-        return {
-            "video": str(self.video),
-            "frames": len(self.scores),
-            "fps": self.fps,
-            "width": self.width,
-            "height": self.height,
-            "decoder": self.decoder,
-            "snippets": len(self.snippet_scores),
-            "checkpoint": str(self.checkpoint),
-            "recipe": self.recipe,
-            "rule": {
-                **asdict(self.chosen.rule),
-                "low": self.chosen.rule.low,
-                "threshold_from": self.chosen.origin,
-            },
-            "events": len(self.events),
-            "summary": {
-                "mean": float(self.scores.mean()),
-                "max": float(self.scores[peak]),
-                "peak_frame": peak,
-                "peak_time_s": float(self.times[peak]) if self.fps else None,
-            },
-        }
-
-    def save(self, folder: Path, contact_sheet: bool = True, overlay: bool = False) -> None:
-        """Writes scores, events and pictures; the folder appears whole.
-
-        That is scores.csv, scores.json, scores.npz (in it heat_2x3 and the like, of
-        the model's patch scales), events.json, events.csv, timeline.png, where the
-        frame rate is known events.vtt and events.srt, and where there are events
-        contact_sheet.png, for which the video is decoded once more up to the last
-        frame shown. If asked for also overlay.mp4, for which all of it is.
-
-        Raises:
-            VideoError: the video is no longer there to take frames from.
-            PipelineError: an overlay is asked for, and nothing is installed to write it.
-        """
-        from ssrl_pipeline.timeline import save_timeline
-
-        with whole_folder(folder) as scratch:
-            with (scratch / "scores.csv").open("w", newline="") as file:
-                rows = csv.writer(file, lineterminator="\n")
-                rows.writerow(["frame", "time_s", "score"])
-                for frame, (time, score) in enumerate(zip(self.times, self.scores, strict=True)):
-                    rows.writerow([frame, f"{time:.6f}" if self.fps else "", f"{score:.6f}"])
-            write_json(scratch / "scores.json", self.summary())
-            arrays: dict[str, Any] = {"scores": self.scores, "snippet_scores": self.snippet_scores}
-            arrays |= {f"heat_{scale}": rows for scale, rows in self.heat.items()}
-            np.savez(scratch / "scores.npz", fps=self.fps, **arrays)
-            rule = self.chosen.rule
-            save_events(scratch, self.events, str(self.video), self.fps, rule, self.chosen.origin)
-            save_timeline(scratch / "timeline.png", self, events=self.events, threshold=rule.threshold)
-            if contact_sheet:
-                save_contact_sheet(scratch / "contact_sheet.png", self.video, self.events, self.decoder)
-            if overlay:
-                save_overlay(
-                    *(scratch / "overlay.mp4", self.video, self.scores, self.fps, self.events, self.heat),
-                    decoder=self.decoder,
-                )
+from ssrl_pipeline.video_scores import VideoScores
 
 
 class Scorer:
@@ -155,6 +59,7 @@ class Scorer:
         self.chosen = choose_rule(events or EventSettings(), self.checkpoint)
         self.device = find_device(device)
         self.model = self.checkpoint.build().to(self.device)
+        self.checkpoint_sha256 = self.checkpoint.sha256
         recipe = self.checkpoint.recipe
         if weights is None and recipe.get("weights_sha256") == "random":
             weights = "random"
@@ -170,8 +75,11 @@ class Scorer:
         )
         require_same_recipe(recipe, self.extractor.recipe, f"the checkpoint {self.path}", "this extraction")
 
-    def score(self, video: str | Path) -> VideoScores:
+    def score(self, video: str | Path, on_snippet: Callable[[], None] = lambda: None) -> VideoScores:
         """Extracts and scores one video.
+
+        Args:
+            on_snippet: called after each snippet.
 
         Raises:
             VideoError: the video cannot be decoded.
@@ -188,6 +96,7 @@ class Scorer:
                 views = _tensors(self.model, features)
                 stream.add(views)
                 heat.add(views)
+                on_snippet()
 
             result = self.extractor.write_video(video, restart=restart, write=write)
             if not result.snippets:
@@ -195,19 +104,60 @@ class Scorer:
                     f"{video}: {result.frames} frames are too few for one snippet of this preset"
                 )
             snippet_scores = _numbers(str(video), stream.scores())
+        info = result.info
+        about = (info.fps, info.width, info.height, result.decoder)
+        return self._result(video, snippet_scores, result.frames, about, heat)
+
+    def score_from(self, store: Features, stored: str, video: str | Path) -> VideoScores:
+        """Scores one video by features that are there already: nothing is decoded or extracted.
+
+        Args:
+            store: of the checkpoint's recipe.
+            stored: the video's name in it.
+            video: the file.
+
+        Raises:
+            StoreError: the store is of another recipe, lacks the video, or what it has is damaged.
+            PipelineError: the features are no numbers.
+        """
+        names = f"the checkpoint {self.path}", f"the store {store.root}"
+        require_same_recipe(self.checkpoint.recipe, store.recipe, *names)
+        features, meta = store.read(stored), store.meta(stored)
+        heat = HeatStream(self.model, self.device)
+        snippet_scores = score_snippets(str(video), self.model, features, self.device)
+        for begin in range(0, meta.snippets, CHUNK):
+            part = {name: rows[begin : begin + CHUNK] for name, rows in features.items()}
+            heat.add(_tensors(self.model, part))
+        about = (meta.fps, meta.width, meta.height, meta.decoder)
+        result = self._result(Path(video), snippet_scores, meta.frames, about, heat)
+        return replace(result, stored=True)
+
+    def _result(
+        self,
+        video: Path,
+        snippet_scores: np.ndarray,
+        frames: int,
+        about: tuple[float, int, int, str],
+        heat: HeatStream,
+    ) -> VideoScores:
+        """`about` is the video's rate, width, height and decoder."""
         return VideoScores(
-            video=video,
-            scores=frame_scores(snippet_scores, result.frames),
-            snippet_scores=snippet_scores,
-            fps=result.info.fps,
-            width=result.info.width,
-            height=result.info.height,
-            decoder=result.decoder,
+            video,
+            frame_scores(snippet_scores, frames),
+            snippet_scores,
+            *about,
             checkpoint=self.path,
             recipe=self.checkpoint.recipe,
             chosen=self.chosen,
             heat={scale: rows.numpy() for scale, rows in heat.heat().items()},
+            checkpoint_sha256=self.checkpoint_sha256,
         )
+
+    def __repr__(self) -> str:
+        kind, recipe = self.checkpoint.kind, self.checkpoint.recipe
+        features = f"{recipe['backbone']} {recipe['preset']}"
+        threshold = f"threshold {self.chosen.rule.threshold:.4g}"
+        return f"<Scorer {str(self.path)!r}: {kind} on {features}, {threshold}, {self.device}>"
 
 
 def score_video(

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.files import clear_leftovers, file_sha256, read_json, whole_folder, write_json
+from ssrl_pipeline.files import clear_leftovers, read_json, whole_folder, write_json
 from ssrl_pipeline.locks import locked
 from ssrl_pipeline.npy import NpyWriter, map_npy
+from ssrl_pipeline.source import Source, SourceFile
 
 Recipe = dict[str, Any]
 DTYPES = ("float32", "float16")
@@ -173,10 +174,8 @@ class FeatureStore:
             self.read(video)
         except StoreError:
             return False
-        status = source.stat()
-        if status.st_size != meta.source_bytes:
-            return False
-        return status.st_mtime_ns == meta.source_mtime_ns or file_sha256(source) == meta.source_sha256
+        before = Source(meta.source_bytes, meta.source_mtime_ns, meta.source_sha256)
+        return SourceFile(source).is_still(before)
 
     @contextmanager
     def claim(self, video: str) -> Iterator[bool]:

@@ -34,7 +34,12 @@ class SnippetBar(Progress):
     def __init__(self, plan: Plan):
         self.videos, self.finished = plan.videos, 0
         self.bar = tqdm(
-            total=plan.snippets, unit="snippet", file=sys.stderr, dynamic_ncols=True, mininterval=0.5
+            total=plan.snippets,
+            unit="snippet",
+            file=sys.stderr,
+            dynamic_ncols=True,
+            mininterval=0.5,
+            disable=not plan.todo,
         )
 
     def start(self, video: str) -> None:

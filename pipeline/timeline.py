@@ -6,21 +6,24 @@ Dimensions: N frames, W columns of the picture.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
+from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events import Event, known
+from ssrl_pipeline.labels import intervals_of
 
 if TYPE_CHECKING:
-    from ssrl_pipeline.score import VideoScores
+    from ssrl_pipeline.video_scores import VideoScores
 
 BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 COLUMNS = 1000  # about one for each pixel of the plot's width
 DIGIT_COLUMNS = 11  # that a digit of an event's number takes
+TRUTH = 0.08  # height of the band of ground truth
 TICK_SECONDS = (
     *(0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
     *(60, 120, 300, 600, 900, 1800),
@@ -30,7 +33,20 @@ TICKS = 13  # at most
 
 
 def save_timeline(
-    path: Path,
+    path: Path | IO[bytes],
+    result: "VideoScores",
+    truth: np.ndarray | None = None,
+    events: Sequence[Event] = (),
+    threshold: float | None = None,
+) -> None:
+    """Writes :func:`draw_timeline` as a PNG, to a path or a file."""
+    figure = Figure(figsize=(10, 3), dpi=120, layout="constrained")
+    draw_timeline(figure.subplots(), result, truth, events, threshold)
+    figure.savefig(path, format="png")
+
+
+def draw_timeline(
+    axes: Axes,
     result: "VideoScores",
     truth: np.ndarray | None = None,
     events: Sequence[Event] = (),
@@ -43,16 +59,18 @@ def save_timeline(
     peak in a day stays visible.
 
     Args:
-        path: of the PNG.
+        axes: to draw on.
         result: the scores.
         truth: bool [N], the anomalous frames; drawn as a band below where given.
         events: shaded and, as far as there is room, numbered, the highest first.
         threshold: of the events.
+
+    Raises:
+        PipelineError: the truth is not of as many frames as the scores.
     """
-    figure = Figure(figsize=(10, 3), dpi=120, layout="constrained")
-    heights = [1.0] if truth is None else [14.0, 1.0]
-    axes, *below = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights).flat
     frames = len(result.scores)
+    if truth is not None and len(truth) != frames:
+        raise PipelineError(f"{result.video}: ground truth of {len(truth)} frames, scores of {frames}")
     seconds = known(result.fps)
     scale = 1 / result.fps if seconds else 1.0  # a frame on the time axis
     _draw_scores(axes, result.scores, scale)
@@ -69,12 +87,12 @@ def save_timeline(
         )
     # A low threshold would lie flat on the axis; without one, low scores should look low.
     shown = max(float(result.scores.max()), 1.0 if threshold is None else threshold)
-    axes.set(ylabel="anomaly score", xlim=(0, frames * scale), ylim=(0, 1 if shown > 0.4 else 1.25 * shown))
+    top = 1 if shown > 0.4 else 1.25 * shown
+    axes.set(ylabel="anomaly score", xlim=(0, frames * scale), ylim=(0, top))
     _draw_title(axes, result, len(events) if threshold is not None else None)
     if truth is not None:
-        _draw_truth(below[0], truth, scale)
-    _draw_time((below or [axes])[-1], frames * scale, seconds)
-    figure.savefig(path, format="png")
+        _draw_truth(axes, truth, scale, top)
+    _draw_time(axes, frames * scale, seconds)
 
 
 def _draw_scores(axes: Axes, scores: np.ndarray, scale: float) -> None:
@@ -117,12 +135,21 @@ def _draw_title(axes: Axes, result: "VideoScores", events: int | None) -> None:
     )
 
 
-def _draw_truth(axes: Axes, truth: np.ndarray, scale: float) -> None:
-    edges = np.flatnonzero(np.diff(truth.astype(np.int8), prepend=0, append=0)).reshape(-1, 2) * scale
-    axes.broken_barh([(start, end - start) for start, end in edges], (0, 1), color=GREEN, lw=1.5)
-    axes.set(ylim=(0, 1), yticks=[])
-    axes.set_ylabel("truth", rotation=0, ha="right", va="center", fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
+def _draw_truth(axes: Axes, truth: np.ndarray, scale: float, top: float) -> None:
+    """A band below zero, of TRUTH times the height of the scores."""
+    bands = [(start * scale, (end - start) * scale) for start, end in intervals_of(truth)]
+    axes.axhspan(-TRUTH * top, 0, color="white", lw=0, zorder=0.9)  # events are shaded above it alone
+    axes.broken_barh(bands, (-TRUTH * top, 0.7 * TRUTH * top), color=GREEN, lw=1.5)
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set(ylim=(-TRUTH * top, top))
+    axes.annotate(
+        "truth",
+        (-0.005, -0.65 * TRUTH * top),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="center",
+        fontsize=9,
+    )
 
 
 def _draw_time(axes: Axes, length: float, seconds: bool) -> None:

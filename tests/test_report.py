@@ -21,12 +21,13 @@ from PIL import Image
 from ssrl_pipeline import cli, report
 from ssrl_pipeline.calibrate import ChosenRule
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
-from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events import EventRule
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
+from ssrl_pipeline.pictures import MOST, PEAK, peak_frames
 from ssrl_pipeline.report import curve, link, report_entry, save_report
-from ssrl_pipeline.score import VideoScores, frame_scores
+from ssrl_pipeline.score import frame_scores
+from ssrl_pipeline.video_scores import VideoScores
 
 MODEL = {"scales": ["2x3"], "dropout": 0.7}
 HOSTILE = "</script><img src=x onerror=alert(1)>.mp4"
@@ -86,7 +87,7 @@ def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_names_are_data_and_never_markup(tmp_path: Path) -> None:
     result = made_up(tmp_path / HOSTILE, np.array([0.1, 0.9]))
-    entry = report_entry(result, tmp_path, {**MODEL, "note": "{{plotly}} <!-- <script>"}, pictures=False)
+    entry = report_entry(result, tmp_path, {**MODEL, "note": "{{plotly}} <!-- <script>"})
     save_report(tmp_path / "report.html", [entry])
     page = Page(tmp_path / "report.html")
     assert [tag for tag, _ in page.elements].count("script") == len(page.scripts) == 3
@@ -97,9 +98,7 @@ def test_names_are_data_and_never_markup(tmp_path: Path) -> None:
 
 
 def test_the_page_is_one_file_and_asks_the_network_for_nothing(tmp_path: Path) -> None:
-    save_report(
-        tmp_path / "report.html", [report_entry(made_up(Path("a.mp4"), [0.2]), tmp_path, MODEL, False)]
-    )
+    save_report(tmp_path / "report.html", [report_entry(made_up(Path("a.mp4"), [0.2]), tmp_path, MODEL)])
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     page = Page(tmp_path / "report.html")
     addresses = [value for _, attributes in page.elements for name, value in attributes.items()
@@ -130,32 +129,28 @@ def test_an_entry_tells_what_scores_json_tells(grey: Path, tmp_path: Path) -> No
 def test_videos_are_ranked_and_an_unknown_rate_is_said(tmp_path: Path) -> None:
     results = [made_up(Path(f"{i}.mp4"), [score], fps) for i, score, fps in
                ((0, 0.3, 0.0), (1, 0.9, float("nan")), (2, 0.6, 25.0))]  # fmt: skip
-    entries = [report_entry(result, tmp_path, MODEL, pictures=False) for result in results]
+    entries = [report_entry(result, tmp_path, MODEL) for result in results]
     save_report(tmp_path / "report.html", entries)
     videos = Page(tmp_path / "report.html").data["videos"]
     assert [(v["name"], v["fps"]) for v in videos] == [("1.mp4", None), ("2.mp4", 25.0), ("0.mp4", None)]
     assert videos[0]["events"][0]["start_s"] is None
 
 
-def test_pictures_are_those_of_the_peaks(grey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "PICTURES", 2)
-    entry = report_entry(made_up(grey, [0.9, 0.1, 0.6, 0.7], threshold=0.65), tmp_path, MODEL)
-    assert [event["peak_frame"] for event in entry["events"]] == [7, 55]
-    shades = [shade(event["picture"]) for event in entry["events"]]
-    assert shades == pytest.approx([3 * 7, 3 * 55], abs=4)
-    monkeypatch.setattr(report, "PICTURES", 1)
-    entry = report_entry(made_up(grey, [0.7, 0.1, 0.9, 0.1]), tmp_path, MODEL)
+def test_pictures_are_those_of_the_peaks(tmp_path: Path) -> None:
+    result = made_up(tmp_path / "a.mp4", [0.9, 0.1, 0.6, 0.7], threshold=0.65)
+    assert [event.peak for event in result.events] == [7, 55]
+    entry = report_entry(result, tmp_path, MODEL, {55: b"jpeg", 3: b"other"})
     assert ["picture" in event for event in entry["events"]] == [False, True]
-    entry = report_entry(made_up(grey, [0.7, 0.1, 0.9, 0.1]), tmp_path, MODEL, pictures=False)
-    assert ["picture" in event for event in entry["events"]] == [False, False]
-    with pytest.raises(VideoError, match=r"gone\.mp4"):
-        report_entry(made_up(tmp_path / "gone.mp4", [0.9]), tmp_path, MODEL)
+    assert base64.b64decode(entry["events"][1]["picture"].removeprefix("data:image/jpeg;base64,")) == b"jpeg"
 
 
-def shade(url: str) -> float:
-    picture = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/jpeg;base64,"))))
-    assert picture.format == "JPEG" and picture.size == (80, 64)
-    return float(np.asarray(picture).mean())
+def test_the_name_and_the_ground_truth_are_those_given(tmp_path: Path) -> None:
+    truth = np.zeros(32, bool)
+    truth[4:9] = truth[31] = True
+    result = made_up(tmp_path / "a.mp4", [0.9, 0.1])
+    entry = report_entry(result, tmp_path, MODEL, truth=truth, name="yard/a.mp4")
+    assert (entry["name"], entry["truth"]) == ("yard/a.mp4", [(4, 9), (31, 32)])
+    assert (report_entry(result, tmp_path, MODEL)["truth"], result.video.name) == (None, "a.mp4")
 
 
 @pytest.mark.parametrize("name", ["a b#?%.mp4", "javascript:alert(1).mp4", "\u00fc/\u6771.mp4", HOSTILE])
@@ -193,26 +188,28 @@ def test_a_day_keeps_the_peak_of_a_single_frame() -> None:
     np.testing.assert_allclose(day[got["frames"]], got["scores"], atol=1e-5)
 
 
-def test_three_days_with_pictures_stay_below_ten_megabytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_three_days_with_pictures_stay_below_ten_megabytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
-    def noise(video: Path, wanted: set[int], decoder: str) -> dict[int, Image.Image]:
-        """Pictures that JPEG compresses worse than any camera's."""
-        return {frame: Image.fromarray(rng.integers(0, 256, (240, 320, 3), np.uint8)) for frame in wanted}
+    def noise() -> bytes:
+        """A picture that JPEG compresses worse than any camera's."""
+        file = io.BytesIO()
+        picture = Image.fromarray(rng.integers(0, 256, (240, 320, 3), np.uint8))
+        picture.thumbnail(PEAK)
+        picture.save(file, format="JPEG", quality=75)
+        return file.getvalue()
 
-    monkeypatch.setattr(report, "read_pictures", noise)
     entries = []
     for i in range(3):
         scores = rng.random(24 * 3600 * 25 // 16) * 0.7
         scores[:: 24 * 60] = 0.9  # an event in a quarter of an hour
         heat = {scale: rng.random((len(scores), patches)) for scale, patches in (("2x3", 6), ("3x5", 15))}
         result = dataclasses.replace(made_up(Path(f"{i}.mp4"), scores, 25.0, 0.8), heat=heat)
-        entries.append(report_entry(result, tmp_path, MODEL))
+        pictures = {frame: noise() for frame in peak_frames(result.events)}
+        entries.append(report_entry(result, tmp_path, MODEL, pictures))
     save_report(tmp_path / "report.html", entries)
     assert len(entries[0]["events"]) > 90
-    assert sum("picture" in event for event in entries[0]["events"]) == report.PICTURES
+    assert sum("picture" in event for event in entries[0]["events"]) == MOST
     assert 5e6 < (tmp_path / "report.html").stat().st_size < 10e6
 
 
@@ -223,7 +220,7 @@ def test_heat_is_kept_and_shared_where_it_is_much(tmp_path: Path, monkeypatch: p
     result = dataclasses.replace(made_up(Path("a.mp4"), scores), heat={"2x3": heat})
 
     def unpacked() -> tuple[int, np.ndarray]:
-        packed = report_entry(result, tmp_path, MODEL, pictures=False)["heat"]
+        packed = report_entry(result, tmp_path, MODEL)["heat"]
         levels = np.frombuffer(base64.b64decode(packed["levels"]), np.uint8)
         return packed["snippets"], levels.reshape(-1, packed["rows"], packed["columns"]) / 255
 
@@ -238,7 +235,7 @@ def test_heat_is_kept_and_shared_where_it_is_much(tmp_path: Path, monkeypatch: p
     assert share == 3
     highest = [expected[0:3].max(axis=0), expected[3:6].max(axis=0), expected[6]]
     np.testing.assert_allclose(maps, highest, atol=0.5 / 255 + 1e-6)
-    assert report_entry(made_up(Path("a.mp4"), scores), tmp_path, MODEL, pictures=False)["heat"] is None
+    assert report_entry(made_up(Path("a.mp4"), scores), tmp_path, MODEL)["heat"] is None
 
 
 def test_score_writes_the_page_of_all_that_could_be_scored(

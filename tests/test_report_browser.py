@@ -17,8 +17,10 @@ import pytest
 
 from ssrl_pipeline.calibrate import ChosenRule
 from ssrl_pipeline.events import EventRule
+from ssrl_pipeline.pictures import load_peaks, peak_frames, read_pictures, save_peaks
 from ssrl_pipeline.report import report_entry, save_report
-from ssrl_pipeline.score import VideoScores, frame_scores
+from ssrl_pipeline.score import frame_scores
+from ssrl_pipeline.video_scores import VideoScores
 
 pytest.importorskip("selenium")
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
@@ -33,6 +35,7 @@ SCORES = {
     HOSTILE: [0.1, 0.7, 0.2, 0.1, 0.9, 0.3],
     "old.avi": [0.1, 0.1, 0.6, 0.1, 0.1, 0.1],
 }
+TRUTH = np.repeat([False, True, False], 32)  # of the hostile one
 ORDER = [HOSTILE, "old.avi", "calm.webm"]  # by their highest score
 
 
@@ -86,7 +89,11 @@ def page(results: list[VideoScores], tmp_path_factory: pytest.TempPathFactory) -
     for result in results:
         (out / result.video.name).mkdir()
         (out / result.video.name / "scores.json").write_text(json.dumps(result.summary()))
-        entries.append(report_entry(result, out, {"kind": "ssrl"}))
+        peaks = peak_frames(result.events)
+        save_peaks(out / "peaks.npz", read_pictures(result.video, peaks, result.decoder), peaks)
+        pictures = load_peaks(out / "peaks.npz")
+        truth = TRUTH if result.video.name == HOSTILE else None
+        entries.append(report_entry(result, out, {"kind": "ssrl"}, pictures, truth))
     save_report(out / "report.html", entries)
     return out / "report.html"
 
@@ -215,6 +222,33 @@ def test_the_playhead_lies_on_the_curve(report: Report) -> None:
     report.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     report.until(lambda: report.find("#plot .main-svg").rect["width"] < 690, "the plot to shrink")
     report.until(lambda: report.run(place) == on_curve, "the playhead on the smaller curve")
+
+
+def test_the_playhead_follows_the_drawn_plot_while_the_page_has_another_size(report: Report) -> None:
+    """Plotly draws a resized plot a little later; a screenshot in between must not lie."""
+    assert report.run("return $('readout').clientHeight > 15")
+    off = """
+        const drawn = plot.querySelector(".nsewdrag").getBoundingClientRect().height;
+        timeline.style.flex = "none"; timeline.style.height = "400px"; show(64);
+        const dot = $("dot").getBoundingClientRect();
+        const box = plot.querySelector(".nsewdrag").getBoundingClientRect();
+        return [box.height === drawn, (dot.y + dot.height / 2 - box.y) / box.height];
+    """
+    same, share = report.run(off)
+    assert same and share == pytest.approx(1 - 0.9 / 1.02, abs=0.005)
+
+
+def test_an_empty_readout_takes_its_room(report: Report) -> None:
+    heights = "const full = $('readout').clientHeight; $('readout').textContent = ''; "
+    full, empty = report.run(heights + "return [full, $('readout').clientHeight]")
+    assert full == empty > 15
+
+
+def test_ground_truth_is_shaded_where_it_is_known(report: Report) -> None:
+    band = "return plot.layout.shapes.filter((s) => s.type === 'rect').map((s) => [s.x0, s.x1])"
+    assert report.run(band) == [[32 / FPS, 64 / FPS]] and report.find("#truth").is_displayed()
+    report.all("#videos button")[1].click()
+    assert report.run(band) == [] and not report.find("#truth").is_displayed()
 
 
 def test_zoom_moves_the_playhead_and_the_place_of_clicks(report: Report) -> None:

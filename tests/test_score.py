@@ -89,7 +89,7 @@ def test_events_are_written_beside_the_scores(checkpoint: Path, make_video, tmp_
     result.save(tmp_path / "out")
     start = 16 * int(scores.argmax())
     assert [(e.start, e.end) for e in result.events] == [(start, min(start + 16, 40))]
-    names = {"scores.csv", "scores.json", "scores.npz", "timeline.png", "contact_sheet.png"}
+    names = {"scores.csv", "scores.json", "scores.npz", "timeline.png", "contact_sheet.png", "peaks.npz"}
     names |= {f"events.{kind}" for kind in ("json", "csv", "vtt", "srt")}
     assert {p.name for p in (tmp_path / "out").iterdir()} == names
     said = json.loads((tmp_path / "out" / "scores.json").read_text())
@@ -98,7 +98,7 @@ def test_events_are_written_beside_the_scores(checkpoint: Path, make_video, tmp_
     (row,) = csv.DictReader((tmp_path / "out" / "events.csv").open())
     assert (int(row["start_frame"]), int(row["end_frame"])) == (start, min(start + 16, 40))
     result.save(tmp_path / "lean", contact_sheet=False)
-    assert {p.name for p in (tmp_path / "lean").iterdir()} == names - {"contact_sheet.png"}
+    assert {p.name for p in (tmp_path / "lean").iterdir()} == names - {"contact_sheet.png", "peaks.npz"}
 
 
 def test_heat_and_overlay(checkpoint: Path, make_video, tmp_path: Path) -> None:

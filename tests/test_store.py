@@ -382,7 +382,7 @@ def test_an_untouched_source_is_not_read_again(
 ) -> None:
     """Else going on after a stop would begin with reading all videos, which may be terabytes."""
     add(store, "a.mp4")
-    monkeypatch.setattr("ssrl_pipeline.store.file_sha256", lambda path: pytest.fail("the source was read"))
+    monkeypatch.setattr("ssrl_pipeline.source.file_sha256", lambda path: pytest.fail("the source was read"))
     assert store.is_current("a.mp4", source(tmp_path))
 
 

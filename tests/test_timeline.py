@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from ssrl_pipeline.calibrate import ChosenRule
 from ssrl_pipeline.events import Event, EventRule, find_events
-from ssrl_pipeline.score import VideoScores
 from ssrl_pipeline.timeline import BLUE, COLUMNS, GREEN, ORANGE, VERMILION, save_timeline
+from ssrl_pipeline.video_scores import VideoScores
 
 
 def video(scores: np.ndarray, fps: float = 25.0) -> VideoScores:
@@ -50,7 +50,7 @@ def test_one_frame_of_a_day_stays_visible(drawn: list[Figure], tmp_path: Path) -
     rule = EventRule(shortest=0)
     (event,) = find_events(scores, 25.0, rule)
     save_timeline(tmp_path / "a.png", video(scores), truth, [event], rule.threshold)
-    axes, below = drawn[0].axes
+    (axes,) = drawn[0].axes
     line = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
     x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata())
     assert len(x) == COLUMNS + 1
@@ -64,8 +64,8 @@ def test_one_frame_of_a_day_stays_visible(drawn: list[Figure], tmp_path: Path) -
         assert 1 <= len(found) <= 5
         assert np.abs(found - across).max() < 4
     assert [text.get_text() for text in axes.texts if text.get_text().isdigit()] == ["1"]
-    assert ticks(below)[:3] == ["0:00", "2:00", "4:00"]
-    assert below.get_xlabel() == "time (h:mm)"
+    assert ticks(axes)[:3] == ["0:00", "2:00", "4:00"]
+    assert axes.get_xlabel() == "time (h:mm)"
     assert axes.get_title(loc="left") == "a.mp4: 1 event, highest score 0.90 at 13:43:02.7, frame 1234567"
 
 
@@ -110,13 +110,12 @@ def test_all_is_in_the_picture(drawn: list[Figure], tmp_path: Path) -> None:
     scores[50:100], truth[60:110] = 0.8, True
     rule = EventRule()
     save_timeline(tmp_path / "a.png", video(scores), truth, find_events(scores, 25.0, rule), 0.5)
-    axes, below = drawn[0].axes
-    (span,) = axes.patches
-    assert to_hex(span.get_facecolor()) == ORANGE.lower()
+    (axes,) = drawn[0].axes
+    (span,) = [patch for patch in axes.patches if to_hex(patch.get_facecolor()) == ORANGE.lower()]
     assert (span.get_x(), span.get_width()) == (2.0, 2.0)
     (threshold,) = [line for line in axes.lines if to_hex(line.get_color()) == VERMILION.lower()]
     assert list(threshold.get_ydata()) == [0.5, 0.5]
-    left, right = (below.transData.transform((at, 0))[0] for at in (60 / 25, 110 / 25))
+    left, right = (axes.transData.transform((at, 0))[0] for at in (60 / 25, 110 / 25))
     found = np.flatnonzero(pixels(tmp_path / "a.png", GREEN)[280:].any(axis=0))
     assert abs(found.min() - left) < 3
     assert abs(found.max() - right) < 3

@@ -1,0 +1,48 @@
+"""A video's file, and how one knows it again: by size and time of change, else by content."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssrl_pipeline.files import file_sha256
+
+
+class Source(NamedTuple):
+    """What identifies a file's content."""
+
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+class SourceFile:
+    """A file as it is now; its content is hashed when that is first asked for, and never again.
+
+    Raises:
+        OSError: there is no such file.
+    """
+
+    def __init__(self, path: Path):
+        status = path.stat()
+        self.path, self.bytes, self.mtime_ns = path, status.st_size, status.st_mtime_ns
+
+    @cached_property
+    def sha256(self) -> str:
+        return file_sha256(self.path)
+
+    @property
+    def identity(self) -> Source:
+        return Source(self.bytes, self.mtime_ns, self.sha256)
+
+    def is_still(self, before: Source) -> bool:
+        """Whether a file of this name, known from before, is unchanged; hashed where the time differs."""
+        if self.bytes != before.bytes:
+            return False
+        return self.mtime_ns == before.mtime_ns or self.sha256 == before.sha256
+
+
+def read_source(said: Any) -> Source | None:
+    """What a JSON file says of a source, as :meth:`Source._asdict` wrote it; None where it says nothing."""
+    if said is None:
+        return None
+    return Source(int(said["bytes"]), int(said["mtime_ns"]), str(said["sha256"]))

@@ -1,0 +1,151 @@
+"""What a scored video gives: numbers, events, pictures, and a folder that holds them.
+
+Dimensions: N frames, T snippets, P patches.
+"""
+
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ssrl_pipeline.calibrate import ChosenRule
+from ssrl_pipeline.events import Event, find_events, known
+from ssrl_pipeline.source import Source
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, repr=False)
+class VideoScores:
+    """What a scored video gives."""
+
+    video: Path
+    scores: np.ndarray  # float32 [N], 0 normal to 1 anomalous, one for each frame
+    snippet_scores: np.ndarray  # float32 [T], of 16 frames each
+    fps: float  # 0 where the container does not say
+    width: int
+    height: int
+    decoder: str
+    checkpoint: Path
+    recipe: dict[str, Any]
+    chosen: ChosenRule  # what makes frames an event
+    heat: dict[str, np.ndarray] = field(default_factory=dict)  # scale -> float32 [T, P]: models.heat
+    checkpoint_sha256: str = ""  # of the checkpoint's content
+    source: Source | None = None  # the file as it was when it was scored; None: not known
+    stored: bool = False  # whether its features came from a store
+
+    @cached_property
+    def events(self) -> list[Event]:
+        """When the scores say that something happens."""
+        return find_events(self.scores, self.fps, self.chosen.rule)
+
+    @property
+    def times(self) -> np.ndarray:
+        """float64 [N]: when each frame is shown, in seconds; nan where the rate is unknown."""
+        return np.arange(len(self.scores)) / (self.fps or np.nan)
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of scores.json."""
+        peak = int(self.scores.argmax())
+        return {
+            "video": str(self.video),
+            "source": self.source and self.source._asdict(),
+            "frames": len(self.scores),
+            "fps": self.fps,
+            "width": self.width,
+            "height": self.height,
+            "decoder": self.decoder,
+            "snippets": len(self.snippet_scores),
+            "checkpoint": str(self.checkpoint),
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "recipe": self.recipe,
+            "features": "stored" if self.stored else "extracted",
+            "rule": {
+                **asdict(self.chosen.rule),
+                "low": self.chosen.rule.low,
+                "threshold_from": self.chosen.origin,
+            },
+            "events": len(self.events),
+            "summary": {
+                "mean": float(self.scores.mean()),
+                "max": float(self.scores[peak]),
+                "peak_frame": peak,
+                "peak_time_s": float(self.times[peak]) if self.fps else None,
+            },
+        }
+
+    def save(
+        self,
+        folder: str | Path,
+        contact_sheet: bool = True,
+        overlay: bool = False,
+        truth: np.ndarray | None = None,
+    ) -> None:
+        """Writes scores, events and pictures; the folder appears whole.
+
+        That is scores.csv, scores.json, scores.npz (in it heat_2x3 and the like, of
+        the model's patch scales), events.json, events.csv, timeline.png, where the
+        frame rate is known events.vtt and events.srt, and where there are events
+        contact_sheet.png and peaks.npz, the report's pictures. For these two the video
+        is decoded once more, up to the last frame shown; all of it for overlay.mp4,
+        which is written if asked for.
+
+        Args:
+            truth: bool [N], the anomalous frames, for the timeline and the overlay.
+
+        Raises:
+            VideoError: the video is no longer there to take frames from.
+            PipelineError: an overlay is asked for, and nothing is installed to write it.
+        """
+        from ssrl_pipeline.result_folder import Drawn, save_result
+
+        save_result(self, Path(folder), Drawn(contact_sheet, overlay), truth)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "VideoScores":
+        """Reads back what :meth:`save` wrote, from scores.npz and scores.json.
+
+        Raises:
+            PipelineError: a file is missing or damaged, or the two do not belong together.
+        """
+        from ssrl_pipeline.result_folder import load_result
+
+        return load_result(Path(folder))[0]
+
+    def plot(self, ax: "Axes | None" = None, truth: np.ndarray | None = None) -> "Axes":
+        """Draws scores, threshold and events with matplotlib, as in timeline.png.
+
+        Args:
+            ax: axes to draw on; None for those of a new figure.
+            truth: bool [N], the anomalous frames; drawn as a band below where given.
+
+        Returns:
+            the axes.
+        """
+        from ssrl_pipeline.timeline import draw_timeline
+
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.figure(figsize=(10, 3), layout="constrained").subplots()
+        draw_timeline(ax, self, truth, self.events, self.chosen.rule.threshold)
+        return ax
+
+    def __repr__(self) -> str:
+        peak = int(self.scores.argmax())
+        length, where = f"{len(self.scores)} frames", f"frame {peak}"
+        if known(self.fps):
+            length += f", {len(self.scores) / self.fps:.1f} s"
+            where = f"{peak / self.fps:.1f} s, {where}"
+        events = f"{len(self.events)} event{'' if len(self.events) == 1 else 's'}"
+        highest = f"highest score {self.scores[peak]:.2f} at {where}"
+        return f"<VideoScores {self.video.name!r}: {length}; {highest}; {events}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from ssrl_pipeline.notebook import result_html
+
+        return result_html(self)
