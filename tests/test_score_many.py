@@ -16,6 +16,8 @@ from ssrl_pipeline.errors import PipelineError, StoreError
 from ssrl_pipeline.events import EventSettings
 from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.extractors.extractor import VideoFeatures
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.score import Scorer
 from ssrl_pipeline.score_many import open_store, score_many
@@ -36,7 +38,23 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("run") / "best.pt"
     save_checkpoint(path, Checkpoint(SSRL(**arguments).state_dict(), arguments, recipe, {}, {}))
-    return Scorer(path, "cpu", events=EventSettings(threshold=0.01))
+    scorer = Scorer(path, "cpu", events=EventSettings(threshold=0.01))
+    scorer.extractor.write_video = quickly  # type: ignore[method-assign]
+    return scorer
+
+
+def quickly(
+    path: Path, restart: Callable[[], None], write: Callable[[dict[str, np.ndarray]], None]
+) -> VideoFeatures:
+    """Like the extractor's write_video: real decoding, features that are quick to make up."""
+    restart()
+    with open_video(path) as video:
+        frames = list(video.frames)
+    starts = range(0, len(frames), 16)
+    for start in starts:
+        rng = np.random.default_rng(int(frames[start].sum()))
+        write({name: rng.random((1, n, 1024), np.float32) for name, n in (("clip", 1), ("patch2x3", 6))})
+    return VideoFeatures(video.info, video.decoder, len(frames), len(starts))
 
 
 def with_rule(scorer: Scorer, monkeypatch: pytest.MonkeyPatch, threshold: float) -> None:
@@ -70,6 +88,7 @@ def test_a_second_run_skips_and_still_tells_all(
     scorer: Scorer, videos: dict[str, Path], out: Path, no_extraction: None
 ) -> None:
     before = (out / "20/v.mp4/scores.npz").stat().st_mtime_ns
+    score_many(scorer, videos, out)
     report = (out / "report.html").read_bytes()
     outcomes = score_many(scorer, videos, out, contact_sheet=False)
     assert statuses(outcomes) == ["skipped", "skipped"]
@@ -202,6 +221,7 @@ def test_what_fails_or_is_interrupted_leaves_the_rest(
     outcomes = score_many(scorer, with_gap, tmp_path / "out")
     assert statuses(outcomes) == ["failed", "skipped", "extracted"]
     assert "none.mp4: no such file" in outcomes[0].reason
+    assert VideoScores.load(tmp_path / "out/36/v.mp4").scores.shape == (36,)
 
 
 def test_a_result_loads_as_it_was_saved(scorer: Scorer, videos: dict[str, Path], tmp_path: Path) -> None:
