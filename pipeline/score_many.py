@@ -110,7 +110,7 @@ def score_many(
     truths = intervals or {}
     jobs = [_plan(scorer, *video, out, index, wanted, truths, overwrite) for video in videos.items()]
     todo = [job.path for job in jobs if job.status == EXTRACTED and job.source]
-    snippets = extract.expected_snippets(todo, scorer.extractor.preset.drop_last)
+    snippets = sum(extract.expected_snippets(todo, scorer.extractor.preset.drop_last))
     progress = begin(Plan(len(jobs), len(todo), snippets))
     outcomes: list[Scored] = []
     entries: list[dict[str, Any]] = []
