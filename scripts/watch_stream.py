@@ -32,6 +32,7 @@ import torch
 
 from ssrl_pipeline.events import EventRule
 from ssrl_pipeline.models import SSRL, Detector
+from ssrl_pipeline.models.window import WindowScorer
 from ssrl_pipeline.score import Scorer
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.sources import parse_sources
@@ -83,6 +84,14 @@ def main() -> None:
     told = report(a.out / "stream", lines, frames, OUT_FOR * a.fps)
     if whole:
         told |= compare(a.out, lines, whole)
+        again = rescore(a.out, describe, model, settings, OUT_FOR * a.fps)
+        scores = [line["score"] for line in lines if line["type"] == "score"]
+        # Its pictures passed another encoder, which moves all scores a little the same way.
+        away = np.array(again) - scores
+        told["the stream's own snippets cut from the file: score difference, mean and deviation"] = [
+            float(away.mean()),
+            float(away.std()),
+        ]
     print(json.dumps(told, indent=2))
 
 
@@ -248,6 +257,26 @@ def compare(out: Path, lines: list[dict[str, Any]], whole: list[dict[str, Any]])
         else None,
         "events of the stream alone": len(alone),
     }
+
+
+def rescore(out: Path, describe: Describe, model: Detector, settings: WatchSettings, gap: int) -> list[float]:
+    """Scores of the snippets that the stream was cut into, their frames taken from the file."""
+    scorer = WindowScorer(model, CPU, settings.window, settings.delay)
+    window, scores, last = scorer.window(), [], 0
+    capture, position, image = cv2.VideoCapture(str(out / "marked.mp4")), -1, np.empty(0)
+    for row in numbers_of(out / "stream"):
+        images = []
+        for number in row:
+            while position < number:
+                image, position = capture.read()[1], position + 1
+            images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        if row[0] - last > gap:
+            scores += scorer.finish(window)
+        last = row[-1]
+        (features,) = describe([np.stack(images)])
+        views = {name: torch.from_numpy(features[name]) for name in model.views}
+        scores += [score for score in scorer.add([window], views) if score is not None]
+    return scores + scorer.finish(window)
 
 
 def events_of(lines: list[dict[str, Any]], numbers: np.ndarray) -> list[tuple[int, int]]:

@@ -54,13 +54,15 @@ class LiveServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                from av.error import FFmpegError
+
                 if not server.on_air(server.position()):
                     self.send_error(503)
                     return
                 self.send_response(200)
                 self.send_header("Content-Type", "video/mp2t")
                 self.end_headers()
-                with contextlib.suppress(OSError):  # the client went away
+                with contextlib.suppress(OSError, FFmpegError):  # the client went away
                     server.show(self.wfile)
 
             def log_message(self, *arguments: object) -> None:

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ class Capture:
 
     busy: Callable[[], bool] = staticmethod(lambda: False)
 
-    def __init__(self, numbers: range, fps: float = 10.0, length: int = 0, after: Callable[[], None] = int):
+    def __init__(
+        self, numbers: Iterable[int], fps: float = 10.0, length: int = 0, after: Callable[[], None] = int
+    ):
         self.numbers, self.after = iter(numbers), after
         self.properties = {cv2.CAP_PROP_FPS: fps, cv2.CAP_PROP_FRAME_COUNT: length}
 
@@ -225,24 +227,42 @@ def test_an_open_event_ends_where_the_stream_is_lost() -> None:
 
 
 def test_the_newest_snippet_is_kept_where_the_model_is_slower() -> None:
-    read = threading.Event()
+    begun, read = threading.Event(), threading.Event()
 
     def slow(images: np.ndarray) -> Features:
+        begun.set()
         assert read.wait(30)
         return describe(images)
 
-    attempts = iter([Capture(range(0, 160), after=read.set)])
+    def numbers() -> Iterator[int]:
+        yield from range(16)
+        assert begun.wait(30)
+        yield from range(16, 160)
+
+    attempts = iter([Capture(numbers(), after=read.set)])
     watched = Watched([stream()], lambda source, timeout: next(attempts, None), slow, False, window=2)
     watched.run(until=lambda: len(watched.of("lost")) == 1)
-    first, newest = watched.numbers[0][0], watched.numbers[-1][0]
-    assert newest == 144 and len(watched.numbers) == 2
-    assert first in (0, 16)  # by which thread is quicker
+    assert [numbers[0] for numbers in watched.numbers] == [0, 144]
     dropped = watched.of("dropped")
     assert sum(line["frames"] for line in dropped) == 160 - 32
-    assert [line["frame"] for line in watched.of("score")] == [first, 144]
+    assert [line["frame"] for line in watched.of("score")] == [0, 144]
     assert watched.scores() == pytest.approx(watched.expected(watched.numbers, 2), abs=1e-6)  # one window
     assert watched.job.posts[0].dropped == 128
     assert [text for text in watched.said if "frames dropped" in text]
+
+
+def test_a_file_waits_for_the_model() -> None:
+    ahead: list[int] = []
+
+    def slow(images: np.ndarray) -> Features:
+        time.sleep(0.05)  # enough to read it all
+        ahead.append(watched.job.posts[0].camera.frames - 16 * len(watched.numbers))
+        return describe(images)
+
+    watched = Watched([Source("a", "a.mp4", "file")], lambda *_: Capture(range(240), length=240), slow, False)
+    assert watched.run() == []
+    assert len(watched.scores()) == 15 and not watched.of("dropped")
+    assert max(ahead) <= 16 * (camera.RECORDED_WAITING + 1)
 
 
 def test_several_cameras_are_each_scored_as_alone(make_video, tmp_path: Path) -> None:
