@@ -17,7 +17,9 @@ from ssrl_pipeline.cli_options import (
     checkpoint_option,
     config_option,
     device_option,
+    engine_option,
     load_settings,
+    precision_option,
     runs_option,
     set_option,
     weights_option,
@@ -38,6 +40,8 @@ LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
 @runs_option
 @weights_option
 @device_option
+@engine_option
+@precision_option
 @config_option
 @set_option
 def watch(
@@ -64,7 +68,8 @@ def watch(
 
     CMD gets the line on its stdin, and its values as SSRL_TYPE, SSRL_CAMERA and so on.
     """
-    settings = load_settings(config, assignments, flags, data=("runs",), extract=("weights",))
+    backbone = ("weights", "engine", "precision")
+    settings = load_settings(config, assignments, flags, data=("runs",), extract=backbone)
     from ssrl_pipeline.checkpoint import newest_checkpoint
     from ssrl_pipeline.notify import Notifier, program, webhook
     from ssrl_pipeline.sources import parse_sources
@@ -80,7 +85,8 @@ def watch(
     from ssrl_pipeline.terminal import say
     from ssrl_pipeline.watch import Watch
 
-    scorer = Scorer(path, device, settings.extract.weights, settings.events)
+    chosen = settings.extract
+    scorer = Scorer(path, device, chosen.weights, settings.events, chosen.engine, chosen.precision)
     say(f"watching with {path} on {scorer.device}")
     rule = scorer.chosen.rule
     say(f"events: score of {rule.threshold:.4g} or more, a threshold of {scorer.chosen.origin}")
@@ -112,7 +118,6 @@ def watch(
     if received:
         if received[0] == signal.SIGINT:
             raise KeyboardInterrupt
-        say("terminated")
         sys.exit(128 + received[0])
     if failed:
         raise PipelineError(f"{', '.join(failed)}: not read to the end")
