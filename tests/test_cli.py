@@ -220,7 +220,7 @@ def test_a_folder_without_videos(run: Callable[..., Result], tmp_path: Path) -> 
         (("train", "--stpes", "5"), ["--stpes"]),
         (("evaluate", "--split", "everything"), ["'everything'", "train", "val", "test"]),
         (("score",), ["VIDEOS"]),
-        (("score", "one/a.mp4", "two/a.mp4"), ["'a.mp4'", "--out"]),
+        (("score", "one/a.mp4", "two/a.mp4"), ["one/a.mp4", "two/a.mp4", "--out"]),
         (("weights", "fetch", "vgg"), ["'vgg'"]),
         (("weights", "verify", "vgg"), ["'vgg'"]),
         (("extrct",), ["extrct"]),
