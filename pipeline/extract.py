@@ -34,6 +34,21 @@ class Outcome(NamedTuple):
     reason: str = ""  # why it failed
 
 
+class ExtractorOptions(NamedTuple):
+    """What makes a FeatureExtractor: it travels to other processes, for each to make its own."""
+
+    backbone: str = "i3d"
+    preset: str = "paper"
+    weights: str | None = None
+    patches: str = "exact"
+    engine: str = "auto"
+    precision: str = "float32"
+
+    def build(self, device: str) -> FeatureExtractor:
+        """Raises PipelineError: an unknown name, a missing device, weights that cannot be had."""
+        return FeatureExtractor(device=device, **self._asdict())
+
+
 class Progress:
     """What extraction reports while it runs; this one says nothing."""
 
@@ -107,17 +122,10 @@ def extract(
     try:
         for name, path, mine in taken:
             progress.start(name)
-            started = time.perf_counter()
-            try:
-                if mine:
-                    meta = extract_video(name, path, store, extractor, progress.snippet)
-                    outcome = Outcome(name, "done", meta.snippets, time.perf_counter() - started)
-                else:
-                    outcome = Outcome(name, "skipped", store.meta(name).snippets)
-            except DiskError:  # the next videos would fare no better
-                raise
-            except (PipelineError, OSError) as error:
-                outcome = Outcome(name, "failed", reason=str(error))
+            if mine:
+                outcome = try_video(name, path, store, extractor, progress.snippet)
+            else:
+                outcome = Outcome(name, "skipped", store.meta(name).snippets)
             progress.finish(outcome)
             outcomes[name] = outcome
     finally:
@@ -145,6 +153,28 @@ def _take(
         passed += 1
         if passed >= len(queue):
             time.sleep(WAIT)
+
+
+def try_video(
+    name: str,
+    path: Path,
+    store: FeatureStore,
+    extractor: FeatureExtractor,
+    on_snippet: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Puts one video into the store; what is wrong with it becomes the outcome's reason.
+
+    Raises:
+        DiskError: there is no room; the next videos would fare no better.
+    """
+    started = time.perf_counter()
+    try:
+        meta = extract_video(name, path, store, extractor, on_snippet)
+    except DiskError:
+        raise
+    except (PipelineError, OSError) as error:
+        return Outcome(name, "failed", reason=str(error))
+    return Outcome(name, "done", meta.snippets, time.perf_counter() - started)
 
 
 def extract_video(
