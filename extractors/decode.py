@@ -85,6 +85,8 @@ def open_video(path: Path, decoder: str = "decord", limits: Limits | None = None
     size = path.stat().st_size
     if size == 0:
         raise VideoError(f"{path}: the file is empty")
+    if decoder not in DECODERS:  # said by a file
+        raise VideoError(f"{path}: unknown decoder {decoder!r}; there are {', '.join(DECODERS)}")
     limits = limits or Limits()
     task = {"decoder": _OPENERS[decoder], "path": str(path), "limit": limits.memory}
     memory = SharedMemory()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from safetensors.numpy import load_file, save
 
 from ssrl_pipeline.errors import WeightsError
 from ssrl_pipeline.extractors.unpickle import load_arrays
-from ssrl_pipeline.files import clear_leftovers, file_sha256, read_json, whole_file, write_json
+from ssrl_pipeline.files import check_archive, clear_leftovers, file_sha256, read_json, whole_file, write_json
 
 Arrays = dict[str, np.ndarray]
 
@@ -232,6 +233,8 @@ def _read_sdist(path: Path) -> Arrays:
 
 def _read_torch(path: Path) -> Arrays:
     try:
+        if zipfile.is_zipfile(path):  # what PyTorch wrote before 1.6 is none
+            check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a damaged file can raise nearly anything
         raise WeightsError(str(error).splitlines()[0]) from error

@@ -6,7 +6,6 @@ Files are written whole and read with `weights_only=True`: nothing in them can r
 import hashlib
 import json
 import platform
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from torch import Tensor
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.errors import CheckpointError
 from ssrl_pipeline.extractors.weights import content_sha256
-from ssrl_pipeline.files import whole_file
+from ssrl_pipeline.files import check_archive, whole_file
 from ssrl_pipeline.models import build_model
 
 FORMAT = 1
@@ -124,7 +123,7 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        _check_archive(path)
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file can raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -132,19 +131,3 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of ssrl-pipeline")
     return content
-
-
-def _check_archive(path: Path) -> None:
-    """Raises an error where a checkpoint is no zip archive as PyTorch writes them, or a bit has changed.
-
-    That nothing is compressed keeps a small file from filling the memory.
-    """
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        stored = all(
-            m.compress_type == zipfile.ZIP_STORED and m.file_size == m.compress_size for m in members
-        )
-        if not stored or sum(m.file_size for m in members) > path.stat().st_size:
-            raise ValueError("its parts are compressed or overlap")
-        if damaged := archive.testzip():
-            raise ValueError(f"the checksum of {damaged} is another")

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import uuid
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,6 +133,22 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def check_archive(path: Path) -> None:
+    """Raises an error where a file is no zip archive as PyTorch and NumPy write them, or a bit has changed.
+
+    That nothing is compressed keeps a small file from filling the memory.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        stored = all(
+            m.compress_type == zipfile.ZIP_STORED and m.file_size == m.compress_size for m in members
+        )
+        if not stored or sum(m.file_size for m in members) > path.stat().st_size:
+            raise ValueError("its parts are compressed or overlap")
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged} is another")
 
 
 @contextmanager

@@ -1,9 +1,19 @@
-""".npy files: written row by row, so that their length need not be known or held in memory, and mapped."""
+""".npy files: written row by row, so that their length need not be known or held in memory, and mapped.
 
+Archives of them, .npz, are read whole.
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ssrl_pipeline.files import check_archive
 
 _HEADER_BYTES = 128  # magic, version, length, then the dictionary padded with spaces
 
@@ -18,12 +28,45 @@ def map_npy(path: Path) -> np.ndarray:
         OSError: it cannot be opened.
         ValueError: it is damaged or something else; one line says what.
     """
+    with _one_line(), np.errstate(over="ignore"):  # of sizes that a header claims
+        return np.lib.format.open_memmap(path, mode="r")
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file as np.savez writes it, by name, in memory.
+
+    Nothing but plain numbers is read, and never more than the file is long.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is damaged or something else; one line says what.
+    """
+    with _one_line():
+        check_archive(path)
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            return {m.filename.removesuffix(".npy"): _array(archive.read(m)) for m in members}
+
+
+def _array(content: bytes) -> np.ndarray:
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("an array of another format")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"{dtype} {list(shape)} is not what the file holds")
+    array = np.frombuffer(content, dtype, offset=file.tell()).copy()
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Makes a ValueError of what a damaged file is to NumPy and zipfile: nearly anything."""
     try:
-        with np.errstate(over="ignore"):  # of sizes that a header claims
-            return np.lib.format.open_memmap(path, mode="r")
+        yield
     except OSError:
         raise
-    except Exception as error:  # NumPy raises nearly anything on a damaged header
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(reason) from error
 

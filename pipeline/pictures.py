@@ -16,6 +16,7 @@ from PIL import Image
 from ssrl_pipeline.errors import PipelineError, VideoError
 from ssrl_pipeline.events import Event
 from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.npy import read_npz
 
 TILE = (320, 240)  # at most, in pixels
 MOST = 48  # events of a video whose peaks are kept for the report, the highest
@@ -77,9 +78,8 @@ def load_peaks(path: Path) -> dict[int, bytes]:
         PipelineError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as files:
-            return {int(name): files[name].tobytes() for name in files.files}
-    except Exception as error:  # NumPy's reader raises nearly anything on a damaged file
+        return {int(name): file.tobytes() for name, file in read_npz(path).items()}
+    except (OSError, ValueError) as error:
         raise PipelineError(f"{path}: missing or damaged ({error}); score again with --overwrite") from error
 
 

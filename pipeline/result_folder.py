@@ -1,7 +1,7 @@
 """A scored video's folder: written whole, and read back to be shown again or drawn anew."""
 
 import csv
-import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,8 +13,10 @@ from ssrl_pipeline.contact_sheet import save_contact_sheet, sheet_frames
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.event_files import save_events
 from ssrl_pipeline.events import EventRule, known
-from ssrl_pipeline.files import whole_folder, write_json
+from ssrl_pipeline.files import read_json, whole_folder, write_json
 from ssrl_pipeline.labels import intervals_of
+from ssrl_pipeline.models.ssrl import parse_scale
+from ssrl_pipeline.npy import read_npz
 from ssrl_pipeline.overlay import save_overlay
 from ssrl_pipeline.pictures import PictureTaker, peak_frames, read_pictures, save_peaks
 from ssrl_pipeline.source import read_source
@@ -69,11 +71,9 @@ def load_result(folder: Path) -> tuple["VideoScores", Drawn]:
     from ssrl_pipeline.video_scores import VideoScores
 
     try:
-        said = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        with np.load(folder / "scores.npz", allow_pickle=False) as arrays:
-            numbers = {name: arrays[name] for name in arrays.files}
+        said, numbers = read_json(folder / "scores.json"), read_npz(folder / "scores.npz")
         rule = EventRule(**{name: said["rule"][name] for name in RULE})
-        drawn = Drawn(**said.get("drawn", {"contact_sheet": False, "overlay": False}))
+        drawn = _read_drawn(**said.get("drawn", {"contact_sheet": False, "overlay": False}))
         result = VideoScores(
             video=Path(said["video"]),
             scores=numbers["scores"],
@@ -91,12 +91,17 @@ def load_result(folder: Path) -> tuple["VideoScores", Drawn]:
             stored=said.get("features") == "stored",
         )
         _check(result, said)
-    except Exception as error:  # NumPy's reader raises nearly anything on a damaged file
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise PipelineError(
             f"{folder}: no whole result of `score` ({type(error).__name__}: {error}); score the video again"
         ) from error
-    intervals = None if drawn.truth is None else [(int(start), int(end)) for start, end in drawn.truth]
-    return result, drawn._replace(truth=intervals)
+    return result, drawn
+
+
+def _read_drawn(contact_sheet: Any, overlay: Any, truth: Any = None) -> Drawn:
+    """What scores.json says of the pictures."""
+    intervals = None if truth is None else [(int(start), int(end)) for start, end in truth]
+    return Drawn(bool(contact_sheet), bool(overlay), intervals)
 
 
 def missing_files(folder: Path, result: "VideoScores", drawn: Drawn) -> list[str]:
@@ -114,10 +119,15 @@ def missing_files(folder: Path, result: "VideoScores", drawn: Drawn) -> list[str
 def _check(result: "VideoScores", said: Mapping[str, Any]) -> None:
     """Raises ValueError where numbers are not what scores.json says of them."""
     frames, snippets = int(said["frames"]), int(said["snippets"])
+    if not 0 <= result.fps < math.inf:
+        raise ValueError(f"fps {result.fps}")
     for name, numbers, shape in (
         ("scores", result.scores, (frames,)),
         ("snippet_scores", result.snippet_scores, (snippets,)),
-        *((f"heat_{scale}", rows, (snippets, *rows.shape[1:2])) for scale, rows in result.heat.items()),
+        *(
+            (f"heat_{scale}", rows, (snippets, math.prod(parse_scale(scale))))
+            for scale, rows in result.heat.items()
+        ),
     ):
         if numbers.dtype != np.float32 or numbers.shape != shape or not numbers.size:
             raise ValueError(f"{name} is {numbers.dtype} {list(numbers.shape)}, not float32 {list(shape)}")

@@ -1,0 +1,181 @@
+"""A scored video's folder read back: whatever is in it, it is a result or an error of one line."""
+
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssrl_pipeline.calibrate import ChosenRule
+from ssrl_pipeline.errors import PipelineError, VideoError
+from ssrl_pipeline.events import EventRule
+from ssrl_pipeline.npy import read_npz
+from ssrl_pipeline.pictures import load_peaks, read_pictures
+from ssrl_pipeline.result_folder import load_result
+from ssrl_pipeline.video_scores import VideoScores
+
+SCORES = np.repeat([0.1, 0.4, 0.2], 16).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    about = (8.0, 64, 48, "opencv", Path("best.pt"), {}, ChosenRule(EventRule(), "the default"))
+    heat = {"2x3": np.zeros((3, 6), np.float32)}
+    VideoScores(Path("a.mp4"), SCORES, SCORES[::16], *about, heat).save(tmp_path / "a.mp4")
+    return tmp_path / "a.mp4"
+
+
+def refused(read: Callable[[], object], path: Path) -> str:
+    with pytest.raises(PipelineError) as caught:
+        read()
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "score " in message
+    assert "\n" not in message and len(message) < 600
+    return message
+
+
+def test_what_was_saved_loads(folder: Path) -> None:
+    result, drawn = load_result(folder)
+    np.testing.assert_array_equal(result.scores, SCORES)
+    result.scores[0] = 1  # an array like any other
+    assert drawn == (True, False, None) and result.heat["2x3"].shape == (3, 6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frames": 47},
+        {"frames": 1e999},
+        {"frames": None},
+        {"rule": {}},
+        {"rule": []},
+        {"rule": {"threshold": "0.5", "hysteresis": 0.8, "shortest": 0.5, "gap": 2, "threshold_from": ""}},
+        {"rule": {"threshold": 7, "hysteresis": 0.8, "shortest": 0.5, "gap": 2, "threshold_from": ""}},
+        {"video": 3},
+        {"recipe": 3},
+        {"source": {}},
+        {"source": [1, 2, 3]},
+        {"summary": {"max": "high"}},
+        {"summary": {"max": 0.9}},
+        {"drawn": {"truth": 5, "contact_sheet": True, "overlay": False}},
+        {"drawn": {"truth": [[1]], "contact_sheet": True, "overlay": False}},
+        {"drawn": {"run": "this"}},
+        {"width": "wide"},
+    ],
+)
+def test_a_summary_that_says_something_else(folder: Path, change: dict[str, Any]) -> None:
+    path = folder / "scores.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    refused(lambda: load_result(folder), folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"3", b"[" * 100_000, b"\xff\xfe", b"1" * 10_000])
+def test_a_summary_of_any_kind(folder: Path, content: bytes) -> None:
+    (folder / "scores.json").write_bytes(content)
+    refused(lambda: load_result(folder), folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scores": SCORES[:5]},
+        {"scores": SCORES.astype("float64")},
+        {"scores": SCORES * np.nan},
+        {"snippet_scores": SCORES},
+        {"fps": np.float64("nan")},
+        {"fps": -8.0},
+        {"fps": SCORES},
+        {"heat_2x3": np.zeros((3, 7), np.float32)},
+        {"heat_2x0": np.zeros((3, 0), np.float32)},
+        {"heat_": np.zeros((3, 6), np.float32)},
+    ],
+)
+def test_numbers_that_do_not_belong(folder: Path, change: dict[str, Any]) -> None:
+    np.savez(folder / "scores.npz", **(read_npz(folder / "scores.npz") | change))
+    refused(lambda: load_result(folder), folder)
+
+
+class Marker:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (exec, (f"open({str(self.path)!r}, 'w').close()",))
+
+
+def header(text: str, data: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + data
+
+
+def headed(descr: str, shape: str, data: bytes = bytes(64)) -> bytes:
+    return header(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}\n", data)
+
+
+MEMBERS = {
+    "far more than there is": headed("<f4", f"({1 << 40},)"),
+    "beyond all numbers": headed("<f4", f"({1 << 62}, 4)"),
+    "negative": headed("<f4", "(-16,)"),
+    "less than there is": headed("<f4", "(3,)"),
+    "objects": headed("|O", "(8,)"),
+    "code": header("__import__('os').getpid()"),
+    "brackets": header("(" * 9000),
+    "another version": b"\x93NUMPY\x02\x00" + bytes(100),
+    "no array": b"hello",
+}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_arrays_that_lie(folder: Path, name: str) -> None:
+    for file in ("scores.npz", "peaks.npz"):
+        with zipfile.ZipFile(folder / file, "w") as archive:
+            archive.writestr("1.npy", MEMBERS[name])
+    with pytest.raises(ValueError):
+        read_npz(folder / "scores.npz")
+    refused(lambda: load_result(folder), folder)
+    refused(lambda: load_peaks(folder / "peaks.npz"), folder / "peaks.npz")
+
+
+def test_objects_do_not_run(folder: Path, tmp_path: Path) -> None:
+    np.savez(folder / "scores.npz", scores=np.array([Marker(tmp_path / "marker")], object))
+    refused(lambda: load_result(folder), folder)
+    (folder / "scores.npz").write_bytes(pickle.dumps(Marker(tmp_path / "marker")))
+    refused(lambda: load_result(folder), folder)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_archives_that_inflate_are_not_opened(folder: Path) -> None:
+    np.savez_compressed(folder / "scores.npz", scores=np.zeros(1 << 22, np.float32))
+    assert "compressed" in refused(lambda: load_result(folder), folder)
+    np.savez_compressed(folder / "peaks.npz", **{"1": np.zeros(1 << 22, np.uint8)})
+    assert "compressed" in refused(lambda: load_peaks(folder / "peaks.npz"), folder / "peaks.npz")
+
+
+def test_every_changed_bit_of_the_scores_is_found(folder: Path) -> None:
+    content = (folder / "scores.npz").read_bytes()
+    begin = content.index(SCORES.tobytes())
+    for place in range(begin, begin + SCORES.nbytes, 17):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        (folder / "scores.npz").write_bytes(changed)
+        refused(lambda: load_result(folder), folder)
+
+
+def test_peaks_are_named_by_frames(folder: Path) -> None:
+    np.savez(folder / "peaks.npz", **{"../x": np.zeros(3, np.uint8)})
+    refused(lambda: load_peaks(folder / "peaks.npz"), folder / "peaks.npz")
+    refused(lambda: load_peaks(folder / "none.npz"), folder / "none.npz")
+
+
+def test_a_decoder_that_a_file_names_and_nobody_knows(
+    make_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    video = make_video(tmp_path / "a.mp4", frames=3)
+    with pytest.raises(VideoError, match=r"a\.mp4: unknown decoder 'os:system'; there are decord, opencv"):
+        read_pictures(video, {1}, "os:system")
