@@ -1,0 +1,222 @@
+"""Stage one's part of benchmark.py: decoding, the backbone, extraction.
+
+Dimensions: P crops or patches, t frames, h x w pixels, D feature size.
+"""
+
+import copy
+import importlib.util
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import plain
+import torch
+from benchmark_rounds import Bench, Row
+from torch.utils.flop_counter import FlopCounterMode
+
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.backbone import Backbone
+from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.extractors.engines import Engine, make_engine, why_not
+from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
+from ssrl_pipeline.extractors.views import cut_views
+
+SIZE = 4096  # of the matrices whose product tells what the machine can do
+
+
+class Subject(NamedTuple):
+    """What is measured."""
+
+    video: Path
+    network: Backbone  # as published, contiguous
+    extractors: dict[str, FeatureExtractor]  # one for each engine
+    snippets: int  # of the video that is extracted in each round
+
+
+def load_subject(
+    video: Path,
+    preset: str,
+    backbone: str,
+    weights: str | None,
+    engines: Sequence[str],
+    count: int,
+    device: str,
+) -> Subject:
+    """Weights of None are the published ones. Engines that do not run here are left out."""
+    extractors = {
+        name: FeatureExtractor(backbone, preset, device, weights, engine=name)
+        for name in engines
+        if why_not(name, torch.device(device)) is None
+    }
+    network = copy.deepcopy(next(iter(extractors.values())).backbone).to(
+        memory_format=torch.contiguous_format
+    )
+    return Subject(video, network, extractors, count)
+
+
+def decode(bench: Bench, subject: Subject) -> Iterator[Row]:
+    """Frames of the video as arrays."""
+    video = subject.video
+
+    def images() -> float:
+        with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+            paths = plain.write_images(video, Path(folder), ".jpg")
+            return sum(np.asarray(plain.read_image(path)).ndim > 0 for path in paths)
+
+    def decord_in_order() -> float:
+        import decord
+
+        reader = decord.VideoReader(str(video))
+        return sum(reader.next().asnumpy().ndim > 0 for _ in range(len(reader)))
+
+    def decord_batches() -> float:
+        import decord
+
+        reader = decord.VideoReader(str(video))
+        count = len(reader)
+        for begin in range(0, count, SNIPPET_FRAMES):
+            reader.get_batch(range(begin, min(begin + SNIPPET_FRAMES, count))).asnumpy()
+        return count
+
+    def opencv() -> float:
+        capture, count = cv2.VideoCapture(str(video)), 0
+        while (read := capture.read())[0]:
+            cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
+            count += 1
+        return count
+
+    def pyav() -> float:
+        import av
+
+        with av.open(str(video)) as container:
+            container.streams.video[0].thread_type = "AUTO"
+            return sum(frame.to_ndarray(format="rgb24").ndim > 0 for frame in container.decode(video=0))
+
+    def ours() -> float:
+        return sum(frame.ndim > 0 for frame in open_video(video).frames)
+
+    ways = {
+        "JPEG files and Pillow": images,
+        "decord, get_batch": decord_batches,
+        "OpenCV": opencv,
+        "PyAV": pyav,
+        "decord, in order": decord_in_order,
+        "ours: decord in a process of its own": ours,
+    }
+    if importlib.util.find_spec("av") is None:
+        del ways["PyAV"]
+    yield from bench.compare("decode", "frames/s", ways)
+
+
+def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
+    """The network alone, on the clips of one snippet, and plain matrix products beside it."""
+    network, extractors = subject.network, subject.extractors
+    any_extractor = next(iter(extractors.values()))
+    frames = next(snippets(open_video(subject.video).frames))
+    views = cut_views(frames[:: network.frame_stride], any_extractor.preset.views, bench.device)
+    mean, std = any_extractor.normalisation
+    products = {
+        f"matrix product: {name}": partial(_product, multiply) for name, multiply in _products(bench.device)
+    }
+
+    def plain_way(clips: torch.Tensor, work: float) -> float:
+        with torch.inference_mode():
+            for clip in clips.split(1):
+                network(((clip.float() - mean) / std).contiguous())
+        return work
+
+    engines = {
+        name: make_engine(name, network, any_extractor.normalisation, bench.device) for name in extractors
+    }
+
+    def our_way(engine: Engine, clips: torch.Tensor, work: float) -> float:
+        with torch.inference_mode():
+            engine(clips)
+        return work
+
+    for clips in views.values():  # uint8 [P, 3, t, h, w]
+        work = 2e-9 * len(clips) * _macs(network, clips.shape[2:])
+        ways = {"plain: eager, contiguous, one at a time": partial(plain_way, clips, work)}
+        ways |= {f"ours: {name}": partial(our_way, engine, clips, work) for name, engine in engines.items()}
+        part = f"backbone, {len(clips)} of {'x'.join(map(str, clips.shape[3:]))}"
+        rows = bench.compare(part, "GFLOP/s", {**ways, **products})
+        peak = max(row.rate for row in rows[len(ways) :])
+        yield from (row._replace(note=f"{row.rate / peak:.0%} of the best matrix product") for row in rows)
+
+
+def extraction(bench: Bench, subject: Subject) -> Iterator[Row]:
+    """A short video to features, all of it; networks are loaded and warm in either way."""
+    network, extractors = subject.network, subject.extractors
+    any_extractor = next(iter(extractors.values()))
+    preset, normalisation = any_extractor.preset, any_extractor.normalisation
+    video = bench.folder / "short.avi"
+    count = _cut(subject.video, video, subject.snippets * SNIPPET_FRAMES) / SNIPPET_FRAMES
+
+    def plain_way(suffix: str) -> dict[str, np.ndarray]:
+        with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+            paths = plain.write_images(video, Path(folder), suffix)
+            return plain.extract(paths, preset, network, normalisation)
+
+    def work(way: Callable[[], dict[str, np.ndarray]]) -> float:
+        way()
+        return count
+
+    ways = {"plain: JPEG files, Pillow, eager, one at a time": partial(plain_way, ".jpg")}
+    ways |= {f"ours: {name}": partial(e.from_video, video) for name, e in extractors.items()}
+    works = {name: partial(work, way) for name, way in ways.items()}
+    rows = bench.compare(f"extraction, {preset.name}", "snippets/s", works)
+    truth = plain_way(".png")
+    for row, way in zip(rows, ways.values(), strict=True):
+        yield row._replace(note=f"features {_distance(way(), truth):.1e} from those of lossless images")
+
+
+def _products(device: torch.device) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Products of square matrices by each library that is there: how well they know a processor differs."""
+    matrix = torch.rand(SIZE, SIZE, device=device)
+    yield "PyTorch", lambda: (matrix @ matrix)[0, 0].item()
+    if device.type == "cpu":
+        array = matrix.numpy()
+        yield "NumPy", lambda: array @ array
+        if importlib.util.find_spec("openvino"):
+            from openvino import Core, Model, opset13
+
+            left = opset13.parameter([SIZE, SIZE], np.float32)
+            model = Model([opset13.matmul(left, opset13.constant(array), False, False)], [left])
+            compiled = Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            yield "OpenVINO", lambda: compiled(array)
+
+
+def _product(multiply: Callable[[], object]) -> float:
+    multiply()
+    return 2e-9 * SIZE**3
+
+
+def _macs(network: Backbone, shape: torch.Size) -> float:
+    """Multiplications of one clip [t, h, w], counted by PyTorch."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.zeros(1, 3, *shape, device=next(network.parameters()).device))
+    return counter.get_total_flops() / 2
+
+
+def _cut(video: Path, to: Path, frames: int) -> int:
+    """The beginning of a video again, as Motion JPEG, which every decoder reads to the same frames."""
+    info, _, source = open_video(video)
+    writer = cv2.VideoWriter(str(to), cv2.VideoWriter.fourcc(*"MJPG"), 25, (info.width, info.height))
+    count = 0
+    for frame in itertools.islice(source, frames):
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        count += 1
+    writer.release()
+    return count
+
+
+def _distance(features: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray]) -> float:
+    """The largest relative L2 difference of a view's features."""
+    return max(
+        float(np.linalg.norm(features[name] - truth[name]) / np.linalg.norm(truth[name])) for name in truth
+    )

@@ -1,0 +1,46 @@
+"""What the benchmark sets beside ours does the same: else its ratios would say nothing."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.models import SSRL
+
+
+@pytest.fixture(autouse=True)
+def scripts() -> Iterator[None]:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+    yield
+    sys.path.pop(0)
+
+
+@pytest.mark.parametrize("preset", ["live", "gowtham"])
+def test_the_plain_way_gives_our_features(
+    preset: str, make_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    import plain
+
+    video = make_video(tmp_path / "a.avi", frames=16, size=(96, 72))
+    extractor = FeatureExtractor(preset=preset, device="cpu", weights="random")
+    paths = plain.write_images(video, tmp_path, ".png")
+    assert len(paths) == 16
+    theirs = plain.extract(paths, extractor.preset, extractor.backbone, extractor.normalisation)
+    ours = extractor.from_video(video)
+    for name, features in theirs.items():
+        assert features.shape == ours[name].shape
+        assert np.linalg.norm(features - ours[name]) < 1e-2 * np.linalg.norm(ours[name])
+
+
+def test_the_published_order_of_products_gives_our_scores() -> None:
+    from benchmark_model import with_plain_order
+
+    model = SSRL(16, ["2x3"], crops=2).eval()
+    torch.nn.init.ones_(model.relation.non_local.norm.weight)  # zero in a new one: nothing would be related
+    views = {name: torch.rand(2, 9, n, 16) for name, n in model.views.items()}
+    with torch.inference_mode():
+        torch.testing.assert_close(with_plain_order(model)(views).scores, model(views).scores)
