@@ -9,7 +9,7 @@ however slow the consumer is. A decoder that gives up in the middle raises
 """
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -63,7 +63,12 @@ class Video(NamedTuple):
         self.close()
 
 
-def open_video(path: Path, decoder: str = "decord", limits: Limits | None = None) -> Video:
+def open_video(
+    path: Path,
+    decoder: str = "decord",
+    limits: Limits | None = None,
+    started: Callable[[Callable[[], None]], None] = lambda end: None,
+) -> Video:
     """Opens a video with one decoder of :data:`DECODERS`.
 
     A file that ends before its container says (AVI, Matroska, WebM, WMV, MP4) is
@@ -74,6 +79,7 @@ def open_video(path: Path, decoder: str = "decord", limits: Limits | None = None
         path: the file.
         decoder: which one.
         limits: of time and memory; none given, the usual ones.
+        started: told early what ends the decoding from another thread, while it opens the file too.
 
     Raises:
         VideoError: the file is missing, empty, or not a video that this decoder
@@ -92,6 +98,7 @@ def open_video(path: Path, decoder: str = "decord", limits: Limits | None = None
     memory = SharedMemory()
     try:
         worker = WorkerProcess({**task, "memory": memory.key}, memory.descriptor, ahead=SLOTS)
+        started(worker.close)
         source = _Source(path, decoder, limits, worker)
         try:
             answer = source.ask(limits.seconds + size / SLOWEST_DISK)

@@ -1,6 +1,8 @@
 """From frames to features: snippets, views, backbone."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,30 +10,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.errors import ConfigError, PipelineError, VideoError, WeightsError
+from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError
 from ssrl_pipeline.extractors.backbone import Backbone
-from ssrl_pipeline.extractors.decode import DECODERS, VideoInfo, open_video
 from ssrl_pipeline.extractors.dense import PATCHES, plan_passes
 from ssrl_pipeline.extractors.engines import Engine, check_engine, make_engine
+from ssrl_pipeline.extractors.feed import Described, Feed
 from ssrl_pipeline.extractors.inception import InceptionI3d
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
+from ssrl_pipeline.extractors.reading import Features, J, VideoFeatures
 from ssrl_pipeline.extractors.resnet import I3dR50, I3dR50NL
 from ssrl_pipeline.extractors.snippets import snippets
+from ssrl_pipeline.extractors.transfer import Transfer
 from ssrl_pipeline.extractors.views import cut_views
 from ssrl_pipeline.extractors.weights import content_sha256, published_weights, read_weights
 
+__all__ = ["FeatureExtractor", "Features", "VideoFeatures", "find_device"]
+
 BACKBONES: dict[str, type[Backbone]] = {"i3d": InceptionI3d, "i3d_r50": I3dR50, "i3d_r50_nl": I3dR50NL}
 
-Features = dict[str, np.ndarray]  # view name -> float32 [T, P, D]
+BATCH = {"cpu": 1, "cuda": 8}  # snippets described together
+AHEAD = {"cpu": 0, "cuda": 1}  # groups of them under way while the next is gathered
 
-
-class VideoFeatures(NamedTuple):
-    """What a video became, beside its features."""
-
-    info: VideoInfo
-    decoder: str
-    frames: int  # decoded frames
-    snippets: int
+log = logging.getLogger(__name__)
 
 
 class FeatureExtractor:
@@ -46,8 +46,9 @@ class FeatureExtractor:
         engine: what runs the backbone: `auto`, `openvino`, `compile` or `eager`;
             features differ by rounding alone.
         precision: `float32`, or on a GPU `bfloat16` or `float16`.
+        batch: how many snippets are described together; None: 1 on a CPU, 8 on a GPU.
         batch_pixels: how many pixels (views x frames x height x width) pass the
-            backbone at once; bounds the memory.
+            backbone at once; bounds the memory. Halved where a GPU's does not suffice.
         patches: `exact`: each passes the backbone by itself; `dense`: averages
             over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.dense`.
 
@@ -66,6 +67,7 @@ class FeatureExtractor:
         patches: str = "exact",
         engine: str = "auto",
         precision: str = "float32",
+        batch: int | None = None,
     ):
         if backbone not in BACKBONES:
             raise ConfigError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
@@ -81,6 +83,9 @@ class FeatureExtractor:
         self.patches = patches
         self.backbone_name = backbone
         self.batch_pixels = batch_pixels
+        self.batch = batch or BATCH[self.device.type]
+        self._spares = False
+        self._transfer = Transfer(self.device)
         self.backbone, self.weights_sha256 = _load_backbone(backbone, weights)
         self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
         engines = self._engines  # a copy of the backbone takes its hooks along: none may hold this object
@@ -128,26 +133,30 @@ class FeatureExtractor:
         Raises:
             VideoError: no decoder reads the file to its end.
         """
-        failures = []
-        for decoder in DECODERS:
-            restart()
-            counter = _Counter()
-            try:
-                count = 0
-                with open_video(path, decoder) as video:
-                    for features in self.stream(counter.count(video.frames)):
-                        write(features)
-                        count += 1
-            except VideoError as error:
-                failures.append(error)
-            else:
-                return VideoFeatures(video.info, video.decoder, counter.frames, count)
-        raise _all_of(path, failures)
+        ((_, result),) = self.describe_videos([_Kept(path, restart, write)])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def describe_videos(
+        self, jobs: Iterable[J | None], videos: int = 1
+    ) -> Generator[tuple[J, VideoFeatures | Exception], None, None]:
+        """Describes many videos, some of them at the same time; see :meth:`Feed.run`.
+
+        Args:
+            jobs: the videos, and what takes their features.
+            videos: how many are decoded at the same time; the features do not depend
+                on it, but for rounding where `batch` is more than 1.
+        """
+        ahead = AHEAD[self.device.type]
+        feed: Feed[J] = Feed(self.start, self.preset.drop_last, videos, lambda: self.batch, ahead)
+        return feed.run(jobs)
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[Features]:
         """Frames, uint8 [H, W, 3] each -> for each snippet, view name -> float32 [1, P, D]."""
-        for snippet in snippets(frames, self.preset.drop_last):
-            yield from self.describe([snippet])
+        waiting = snippets(frames, self.preset.drop_last)
+        while group := list(islice(waiting, self.batch)):
+            yield from self.describe(group)
 
     def describe(self, snippets: Sequence[np.ndarray]) -> list[Features]:
         """Describes snippets together: the patches of one view of all of them share batches.
@@ -157,29 +166,81 @@ class FeatureExtractor:
 
         Returns:
             for each snippet, view name -> float32 [1, P, D].
+
+        Raises:
+            PipelineError: the device has not the memory for one clip.
         """
-        wanted = tuple(one.cut for one in self.passes)
-        cut = [cut_views(snippet[:: self.backbone.frame_stride], wanted, self.device) for snippet in snippets]
-        described: list[Features] = [{} for _ in cut]
-        for one in self.passes if cut else ():
-            rows = self._run(one.network, torch.cat([views[one.cut.name] for views in cut]))
-            rows = rows.reshape(len(cut), -1, self.backbone.feature_size)  # [snippets, sum of P, D]
-            ends = np.cumsum([view.count for view in one.views])[:-1]
-            for view, features in zip(one.views, np.split(rows, ends, axis=1), strict=True):
-                for i, snippet in enumerate(described):
-                    snippet[view.name] = features[i : i + 1]
-        return described
+        return self.start(snippets)()
+
+    def start(self, snippets: Sequence[np.ndarray]) -> Described:
+        """Begins to :meth:`describe`, and gives what waits for the end; a GPU works meanwhile."""
+        if not snippets:
+            return list
+        try:
+            rows = self._transfer.down(self._rows(snippets))
+        except torch.cuda.OutOfMemoryError as error:
+            if len(snippets) == 1:
+                raise PipelineError(
+                    f"{self.device}: not enough memory for one clip of preset {self.preset.name} "
+                    "(another program may have it; else take a smaller preset or another device)"
+                ) from error
+        else:
+            return lambda: self._by_view(rows())
+        self._spare_memory()
+        half = len(snippets) // 2
+        first, second = self.start(snippets[:half]), self.start(snippets[half:])
+        return lambda: first() + second()
+
+    def _rows(self, snippets: Sequence[np.ndarray]) -> Tensor:
+        """float32 [snippets, sum of P, D], pass by pass."""
+        cuts = tuple(one.cut for one in self.passes)
+        stride = self.backbone.frame_stride
+        cut = [cut_views(snippet[::stride], cuts, self._transfer.up) for snippet in snippets]
+        dim = self.backbone.feature_size
+        rows = []
+        for one in self.passes:
+            clips = torch.cat([views[one.cut.name] for views in cut])
+            rows.append(self._run(one.network, clips).reshape(len(cut), -1, dim))
+        return torch.cat(rows, dim=1)
+
+    def _by_view(self, rows: np.ndarray) -> list[Features]:
+        views = [view for one in self.passes for view in one.views]
+        ends = np.cumsum([view.count for view in views])[:-1]
+        parts = np.split(rows, ends, axis=1)
+        return [
+            {view.name: part[i : i + 1] for view, part in zip(views, parts, strict=True)}
+            for i in range(len(rows))
+        ]
 
     @torch.inference_mode()
-    def _run(self, network: nn.Module, clips: Tensor) -> np.ndarray:
+    def _run(self, network: nn.Module, clips: Tensor) -> Tensor:
         """uint8 [B, 3, t, h, w] -> float32 [B, D], or [B, P, D] of a network that describes patches."""
-        batch = max(1, self.batch_pixels // clips[0, 0].numel())
         if network not in self._engines:
             self._engines[network] = make_engine(
                 self.engine, network, self.normalisation, self.device, self.precision
             )
-        engine = self._engines[network]
-        return torch.cat([engine(part) for part in clips.split(batch)]).cpu().numpy()
+        rows: list[Tensor] = []
+        pixels, done = clips[0, 0].numel(), 0
+        while done < len(clips):
+            part = clips[done : done + max(1, self.batch_pixels // pixels)]
+            try:
+                rows.append(self._engines[network](part))
+                done += len(part)
+                continue
+            except torch.cuda.OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+            self.batch_pixels = len(part) // 2 * pixels
+            self._spare_memory()
+        return torch.cat(rows)
+
+    def _spare_memory(self) -> None:
+        """Goes on with groups of half the size, after an allocation that failed."""
+        if not self._spares:
+            log.warning("%s: out of memory, going on with smaller batches", self.device)
+        self._spares = True
+        self.batch = max(1, self.batch // 2)
+        torch.cuda.empty_cache()
 
     def _join(self, rows: Iterable[Features]) -> Features:
         rows = list(rows)
@@ -192,27 +253,12 @@ class FeatureExtractor:
         }
 
 
-class _Counter:
-    """Counts what passes through an iterator."""
+class _Kept(NamedTuple):
+    """A job of the feed from its parts."""
 
-    def __init__(self) -> None:
-        self.frames = 0
-
-    def count(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for frame in frames:
-            self.frames += 1
-            yield frame
-
-
-def _all_of(path: Path, failures: list[VideoError]) -> VideoError:
-    """What each of the decoders said, in one line; once where it is the same."""
-    if len({str(failure) for failure in failures}) == 1:
-        return failures[0]
-    said = [
-        f"{decoder}: {str(failure).removeprefix(f'{path}: ').removeprefix(f'{decoder} ')}"
-        for decoder, failure in zip(DECODERS, failures, strict=True)
-    ]
-    return VideoError(f"{path}: {'; '.join(said)}")
+    path: Path
+    restart: Callable[[], None]
+    write: Callable[[Features], None]
 
 
 def find_device(name: str) -> torch.device:

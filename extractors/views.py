@@ -3,6 +3,7 @@
 Dimensions: P views of one kind, t frames, h x w pixels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,9 +22,17 @@ class Resize:
     size: int | tuple[int, int]
     filter: str = "bilinear"  # antialiased bilinear as in Pillow, or Pillow's "lanczos"
 
+    @property
+    def is_pillows(self) -> bool:
+        """Whether it is done on the CPU alone."""
+        return self.filter == "lanczos"
+
     def __call__(self, frames: Tensor) -> Tensor:
-        """uint8 [t, 3, H, W] -> uint8 [t, 3, h, w]."""
-        if self.filter == "lanczos":
+        """uint8 [t, 3, H, W] -> uint8 [t, 3, h, w].
+
+        A CPU with AVX2 rounds between its two passes, a GPU once, at the end: they may differ by 1.
+        """
+        if self.is_pillows:
             assert isinstance(self.size, tuple)
             return _pillow_lanczos(frames, self.size)
         size = [self.size] if isinstance(self.size, int) else list(self.size)
@@ -110,24 +119,31 @@ class Frame:
 View = Crops | Grid | Frame
 
 
-def cut_views(snippet: np.ndarray, views: tuple[View, ...], device: torch.device) -> dict[str, Tensor]:
+def cut_views(
+    snippet: np.ndarray, views: tuple[View, ...], up: Callable[[Tensor], Tensor] = lambda frames: frames
+) -> dict[str, Tensor]:
     """All views of one snippet.
 
     Args:
         snippet: RGB frames, uint8 [t, H, W, 3].
         views: what to cut; views of the same resize share its work.
-        device: where the frames are resized and cut.
+        up: brings frames to the device that resizes and cuts them; where a resize is
+            Pillow's, it is given what is resized already.
 
     Returns:
         view name -> uint8 [P, 3, t, h, w].
     """
-    frames = torch.from_numpy(snippet).to(device).permute(0, 3, 1, 2)
-    resized = {resize: resize(frames) for resize in {view.resize for view in views}}
+    frames = torch.from_numpy(snippet)
+    resizes = {view.resize for view in views}
+    resized = {resize: up(resize(frames.permute(0, 3, 1, 2))) for resize in resizes if resize.is_pillows}
+    if len(resized) < len(resizes):
+        there = up(frames).permute(0, 3, 1, 2)
+        resized |= {resize: resize(there) for resize in resizes if not resize.is_pillows}
     return {view.name: view.cut(resized[view.resize]) for view in views}
 
 
 def _pillow_lanczos(frames: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
-    images = [Image.fromarray(frame) for frame in frames.permute(0, 2, 3, 1).cpu().numpy()]
+    images = [Image.fromarray(frame) for frame in frames.permute(0, 2, 3, 1).numpy()]
     resized = [image.resize((width, height), Image.Resampling.LANCZOS) for image in images]
-    return torch.from_numpy(np.stack([np.asarray(i) for i in resized])).to(frames.device).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.stack([np.asarray(image) for image in resized])).permute(0, 3, 1, 2)

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 @device_option
 @engine_option
 @precision_option
+@click.option(
+    "--workers", type=click.IntRange(1), help="Videos decoded at once.  [default: 1 on a CPU, 4 on a GPU]"
+)
 @config_option
 @set_option
 @click.option("--dry-run", is_flag=True, help="Time some snippets, tell what all would take; store nothing.")
@@ -50,7 +53,7 @@ def extract(
     A second run skips what is finished. A video that fails does not stop the
     others; the table at the end says which failed and why.
     """
-    of_extract = ("preset", "backbone", "weights", "dtype", "patches", "engine", "precision")
+    of_extract = ("preset", "backbone", "weights", "dtype", "patches", "engine", "precision", "workers")
     settings = load_settings(config, assignments, flags, data=("videos", "features"), extract=of_extract)
     from ssrl_pipeline import extract as stage
     from ssrl_pipeline.extractors import FeatureExtractor
@@ -81,7 +84,8 @@ def extract(
         return SnippetBar(plan)
 
     store, outcomes = stage.extract(
-        Path(settings.data.videos), Path(settings.data.features), extractor, chosen.dtype, begin
+        *(Path(settings.data.videos), Path(settings.data.features), extractor, chosen.dtype, begin),
+        chosen.workers,
     )
     if as_json:
         echo_json({"features": str(store.root), "videos": [o._asdict() for o in outcomes]})

@@ -17,7 +17,7 @@ import numpy as np
 from ssrl_pipeline import extract
 from ssrl_pipeline.content_index import ContentIndex
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
-from ssrl_pipeline.extract import Plan, Progress
+from ssrl_pipeline.extract import Plan
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.labels import Intervals, intervals_of
 from ssrl_pipeline.pictures import load_peaks
@@ -26,6 +26,7 @@ from ssrl_pipeline.result_folder import PEAKS, Drawn, load_result, missing_files
 from ssrl_pipeline.score import Scorer
 from ssrl_pipeline.source import SourceFile
 from ssrl_pipeline.store import FeatureStore, describe_recipe, require_same_recipe
+from ssrl_pipeline.storing import Outcome, Progress
 from ssrl_pipeline.video_scores import VideoScores
 
 EXTRACTED, STORED, REDRAWN, SKIPPED, FAILED = "extracted", "stored", "events anew", "skipped", "failed"
@@ -129,7 +130,7 @@ def score_many(
             except (PipelineError, OSError) as error:
                 outcomes.append(Scored(job.name, FAILED, job.folder, {}, str(error)))
             last, seconds = outcomes[-1], time.perf_counter() - started
-            progress.finish(extract.Outcome(job.name, last.status, 0, seconds, last.reason))
+            progress.finish(Outcome(job.name, last.status, 0, seconds, last.reason))
     finally:
         progress.close()
         if entries:

@@ -37,9 +37,11 @@ class ExtractSettings:
     engine: str = "auto"  # what runs the backbone: openvino, compile or eager; the features are the same
     precision: str = "float32"  # of the engine; on a GPU also bfloat16 or float16
     patches: str = "exact"  # or "dense": from one pass over the frame, an approximation with less work
+    workers: int | None = None  # videos decoded at the same time; None: 1 on a CPU, 4 on a GPU
 
     def __post_init__(self) -> None:
         require(self.patches in ("exact", "dense"), "patches", self.patches, "exact or dense")
+        require(self.workers is None or self.workers >= 1, "workers", self.workers, "1 or more")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import click
 from tqdm import tqdm
 
-from ssrl_pipeline.extract import Outcome, Plan, Progress
+from ssrl_pipeline.extract import Plan
+from ssrl_pipeline.storing import Outcome, Progress
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:

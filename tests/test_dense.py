@@ -98,7 +98,7 @@ def test_extractor_pools_the_map_of_the_frame(dense: FeatureExtractor) -> None:
     snippets = [rng.integers(0, 256, (16, *size, 3), np.uint8) for size in ((48, 64), (60, 40))]
     frame = Frame(Resize((240, 420)))
     for snippet, features in zip(snippets, dense.describe(snippets), strict=True):
-        whole = cut_views(snippet, (frame,), torch.device("cpu"))[frame.name]
+        whole = cut_views(snippet, (frame,))[frame.name]
         with torch.inference_mode():
             last = dense.backbone.feature_map((whole.float() - 127.5) / 127.5)[0].mean(1)
         assert last.shape == (1024, 8, 14)

@@ -1,12 +1,13 @@
 """The extractor as its users see it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ssrl_pipeline.errors import ConfigError, PipelineError, VideoError, WeightsError
-from ssrl_pipeline.extractors import FeatureExtractor, extractor
+from ssrl_pipeline.extractors import FeatureExtractor, reading
 from ssrl_pipeline.extractors.decode import Video
 
 
@@ -61,10 +62,10 @@ def test_opencv_takes_over_and_starts_again(
     live: FeatureExtractor, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_video(tmp_path / "v.mp4", frames=20, size=(64, 48))
-    real = extractor.open_video
+    real = reading.open_video
 
-    def failing(path: Path, decoder: str) -> Video:
-        video = real(path, decoder)
+    def failing(path: Path, decoder: str, started: Any) -> Video:
+        video = real(path, decoder, started=started)
         if decoder == "opencv":
             return video
 
@@ -76,7 +77,7 @@ def test_opencv_takes_over_and_starts_again(
 
         return video._replace(frames=frames())
 
-    monkeypatch.setattr(extractor, "open_video", failing)
+    monkeypatch.setattr(reading, "open_video", failing)
     rows: list = []
     result = live.write_video(path, restart=rows.clear, write=rows.append)
     assert (result.decoder, result.frames, result.snippets, len(rows)) == ("opencv", 20, 2, 2)

@@ -14,11 +14,11 @@ import pytest
 from ssrl_pipeline import locks
 from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.errors import BusyError
-from ssrl_pipeline.extract import _take
 from ssrl_pipeline.files import clear_leftovers, whole_file, whole_folder
 from ssrl_pipeline.locks import locked
 from ssrl_pipeline.run_folder import owned
 from ssrl_pipeline.store import FeatureStore
+from ssrl_pipeline.storing import claim_each
 
 HOLD = """
 import sys
@@ -153,21 +153,26 @@ def test_a_store_is_cleared_by_the_next_extraction(tiny_store: Callable[..., Fea
     assert sorted(store.root.rglob("*")) == before
 
 
-def test_a_video_that_another_extracts_comes_last_and_is_not_done_twice(
-    tiny_store: Callable[..., FeatureStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_video_that_another_extracts_comes_last(
+    tiny_store: Callable[..., FeatureStore], tmp_path: Path
 ) -> None:
     store = tiny_store({"z.mp4": 1})
-    videos = {name: tmp_path / name for name in ("a.mp4", "b.mp4", "c.mp4")}
+    names = ("a.mp4", "b.mp4", "c.mp4")
     with held_elsewhere(store.root / ".a.mp4.lock") as process:
-
-        def end(seconds: float) -> None:  # what the first run waits for
-            process.kill()
-            process.wait()
-            monkeypatch.setattr(store, "is_current", lambda name, path: name == "a.mp4")
-
-        monkeypatch.setattr("ssrl_pipeline.extract.time.sleep", end)
-        taken = [(name, mine) for name, _, mine in _take(store, videos, {"a.mp4", "b.mp4"})]
-    assert taken == [("b.mp4", True), ("c.mp4", False), ("a.mp4", False)]
+        claims = claim_each(store, {name: tmp_path / name for name in names})
+        for name in names[1:]:
+            claimed = next(claims)
+            assert claimed is not None and (claimed.name, claimed.path) == (name, tmp_path / name)
+            with store.claim(name) as mine:
+                assert not mine  # we have it until we give it back
+            claimed.claim.close()
+        assert [next(claims), next(claims)] == [None, None]
+        process.kill()
+        process.wait()
+        last = next(claims)
+        assert last is not None and last.name == "a.mp4"
+        last.claim.close()
+        assert list(claims) == []
 
 
 def test_names_and_arrays_of_the_store_are_untouched_by_a_claim(

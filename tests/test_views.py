@@ -20,7 +20,7 @@ def frames() -> np.ndarray:
 
 
 def test_patches_are_pillows_resize_cut_row_by_row(frames: np.ndarray) -> None:
-    patches = cut_views(frames, (Grid(2, 3, Resize((240, 420))),), CPU)["patch2x3"].numpy()
+    patches = cut_views(frames, (Grid(2, 3, Resize((240, 420))),))["patch2x3"].numpy()
     assert patches.shape == (6, 3, 2, 120, 140) and patches.dtype == np.uint8
     for t in range(2):
         whole = np.asarray(Image.fromarray(frames[t]).resize((420, 240), Image.Resampling.BILINEAR))
@@ -35,7 +35,7 @@ def test_patches_are_pillows_resize_cut_row_by_row(frames: np.ndarray) -> None:
 def test_ten_crops_and_their_order(frames: np.ndarray, layout: str, order: list[int]) -> None:
     """Top left, top right, centre, bottom left, bottom right; then the same of the mirrored frame."""
     view = Crops("clip", Resize((120, 160)), 100, layout)
-    crops = cut_views(frames, (view,), CPU)["clip"].numpy()
+    crops = cut_views(frames, (view,))["clip"].numpy()
     assert crops.shape == (10, 3, 2, 100, 100)
     corners = [(0, 0), (0, 60), (10, 30), (20, 0), (20, 60)]
     for mirrored, source in enumerate((frames, frames[:, :, ::-1])):
@@ -61,7 +61,7 @@ def test_the_papers_table() -> None:
     paper = PRESETS["paper"]
     assert paper.view_sizes == {"clip": 10, "patch2x3": 6, "patch3x5": 15, "patch4x7": 28}
     frames = np.zeros((1, 90, 120, 3), np.uint8)
-    sizes = {name: tuple(view.shape[-2:]) for name, view in cut_views(frames, paper.views, CPU).items()}
+    sizes = {name: tuple(view.shape[-2:]) for name, view in cut_views(frames, paper.views).items()}
     expected = {"clip": (224, 224), "patch2x3": (240, 280), "patch3x5": (160, 168), "patch4x7": (120, 120)}
     assert sizes == expected
 
@@ -69,5 +69,5 @@ def test_the_papers_table() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (1081, 3)])
 def test_presets_take_frames_of_any_size(name: str, size: tuple[int, int]) -> None:
-    views = cut_views(np.zeros((1, *size, 3), np.uint8), PRESETS[name].views, CPU)
+    views = cut_views(np.zeros((1, *size, 3), np.uint8), PRESETS[name].views)
     assert {view: len(cuts) for view, cuts in views.items()} == PRESETS[name].view_sizes

@@ -1,0 +1,191 @@
+"""A video that is read beside others: a thread that listens to its decoder, and the channel of all.
+
+Where one decoder fails, the thread starts again with the next.
+"""
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.extractors.decode import DECODERS, VideoInfo, open_video
+from ssrl_pipeline.extractors.snippets import snippets
+
+Features = dict[str, np.ndarray]  # view name -> float32 [T, P, D]
+
+GROUP_BYTES = 512 << 20  # of frames that wait or are described together, where one snippet has not more
+
+
+class VideoFeatures(NamedTuple):
+    """What a video became, beside its features."""
+
+    info: VideoInfo
+    decoder: str
+    frames: int  # decoded frames
+    snippets: int
+
+
+class Job(Protocol):
+    """A video, and what wants its features; called from one thread alone."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def restart(self) -> None:
+        """Called before the first snippet of each decoder that is tried."""
+
+    def write(self, features: Features) -> None:
+        """Called with view name -> float32 [1, P, D], in order."""
+
+
+J = TypeVar("J", bound=Job)
+
+
+@dataclass(frozen=True)
+class Item(Generic[J]):
+    """What a thread tells: the frames of a snippet, its end, or neither where a decoder starts."""
+
+    reading: "Reading[J]"
+    frames: np.ndarray | None = None
+    result: VideoFeatures | Exception | None = None
+
+
+class Channel(Generic[J]):
+    """What threads put in comes out in order; who brings a snippet waits until there is room."""
+
+    def __init__(self, most: int):
+        self._most = most
+        self._items: deque[Item[J]] = deque()
+        self._snippets, self._bytes = 0, 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, item: "Item[J]") -> None:
+        """Raises Stopped where nobody wants it any more."""
+        snippet, size = (0, 0) if item.frames is None else (1, item.frames.nbytes)
+        with self._changed:
+            while not (self._closed or item.reading.stopped or self._has_room(snippet, size)):
+                self._changed.wait()
+            if self._closed or (item.reading.stopped and not item.result):
+                raise Stopped
+            self._items.append(item)
+            self._snippets += snippet
+            self._bytes += size
+            self._changed.notify_all()
+
+    def get(self, seconds: float | None) -> "Item[J] | None":
+        """The next, or None where none comes in that time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._items, seconds):
+                return None
+            item = self._items.popleft()
+            if item.frames is not None:
+                self._snippets -= 1
+                self._bytes -= item.frames.nbytes
+            self._changed.notify_all()
+            return item
+
+    def wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _has_room(self, snippet: int, size: int) -> bool:
+        fits = self._snippets < self._most and self._bytes + size <= GROUP_BYTES
+        return not snippet or not self._snippets or fits
+
+
+class Stopped(Exception):
+    """Nobody wants the rest of a video."""
+
+
+class Reading(Generic[J]):
+    """A video that a thread reads, and what the feed knows of it."""
+
+    def __init__(self, job: J, drop_last: bool, channel: Channel[J]):
+        self.job = job
+        self.attempt = 0  # how many decoders have started, as far as the feed has heard
+        self.undelivered = 0  # snippets of this attempt that were taken and not written
+        self.result: VideoFeatures | Exception | None = None
+        self.told = False
+        self.stopped = False
+        self._drop_last, self._channel = drop_last, channel
+        self._lock = threading.Lock()
+        self._end_worker: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._run, name=f"reading {job.path.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends it, also where its decoder hangs."""
+        with self._lock:
+            self.stopped = True
+            self._end_worker()
+        self._channel.wake()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        result: VideoFeatures | Exception
+        try:
+            result = self._read()
+        except Exception as error:
+            result = error
+        with contextlib.suppress(Stopped):
+            self._channel.put(Item(self, result=result))
+
+    def _read(self) -> VideoFeatures:
+        failures = []
+        for decoder in DECODERS:
+            self._channel.put(Item(self))
+            counter = _Counter()
+            count = 0
+            try:
+                with open_video(self.job.path, decoder, started=self._started) as video:
+                    for frames in snippets(counter.count(video.frames), self._drop_last):
+                        self._channel.put(Item(self, frames))
+                        count += 1
+            except VideoError as error:
+                failures.append(error)
+            else:
+                return VideoFeatures(video.info, video.decoder, counter.frames, count)
+        raise _all_of(self.job.path, failures)
+
+    def _started(self, end_worker: Callable[[], None]) -> None:
+        with self._lock:
+            self._end_worker = end_worker
+            if self.stopped:
+                end_worker()
+
+
+class _Counter:
+    """Counts what passes through an iterator."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def count(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for frame in frames:
+            self.frames += 1
+            yield frame
+
+
+def _all_of(path: Path, failures: list[VideoError]) -> VideoError:
+    """What each of the decoders said, in one line; once where it is the same."""
+    if len({str(failure) for failure in failures}) == 1:
+        return failures[0]
+    said = [
+        f"{decoder}: {str(failure).removeprefix(f'{path}: ').removeprefix(f'{decoder} ')}"
+        for decoder, failure in zip(DECODERS, failures, strict=True)
+    ]
+    return VideoError(f"{path}: {'; '.join(said)}")

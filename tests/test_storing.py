@@ -1,0 +1,235 @@
+"""Several videos at once on their way into a store: each whole or not there, whatever becomes of others."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
+from ssrl_pipeline.extract import extract
+from ssrl_pipeline.extractors import FeatureExtractor, decode, feed, reading
+from ssrl_pipeline.extractors.decode import Video
+from ssrl_pipeline.extractors.extractor import AHEAD
+from ssrl_pipeline.extractors.feed import Feed
+from ssrl_pipeline.extractors.reading import Features
+from ssrl_pipeline.store import FeatureStore, VideoWriter
+from ssrl_pipeline.storing import Claimed, Outcome, Progress, store_videos
+
+LENGTHS = {"a.mp4": 20, "b.mp4": 70, "c.mp4": 5, "deep/a.mp4": 40}  # frames
+SNIPPETS = {"a.mp4": 2, "b.mp4": 5, "c.mp4": 1, "deep/a.mp4": 3}
+
+
+@pytest.fixture(scope="module")
+def videos(make_video: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("videos")
+    for number, (name, frames) in enumerate(LENGTHS.items()):
+        make_video(root / name, frames, size=(64 + 16 * number, 48))
+    return root
+
+
+@pytest.fixture
+def quick() -> FeatureExtractor:
+    """Features that are means of pixels: each tells its snippet, and none depends on its neighbours."""
+    return quick_extractor()
+
+
+def quick_extractor(**options: Any) -> FeatureExtractor:
+    extractor = FeatureExtractor("i3d", "live", device="cpu", weights="random", **options)
+
+    class Means:
+        name = "means"
+
+        def __call__(self, clips):
+            return clips.float().mean((1, 3, 4)).repeat(1, 64)
+
+    extractor._engines = dict.fromkeys((one.network for one in extractor.passes), Means())  # type: ignore
+    return extractor
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture(scope="module")
+def one_by_one(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("one") / "features"
+    extract(videos, root, quick_extractor())
+    return root
+
+
+class Watched(Progress):
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.at_once: list[int] = []
+        self.snippets = 0
+
+    def start(self, video: str) -> None:
+        self.started.append(video)
+
+    def snippet(self) -> None:
+        self.snippets += 1
+        self.at_once.append(sum(thread.name.startswith("reading") for thread in threading.enumerate()))
+
+
+@pytest.mark.parametrize(("workers", "batch", "ahead"), [(1, 3, 0), (3, 1, 0), (2, 4, 1), (9, 50, 2)])
+def test_the_store_is_the_same_however_many_are_worked_at(
+    videos: Path, one_by_one: Path, tmp_path: Path, monkeypatch, workers: int, batch: int, ahead: int
+) -> None:
+    monkeypatch.setitem(AHEAD, "cpu", ahead)
+    watched = Watched()
+    extractor = quick_extractor(batch=batch)
+    _, outcomes = extract(
+        videos, tmp_path / "features", extractor, begin=lambda plan: watched, workers=workers
+    )
+    assert {o.video: (o.status, o.snippets) for o in outcomes} == {
+        n: ("done", c) for n, c in SNIPPETS.items()
+    }
+    assert contents(tmp_path / "features") == contents(one_by_one)
+    assert watched.started == ["b.mp4", "deep/a.mp4", "a.mp4", "c.mp4"]  # the longest first
+    assert watched.snippets == sum(SNIPPETS.values())
+    assert max(watched.at_once) <= workers
+    assert threads() == 0
+
+
+def threads() -> int:
+    return sum(thread.name.startswith("reading") for thread in threading.enumerate())
+
+
+def test_a_video_that_fails_costs_itself_alone(
+    videos: Path, one_by_one: Path, quick: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first decoder breaks at two of them, the second at one of these."""
+    real = reading.open_video
+
+    def breaking(path: Path, decoder: str, started: Any) -> Video:
+        video = real(path, decoder, started=started)
+        if path.name != "a.mp4" or (decoder == "opencv" and path.parent.name == "deep"):
+            return video
+        return video._replace(frames=cut(video.frames, path))
+
+    def cut(frames: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
+        for i, frame in enumerate(frames):
+            if i == 18:
+                raise VideoError(f"{path}: broken")
+            yield 255 - frame  # must not be found in the store
+
+    monkeypatch.setattr(reading, "open_video", breaking)
+    quick.batch = 3
+    _, outcomes = extract(videos, tmp_path / "features", quick, workers=4)
+    found = {outcome.video: outcome.status for outcome in outcomes}
+    assert found == {"a.mp4": "failed", "b.mp4": "done", "c.mp4": "done", "deep/a.mp4": "done"}
+    assert outcomes[0].reason == f"{videos / 'a.mp4'}: broken"
+    expected = contents(one_by_one)
+    for path, content in contents(tmp_path / "features").items():
+        assert not path.startswith("a.mp4")
+        if path.endswith(".npy"):
+            assert content == expected[path], path
+
+
+@pytest.mark.parametrize("error", [PipelineError, OSError])
+def test_a_writer_that_fails_ends_its_video_alone(
+    videos: Path, quick: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type
+) -> None:
+    append = VideoWriter.append
+
+    def fail(writer: VideoWriter, features: Features) -> None:
+        if next(iter(writer._writers.values())).rows == 4:  # the longest alone comes that far
+            raise error("no more")
+        append(writer, features)
+
+    monkeypatch.setattr(VideoWriter, "append", fail)
+    store, outcomes = extract(videos, tmp_path / "features", quick, workers=2)
+    assert [(o.video, o.reason) for o in outcomes if o.status == "failed"] == [("b.mp4", "no more")]
+    assert store.videos() == ["a.mp4", "c.mp4", "deep/a.mp4"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError, DiskError])
+def test_an_end_in_the_middle_leaves_whole_videos_alone(
+    videos: Path, quick: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type
+) -> None:
+    class Ending(Progress):
+        left = 6
+
+        def snippet(self) -> None:
+            self.left -= 1
+            if not self.left:
+                raise error
+
+    with pytest.raises(error):
+        extract(videos, tmp_path / "features", quick, begin=lambda plan: Ending(), workers=4)
+    assert threads() == 0
+    left = [path.name for path in (tmp_path / "features").rglob(".*")]
+    assert left == []  # no scratch, no lock
+    store = FeatureStore.open(tmp_path / "features")
+    for name in store.videos():
+        assert store.read(name)["clip"].shape[0] == SNIPPETS[name]
+
+
+def test_what_another_stored_meanwhile_is_skipped(
+    videos: Path, one_by_one: Path, quick: FeatureExtractor
+) -> None:
+    before = contents(one_by_one)
+    store = FeatureStore.open(one_by_one)
+    claimed = [None, Claimed("a.mp4", videos / "a.mp4", ExitStack()), None]
+    assert store_videos(claimed, store, quick, workers=2) == {"a.mp4": Outcome("a.mp4", "skipped", 2)}
+    assert contents(one_by_one) == before
+
+
+class Kept:
+    """A job that keeps its features."""
+
+    def __init__(self, path: Path):
+        self.path, self.rows = path, []
+
+    def restart(self) -> None:
+        self.rows.clear()
+
+    def write(self, features: Features) -> None:
+        self.rows.append(features)
+
+
+@pytest.mark.parametrize("fake", ["hang_at_once", "hang_later"])
+def test_a_decoder_that_hangs_keeps_nobody_waiting(
+    videos: Path, monkeypatch: pytest.MonkeyPatch, fake: str
+) -> None:
+    opened = reading.open_video
+    monkeypatch.setitem(decode._OPENERS, "opencv", f"fake_decoders:{fake}")
+
+    def other(path: Path, decoder: str, started: Any) -> Video:
+        return opened(path, "opencv" if path.name == "c.mp4" else decoder, started=started)
+
+    monkeypatch.setattr(reading, "open_video", other)
+
+    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
+        return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
+
+    jobs = [Kept(videos / name) for name in ("c.mp4", "a.mp4", "b.mp4", "deep/a.mp4")]
+    run = Feed(describe, videos=2).run(iter(jobs))
+    ended = [next(run)[0].path for _ in range(3)]
+    assert [path.name for path in ended] == ["a.mp4", "b.mp4", "a.mp4"]
+    run.close()  # at once, though it hangs
+    assert threads() == 0
+
+
+def test_no_more_frames_wait_than_there_is_room_for(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 16 * 64 * 48 * 3
+    monkeypatch.setattr(reading, "GROUP_BYTES", 2 * size)
+    monkeypatch.setattr(feed, "GROUP_BYTES", 2 * size)
+    groups: list[int] = []
+
+    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
+        groups.append(len(frames))
+        return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
+
+    job = Kept(videos / "a.mp4")
+    other = Kept(videos / "a.mp4")
+    assert len(list(Feed(describe, videos=2, batch=lambda: 8).run([job, other]))) == 2
+    assert max(groups) == 2 and sum(groups) == 4
+    assert [len(job.rows), len(other.rows)] == [2, 2]
