@@ -24,6 +24,7 @@ from ssrl_pipeline.extractors.backbone import Backbone
 from ssrl_pipeline.extractors.decode import open_video
 from ssrl_pipeline.extractors.engines import Engine, make_engine, why_not
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
+from ssrl_pipeline.extractors.transfer import Transfer
 from ssrl_pipeline.extractors.views import cut_views
 
 SIZE = 4096  # of the matrices whose product tells what the machine can do
@@ -118,7 +119,7 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
     network, extractors = subject.network, subject.extractors
     any_extractor = next(iter(extractors.values()))
     frames = next(snippets(open_video(subject.video).frames))
-    views = cut_views(frames[:: network.frame_stride], any_extractor.preset.views, bench.device)
+    views = cut_views(frames[:: network.frame_stride], any_extractor.preset.views, Transfer(bench.device).up)
     mean, std = any_extractor.normalisation
     products = {
         f"matrix product: {name}": partial(_product, multiply) for name, multiply in _products(bench.device)
