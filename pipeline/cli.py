@@ -2,15 +2,19 @@
 
     ssrl-pipeline --help
 
+Messages are on stderr; as JSON with --log-json, which stands before the command.
 Exit codes: 0 done, 1 something failed (and which), 2 wrong usage, 130 interrupted, 143 terminated.
 """
 
+import logging
 import signal
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
+from ssrl_pipeline import messages
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.cli_calibrate import calibrate
 from ssrl_pipeline.cli_data import dataset, store
@@ -24,11 +28,29 @@ from ssrl_pipeline.cli_train import train
 from ssrl_pipeline.cli_watch import watch
 from ssrl_pipeline.errors import ConfigError, PipelineError
 
-TERMINATED = 143  # 128 and the number of SIGTERM
+INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of SIGINT or SIGTERM
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:  # of which click would make an empty line
+            raise SystemExit(INTERRUPTED) from None
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="ssrl-pipeline")
+@click.option(
+    "--log-json",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, option, value: messages.set_up(value),
+    help="Messages on stderr as JSON, one a line.",
+)
 def cli() -> None:
     """Raw surveillance video in, frame-by-frame anomaly scores out.
 
@@ -78,19 +100,27 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
+        if messages.are_json():
+            _fail(error.format_message(), error.exit_code)
         error.show()
         sys.exit(error.exit_code)
     except ConfigError as error:
-        _fail(error, 2)
+        _fail(str(error), 2)
     except (PipelineError, OSError) as error:
-        _fail(error, 1)
+        _fail(str(error), 1)
     except SystemExit as error:
-        if error.code == TERMINATED:
-            click.echo("terminated", err=True)
+        if error.code in (INTERRUPTED, TERMINATED):
+            word = "interrupted" if error.code == INTERRUPTED else "terminated"
+            messages.say(word, logging.WARNING)
         raise
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+        messages.say("interrupted", logging.WARNING)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if not messages.are_json():
+            raise
+        messages.log.exception("%s: %s", type(error).__name__, error)
+        sys.exit(1)
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -99,6 +129,6 @@ def _terminate(number: int, frame: object) -> None:
     raise SystemExit(TERMINATED)
 
 
-def _fail(error: Exception, code: int) -> None:
-    click.echo(f"error: {error}", err=True)
+def _fail(reason: str, code: int) -> NoReturn:
+    messages.say(reason, logging.ERROR)
     sys.exit(code)

@@ -101,7 +101,7 @@ def _tell_estimate(
     videos: Path, features: Path, extractor: "FeatureExtractor", dtype: str, as_json: bool
 ) -> None:
     from ssrl_pipeline.estimate import duration, estimate, size
-    from ssrl_pipeline.terminal import table
+    from ssrl_pipeline.terminal import say, table
 
     found = estimate(videos, features, extractor, dtype)
     if as_json:
@@ -116,9 +116,9 @@ def _tell_estimate(
     ]
     click.echo(table(rows, ("what", "estimate")))
     for name in found.unreadable:
-        click.echo(f"cannot be opened, not counted: {name}", err=True)
+        say(f"cannot be opened, not counted: {name}")
     if found.disk_bytes > found.free_bytes:
-        click.echo("the features will not fit on this disk; --dtype float16 halves them", err=True)
+        say("the features will not fit on this disk; --dtype float16 halves them")
 
 
 @click.group()

@@ -25,6 +25,7 @@ from ssrl_pipeline.cli_options import (
 )
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.labels import Intervals
+from ssrl_pipeline.messages import say
 from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def score(
     from ssrl_pipeline.overlay import find_encoder
     from ssrl_pipeline.score import Scorer
     from ssrl_pipeline.score_many import FAILED, open_store, score_many
-    from ssrl_pipeline.terminal import SnippetBar, say, table
+    from ssrl_pipeline.terminal import SnippetBar, table
 
     if overlay:
         find_encoder()  # or an error before hours of work
@@ -145,7 +146,7 @@ def _known_intervals(settings: Settings) -> Intervals:
     except PipelineError as error:
         if settings.data.intervals:
             raise
-        click.echo(f"no ground truth is shown: {error}", err=True)
+        say(f"no ground truth is shown: {error}")
         return {}
 
 

@@ -184,7 +184,10 @@ def _report(e: "Evaluation") -> None:
     judged = "" if e.val_loss is None else f"  validation {e.val_loss:.4f}"
     judged += "" if e.test_auc is None else f"  test AUC {e.test_auc:.4f}"
     best = "  best" if e.best and judged else ""
-    say(f"stage {e.stage}  step {e.step:4d}  loss {e.loss:.4f}  bags {e.bags:.4f}{judged}{best}")
+    say(
+        f"stage {e.stage}  step {e.step:4d}  loss {e.loss:.4f}  bags {e.bags:.4f}{judged}{best}",
+        **e._asdict(),
+    )
 
 
 def _number(value: float | None) -> float:
@@ -196,13 +199,22 @@ def _launch(
 ) -> None:
     """The same command, in several processes; the settings reach them as a file."""
     from ssrl_pipeline.distributed import launch
+    from ssrl_pipeline.messages import are_json
     from ssrl_pipeline.train import check_shares
 
     check_shares(settings.train, devices)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.yaml")
         config.write_text(to_yaml(to_tree(settings)), encoding="utf-8")
-        arguments = ["train", "-c", str(config), "--name", name, "--device", device]
+        arguments = ["--log-json"] * are_json() + [
+            "train",
+            "-c",
+            str(config),
+            "--name",
+            name,
+            "--device",
+            device,
+        ]
         if seeds:
             arguments += ["--seeds", *map(str, seeds)]
         launch(devices, arguments + ["--json"] * as_json)

@@ -22,7 +22,7 @@ from ssrl_pipeline.render import ANOMALIES, render_dataset
 from ssrl_pipeline.score import Scorer
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.store import FeatureStore
-from ssrl_pipeline.terminal import SnippetBar, table
+from ssrl_pipeline.terminal import SnippetBar, progress_bar, table
 from ssrl_pipeline.train import train
 
 CONFIG = "demo"  # configs/demo.yaml
@@ -51,7 +51,7 @@ def run_demo(out: Path, seed: int, device: str = "auto") -> FrameMetrics:
     tables = f"--features {features} --labels {videos}/labels.csv"
     command = f"ssrl-pipeline train -c {CONFIG} {tables} --runs {run.parent} --name {name} --seed {seed}"
     _step(3, "train", command)
-    with tqdm(desc="training", unit="evaluation") as bar:
+    with progress_bar(desc="training", unit="evaluation") as bar:
         arguments = (store, labels, run, settings.model, settings.train, Group(extractor.device))
         result = train(*arguments, report=lambda _: bar.update())
     click.echo(TRAINED.format(best=result.best))
@@ -98,7 +98,7 @@ NEXT = """Now your own videos:
 
 def _render(videos: Path, seed: int) -> Labels:
     if not (videos / "labels.csv").is_file():
-        with tqdm(desc="rendering", unit="video") as bar:
+        with progress_bar(desc="rendering", unit="video") as bar:
             render_dataset(videos, seed, lambda done, total: _advance(bar, done, total))
     labels = read_labels(videos / "labels.csv")
     rows = []

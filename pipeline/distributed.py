@@ -28,6 +28,8 @@ from ssrl_pipeline.extractors.extractor import find_device
 
 MOST_RESTARTS = 3
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Group:
@@ -153,7 +155,7 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
                 raise PipelineError(
                     f"process {rank} of {processes} ended with exit code {failure.exitcode}"
                 ) from error
-            print(f"process {rank} was killed; starting again from what was saved", file=sys.stderr)
+            log.warning("process %d was killed; starting again from what was saved", rank)
 
 
 class _Sum(torch.autograd.Function):

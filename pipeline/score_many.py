@@ -125,7 +125,8 @@ def score_many(
                 model = scorer.checkpoint.model
                 entries.append(report_entry(result, out, model, pictures, truth, job.name))
                 outcomes.append(Scored(job.name, status, job.folder, result.summary()))
-            except DiskError:  # the next videos would fare no better
+            except DiskError:  # the next videos and the report would fare no better
+                entries.clear()
                 raise
             except (PipelineError, OSError) as error:
                 outcomes.append(Scored(job.name, FAILED, job.folder, {}, str(error)))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,15 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from ssrl_pipeline.bags import Bags, load_bags
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.errors import DiskError
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.export import export_released
+from ssrl_pipeline.extract import extract
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.ring import SharedMemory
 from ssrl_pipeline.files import whole_file
 from ssrl_pipeline.labels import Label
+from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.npy import NpyWriter
+from ssrl_pipeline.score import Scorer
+from ssrl_pipeline.score_many import score_many
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.store import FeatureStore
 from ssrl_pipeline.train import train
@@ -37,6 +46,20 @@ def full(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(autouse=True)
+def frames_are_on_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit counts the memory that two processes share as a file; a full disk does not."""
+    import resource
+
+    grow, most = SharedMemory.grow, resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+
+    def grow_all_the_same(memory: SharedMemory, size: int) -> None:
+        with full(most):
+            grow(memory, size)
+
+    monkeypatch.setattr(SharedMemory, "grow", grow_all_the_same)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -77,6 +100,60 @@ def test_rows_that_do_not_fit_leave_no_open_file(tmp_path: Path) -> None:
     assert writer._file.closed
 
 
+def means(clips: Tensor) -> Tensor:
+    """A network that is quick: uint8 [B, 3, t, h, w] -> float32 [B, 1024]."""
+    return torch.nn.functional.adaptive_avg_pool2d(clips.float().mean((1, 2)), (32, 32)).flatten(1)
+
+
+@pytest.fixture(scope="module")
+def extractor() -> FeatureExtractor:
+    extractor = FeatureExtractor("i3d", "live", "cpu", "random")
+    for one in extractor.passes:
+        extractor._engines[one.network] = means  # type: ignore[assignment]
+    return extractor
+
+
+def test_extract(tmp_path: Path, make_video: Callable[..., Path], extractor: FeatureExtractor) -> None:
+    store = tmp_path / "features"
+    make_video(tmp_path / "videos" / "a.mp4", frames=17)
+    extract(tmp_path / "videos", store, extractor)
+    make_video(tmp_path / "videos" / "b.mp4", frames=160)
+    make_video(tmp_path / "videos" / "c.mp4", frames=20)
+    extract(tmp_path / "videos", tmp_path / "clean", extractor)
+    most = max(path.stat().st_size for path in (tmp_path / "clean" / "a.mp4").iterdir())
+    refused(store / "b.mp4", most, lambda: extract(tmp_path / "videos", store, extractor))
+    assert FeatureStore.open(store).videos() == ["a.mp4"]  # c.mp4 was not even tried
+    assert not [name for name in contents(store) if "/." in f"/{name}"]
+    outcomes = extract(tmp_path / "videos", store, extractor)[1]
+    assert [outcome.status for outcome in outcomes] == ["skipped", "done", "done"]
+    assert contents(store) == contents(tmp_path / "clean")
+
+
+def test_score(tmp_path: Path, make_video: Callable[..., Path], extractor: FeatureExtractor) -> None:
+    model = {"feature_size": 1024, "scales": ["2x3"], "crops": 1, "dropout": 0.7}
+    torch.manual_seed(0)
+    save_checkpoint(
+        tmp_path / "x.pt", Checkpoint(SSRL(**model).state_dict(), model, extractor.recipe, {}, {})
+    )
+    scorer = Scorer(tmp_path / "x.pt", "cpu")
+    scorer.extractor = extractor
+    lengths = {"a": 20, "b": 5000, "c": 20}
+    videos = {name: make_video(tmp_path / f"{name}.mp4", frames=frames) for name, frames in lengths.items()}
+    clean, out = tmp_path / "clean", tmp_path / "scores"
+    score_many(scorer, videos, clean)
+    most = max(path.stat().st_size for path in (clean / "a").iterdir())
+    refused(out / "b", most, lambda: score_many(scorer, videos, out))
+    assert contents(out / "a") == contents(clean / "a") and sorted(path.name for path in out.iterdir()) == [
+        "a"
+    ]
+    assert [one.status for one in score_many(scorer, videos, out)] == ["skipped", "extracted", "extracted"]
+    assert contents(out) == contents(clean)
+    shutil.rmtree(out)
+    refused(out / "report.html", 1 << 20, lambda: score_many(scorer, videos, out))
+    assert [one.status for one in score_many(scorer, videos, out)] == ["skipped"] * 3
+    assert contents(out) == contents(clean)
+
+
 @pytest.fixture
 def store(tiny_store: Callable[..., FeatureStore]) -> FeatureStore:
     return tiny_store({f"{kind}{i}": 4 for kind in "na" for i in range(4)}, {f"a{i}": (1,) for i in range(4)})
@@ -108,6 +185,24 @@ def test_train_and_evaluate(store: FeatureStore, tmp_path: Path) -> None:
     refused(out, 3000, lambda: judged.save(out, clean))
     assert contents(out) == before
     assert not list(tmp_path.glob(".*"))
+    judged.save(out, clean)
+    assert contents(out) == before
+
+
+def test_packs(store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssrl_pipeline.bags.MOST_IN_MEMORY", 0)
+    abnormal = {video: label.abnormal for video, label in LABELS.items()}
+
+    def pack(folder: Path) -> Bags:
+        return load_bags(store, abnormal, ("clip", "patch2x3"), 4, folder)
+
+    expected = pack(tmp_path / "clean")
+    (name,) = (path.name for path in (tmp_path / "clean").iterdir())
+    packs = tmp_path / "packs"
+    refused(packs / name, 3000, lambda: pack(packs))
+    assert contents(packs) == {}
+    np.testing.assert_array_equal(pack(packs).views["patch2x3"], expected.views["patch2x3"])
+    assert contents(packs) == contents(tmp_path / "clean")
 
 
 def test_export(store: FeatureStore, tmp_path: Path) -> None:

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
+from ssrl_pipeline.extract import extract
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.store import FeatureStore
+from ssrl_pipeline.video_scores import VideoScores
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 CODES = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
@@ -45,6 +50,8 @@ def hidden(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("number", CODES)
 def test_extract(tmp_path: Path, make_video: Callable[..., Path], number: signal.Signals) -> None:
     make_video(tmp_path / "videos" / "a.mp4", frames=16)
+    extractor = FeatureExtractor("i3d", "live", device="cpu", weights="random")
+    extract(tmp_path / "videos", tmp_path / "features", extractor)
     make_video(tmp_path / "videos" / "b.mp4", frames=16_000)
     options = ("--preset", "live", "--weights", "random")
 
@@ -70,3 +77,21 @@ def test_train(tmp_path: Path, tiny_store: Callable[..., FeatureStore], number: 
     stop(tmp_path, number, saved, "train", "--name", "first", *settings)
     assert {"config.yaml", "last.pt", "metrics.jsonl"} <= {path.name for path in run.iterdir()}
     assert hidden(run) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CODES)
+def test_score(tmp_path: Path, make_video: Callable[..., Path], number: signal.Signals) -> None:
+    make_video(tmp_path / "videos" / "a.mp4", frames=20)
+    make_video(tmp_path / "videos" / "b.mp4", frames=16_000)
+    recipe = FeatureExtractor("i3d", "live", device="cpu", weights="random").recipe
+    model = {"feature_size": 1024, "scales": ["2x3"], "crops": 1, "dropout": 0.7}
+    save_checkpoint(tmp_path / "x.pt", Checkpoint(SSRL(**model).state_dict(), model, recipe, {}, {}))
+    scores = tmp_path / "scores"
+
+    def the_first_is_done() -> bool:
+        return (scores / "a.mp4").exists()
+
+    stop(tmp_path, number, the_first_is_done, "score", "videos", "--checkpoint", "x.pt")
+    assert VideoScores.load(scores / "a.mp4").scores.shape == (20,)
+    assert sorted(path.name for path in scores.iterdir()) == ["a.mp4", "report.html"]

@@ -1,0 +1,76 @@
+"""What commands say on stderr, beside the results on stdout: text for people, or JSON for machines.
+
+    ssrl-pipeline --log-json extract --videos videos/ 2> log.jsonl
+
+    {"time": "2024-05-01T12:00:00.123+00:00", "level": "info", "message": "28 videos, 3 to extract: ..."}
+
+All of it passes through :mod:`logging`, so that what libraries log looks the same.
+"""
+
+import json
+import logging
+import sys
+from datetime import datetime, timezone
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def say(message: str, level: int = logging.INFO, **fields: Any) -> None:
+    """A message for whoever runs the command; the fields, as JSON, go to machines alone."""
+    log.log(level, "%s", message, extra={"fields": fields})
+
+
+def set_up(as_json: bool) -> None:
+    """Sends messages to stderr, and warnings of libraries too; what was set up before is replaced."""
+    handler = _Stderr()
+    handler.setFormatter(_Json() if as_json else _Text())
+    root = logging.getLogger()
+    for old in [one for one in root.handlers if isinstance(one, _Stderr)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    logging.getLogger("ssrl_pipeline").setLevel(logging.INFO)
+    logging.captureWarnings(as_json)
+
+
+def are_json() -> bool:
+    """Whether messages are JSON."""
+    return any(isinstance(one, _Stderr) and one.is_json for one in logging.getLogger().handlers)
+
+
+class _Stderr(logging.Handler):
+    """Writes to what stderr is at that moment; bars that are shown there stay whole."""
+
+    @property
+    def is_json(self) -> bool:
+        return isinstance(self.formatter, _Json)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+            if "tqdm" in sys.modules and not self.is_json:
+                sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
+            else:
+                print(text, file=sys.stderr, flush=True)
+        except Exception:
+            self.handleError(record)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        failed = record.name == log.name and record.levelno >= logging.ERROR
+        return f"error: {record.getMessage()}" if failed else record.getMessage()
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage().strip(),
+        }
+        if record.name != log.name:
+            line["logger"] = record.name
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps({**line, **getattr(record, "fields", {})}, ensure_ascii=False, default=str)
