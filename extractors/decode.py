@@ -1,4 +1,4 @@
-"""Videos as a stream of RGB frames: decord decodes, OpenCV where decord cannot.
+"""Videos as a stream of RGB frames: decord decodes, OpenCV where decord cannot, PyAV where neither can.
 
 A video is decoded in a process of its own: one that hangs, crashes or eats the
 memory over a broken or hostile file is a :class:`VideoError` and nothing worse,
@@ -10,6 +10,7 @@ however slow the consumer is. A decoder that gives up in the middle raises
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -17,13 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.decoders import VideoInfo
+from ssrl_pipeline.extractors.decoders import VideoInfo, cut_short, fewer
 from ssrl_pipeline.extractors.ring import SLOTS, Layout, SharedMemory, map_blocks
+from ssrl_pipeline.extractors.transport import gaps
 from ssrl_pipeline.extractors.worker_process import WorkerFailed, WorkerProcess
 
 __all__ = ["DECODERS", "EXTENSIONS", "Limits", "Video", "VideoInfo", "open_video", "probe"]
 
-DECODERS = ("decord", "opencv")
+DECODERS = ("decord", "opencv", *(["pyav"] if find_spec("av") else []))  # PyAV is of the extra `video`
 EXTENSIONS = {
     *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
@@ -31,7 +33,7 @@ EXTENSIONS = {
 SLOWEST_DISK = 10e6  # bytes a second: decord goes through the whole file before its first frame
 HEADER_SECONDS = 10.0
 _HOME = "ssrl_pipeline.extractors.decoders"
-_OPENERS = {"decord": f"{_HOME}:open_decord", "opencv": f"{_HOME}:open_opencv"}
+_OPENERS = {name: f"{_HOME}:open_{name}" for name in ("decord", "opencv", "pyav")}
 
 
 class Limits(NamedTuple):
@@ -47,6 +49,7 @@ class Video(NamedTuple):
     info: VideoInfo
     decoder: str
     frames: Iterator[np.ndarray]  # RGB, uint8 [H, W, 3]
+    damage: Callable[[], str]  # after the last frame: a line on what libav complained of, or ""
 
     def close(self) -> None:
         getattr(self.frames, "close", lambda: None)()
@@ -71,9 +74,10 @@ def open_video(
 ) -> Video:
     """Opens a video with one decoder of :data:`DECODERS`.
 
-    A file that ends before its container says (AVI, Matroska, WebM, WMV, MP4) is
+    A file that ends before its container says (AVI, FLV, Matroska, WebM, WMV, MP4) is
     an error. What states no size and no number of frames is taken as it is: an
-    MPEG stream that was cut is a shorter video.
+    MPEG stream that was cut is a shorter video. Frames that libav mends, as it
+    and all players do, are given as they are mended; :attr:`Video.damage` tells.
 
     Args:
         path: the file.
@@ -113,7 +117,7 @@ def open_video(
         memory.close()
     for _ in range(1 + SLOTS):  # the memory is there, all of it is free
         worker.send(None)
-    return Video(info, decoder, _Frames(worker, source.frames(blocks)))
+    return Video(info, decoder, _Frames(worker, source.frames(blocks)), source.damage)
 
 
 def probe(paths: Iterable[Path], seconds: float = HEADER_SECONDS) -> Iterator[VideoInfo | None]:
@@ -167,6 +171,7 @@ class _Source:
         slot = 0
         try:
             while "frames" in (answer := self.ask(self.limits.seconds)):
+                self._check_colours()
                 block = blocks[slot, : answer["frames"]].copy()
                 self.worker.given_back()
                 slot = (slot + 1) % len(blocks)
@@ -175,6 +180,30 @@ class _Source:
                     self.count += 1
         finally:
             self.worker.close()
+        self._check_colours()
+        self._check_end()
+
+    def damage(self) -> str:
+        found = self.worker.complaints()
+        if lost := gaps(self.path):
+            found = [f"{lost} gaps in the transport stream", *found]
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        return f"perhaps damaged ({found[0][:100]}{more})" if found else ""
+
+    def _check_colours(self) -> None:
+        """OpenCV 5.0 gives interlaced frames as black ones without an error; libav's complaint is there."""
+        if any(complaint.startswith("swscaler: Cannot convert") for complaint in self.worker.complaints()):
+            raise VideoError(
+                f"{self.path}: {self.decoder} cannot convert its frames, which are interlaced "
+                "(re-encode the file, or install the extra `video`)"
+            )
+
+    def _check_end(self) -> None:
+        """What a decoder passes over because it is damaged may be the rest of the video."""
+        if self.worker.complaints() and self.decoder != "opencv":
+            header = next(iter(probe([self.path])), None)
+            if header and fewer(self.count, header.reported_frames):
+                raise cut_short(self.path, self.count, header.reported_frames)
 
     def _failed(self, what: str) -> VideoError:
         return VideoError(

@@ -1,4 +1,4 @@
-"""The decoders themselves, decord and OpenCV: a file in, RGB frames in order out, in this process.
+"""The decoders themselves, decord, OpenCV and PyAV: a file in, RGB frames in order out, in this process.
 
 What reads a stranger's file can crash, hang or eat the memory, so the package
 calls these in a worker only; see :mod:`ssrl_pipeline.extractors.decode`.
@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.truncation import misses_bytes
+from ssrl_pipeline.extractors.edit_list import shown_seconds
+from ssrl_pipeline.extractors.truncation import is_matroska, is_mpeg_stream, misses_bytes
 
-_REPEATED = 1  # frames that decord may put in the place of others; 0 would mean any number
+_REPEATED = 1e-9  # share of the frames that decord may put in the place of others; 0 would mean all
+_COVER = 0x400  # libav's AV_DISPOSITION_ATTACHED_PIC
 
 
 class VideoInfo(NamedTuple):
@@ -38,14 +40,17 @@ def open_decord(path: Path) -> Opened:
     decord builds its own list of the frames that are in the file. Where the
     container shows that bytes are missing, what OpenCV reads of its header is
     compared with the frames that came. Where decord would repeat frames in the
-    place of such as it cannot find, as in some MPEG streams, it stops.
+    place of such as it cannot find, it stops.
 
     Raises:
         VideoError: not a video that decord reads; while iterating, it stopped before the end.
     """
+    if is_mpeg_stream(path):  # it leaves out the frames before the second keyframe, and repeats the last ones
+        raise VideoError(f"{path}: decord loses frames of MPEG streams")
     decord = _import_decord()
+    decord.logging.set_level(decord.logging.ERROR)  # written to stderr, which is read
     try:
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), fault_tol=_REPEATED)
+        reader = decord.VideoReader(_location(path), ctx=decord.cpu(0), fault_tol=_REPEATED)
         first = reader.next().asnumpy()
     except (
         RuntimeError,
@@ -74,13 +79,13 @@ def open_decord(path: Path) -> Opened:
                     f"{path}: decord repeats frames in the place of others, from {count} on"
                 ) from error
             except (RuntimeError, decord.DECORDError) as error:
-                raise _cut_short(path, count, info.reported_frames) from error
+                raise cut_short(path, count, info.reported_frames) from error
             yield frame
             count += 1
         if misses_bytes(path):
             promised = read_header(path).reported_frames
-            if promised <= 0 or _fewer(count, promised):
-                raise _cut_short(path, count, promised)
+            if promised <= 0 or fewer(count, promised):
+                raise cut_short(path, count, promised)
 
     return Opened(info, frames())
 
@@ -88,10 +93,8 @@ def open_decord(path: Path) -> Opened:
 def open_opencv(path: Path) -> Opened:
     """OpenCV, which reads some files that decord cannot.
 
-    It does not tell the end from an error. The end came too early where the
-    frames are fewer than the container promises and their time is shorter too
-    (at a variable frame rate the promised number is only a guess), or where the
-    container shows that bytes are missing.
+    It does not tell the end from an error, so what came is compared with what
+    the container promises.
 
     Raises:
         VideoError: not a video that OpenCV reads; while iterating, it stopped before the end.
@@ -102,21 +105,63 @@ def open_opencv(path: Path) -> Opened:
     info = _header(capture)
 
     def frames() -> Iterator[np.ndarray]:
-        count, seconds = 0, 0.0
+        count, seconds, late = 0, 0.0, 0
         try:
             while True:
                 read, frame = capture.read()
                 if not read:
                     break
                 seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                if count == 0 and is_matroska(path) and hasattr(cv2, "CAP_PROP_PTS"):
+                    late = int(capture.get(cv2.CAP_PROP_PTS))
                 yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
                 count += 1
         finally:
             capture.release()
-        promised = info.reported_frames
-        early = _fewer(count, promised) and (seconds <= 0 or _fewer(int(seconds * info.fps) + 1, promised))
-        if count == 0 or early or (promised <= 0 and misses_bytes(path)):
-            raise _cut_short(path, count, promised)
+        _check_end(path, count, seconds, info, late)
+
+    return Opened(info, frames())
+
+
+def open_pyav(path: Path) -> Opened:
+    """PyAV, which is slower, and reads interlaced MPEG streams too.
+
+    Packets that cannot be decoded are left out, as players do it; libav complains of them.
+
+    Raises:
+        VideoError: not a video that PyAV reads; while iterating, it stopped before the end.
+    """
+    import av
+
+    av.logging.restore_default_callback()
+    av.logging.set_libav_level(av.logging.ERROR)
+    try:
+        container: Any = av.open(_location(path), metadata_errors="replace")
+        stream = container.streams.best("video")
+        if stream is None or getattr(stream, "disposition", 0) & _COVER:
+            raise ValueError("no video")
+        stream.thread_type = "AUTO"
+        info = read_header(path)._replace(width=stream.width, height=stream.height)
+    except (VideoError, av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(f"{path}: not a video that PyAV can open") from error
+
+    def frames() -> Iterator[np.ndarray]:
+        count, begin, seconds = 0, 0.0, 0.0
+        try:
+            for packet in container.demux(stream):
+                try:
+                    decoded = packet.decode()
+                except av.error.InvalidDataError:
+                    continue
+                for frame in decoded:
+                    turns = round(getattr(frame, "rotation", 0) / 90)
+                    begin = (frame.time or 0.0) if count == 0 else begin
+                    seconds = (frame.time or 0.0) - begin
+                    yield np.rot90(frame.to_ndarray(format="rgb24"), turns)
+                    count += 1
+        except (av.FFmpegError, ValueError) as error:
+            raise cut_short(path, count, info.reported_frames) from error
+        _check_end(path, count, seconds, info, int(begin * info.fps) if is_matroska(path) else 0)
 
     return Opened(info, frames())
 
@@ -135,10 +180,11 @@ def read_header(path: Path) -> VideoInfo:
 
 
 def _capture(path: Path) -> Any:
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # libav's AV_LOG_QUIET
+    os.environ.pop("OPENCV_FFMPEG_LOGLEVEL", None)  # without it, libav's errors are written to stderr
+    os.environ.pop("OPENCV_FFMPEG_DEBUG", None)
     import cv2
 
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(_location(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise VideoError(f"{path}: not a video that OpenCV can open")
     return capture
@@ -179,12 +225,33 @@ def _import_decord() -> Any:
     return decord
 
 
-def _fewer(count: int, promised: int) -> bool:
-    """Clearly fewer: what containers say may be off by a little."""
-    return count < 0.99 * promised - 1
+def _location(path: Path) -> str:
+    """Absolute: libav takes `concat:a.mp4` for something else than a file."""
+    return str(path.absolute())
 
 
-def _cut_short(path: Path, count: int, promised: int) -> VideoError:
+def _check_end(path: Path, count: int, seconds: float, header: VideoInfo, late: int) -> None:
+    """Raises VideoError where the end came too early.
+
+    That is where the frames are fewer than the container promises and their time is
+    shorter too (at a variable frame rate the promised number is only a guess), or where
+    the container shows that bytes are missing. The promise of an MP4 counts what its
+    edit list hides; that of Matroska begins at zero, `late` frames before the first.
+    """
+    promised = header.reported_frames - max(0, late)
+    if shown := shown_seconds(path):
+        promised = min(promised, round(shown * header.fps))
+    early = fewer(count, promised) and (seconds <= 0 or fewer(int(seconds * header.fps) + 1, promised))
+    if count == 0 or early or (promised <= 0 and misses_bytes(path)):
+        raise cut_short(path, count, promised)
+
+
+def fewer(count: int, promised: int) -> bool:
+    """Clearly fewer: what containers say may be off by a little, as FLV's time is by its B-frames."""
+    return count < 0.99 * promised - 2
+
+
+def cut_short(path: Path, count: int, promised: int) -> VideoError:
     of = f" of {promised}" if promised > 0 else ""
     return VideoError(
         f"{path}: truncated or damaged, decoding stopped after {count}{of} frames "

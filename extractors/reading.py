@@ -29,6 +29,7 @@ class VideoFeatures(NamedTuple):
     decoder: str
     frames: int  # decoded frames
     snippets: int
+    damage: str = ""  # what libav complained of while it decoded; see Video
 
 
 class Job(Protocol):
@@ -158,7 +159,7 @@ class Reading(Generic[J]):
             except VideoError as error:
                 failures.append(error)
             else:
-                return VideoFeatures(video.info, video.decoder, counter.frames, count)
+                return VideoFeatures(video.info, video.decoder, counter.frames, count, video.damage())
         raise _all_of(self.job.path, failures)
 
     def _started(self, end_worker: Callable[[], None]) -> None:

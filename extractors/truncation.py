@@ -1,30 +1,53 @@
 """Does a file end before its container says? Where decoders pass over it, this is the evidence.
 
-The sizes that a finished AVI, Matroska, WebM or WMV states of itself are
+The sizes that a finished AVI, FLV, Matroska, WebM or WMV states of itself are
 compared with the file's. Containers that state none (MPEG streams, recordings
 that were never finished, live streams saved as they came) are taken as they
-are, and so is FLV. MP4 and MOV are left to the decoders: their index names
-every frame, and a frame that is not there is an error.
+are. MP4 and MOV are left to the decoders: their index names every frame, and a
+frame that is not there is an error.
 """
 
+import struct
 from pathlib import Path
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_FLV_SIZE = b"\x00\x08filesize\x00"  # in its onMetaData: a name, and that a float64 follows
+_PACK, _SYNC = b"\x00\x00\x01\xba", 0x47  # of MPEG program streams and transport streams
 
 
 def misses_bytes(path: Path) -> bool:
     """True where the container's own size goes beyond the end of the file."""
+    return _stated_size(_head(path)) > path.stat().st_size
+
+
+def is_matroska(path: Path) -> bool:
+    """Matroska or WebM, whose duration counts from zero and not from the first frame."""
+    return _head(path)[:4] == _EBML
+
+
+def is_mpeg_stream(path: Path) -> bool:
+    """An MPEG program stream, or transport stream (with 188 bytes a packet, or 192 as Blu-ray discs have)."""
+    head = _head(path)
+    return head[:4] == _PACK or any(
+        len(head) > 4 * size and all(head[i * size + size - 188] == _SYNC for i in range(4))
+        for size in (188, 192)
+    )
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        head = file.read(1 << 12)
-    return _stated_size(head) > path.stat().st_size
+        return file.read(1 << 12)
 
 
 def _stated_size(head: bytes) -> int:
     """The bytes that the file should have at least; 0 where it does not say."""
     if head[:4] == b"RIFF":
         return 8 + int.from_bytes(head[4:8], "little") if head[4:8] != b"\xff" * 4 else 0
+    if head[:3] == b"FLV" and 0 < (at := head.find(_FLV_SIZE)) < len(head) - 32:
+        (size,) = struct.unpack_from(">d", head, at + len(_FLV_SIZE))
+        return int(size) if 0 < size < 1 << 60 else 0
     if head[:4] == _EBML:
         size, at = _matroska_size(head, 4)
         segment = at + size

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ _START = (
     "import sys; sys.path[:] = sys.argv[1:]; from ssrl_pipeline.extractors.decode_worker import main; main()"
 )
 _TICK = 0.25  # seconds between two looks at a worker that is waited for
-_LONGEST = 1 << 16  # bytes of an answer
+_LONGEST = 1 << 16  # bytes of an answer, and of a line on stderr
+_MOST_COMPLAINTS = 1000  # different ones; a broken file may have any number
+_COMPLAINT = re.compile(r"\[([^\[\]@]+) @ (?:0x)?[0-9a-fA-F]+\] *(.*)")  # of libav: part @ address
 
 
 class WorkerFailed(Exception):
@@ -40,6 +43,7 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._last_words: deque[str] = deque(maxlen=20)
+        self._complaints: dict[str, None] = {}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START, *(entry for entry in sys.path if isinstance(entry, str))],
             stdin=subprocess.PIPE,
@@ -67,6 +71,10 @@ class WorkerProcess:
         line = b"\n" if message is None else json.dumps(message).encode() + b"\n"
         with contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(line)
+
+    def complaints(self) -> list[str]:
+        """Errors that libav reported in the worker so far, each once; all of them when it is closed."""
+        return list(self._complaints)
 
     def receive(self, seconds: float) -> dict[str, Any]:
         """The next answer.
@@ -130,8 +138,21 @@ class WorkerProcess:
 
     def _overhear(self) -> None:
         assert self._process.stderr
-        while data := os.read(self._process.stderr.fileno(), 1 << 16):
-            self._last_words.extend(line[:300] for line in data.decode(errors="replace").splitlines())
+        rest = b""
+        while data := os.read(self._process.stderr.fileno(), _LONGEST):
+            *lines, rest = (rest + data).splitlines(keepends=True)
+            if rest.endswith(b"\n") or len(rest) > _LONGEST:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                self._overheard(line)
+        self._overheard(rest)
+
+    def _overheard(self, line: bytes) -> None:
+        text = "".join(c if c.isprintable() else " " for c in line[:300].decode(errors="replace")).strip()
+        if text:
+            self._last_words.append(text)
+        if (found := _COMPLAINT.match(text)) and len(self._complaints) < _MOST_COMPLAINTS:
+            self._complaints[": ".join(found.groups())] = None
 
     def _signal(self, name: str) -> None:
         if hasattr(signal, name):  # Windows has neither
@@ -148,5 +169,5 @@ class WorkerProcess:
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         except ValueError:
             how = f"was ended by signal {-code}"
-        words = next((line.strip() for line in reversed(self._last_words) if line.strip()), "")
+        words = self._last_words[-1] if self._last_words else ""
         return f"crashed: its process {how}" + (f" ({words})" if words else "")

@@ -134,7 +134,8 @@ def score(
         echo_json([{**o.summary, "name": o.name, "status": o.status, "folder": str(o.folder)} for o in done])
     elif done:
         header = ("video", "frames", "events", "mean", "max", "peak frame", "peak time (s)", "features")
-        click.echo(table([_row(outcome) for outcome in done], header))
+        notes = ("note",) if any(outcome.summary.get("damage") for outcome in done) else ()
+        click.echo(table([_row(outcome)[: len(header + notes)] for outcome in done], header + notes))
     if failed := len(outcomes) - len(done):
         raise PipelineError(f"{failed} of {len(found)} videos failed")
 
@@ -156,4 +157,4 @@ def _row(outcome: "Scored") -> tuple[object, ...]:
     highest = summary["summary"]
     peak = "-" if highest["peak_time_s"] is None else f"{highest['peak_time_s']:.1f}"
     numbers = (summary["frames"], summary["events"], highest["mean"], highest["max"], highest["peak_frame"])
-    return (shown, *numbers, peak, outcome.status)
+    return (shown, *numbers, peak, outcome.status, summary.get("damage", ""))

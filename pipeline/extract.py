@@ -117,7 +117,8 @@ def skip(videos: Iterable[str], store: FeatureStore, progress: Progress) -> dict
     outcomes = {}
     for name in sorted(videos):
         progress.start(name)
-        outcomes[name] = Outcome(name, "skipped", store.meta(name).snippets)
+        meta = store.meta(name)
+        outcomes[name] = Outcome(name, "skipped", meta.snippets, reason=meta.damage)
         progress.finish(outcomes[name])
     return outcomes
 

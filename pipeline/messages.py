@@ -21,6 +21,11 @@ def say(message: str, level: int = logging.INFO, **fields: Any) -> None:
     log.log(level, "%s", message, extra={"fields": fields})
 
 
+def one_line(text: str) -> str:
+    """Names of files may hold line ends, and what steers a terminal; here it is spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def set_up(as_json: bool) -> None:
     """Sends messages to stderr, and warnings of libraries too; what was set up before is replaced."""
     handler = _Stderr()
@@ -59,7 +64,8 @@ class _Stderr(logging.Handler):
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         failed = record.name == log.name and record.levelno >= logging.ERROR
-        return f"error: {record.getMessage()}" if failed else record.getMessage()
+        said = one_line(record.getMessage()) if record.name == log.name else record.getMessage()
+        return f"error: {said}" if failed else said
 
 
 class _Json(logging.Formatter):

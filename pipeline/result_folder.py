@@ -89,6 +89,7 @@ def load_result(folder: Path) -> tuple["VideoScores", Drawn]:
             checkpoint_sha256=str(said.get("checkpoint_sha256", "")),
             source=read_source(said.get("source")),
             stored=said.get("features") == "stored",
+            damage=str(said.get("damage", "")),
         )
         _check(result, said)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:

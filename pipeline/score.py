@@ -106,7 +106,8 @@ class Scorer:
             snippet_scores = _numbers(str(video), stream.scores())
         info = result.info
         about = (info.fps, info.width, info.height, result.decoder)
-        return self._result(video, snippet_scores, result.frames, about, heat)
+        scored = self._result(video, snippet_scores, result.frames, about, heat)
+        return replace(scored, damage=result.damage)
 
     def score_from(self, store: Features, stored: str, video: str | Path) -> VideoScores:
         """Scores one video by features that are there already: nothing is decoded or extracted.
@@ -130,7 +131,7 @@ class Scorer:
             heat.add(_tensors(self.model, part))
         about = (meta.fps, meta.width, meta.height, meta.decoder)
         result = self._result(Path(video), snippet_scores, meta.frames, about, heat)
-        return replace(result, stored=True)
+        return replace(result, stored=True, damage=meta.damage)
 
     def _result(
         self,

@@ -44,6 +44,7 @@ class VideoMeta:
     source_bytes: int
     source_mtime_ns: int
     source_sha256: str
+    damage: str = ""  # what the decoder complained of; "" where of nothing, or where it is not known
 
 
 class VideoWriter:
@@ -246,6 +247,8 @@ def _check_meta(meta: VideoMeta) -> None:
         raise ValueError(f"{meta.frames} frames in {meta.snippets} snippets")
     if type(meta.fps) not in (int, float) or not 0 <= meta.fps < math.inf:
         raise ValueError(f"fps {meta.fps!r}")
+    if type(meta.damage) is not str:
+        raise ValueError(f"damage {meta.damage!r}")
 
 
 def require_same_recipe(first: Recipe, second: Recipe, first_name: str, second_name: str) -> None:

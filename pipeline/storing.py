@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
     status: str  # "done", "skipped" (already stored) or "failed"
     snippets: int = 0
     seconds: float = 0.0  # from its start to its end, beside others where there are workers
-    reason: str = ""  # why it failed
+    reason: str = ""  # why it failed, or what of it is damaged
 
 
 class Progress:
@@ -100,7 +100,8 @@ def store_videos(
             progress.start(claimed.name)
             if store.is_current(claimed.name, claimed.path):
                 claimed.claim.close()
-                conclude(Outcome(claimed.name, "skipped", store.meta(claimed.name).snippets))
+                meta = store.meta(claimed.name)
+                conclude(Outcome(claimed.name, "skipped", meta.snippets, reason=meta.damage))
                 continue
             storing = _Storing(claimed, store, progress.snippet)
             under_way.add(storing)
@@ -170,7 +171,7 @@ class _Storing:
             return Outcome(self.name, "failed", reason=str(error))
         finally:
             self.abandon()
-        return Outcome(self.name, "done", meta.snippets, time.perf_counter() - self._started)
+        return Outcome(self.name, "done", meta.snippets, time.perf_counter() - self._started, meta.damage)
 
     def abandon(self, error: Exception | None = None) -> None:
         """Leaves nothing of what is not stored yet."""
@@ -192,4 +193,5 @@ class _Storing:
             source_bytes=self._source.st_size,
             source_mtime_ns=self._source.st_mtime_ns,
             source_sha256=file_sha256(self.path),
+            damage=result.damage,
         )

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ssrl_pipeline.extract import Plan
-from ssrl_pipeline.messages import are_json, say
+from ssrl_pipeline.messages import are_json, one_line, say
 from ssrl_pipeline.storing import Outcome, Progress
 
 __all__ = ["SnippetBar", "progress_bar", "say", "table"]
@@ -65,7 +65,7 @@ class SnippetBar(Progress):
         self.bar = progress_bar(total=plan.snippets, unit="snippet", disable=not plan.todo)
 
     def start(self, video: str) -> None:
-        self.bar.set_description(f"{self.finished + 1}/{self.videos} {video[-30:]}")
+        self.bar.set_description(one_line(f"{self.finished + 1}/{self.videos} {video[-30:]}"))
 
     def snippet(self) -> None:
         self.bar.update()
@@ -82,4 +82,4 @@ class SnippetBar(Progress):
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "-" if value != value else f"{value:.4f}"
-    return str(value)
+    return one_line(str(value))

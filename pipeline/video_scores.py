@@ -36,6 +36,7 @@ class VideoScores:
     checkpoint_sha256: str = ""  # of the checkpoint's content
     source: Source | None = None  # the file as it was when it was scored; None: not known
     stored: bool = False  # whether its features came from a store
+    damage: str = ""  # what the decoder complained of; "" where of nothing
 
     @cached_property
     def events(self) -> list[Event]:
@@ -58,6 +59,7 @@ class VideoScores:
             "width": self.width,
             "height": self.height,
             "decoder": self.decoder,
+            "damage": self.damage,
             "snippets": len(self.snippet_scores),
             "checkpoint": str(self.checkpoint),
             "checkpoint_sha256": self.checkpoint_sha256,

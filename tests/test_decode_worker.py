@@ -69,8 +69,7 @@ def test_frames_are_those_of_the_decoder(
     make_video: Callable[..., Path], tmp_path: Path, decoder: str
 ) -> None:
     path = make_video(tmp_path / "a.mp4", frames=150, size=(128, 64))
-    opener = {"decord": decoders.open_decord, "opencv": decoders.open_opencv}[decoder]
-    expected = list(opener(path).frames)
+    expected = list(getattr(decoders, f"open_{decoder}")(path).frames)
     got = list(open_video(path, decoder).frames)  # more than the ring holds, kept all at once
     assert len(got) == 150
     np.testing.assert_array_equal(np.stack(got), np.stack(expected))
@@ -223,6 +222,7 @@ def test_the_other_decoder_takes_over(
     assert (result.decoder, result.frames, len(rows)) == ("opencv", 20, 2)
 
     monkeypatch.setitem(decode._OPENERS, "opencv", "fake_decoders:change_size")
+    monkeypatch.setitem(decode._OPENERS, "pyav", "fake_decoders:change_size")
     with pytest.raises(VideoError) as caught:
         live.from_video(path)
     said = str(caught.value)

@@ -1,0 +1,148 @@
+"""Decodes every file of a corpus beside ffmpeg's own program, and says what is wrong.
+
+    python scripts/check_corpus.py corpus/      # makes what is missing first; see corpus.py
+
+A line for what the package does (the first decoder that reads the file to its end), and
+one for each decoder by itself. Exit code 1 where the package is wrong: a file that is not
+what the beginning of its name asks for.
+"""
+
+import argparse
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from corpus import files, make
+
+from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.extractors.decode import DECODERS, Limits, open_video
+from ssrl_pipeline.terminal import table
+
+NEAR = 7.0  # mean absolute difference of grey levels that two conversions of colours may have
+
+
+class Decoded(NamedTuple):
+    """What one decoder makes of a file."""
+
+    decoder: str
+    frames: np.ndarray  # uint8 [N, H, W, 3]; without the first, [0]
+    error: str  # why it did not come to the end; "" where it did
+    damage: str
+    seconds: float
+
+
+class Judged(NamedTuple):
+    """A line of the table."""
+
+    verdict: str  # "", or WRONG for what the package does; "not" for one decoder's being unlike ffmpeg
+    kind: str
+    decoder: str
+    outcome: str
+    frames: int
+    by_ffmpeg: int
+    difference: float  # mean absolute difference of grey levels, of the frame that differs most
+    damage: str
+    seconds: float
+
+
+def decode(path: Path, decoder: str, limits: Limits) -> Decoded:
+    start, frames, error, damage = time.perf_counter(), [], "", ""
+    try:
+        with open_video(path, decoder, limits) as video:
+            frames.extend(video.frames)
+            damage = video.damage()
+    except VideoError as failure:
+        error = str(failure).removeprefix(f"{path}: ")
+    kept = np.stack(frames) if frames else np.zeros((0, 1, 1, 3), np.uint8)
+    return Decoded(decoder, kept, error, damage, time.perf_counter() - start)
+
+
+def asked_for(kind: str) -> str:
+    """The first word of a file's name: what must become of it."""
+    first = Path(kind).name.split(" ")[0].split(".")[0]
+    return first if first in ("bad", "cut", "hurt", "broken") else ""
+
+
+def is_right(kind: str, refused: bool, like_ffmpeg: bool, damage: str) -> bool:
+    """Whether a file became what its kind asks for."""
+    asked = asked_for(kind)
+    if refused:
+        return asked != ""
+    if asked == "broken":  # libav's versions mend differently: the frames decide nothing
+        return bool(damage)
+    return asked != "bad" and like_ffmpeg and (asked != "" or not damage)
+
+
+def judge(folder: Path, path: Path, limits: Limits) -> list[Judged]:
+    kind = path.relative_to(folder).as_posix()
+    tried = [decode(path, decoder, limits) for decoder in DECODERS]
+    product = next((one for one in tried if not one.error), tried[-1])
+    rows = []
+    for name, one in [("the package", product), *((one.decoder, one) for one in tried)]:
+        if one.error:
+            same, count, worst = False, 0, 0.0
+        else:
+            truth = ffmpeg_frames(path, (one.frames.shape[2], one.frames.shape[1]))
+            same, worst = compare(one.frames, truth)
+            count = len(truth)
+        right = is_right(kind, bool(one.error), same, one.damage)
+        wrong = "WRONG" if name == "the package" else "not"
+        outcome = one.error or (f"read by {one.decoder}" if one is product else "read")
+        numbers = (len(one.frames), count, worst, one.damage, one.seconds)
+        rows.append(Judged("" if right else wrong, kind, name, outcome, *numbers))
+    return rows
+
+
+def compare(frames: np.ndarray, truth: np.ndarray) -> tuple[bool, float]:
+    """Whether they are the same frames, and how much those differ that differ most."""
+    if len(frames) != len(truth):
+        return False, 0.0
+    worst, nearest = 0.0, True
+    for i, frame in enumerate(frames):
+        near = {j: _difference(frame, truth[j]) for j in range(max(0, i - 1), min(len(truth), i + 2))}
+        worst, nearest = max(worst, near[i]), nearest and near[i] == min(near.values())
+    return nearest and worst < NEAR, worst
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(np.int16) - b).mean())
+
+
+def ffmpeg_frames(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """uint8 [N, H, W, 3]: each frame of the first video once, as ffmpeg's own program decodes it."""
+    width, height = size
+    command = ["ffmpeg", "-v", "quiet", "-nostdin", "-i", f"file:{path}", "-map", "0:v:0", "-fps_mode"]
+    command += ["passthrough", "-s", f"{width}x{height}", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    content = subprocess.run(command, capture_output=True, check=False).stdout
+    size_bytes = width * height * 3
+    whole = content[: len(content) // size_bytes * size_bytes]
+    return np.frombuffer(whole, np.uint8).reshape(-1, height, width, 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seconds", type=float, default=20.0, help="that a decoder may take over a frame")
+    arguments = parser.parse_args()
+    if shutil.which("ffmpeg") is None:
+        raise SystemExit("ffmpeg is not installed; it makes the files")
+    make(arguments.folder)
+    limits, folder = Limits(seconds=arguments.seconds), arguments.folder
+    rows = [row for path in files(folder) for row in judge(folder, path, limits)]
+    print(
+        table([[c[:90] if isinstance(c, str) else c for c in row] for row in rows], ("", *Judged._fields[1:]))
+    )
+    kinds = [row for row in rows if row.decoder == "the package"]
+    wrong = sum(row.verdict != "" for row in kinds)
+    read = sum(row.outcome.startswith("read by") for row in kinds)
+    print(f"{len(kinds)} files: {read} read, {len(kinds) - read} refused, {wrong} wrong")
+    raise SystemExit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
