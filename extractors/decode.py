@@ -92,6 +92,10 @@ def open_video(
     """
     if not path.is_file():
         raise VideoError(f"{path}: no such file")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # OpenCV crashes over it
+        raise VideoError(f"{path}: its name is no UTF-8, and the decoders want that; rename it") from None
     size = path.stat().st_size
     if size == 0:
         raise VideoError(f"{path}: the file is empty")

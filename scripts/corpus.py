@@ -313,7 +313,7 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
     "names/semi;colon && rm $HOME.mp4": _named,
     "names/UPPER.MP4": _named,
     "names/http:host.mp4": _named,
-    os.fsdecode(b"names/no utf-8 \xff\xfe.mp4"): _named,
+    os.fsdecode(b"names/bad no utf-8 \xff\xfe.mp4"): _named,
     "names/" + "long" * 50 + ".mp4": _named,
 }
 

@@ -1,8 +1,10 @@
 """Decoding against ffprobe and ffmpeg, and what is said of broken files."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +189,14 @@ def test_gaps_in_a_transport_stream(tmp_path: Path, size: int) -> None:
     assert gaps(path) == 0
     path.write_bytes(whole[:300])
     assert gaps(path) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no such names")
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_name_that_is_no_utf8(make_video, tmp_path: Path, decoder: str) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=5).rename(tmp_path / os.fsdecode(b"\xff.mp4"))
+    with pytest.raises(VideoError, match="its name is no UTF-8"):
+        open_video(path, decoder)
 
 
 def test_name_that_libav_takes_for_a_protocol(
