@@ -21,7 +21,7 @@ from ssrl_pipeline.cli_data import dataset, store
 from ssrl_pipeline.cli_evaluate import evaluate
 from ssrl_pipeline.cli_export import export
 from ssrl_pipeline.cli_extract import extract, weights
-from ssrl_pipeline.cli_options import PATH, device_option, echo_json, json_option
+from ssrl_pipeline.cli_options import PATH, device_option, echo_json, engine_option, json_option
 from ssrl_pipeline.cli_runs import runs
 from ssrl_pipeline.cli_score import score
 from ssrl_pipeline.cli_train import train
@@ -69,11 +69,12 @@ def cli() -> None:
     "--seed", type=int, default=0, show_default=True, help="Of the rendered videos and the training."
 )
 @device_option
-def demo(out: Path, seed: int, device: str) -> None:
+@engine_option
+def demo(out: Path, seed: int, device: str, engine: str | None) -> None:
     """Run the whole pipeline on videos that it renders itself, with real I3D weights."""
     from ssrl_pipeline.demo import run_demo
 
-    run_demo(out, seed, device)
+    run_demo(out, seed, device, engine or "auto")
 
 
 @cli.command()

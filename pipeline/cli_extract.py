@@ -41,6 +41,11 @@ if TYPE_CHECKING:
 @click.option(
     "--workers", type=click.IntRange(1), help="Videos decoded at once.  [default: 1 on a CPU, 4 on a GPU]"
 )
+@click.option(
+    "--devices",
+    metavar="N|LIST",
+    help="Processes, each on a GPU of its own or all on the CPU, or where: cuda:0,cuda:1.",
+)
 @config_option
 @set_option
 @click.option("--dry-run", is_flag=True, help="Time some snippets, tell what all would take; store nothing.")

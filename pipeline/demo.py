@@ -28,12 +28,14 @@ from ssrl_pipeline.train import train
 CONFIG = "demo"  # configs/demo.yaml
 
 
-def run_demo(out: Path, seed: int, device: str = "auto") -> FrameMetrics:
+def run_demo(out: Path, seed: int, device: str = "auto", engine: str = "auto") -> FrameMetrics:
     """Renders videos, extracts, trains, evaluates and scores, and explains itself on stdout.
 
     Args:
         out: gets videos/, features/, runs/ and scores/; what is finished there is not done again.
         seed: of the videos and of the training.
+        device: what it runs on.
+        engine: what runs the backbone.
 
     Raises:
         PipelineError: as the stages do.
@@ -46,7 +48,7 @@ def run_demo(out: Path, seed: int, device: str = "auto") -> FrameMetrics:
     _step(1, "render surveillance videos, with ground truth", None)
     labels = _render(videos, seed)
     _step(2, "extract", f"ssrl-pipeline extract -c {CONFIG} --videos {videos} --features {features}")
-    store, extractor = _extract(videos, features, settings, device)
+    store, extractor = _extract(videos, features, settings, device, engine)
 
     tables = f"--features {features} --labels {videos}/labels.csv"
     command = f"ssrl-pipeline train -c {CONFIG} {tables} --runs {run.parent} --name {name} --seed {seed}"
@@ -67,7 +69,7 @@ def run_demo(out: Path, seed: int, device: str = "auto") -> FrameMetrics:
     scores = out / "scores" / name / chosen
     command = f"ssrl-pipeline score {videos / chosen} --checkpoint {result.best} --out {scores.parent}"
     _step(5, "score a video", command)
-    scored = Scorer(result.best, device).score(videos / chosen)
+    scored = Scorer(result.best, device, engine=engine).score(videos / chosen)
     scored.save(scores)
     truth = ", ".join(f"{start} to {end - 1}" for start, end in intervals[chosen])
     peak, frames = int(scored.scores.argmax()), len(scored.scores)
@@ -112,10 +114,12 @@ def _render(videos: Path, seed: int) -> Labels:
 
 
 def _extract(
-    videos: Path, features: Path, settings: Settings, device: str
+    videos: Path, features: Path, settings: Settings, device: str, engine: str
 ) -> tuple[FeatureStore, FeatureExtractor]:
     chosen = settings.extract
-    extractor = FeatureExtractor(chosen.backbone, chosen.preset, device, patches=chosen.patches)
+    extractor = FeatureExtractor(
+        chosen.backbone, chosen.preset, device, patches=chosen.patches, engine=engine
+    )
     store, outcomes = extract(videos, features, extractor, chosen.dtype, SnippetBar)
     if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
         raise PipelineError(failed[0].reason)

@@ -1,10 +1,12 @@
 """The extractor as its users see it."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ssrl_pipeline.errors import ConfigError, PipelineError, VideoError, WeightsError
 from ssrl_pipeline.extractors import FeatureExtractor, reading
@@ -112,3 +114,68 @@ def test_recipe_tells_weights_apart(live: FeatureExtractor) -> None:
     recipe = live.recipe
     assert recipe["weights_sha256"] == "random" and recipe["views"] == {"clip": 1, "patch2x3": 6}
     assert recipe["geometry"]["patch2x3"] == "240x420 bilinear, grid 2x3"
+
+
+class SmallDevice:
+    """An engine that has the memory for so many clips at once."""
+
+    name = "small"
+
+    def __init__(self, clips: int):
+        self.clips = clips
+        self.sizes: list[int] = []
+
+    def __call__(self, clips: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(len(clips))
+        if len(clips) > self.clips:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return clips.float().mean((1, 3, 4)).repeat(1, 64)
+
+
+def with_engine(engine: SmallDevice, batch: int = 4) -> FeatureExtractor:
+    extractor = FeatureExtractor("i3d", "live", device="cpu", weights="random", batch=batch)
+    extractor._engines = dict.fromkeys((one.network for one in extractor.passes), engine)  # type: ignore
+    return extractor
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(2)
+    snippets = [rng.integers(0, 256, (16, 48, 64, 3), np.uint8) for _ in range(4)]
+    expected = with_engine(SmallDevice(1000)).describe(snippets)
+    small = SmallDevice(3)
+    extractor = with_engine(small)
+    with caplog.at_level(logging.WARNING):
+        found = extractor.describe(snippets)
+        first = len(small.sizes)
+        extractor.describe(snippets[:1])
+    assert caplog.messages == ["cpu: out of memory, going on with smaller batches"]
+    for one, other in zip(found, expected, strict=True):
+        assert [np.array_equal(one[name], other[name]) for name in other] == [True, True]
+    assert small.sizes[:2] == [4, 2]  # four clips; then patches, of which 3 would fit
+    assert max(small.sizes[first:]) <= 3  # it remembers
+    assert extractor.batch == 2
+
+
+def test_no_memory_for_one_clip_is_an_error_of_one_line(make_video, tmp_path: Path) -> None:
+    extractor = with_engine(SmallDevice(0))
+    with pytest.raises(PipelineError, match="^cpu: not enough memory for one clip of preset live [^\n]*$"):
+        extractor.from_video(make_video(tmp_path / "v.mp4", frames=40, size=(64, 48)))
+    assert extractor.batch == 1
+
+
+def test_a_smaller_group_is_tried_before_one_clip_is_too_much() -> None:
+    """Views that wait for their turn take memory, too."""
+    extractor = with_engine(SmallDevice(1000))
+    rows, groups = extractor._rows, []
+
+    def scarce(snippets):
+        groups.append(len(snippets))
+        if len(snippets) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return rows(snippets)
+
+    extractor._rows = scarce  # type: ignore[method-assign]
+    frames = np.random.default_rng(3).integers(0, 256, (48, 48, 64, 3), np.uint8)
+    found = extractor(frames)
+    assert groups == [3, 1, 2, 1, 1]
+    np.testing.assert_array_equal(found["clip"], with_engine(SmallDevice(1000))(frames)["clip"])

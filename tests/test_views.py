@@ -1,10 +1,14 @@
 """Views against Pillow and plain slicing."""
 
+from itertools import islice
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from ssrl_pipeline.extractors.decode import open_video
 from ssrl_pipeline.extractors.presets import PRESETS
 from ssrl_pipeline.extractors.views import Crops, Grid, Resize, cut_views
 
@@ -71,3 +75,32 @@ def test_the_papers_table() -> None:
 def test_presets_take_frames_of_any_size(name: str, size: tuple[int, int]) -> None:
     views = cut_views(np.zeros((1, *size, 3), np.uint8), PRESETS[name].views)
     assert {view: len(cuts) for view, cuts in views.items()} == PRESETS[name].view_sizes
+
+
+@pytest.mark.parametrize("size", [(480, 840), 128])
+def test_a_gpus_resize_is_within_one_grey_level_of_the_cpus(
+    shared: Path, size: int | tuple[int, int]
+) -> None:
+    """A GPU computes with floats and rounds once, as is done here; the CPU with bytes."""
+    video = next(path for path in sorted((shared / "data" / "samples").iterdir()) if path.suffix == ".mp4")
+    frames = np.stack(list(islice(open_video(video).frames, 0, 40, 13)))
+    resize = Resize(size)
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    by_cpu, by_gpu = resize(pixels).float(), resize(pixels.float()).round()
+    assert by_cpu.shape == by_gpu.shape and by_cpu.std() > 20
+    assert (by_cpu - by_gpu).abs().max() <= 1
+
+
+def test_what_pillow_resizes_goes_up_once_and_the_rest_as_it_is() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 40, 60, 3), np.uint8)
+    sent: list[tuple[int, ...]] = []
+
+    def up(there: torch.Tensor) -> torch.Tensor:
+        sent.append(tuple(there.shape))
+        return there
+
+    lanczos = Crops("clip", Resize((256, 340), "lanczos"), 224)
+    views = (lanczos, Grid(2, 3, Resize((240, 420))), Grid(4, 7, Resize((480, 840))))
+    found = cut_views(frames, views, up)
+    assert sent == [(2, 3, 256, 340), (2, 40, 60, 3)]
+    assert [found[view.name].shape[0] for view in views] == [10, 6, 28]
