@@ -1,5 +1,6 @@
 """The command `extract`, and `weights` for the backbones that it runs."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ from ssrl_pipeline.cli_options import (
 from ssrl_pipeline.errors import ConfigError, PipelineError
 
 if TYPE_CHECKING:
+    from ssrl_pipeline.extract import ExtractorOptions, Plan
     from ssrl_pipeline.extractors import FeatureExtractor
+    from ssrl_pipeline.storing import Progress
 
 
 @click.command()
@@ -51,7 +54,13 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Time some snippets, tell what all would take; store nothing.")
 @json_option
 def extract(
-    config: str | None, assignments: tuple[str, ...], device: str, dry_run: bool, as_json: bool, **flags: Any
+    config: str | None,
+    assignments: tuple[str, ...],
+    device: str,
+    devices: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Turn videos into a store of multi-scale I3D features.
 
@@ -61,37 +70,32 @@ def extract(
     of_extract = ("preset", "backbone", "weights", "dtype", "patches", "engine", "precision", "workers")
     settings = load_settings(config, assignments, flags, data=("videos", "features"), extract=of_extract)
     from ssrl_pipeline import extract as stage
-    from ssrl_pipeline.extractors import FeatureExtractor
+    from ssrl_pipeline.extract_devices import extract_on_devices, parse_devices
     from ssrl_pipeline.store import DTYPES
-    from ssrl_pipeline.terminal import SnippetBar, say, table
+    from ssrl_pipeline.terminal import table
 
     chosen = settings.extract
     if chosen.dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
-    extractor = FeatureExtractor(
-        *(chosen.backbone, chosen.preset, device, chosen.weights),
-        patches=chosen.patches,
-        engine=chosen.engine,
-        precision=chosen.precision,
+    videos, features = Path(settings.data.videos), Path(settings.data.features)
+    options = stage.ExtractorOptions(
+        *(chosen.backbone, chosen.preset, chosen.weights, chosen.patches, chosen.engine, chosen.precision)
     )
-    if dry_run:
-        _tell_estimate(
-            Path(settings.data.videos), Path(settings.data.features), extractor, chosen.dtype, as_json
+    if devices and dry_run:
+        raise click.UsageError("--dry-run times one device; leave out --devices")
+    if devices:
+        names = parse_devices(devices, device)
+        begin = _teller(options, ", ".join(names))
+        store, outcomes = extract_on_devices(
+            videos, features, options, names, chosen.dtype, begin, chosen.workers
         )
-        return
-
-    def begin(plan: stage.Plan) -> SnippetBar:
-        dense = " with dense patches" if chosen.patches == "dense" else ""
-        recipe = f"{chosen.preset} views{dense}, {chosen.backbone} on {extractor.device}"
-        say(f"{plan.videos} videos, {plan.todo} to extract: {recipe}")
-        if extractor.device.type == "cpu" and chosen.preset == "paper" and plan.todo:
-            say("a CPU needs seconds for a snippet of the paper's views; --preset fast takes a third of that")
-        return SnippetBar(plan)
-
-    store, outcomes = stage.extract(
-        *(Path(settings.data.videos), Path(settings.data.features), extractor, chosen.dtype, begin),
-        chosen.workers,
-    )
+    else:
+        extractor = options.build(device)
+        if dry_run:
+            _tell_estimate(videos, features, extractor, chosen.dtype, as_json)
+            return
+        begin = _teller(options, str(extractor.device))
+        store, outcomes = stage.extract(videos, features, extractor, chosen.dtype, begin, chosen.workers)
     if as_json:
         echo_json({"features": str(store.root), "videos": [o._asdict() for o in outcomes]})
     else:
@@ -100,6 +104,21 @@ def extract(
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     if failed:
         raise PipelineError(f"{failed} of {len(outcomes)} videos failed; the others are in {store.root}")
+
+
+def _teller(options: "ExtractorOptions", device: str) -> "Callable[[Plan], Progress]":
+    """Says what will be done, and shows how far it is."""
+    from ssrl_pipeline.terminal import SnippetBar, say
+
+    def begin(plan: "Plan") -> "Progress":
+        dense = " with dense patches" if options.patches == "dense" else ""
+        recipe = f"{options.preset} views{dense}, {options.backbone} on {device}"
+        say(f"{plan.videos} videos, {plan.todo} to extract: {recipe}")
+        if device.startswith("cpu") and options.preset == "paper" and plan.todo:
+            say("a CPU needs seconds for a snippet of the paper's views; --preset fast takes a third of that")
+        return SnippetBar(plan)
+
+    return begin
 
 
 def _tell_estimate(

@@ -78,7 +78,8 @@ def extract_on_devices(
     Args:
         root, features, dtype, begin: as there.
         options: what each process makes its extractor of.
-        devices: where; the same may be there several times. They share the CPU's cores.
+        devices: where; the same may be there several times. They share the CPU's cores: on
+            a CPU the last bits of features depend on the threads that a process has.
         workers: videos that each decodes at the same time.
 
     Raises:

@@ -2,8 +2,10 @@
 
 import logging
 import shutil
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -12,10 +14,12 @@ from torch import Tensor, nn
 from ssrl_pipeline.cli_extract import extract
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extractors import FeatureExtractor, engines
+from ssrl_pipeline.extractors.decode import open_video
 from ssrl_pipeline.extractors.engines import Eager, Fallback, OnPixels, make_engine
 from ssrl_pipeline.extractors.fold import folded
 from ssrl_pipeline.extractors.presets import Normalisation
 from ssrl_pipeline.extractors.resnet import I3dR50, I3dR50NL
+from ssrl_pipeline.extractors.weights import cache_path
 
 CPU = torch.device("cpu")
 PIXELS = Normalisation(127.5, 127.5)
@@ -186,3 +190,22 @@ def test_commands_refuse_an_unknown_engine(make_video, tmp_path: Path) -> None:
     folders = ["--videos", str(tmp_path / "videos"), "--features", str(tmp_path / "features")]
     done = CliRunner().invoke(extract, [*folders, "--weights", "random", "--engine", "warp"])
     assert "unknown engine 'warp'" in str(done.exception)
+
+
+@pytest.mark.slow
+def test_openvino_with_the_real_weights_gives_eagers_features(shared: Path) -> None:
+    pytest.importorskip("openvino")
+    if not cache_path("i3d").is_file():
+        pytest.skip("the weights are not cached")
+    video = shared / "data" / "samples" / "vtest.avi"
+    frames = np.stack(list(islice(open_video(video).frames, 40)))
+    found, expected = (
+        FeatureExtractor("i3d", "live", device="cpu", engine=name)(frames) for name in ("openvino", "eager")
+    )
+    assert {name: rows.shape for name, rows in found.items()} == {
+        "clip": (3, 1, 1024),
+        "patch2x3": (3, 6, 1024),
+    }
+    for name, rows in expected.items():
+        assert rows.max() > 0.5
+        assert np.abs(found[name] - rows).max() < 1e-4, name

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from click.testing import CliRunner
 
 from ssrl_pipeline import extract_devices
+from ssrl_pipeline.cli_extract import extract as command
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extract import ExtractorOptions, extract
 from ssrl_pipeline.extract_devices import _Member, extract_on_devices, parse_devices
@@ -27,7 +30,13 @@ def videos(make_video: Callable[..., Path], tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def by_one(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes | None]:
-    store, _ = extract(videos, tmp_path_factory.mktemp("one") / "features", OPTIONS.build("cpu"))
+    """With as many threads as each of two processes has: the last bits of PyTorch's results depend on it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // 2))
+    try:
+        store, _ = extract(videos, tmp_path_factory.mktemp("one") / "features", OPTIONS.build("cpu"))
+    finally:
+        torch.set_num_threads(threads)
     return contents(store.root)
 
 
@@ -163,3 +172,17 @@ def test_devices_as_the_user_names_them(monkeypatch: pytest.MonkeyPatch) -> None
         parse_devices("3")
     with pytest.raises(ConfigError, match="a GPU of its own"):
         parse_devices("2", "cuda:1")
+
+
+def test_the_command_fails_where_a_video_does_and_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_text("no video")
+    arguments = ["--videos", str(tmp_path / "videos"), "--features", str(tmp_path / "features")]
+    arguments += ["--preset", "live", "--weights", "random", "--engine", "eager"]
+    done = CliRunner().invoke(command, [*arguments, "--devices", "cpu,cpu"])
+    assert isinstance(done.exception, PipelineError)
+    assert str(done.exception).startswith("1 of 1 videos failed")
+    assert "not a video that decord can open" in done.output
+    for wrong in (["--devices", "two"], ["--devices", "2", "--dry-run"], ["--workers", "0"]):
+        done = CliRunner().invoke(command, [*arguments, "--device", "cpu", *wrong])
+        assert isinstance(done.exception, ConfigError) or done.exit_code == 2, wrong
