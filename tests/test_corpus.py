@@ -9,8 +9,8 @@ import numpy as np
 from ssrl_pipeline.extractors.decode import Limits
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
-from check_corpus import asked_for, compare, decode, is_right  # noqa: E402
-from fuzz_containers import mutate  # noqa: E402
+from check_corpus import asked_for, compare, decode, is_right
+from fuzz_containers import mutate
 
 
 def test_mutants_are_different_and_repeatable() -> None:
