@@ -53,7 +53,7 @@ def _array(content: bytes) -> np.ndarray:
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("an array of another format")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
         raise ValueError(f"{dtype} {list(shape)} is not what the file holds")
     array = np.frombuffer(content, dtype, offset=file.tell()).copy()
     return array.reshape(shape, order="F" if fortran else "C")

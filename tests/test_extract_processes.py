@@ -14,15 +14,20 @@ pytestmark = [
 ]
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "kill_extract.py"
 EXTRACT = """
-import json, sys
+import json, multiprocessing, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from kill_extract import extract, make_extractor
-extractor = make_extractor()
-print("ready", flush=True)
-sys.stdin.readline()
-outcomes = extract(Path(sys.argv[2]), Path(sys.argv[3]), extractor)[1]
-print(json.dumps([outcome.status for outcome in outcomes]))
+folder, extractor = Path(sys.argv[2]), make_extractor()
+def run(number, store):
+    outcomes = extract(folder / "videos", folder / store, extractor)[1]
+    (folder / f"{number}.json").write_text(json.dumps([outcome.status for outcome in outcomes]))
+fork = multiprocessing.get_context("fork")
+processes = [fork.Process(target=run, args=job) for job in enumerate(("single", "shared", "shared"))]
+for process in processes:
+    process.start()
+for process in processes:
+    process.join()
 """
 
 
@@ -44,25 +49,8 @@ def test_two_extractions_at_the_same_time_share_the_work(
 ) -> None:
     for number in range(6):
         make_video(tmp_path / "videos" / f"{number % 2}" / f"{number}.mp4", frames=40 + number)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", EXTRACT, SCRIPT.parent, tmp_path / "videos", tmp_path / store],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for store in ("single", "shared", "shared")
-    ]
-    for process in processes:
-        assert process.stdout and process.stdout.readline() == "ready\n"
-    statuses = []
-    for process in processes:
-        assert process.stdin
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in processes:
-        statuses.append(json.loads(process.communicate(timeout=300)[0]))
-    single, *two = statuses
+    subprocess.run([sys.executable, "-c", EXTRACT, SCRIPT.parent, tmp_path], check=True)
+    single, *two = (json.loads((tmp_path / f"{number}.json").read_text()) for number in range(3))
     assert single == ["done"] * 6
     assert [sorted(pair) for pair in zip(*two, strict=True)] == [["done", "skipped"]] * 6
     assert contents(tmp_path / "shared") == contents(tmp_path / "single")

@@ -79,6 +79,24 @@ def test_whole_folder_after_an_error_is_as_before(
     assert tree(tmp_path) == before
 
 
+def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x.txt").write_bytes(b"old")
+    before, replace = tree(tmp_path), Path.replace
+
+    def refuses_the_new(path: Path, target: Path) -> Path:
+        if (path / "x.txt").read_bytes() == b"new":
+            raise PermissionError(target)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", refuses_the_new)
+    with pytest.raises(PermissionError), whole_folder(tmp_path / "folder") as scratch:
+        (scratch / "x.txt").write_bytes(b"new")
+    assert tree(tmp_path) == before
+
+
 def test_whole_folder_never_takes_the_place_of_a_file(tmp_path: Path) -> None:
     """A store or a folder of scores that is pointed at the videos must not cost a video."""
     (tmp_path / "video.mp4").write_bytes(b"precious")

@@ -139,6 +139,8 @@ ADDRESSES = {
     "structure with objects": structure,
     "array without numbers": lambda: pickle.dumps(Call(*np.empty(0).__reduce__()[:2])),
     "far more than there is": lambda: pickle.dumps(Call(np.ndarray, ((1 << 50,), "f8"))),
+    "bytes of no kind": lambda: pickle.dumps(np.zeros(2, "V8")),
+    "a length below zero": lambda: pickle.dumps(np.zeros(3)).replace(b"K\x03\x85", b"J\xff\xff\xff\xff\x85"),
     "more numbers than bytes": lambda: pickle.dumps(np.zeros(3)).replace(b"K\x03\x85", b"K\x04\x85"),
 }
 
@@ -215,6 +217,9 @@ def test_a_checkpoint_that_inflates_is_not_opened(tmp_path: Path) -> None:
             new.writestr(name, old.read(name))
     message = refused(tmp_path / "bomb.pt", PipelineError, lambda: load_checkpoint(tmp_path / "bomb.pt"))
     assert "compressed" in message
+    assert "compressed" in refused(
+        tmp_path / "bomb.pt", WeightsError, lambda: read_weights(tmp_path / "bomb.pt")
+    )
 
 
 @pytest.mark.parametrize("part", ["weights", "model", "recipe", "settings", "provenance"])

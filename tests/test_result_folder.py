@@ -157,6 +157,13 @@ def test_archives_that_inflate_are_not_opened(folder: Path) -> None:
     assert "compressed" in refused(lambda: load_peaks(folder / "peaks.npz"), folder / "peaks.npz")
 
 
+def test_archives_whose_parts_are_the_same_bytes_are_not_opened(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "scores.npz", "w") as archive:
+        archive.writestr("scores.npy", bytes(1 << 16))
+        archive.filelist *= 99
+    assert "overlap" in refused(lambda: load_result(folder), folder)
+
+
 def test_every_changed_bit_of_the_scores_is_found(folder: Path) -> None:
     content = (folder / "scores.npz").read_bytes()
     begin = content.index(SCORES.tobytes())
