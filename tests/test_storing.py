@@ -233,3 +233,28 @@ def test_no_more_frames_wait_than_there_is_room_for(videos: Path, monkeypatch: p
     assert len(list(Feed(describe, videos=2, batch=lambda: 8).run([job, other]))) == 2
     assert max(groups) == 2 and sum(groups) == 4
     assert [len(job.rows), len(other.rows)] == [2, 2]
+
+
+@pytest.mark.parametrize(("batch", "ahead"), [(50, 0), (1, 9)])
+def test_what_is_under_way_of_a_decoder_that_fails_is_dropped(
+    videos: Path, monkeypatch: pytest.MonkeyPatch, batch: int, ahead: int
+) -> None:
+    real = reading.open_video
+
+    def breaking(path: Path, decoder: str, started: Any) -> Video:
+        video = real(path, decoder, started=started)
+        return video if decoder != reading.DECODERS[0] else video._replace(frames=cut(video.frames))
+
+    def cut(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        yield from (255 - next(frames) for _ in range(18))
+        raise VideoError("broken")
+
+    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
+        return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
+
+    whole, broken = Kept(videos / "a.mp4"), Kept(videos / "a.mp4")
+    list(Feed(describe).run([whole]))
+    monkeypatch.setattr(reading, "open_video", breaking)
+    list(Feed(describe, batch=lambda: batch, ahead=ahead).run([broken]))
+    assert len(whole.rows) == len(broken.rows) == 2
+    assert all(abs(a["mean"] - b["mean"]).max() < 5 for a, b in zip(whole.rows, broken.rows, strict=True))
