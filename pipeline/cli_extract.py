@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssrl_pipeline.cli_options import (
+    cluster_options,
     config_option,
     device_option,
     echo_json,
@@ -15,15 +16,18 @@ from ssrl_pipeline.cli_options import (
     json_option,
     load_settings,
     precision_option,
+    read_cluster,
     set_option,
     weights_option,
 )
 from ssrl_pipeline.errors import ConfigError, PipelineError
 
 if TYPE_CHECKING:
+    from ssrl_pipeline.cluster import ClusterOptions
     from ssrl_pipeline.extract import ExtractorOptions, Plan
     from ssrl_pipeline.extractors import FeatureExtractor
-    from ssrl_pipeline.storing import Progress
+    from ssrl_pipeline.store import FeatureStore
+    from ssrl_pipeline.storing import Outcome, Progress
 
 
 @click.command()
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     metavar="N|LIST",
     help="Processes, each on a GPU of its own or all on the CPU, or where: cuda:0,cuda:1.",
 )
+@cluster_options
 @config_option
 @set_option
 @click.option("--dry-run", is_flag=True, help="Time some snippets, tell what all would take; store nothing.")
@@ -81,9 +86,14 @@ def extract(
     options = stage.ExtractorOptions(
         *(chosen.backbone, chosen.preset, chosen.weights, chosen.patches, chosen.engine, chosen.precision)
     )
-    if devices and dry_run:
-        raise click.UsageError("--dry-run times one device; leave out --devices")
-    if devices:
+    where = read_cluster(flags)
+    if dry_run and (devices or where):
+        raise click.UsageError("--dry-run times one device here; leave out --devices and --cluster")
+    if devices and where:
+        raise click.UsageError("--devices is of this machine; leave it out, or --cluster")
+    if where:
+        store, outcomes = _extract_on_cluster(videos, features, options, device, chosen.dtype, where)
+    elif devices:
         names = parse_devices(devices, device)
         begin = _teller(options, ", ".join(names))
         store, outcomes = extract_on_devices(
@@ -119,6 +129,22 @@ def _teller(options: "ExtractorOptions", device: str) -> "Callable[[Plan], Progr
         return SnippetBar(plan)
 
     return begin
+
+
+def _extract_on_cluster(
+    videos: Path,
+    features: Path,
+    options: "ExtractorOptions",
+    device: str,
+    dtype: str,
+    where: "ClusterOptions",
+) -> "tuple[FeatureStore, list[Outcome]]":
+    from ssrl_pipeline.cluster import connected
+    from ssrl_pipeline.cluster_extract import extract_on_cluster
+
+    with connected(where, device) as cluster:
+        begin = _teller(options, f"{cluster.device}, up to {cluster.slots()} tasks of the cluster at once")
+        return extract_on_cluster(videos, features, options, cluster, dtype, begin)
 
 
 def _tell_estimate(

@@ -1,6 +1,7 @@
 """What the commands share: options, and settings, labels and ground truth as the options name them."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,7 @@ from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from ssrl_pipeline.annotations import Dataset
+    from ssrl_pipeline.cluster import ClusterOptions
     from ssrl_pipeline.released import Features
 
 T = TypeVar("T")
@@ -49,6 +51,34 @@ engine_option = click.option(
 precision_option = click.option(
     "--precision", help="Of the backbone: float32; on a GPU also bfloat16 or float16.  [default: float32]"
 )
+
+_CLUSTER = (
+    click.option("--cluster", type=click.Choice(["ray"]), help="A task per video on a Ray cluster."),
+    click.option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Of the cluster's head.  [default: RAY_ADDRESS, else this machine's cluster, or a new one here]",
+    ),
+    click.option("--task-cpus", type=click.IntRange(1), help="Cores of a task.  [default: 1]"),
+)
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--cluster, --address and --task-cpus; :func:`read_cluster` makes one of them."""
+    for option in reversed(_CLUSTER):
+        command = option(command)
+    return command
+
+
+def read_cluster(flags: Mapping[str, Any]) -> "ClusterOptions | None":
+    """Where the work goes; None: it stays here."""
+    from ssrl_pipeline.cluster import ClusterOptions
+
+    if flags["cluster"] is None:
+        if flags["address"] or flags["task_cpus"]:
+            raise click.UsageError("--address and --task-cpus are of a cluster: say --cluster ray with them")
+        return None
+    return ClusterOptions(flags["address"], flags["task_cpus"] or 1)
 
 
 def echo_json(value: Any) -> None:

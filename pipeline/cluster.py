@@ -1,0 +1,264 @@
+"""Work spread over a Ray cluster: one task per video, repeated elsewhere when its worker dies.
+
+    ssrl-pipeline extract --videos videos/ --cluster ray
+
+Ray finds the place for each task, on whatever nodes there are at the time. A task whose worker,
+node or memory is lost is given out again, a few times at most, so that a video that kills its
+worker ends as a failure of its own. What workers report of their progress is gathered by one
+small actor beside the driver.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from ssrl_pipeline.errors import BusyError, ConfigError, PipelineError
+
+TRIES = 3  # of a video whose worker dies
+LOOK = 0.5  # seconds between looks at the progress
+WAIT = 2.0  # seconds after which a video is tried again that another process is at
+AHEAD = 4  # tasks handed to Ray for each that can run at once: it may find more nodes for them
+REACHED = 10.0  # seconds for the cluster's head to answer
+TELL = 1.0  # seconds between a worker's reports of its snippets
+
+Tell = Callable[[int], None]  # told how many snippets of the video are done
+_LOG = logging.getLogger(__name__)
+
+
+class Task(NamedTuple):
+    """One video's work."""
+
+    video: str
+    work: Callable[..., Any]  # called on a worker with `arguments`, and with a Tell at last
+    arguments: tuple[Any, ...]
+
+
+class Lost(NamedTuple):
+    """In the place of a result: the video's worker died as often as it was tried."""
+
+    reason: str
+
+
+class ClusterOptions(NamedTuple):
+    """Where the cluster is, and what each task takes of it."""
+
+    address: str | None = None  # None: RAY_ADDRESS, else the cluster of this machine, else one made for now
+    cpus: int = 1  # cores of a task, which are its threads, too
+
+
+class Cluster:
+    """A connection to a Ray cluster; see :func:`connected`.
+
+    Args:
+        ray: the module.
+        options: cores of a task.
+        device: `auto` (GPUs where the cluster has any), `cpu` or `cuda`; each task takes one GPU.
+
+    Raises:
+        PipelineError: no node can run such a task.
+    """
+
+    def __init__(self, ray: Any, options: ClusterOptions, device: str):
+        if device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(
+                f"unfit device {device!r}: a cluster gives out its GPUs itself; use auto, cpu or cuda"
+            )
+        self._ray, self.cpus = ray, options.cpus
+        gpus = ray.cluster_resources().get("GPU", 0)
+        self.device = device if device != "auto" else "cuda" if gpus else "cpu"
+        self._needs = {"CPU": options.cpus, **({"GPU": 1} if self.device == "cuda" else {})}
+        if not self.slots():
+            most = [{name: node["Resources"].get(name, 0) for name in self._needs} for node in self._nodes()]
+            raise PipelineError(f"no node of the cluster can run a task of {self._needs}: there are {most}")
+        beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        options_of_tally = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": beside}
+        self._tally = ray.remote(**options_of_tally)(_Tally).remote()
+        # Ray would end a process after each task on a GPU, and with it the extractor that is kept there.
+        self._run = ray.remote(
+            num_cpus=options.cpus,
+            num_gpus=self._needs.get("GPU", 0),
+            max_calls=0,
+            max_retries=0,  # here, where they are counted, for each kind of death
+            scheduling_strategy="SPREAD",
+        )(_run)
+
+    def slots(self) -> int:
+        """How many tasks the nodes that are there can run at once."""
+        return sum(
+            min(int(node["Resources"].get(name, 0) // count) for name, count in self._needs.items())
+            for node in self._nodes()
+        )
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        return [node for node in self._ray.nodes() if node["Alive"]]
+
+    def map(
+        self, tasks: Iterable[Task], on_snippets: Callable[[str, int], None] = lambda video, count: None
+    ) -> Iterator[tuple[str, Any]]:
+        """Runs tasks, given out in order.
+
+        Args:
+            tasks: one per video.
+            on_snippets: told now and then how many snippets of a video are done.
+
+        Yields:
+            video and result, as they come; the result is Lost where the worker died TRIES times.
+
+        Raises:
+            PipelineError: a task raised one; BusyError alone makes it be tried again, later.
+        """
+        waiting, resting = deque(tasks), deque[tuple[float, Task]]()
+        flying: dict[Any, Task] = {}
+        tries: Counter[str] = Counter()
+        try:
+            while waiting or resting or flying:
+                while resting and resting[0][0] <= time.monotonic():
+                    waiting.append(resting.popleft()[1])
+                while waiting and len(flying) < AHEAD * max(1, self.slots()):
+                    task = waiting.popleft()
+                    flying[self._run.remote(self._tally, *task)] = task
+                done = self._wait(list(flying))
+                for video, count in self._told().items():
+                    on_snippets(video, count)
+                for ref in done:
+                    task = flying.pop(ref)
+                    try:
+                        yield task.video, self._ray.get(ref)
+                    except self._ray.exceptions.RayTaskError as error:
+                        if not isinstance(error.cause, BusyError):
+                            raise _cause(error) from None
+                        resting.append((time.monotonic() + WAIT, task))
+                    except self._ray.exceptions.RayError as error:
+                        tries[task.video] += 1
+                        reason = f"its worker was lost ({type(error).__name__}: {_first_line(error)})"
+                        if tries[task.video] == TRIES:
+                            yield task.video, Lost(f"{task.video}: {reason}, {TRIES} times")
+                        else:
+                            _LOG.warning("%s: %s; it is tried again", task.video, reason)
+                            waiting.appendleft(task)
+        finally:
+            for ref in flying:
+                self._ray.cancel(ref, force=True)
+
+    def _wait(self, refs: list[Any]) -> list[Any]:
+        if not refs:
+            time.sleep(LOOK)
+            return []
+        return list(self._ray.wait(refs, num_returns=1, timeout=LOOK)[0])
+
+    def _told(self) -> dict[str, int]:
+        try:
+            return dict(self._ray.get(self._tally.take.remote(), timeout=10))
+        except self._ray.exceptions.RayError:  # of a tally that is restarted, or late: the next tells more
+            return {}
+
+
+@contextmanager
+def connected(options: ClusterOptions, device: str) -> Iterator[Cluster]:
+    """A Ray cluster, until the end of the block.
+
+    Raises:
+        PipelineError: Ray is not installed, the cluster cannot be reached, or no node can run a task.
+    """
+    try:
+        import ray
+        import ray.util.scheduling_strategies
+    except ImportError as error:
+        raise PipelineError(
+            "--cluster ray needs Ray; install it with pip install 'ssrl-pipeline[ray]'"
+        ) from error
+    ours = not ray.is_initialized()
+    if ours:
+        _start(ray, options.address)
+    try:
+        yield Cluster(ray, options, device)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _start(ray: Any, address: str | None) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is made for now
+    where = address or os.environ.get("RAY_ADDRESS") or "auto"
+    _require_listener(where)
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM) if main else None
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise PipelineError(f"no Ray cluster can be reached at {where!r}: {_first_line(error)}") from error
+    if main:
+        signal.signal(signal.SIGTERM, handler)  # Ray puts its own there, which ends with another exit code
+
+
+def _require_listener(address: str) -> None:
+    """Raises PipelineError where nobody answers at HOST:PORT: Ray itself would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:  # auto, or local
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACHED).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise PipelineError(f"no Ray cluster can be reached at {address!r}: {_first_line(error)}") from error
+
+
+def _run(tally: Any, video: str, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """On a worker: does a task and reports its snippets, at most once a TELL."""
+    last = -TELL
+
+    def tell(count: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= TELL:
+            tally.put.remote(video, count)
+            last = time.monotonic()
+
+    tell(0)
+    try:
+        return work(*arguments, tell)
+    except BusyError:
+        raise
+    except PipelineError as error:
+        raise type(error)(f"on the node {socket.gethostname()}: {error}") from error
+
+
+class _Tally:
+    """How many snippets of which videos are done, since it was last asked."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def put(self, video: str, count: int) -> None:
+        self._counts[video] = count
+
+    def take(self) -> dict[str, int]:
+        counts, self._counts = self._counts, {}
+        return counts
+
+
+def _cause(error: Any) -> Exception:
+    """What a task raised; a bug keeps the traceback of the worker."""
+    if isinstance(error.cause, PipelineError):
+        return error.cause
+    if isinstance(error.cause, ImportError) or "failed to import" in str(error):
+        return PipelineError(
+            "a node of the cluster cannot import what this one can; install the same ssrl-pipeline, with the "
+            f"same extras, on all of them ({_last_line(error)})"
+        )
+    return error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1]

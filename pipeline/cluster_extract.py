@@ -1,0 +1,149 @@
+"""Stage one on a Ray cluster: each video is a task, the store is one that all nodes see.
+
+    ssrl-pipeline extract --videos videos/ --cluster ray --address HEAD:6379
+
+Each worker process makes its own extractor and keeps it. The videos and the store lie on a file
+system that all nodes share, under the same path.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ssrl_pipeline.cluster import Cluster, Lost, Task, Tell
+from ssrl_pipeline.errors import BusyError, PipelineError, StoreError
+from ssrl_pipeline.extract import ExtractorOptions, Plan, find_videos, make_plan, skip
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.store import FeatureStore, require_same_recipe
+from ssrl_pipeline.storing import Outcome, Progress, store_video
+
+VISIBLE = 60.0  # seconds after which what was written elsewhere must be seen here: network file systems cache
+
+
+class _Bench(NamedTuple):
+    """What a worker makes once and keeps: an extractor, and a store to write to."""
+
+    options: ExtractorOptions
+    device: str
+    threads: int
+    features: Path
+
+
+class ClusterProgress:
+    """Counts of snippets from afar, which may come late, twice or again from the start, for a Progress."""
+
+    def __init__(self, progress: Progress):
+        self._progress = progress
+        self._seen: dict[str, int] = {}
+
+    def count(self, video: str, count: int) -> None:
+        """`count` snippets of the video are done."""
+        if video not in self._seen:
+            self._seen[video] = 0
+            self._progress.start(video)
+        for _ in range(self._seen[video], count):
+            self._progress.snippet()
+        self._seen[video] = max(count, self._seen[video])
+
+    def finish(self, outcome: Outcome) -> None:
+        self.count(outcome.video, outcome.snippets if outcome.status == "done" else 0)
+        self._progress.finish(outcome)
+
+
+def extract_on_cluster(
+    root: Path,
+    features: Path,
+    options: ExtractorOptions,
+    cluster: Cluster,
+    dtype: str = "float32",
+    begin: Callable[[Plan], Progress] = lambda plan: Progress(),
+) -> tuple[FeatureStore, list[Outcome]]:
+    """Like :func:`ssrl_pipeline.extract.extract`; the longest videos are given out first.
+
+    Args:
+        root, features, dtype, begin: as there.
+        options: what each worker makes its extractor of.
+        cluster: where the work goes.
+
+    Raises:
+        PipelineError: as there; or a node lacks the videos, the store or the weights.
+    """
+    root, features = root.absolute(), features.absolute()
+    if options.weights not in (None, "random"):
+        options = options._replace(weights=str(Path(str(options.weights)).absolute()))
+    videos = find_videos(root)
+    # For its recipe, which neither the engine nor its precision decides.
+    extractor = options._replace(engine="auto", precision="float32").build("cpu")
+    store = FeatureStore.create(features, extractor.recipe, dtype)
+    todo, plan = make_plan(videos, store, extractor.preset.drop_last)
+    progress = begin(plan)
+    shown = ClusterProgress(progress)
+    bench = _Bench(options, cluster.device, cluster.cpus, features)
+    try:
+        outcomes = skip(videos.keys() - todo.keys(), store, progress)
+        tasks = [Task(name, _extract_one, (bench, name, path)) for name, path in todo.items()]
+        for name, result in cluster.map(tasks, shown.count):
+            outcomes[name] = (
+                Outcome(name, "failed", reason=result.reason) if isinstance(result, Lost) else result
+            )
+            shown.finish(outcomes[name])
+        _require_visible(store, [name for name, outcome in outcomes.items() if outcome.status == "done"])
+    finally:
+        progress.close()
+    return store, [outcomes[name] for name in videos]
+
+
+def _extract_one(bench: _Bench, name: str, path: Path, tell: Tell) -> Outcome:
+    """On a worker.
+
+    Raises:
+        BusyError: another process is at the video.
+        PipelineError: the node lacks what it needs, or the disk is full.
+    """
+    store, extractor = _set_up(bench)
+    if not path.parent.is_dir():  # the driver has seen it
+        raise PipelineError(f"{path.parent}: no such folder; the videos must be where all nodes see them")
+    count = 0
+
+    def on_snippet() -> None:
+        nonlocal count
+        count += 1
+        tell(count)
+
+    with store.claim(name) as mine:
+        if not mine:
+            raise BusyError(f"{path}: another process is extracting it")
+        return store_video(name, path, store, extractor, on_snippet)
+
+
+@lru_cache(maxsize=1)
+def _set_up(bench: _Bench) -> tuple[FeatureStore, FeatureExtractor]:
+    """Once in each worker process."""
+    torch.set_num_threads(bench.threads)
+    store = FeatureStore.open(bench.features)
+    extractor = bench.options.build(bench.device)
+    here = f"the extractor on {socket.gethostname()}"
+    require_same_recipe(store.recipe, extractor.recipe, f"the store {bench.features}", here)
+    return store, extractor
+
+
+def _require_visible(store: FeatureStore, done: list[str]) -> None:
+    """Raises StoreError where workers have written to a folder of the same name, but not to this one."""
+    end = time.monotonic() + VISIBLE
+    for name in done:
+        while True:
+            try:
+                store.meta(name)
+                break
+            except StoreError as error:
+                if time.monotonic() > end:
+                    raise StoreError(
+                        f"{error}, though a worker has stored it: the store must lie on a file system "
+                        "that all nodes share"
+                    ) from error
+                time.sleep(1)
