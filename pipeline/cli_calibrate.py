@@ -86,7 +86,7 @@ def calibrate(
     from ssrl_pipeline.terminal import say, table
 
     path = checkpoint or newest_checkpoint(Path(settings.data.runs))
-    store = open_features(Path(settings.data.features), settings.data.layout)
+    store = open_features(settings.data.features, settings.data.layout)
     result = calibrate_checkpoint(
         load_checkpoint(path),
         store,

@@ -47,13 +47,14 @@ def dataset_check(config: str, assignments: tuple[str, ...], as_json: bool, **fl
     settings = load_settings(config, assignments, flags, data=("annotations", "features"))
     from ssrl_pipeline.dataset_check import check_dataset
     from ssrl_pipeline.released import open_features
+    from ssrl_pipeline.store import location
     from ssrl_pipeline.terminal import say
 
-    folder = Path(settings.data.features)
+    place = location(settings.data.features)
     try:
-        features = open_features(folder, settings.data.layout)
+        features = open_features(place, settings.data.layout)
     except StoreError as error:
-        if folder.exists() and any(folder.iterdir()):
+        if isinstance(place, str) or (place.exists() and any(place.iterdir())):
             raise
         say(str(error))
         features = None
@@ -94,7 +95,7 @@ def store() -> None:
 @set_option
 @json_option
 def store_export(
-    features: Path,
+    features: str,
     out: Path,
     layout: str,
     segments: int | None,
@@ -108,13 +109,13 @@ def store_export(
     Other projects' training code reads these. Files of training videos are [T, P, F] or, with
     --segments, [P, SEGMENTS, F]; the lists name anomalous videos first.
     """
-    flags["features"] = str(features)
+    flags["features"] = features
     settings = load_settings(config, assignments, flags, data=("features", "labels"))
     from ssrl_pipeline.export import export_released
-    from ssrl_pipeline.store import FeatureStore
+    from ssrl_pipeline.store import FeatureStore, location
     from ssrl_pipeline.terminal import say, table
 
-    source = FeatureStore.open(features)
+    source = FeatureStore.open(location(settings.data.features))
     labels = load_labels(settings, source)
     unlabelled = set(source.videos()) - set(labels)
     if unlabelled:

@@ -91,7 +91,7 @@ def evaluate(
 
     path = checkpoint or newest_checkpoint(Path(settings.data.runs))
     loaded = load_checkpoint(path)
-    store = open_features(Path(settings.data.features), settings.data.layout)
+    store = open_features(settings.data.features, settings.data.layout)
     labels, intervals = load_labels(settings, store), load_intervals(settings)
     result = stage.evaluate(
         *(loaded, store, labels, intervals, split, find_device(device)),

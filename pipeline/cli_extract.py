@@ -76,13 +76,13 @@ def extract(
     settings = load_settings(config, assignments, flags, data=("videos", "features"), extract=of_extract)
     from ssrl_pipeline import extract as stage
     from ssrl_pipeline.extract_devices import extract_on_devices, parse_devices
-    from ssrl_pipeline.store import DTYPES
+    from ssrl_pipeline.store import DTYPES, location
     from ssrl_pipeline.terminal import table
 
     chosen = settings.extract
     if chosen.dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
-    videos, features = Path(settings.data.videos), Path(settings.data.features)
+    videos, features = Path(settings.data.videos), location(settings.data.features)
     options = stage.ExtractorOptions(
         *(chosen.backbone, chosen.preset, chosen.weights, chosen.patches, chosen.engine, chosen.precision)
     )
@@ -133,7 +133,7 @@ def _teller(options: "ExtractorOptions", device: str) -> "Callable[[Plan], Progr
 
 def _extract_on_cluster(
     videos: Path,
-    features: Path,
+    features: Path | str,
     options: "ExtractorOptions",
     device: str,
     dtype: str,
@@ -148,7 +148,7 @@ def _extract_on_cluster(
 
 
 def _tell_estimate(
-    videos: Path, features: Path, extractor: "FeatureExtractor", dtype: str, as_json: bool
+    videos: Path, features: Path | str, extractor: "FeatureExtractor", dtype: str, as_json: bool
 ) -> None:
     from ssrl_pipeline.estimate import duration, estimate, size
     from ssrl_pipeline.terminal import say, table
@@ -161,13 +161,17 @@ def _tell_estimate(
     rows = [
         ("videos to extract", f"{found.todo} of {found.videos}"),
         ("snippets", found.snippets),
-        ("features on the disk", f"{size(found.disk_bytes)} ({size(found.free_bytes)} free)"),
+        (
+            "features on the disk",
+            size(found.disk_bytes)
+            + (f" ({size(found.free_bytes)} free)" if found.free_bytes is not None else ""),
+        ),
         ("time on this machine", f"{duration(found.seconds)} ({quickest} to {slowest})"),
     ]
     click.echo(table(rows, ("what", "estimate")))
     for name in found.unreadable:
         say(f"cannot be opened, not counted: {name}")
-    if found.disk_bytes > found.free_bytes:
+    if found.free_bytes is not None and found.disk_bytes > found.free_bytes:
         say("the features will not fit on this disk; --dtype float16 halves them")
 
 

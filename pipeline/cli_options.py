@@ -128,10 +128,10 @@ def load_intervals(settings: Settings) -> Intervals:
 
     data = settings.data
     if data.dataset and not data.intervals:
-        features = open_features(Path(data.features), data.layout)
+        features = open_features(data.features, data.layout)
         return cut_to_length(open_dataset(settings, features).intervals, features)
     intervals = read_intervals(_intervals_path(settings))
-    released = open_features(Path(data.features), data.layout) if data.layout == "released" else None
+    released = open_features(data.features, data.layout) if data.layout == "released" else None
     return _named_as_in(released, data.layout, intervals)
 
 

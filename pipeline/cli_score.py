@@ -105,6 +105,7 @@ def score(
     from ssrl_pipeline.overlay import find_encoder
     from ssrl_pipeline.score import Scorer
     from ssrl_pipeline.score_many import FAILED, open_store, score_many
+    from ssrl_pipeline.store import location
     from ssrl_pipeline.terminal import SnippetBar, table
 
     if overlay:
@@ -113,7 +114,7 @@ def score(
     path = checkpoint or newest_checkpoint(Path(settings.data.runs))
     chosen = settings.extract
     scorer = Scorer(path, device, chosen.weights, settings.events, chosen.engine, chosen.precision)
-    index = open_store(Path(settings.data.features), scorer, flags["features"] is not None, say)
+    index = open_store(location(settings.data.features), scorer, flags["features"] is not None, say)
     say(f"scoring with {path} on {scorer.device}")
     threshold = scorer.chosen.rule.threshold
     say(f"events: score of {threshold:.4g} or more, a threshold of {scorer.chosen.origin}")

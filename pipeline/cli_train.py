@@ -99,7 +99,7 @@ def train(
     from ssrl_pipeline.released import open_features
 
     with join(device) as group:
-        store = open_features(Path(settings.data.features), settings.data.layout)
+        store = open_features(settings.data.features, settings.data.layout)
         labels = _labels(settings, store)
         wanted = bool(chosen) or settings.train.select_on == "test"
         intervals = find_intervals(settings) if wanted else None

@@ -31,7 +31,7 @@ class _Bench(NamedTuple):
     options: ExtractorOptions
     device: str
     threads: int
-    features: Path
+    features: Path | str
 
 
 class ClusterProgress:
@@ -57,7 +57,7 @@ class ClusterProgress:
 
 def extract_on_cluster(
     root: Path,
-    features: Path,
+    features: Path | str,
     options: ExtractorOptions,
     cluster: Cluster,
     dtype: str = "float32",
@@ -73,7 +73,8 @@ def extract_on_cluster(
     Raises:
         PipelineError: as there; or a node lacks the videos, the store or the weights.
     """
-    root, features = root.absolute(), features.absolute()
+    root = root.absolute()
+    features = features if isinstance(features, str) else features.absolute()
     if options.weights not in (None, "random"):
         options = options._replace(weights=str(Path(str(options.weights)).absolute()))
     videos = find_videos(root)

@@ -17,7 +17,7 @@ from ssrl_pipeline.extract import expected_snippets, find_videos
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decode import open_video
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.store import FeatureStore, require_same_recipe
+from ssrl_pipeline.store import FeatureStore, is_store, require_same_recipe
 
 SAMPLED = 3  # videos that are timed
 TIMED = 2  # snippets of each, after one that warms up
@@ -31,12 +31,14 @@ class Estimate(NamedTuple):
     unreadable: list[str]  # of those, whose container tells nothing; counted as no snippets
     snippets: int  # that the containers of `todo` promise
     disk_bytes: int  # of their features
-    free_bytes: int  # on the store's disk
+    free_bytes: int | None  # on the store's disk; None: an object store tells of none
     seconds: float  # for all of `todo`; nan where no video could be timed
     seconds_spread: tuple[float, float]  # by the quickest and by the slowest of the timed videos
 
 
-def estimate(root: Path, features: Path, extractor: FeatureExtractor, dtype: str = "float32") -> Estimate:
+def estimate(
+    root: Path, features: Path | str, extractor: FeatureExtractor, dtype: str = "float32"
+) -> Estimate:
     """Counts what an extraction has before it, and times a few snippets of videos spread over the folder.
 
     Args:
@@ -57,17 +59,17 @@ def estimate(root: Path, features: Path, extractor: FeatureExtractor, dtype: str
         unreadable=[name for name, count in counts.items() if not count],
         snippets=total,
         disk_bytes=total * row * (2 if dtype == "float16" else 4),
-        free_bytes=shutil.disk_usage(_existing(features)).free,
+        free_bytes=None if isinstance(features, str) else shutil.disk_usage(_existing(features)).free,
         seconds=total * statistics.mean(seconds) if seconds else (math.nan if todo else 0.0),
         seconds_spread=(total * min(seconds), total * max(seconds)) if seconds else (math.nan, math.nan),
     )
 
 
-def _is_stored(name: str, path: Path, features: Path, extractor: FeatureExtractor) -> bool:
+def _is_stored(name: str, path: Path, features: Path | str, extractor: FeatureExtractor) -> bool:
     try:
         store = FeatureStore.open(features)
     except StoreError:
-        if (features / "store.json").exists():
+        if is_store(features):
             raise
         return False
     require_same_recipe(store.recipe, extractor.recipe, f"the store {features}", "this extraction")

@@ -68,7 +68,7 @@ def find_videos(root: Path) -> dict[str, Path]:
 
 def extract(
     root: Path,
-    features: Path,
+    features: Path | str,
     extractor: FeatureExtractor,
     dtype: str = "float32",
     begin: Callable[[Plan], Progress] = lambda plan: Progress(),
@@ -78,7 +78,7 @@ def extract(
 
     Args:
         root: the folder, or one video.
-        features: the store; made where it is missing.
+        features: the store, a folder or its URL; made where it is missing.
         dtype: of the stored features.
         begin: told the plan, gives what is told of the progress.
         workers: how many videos are decoded at the same time; None: 1 on a CPU, 4 on a GPU.

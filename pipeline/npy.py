@@ -15,7 +15,7 @@ import numpy as np
 
 from ssrl_pipeline.files import check_archive
 
-_HEADER_BYTES = 128  # magic, version, length, then the dictionary padded with spaces
+HEADER_BYTES = 128  # magic, version, length, then the dictionary padded with spaces
 
 
 def map_npy(path: Path) -> np.ndarray:
@@ -94,8 +94,8 @@ class NpyWriter:
     def restart(self) -> None:
         """Drops all rows."""
         self.rows = 0
-        self._file.truncate(_HEADER_BYTES)
-        self._file.seek(_HEADER_BYTES)
+        self._file.truncate(HEADER_BYTES)
+        self._file.seek(HEADER_BYTES)
 
     def close(self) -> None:
         with self._file:  # which closes it where the disk has no room for the header, too
@@ -104,6 +104,6 @@ class NpyWriter:
     def _write_header(self) -> None:
         shape = (self.rows, *self.row_shape)
         text = repr({"descr": self.dtype.str, "fortran_order": False, "shape": shape})
-        prefix = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
+        prefix = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
         self._file.seek(0)
-        self._file.write(prefix + text.encode("latin1").ljust(_HEADER_BYTES - 11) + b"\n")
+        self._file.write(prefix + text.encode("latin1").ljust(HEADER_BYTES - 11) + b"\n")

@@ -21,7 +21,7 @@ from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.files import read_json, write_json
 from ssrl_pipeline.npy import map_npy
-from ssrl_pipeline.store import FeatureStore, Recipe, VideoMeta, check_recipe
+from ssrl_pipeline.store import FeatureStore, Recipe, VideoMeta, check_recipe, location
 
 SEGMENTS = 32  # of the released UCF-Crime training files
 NOTES = "released.json"  # what `store export` knows and names and shapes do not tell
@@ -31,8 +31,10 @@ _NAME = re.compile(r"(?P<video>.+?)(?:_patch(?P<rows>\d)(?P<columns>\d))?_i3d\.n
 class Features(Protocol):
     """What training and evaluation ask of features: the reading half of a feature store."""
 
-    root: Path
     recipe: Recipe
+
+    @property
+    def root(self) -> Path | str: ...
 
     def videos(self) -> list[str]: ...
 
@@ -46,13 +48,17 @@ class _View(NamedTuple):
     segmented: bool
 
 
-def open_features(path: Path, layout: str) -> Features:
+def open_features(name: Path | str, layout: str) -> Features:
     """A feature store, or released files, as `layout` says: "store" or "released".
+
+    Args:
+        name: a folder or, of a store, its URL.
+
 
     Raises:
         StoreError: there are none.
     """
-    return ReleasedFeatures(path) if layout == "released" else FeatureStore.open(path)
+    return ReleasedFeatures(Path(name)) if layout == "released" else FeatureStore.open(location(name))
 
 
 class ReleasedFeatures:

@@ -25,7 +25,7 @@ from ssrl_pipeline.report import report_entry, save_report
 from ssrl_pipeline.result_folder import PEAKS, Drawn, load_result, missing_files, save_result
 from ssrl_pipeline.score import Scorer
 from ssrl_pipeline.source import SourceFile
-from ssrl_pipeline.store import FeatureStore, describe_recipe, require_same_recipe
+from ssrl_pipeline.store import FeatureStore, describe_recipe, is_store, require_same_recipe
 from ssrl_pipeline.storing import Outcome, Progress
 from ssrl_pipeline.video_scores import VideoScores
 
@@ -51,7 +51,9 @@ class _Job(NamedTuple):
     stored: str | None = None  # its name in the store
 
 
-def open_store(folder: Path, scorer: Scorer, must: bool, note: Callable[[str], None]) -> ContentIndex | None:
+def open_store(
+    folder: Path | str, scorer: Scorer, must: bool, note: Callable[[str], None]
+) -> ContentIndex | None:
     """The features that can be reused.
 
     Args:
@@ -69,7 +71,7 @@ def open_store(folder: Path, scorer: Scorer, must: bool, note: Callable[[str], N
     except StoreError as error:
         if must:
             raise
-        if (folder / "store.json").exists():
+        if is_store(folder):
             note(f"the features in {folder} are not reused: {error}")
         return None
     note(f"features are reused where {folder} has them: {describe_recipe(store.recipe)}")

@@ -4,6 +4,7 @@
     features/robbery/cam1.mp4/clip.npy         [T, P, D] float16 or float32, one file per view
     features/robbery/cam1.mp4/meta.json        frames, fps, size, snippets, decoder, source
 
+On an object store (``s3://bucket/features``) it is :mod:`ssrl_pipeline.remote_store`.
 Dimensions: T snippets, P crops or patches, D feature size.
 """
 
@@ -78,32 +79,32 @@ class FeatureStore:
     """
 
     def __init__(self, root: Path, recipe: Recipe, dtype: str):
-        self.root, self.recipe, self.dtype = root, recipe, dtype
+        self.root: Path | str = root
+        self._path, self.recipe, self.dtype = root, recipe, dtype
 
     @classmethod
-    def open(cls, root: Path) -> "FeatureStore":
-        """Opens an existing store.
+    def open(cls, root: Path | str) -> "FeatureStore":
+        """Opens an existing store: a folder, or the URL of one (see :func:`location`).
 
         Raises:
             StoreError: there is none, or its store.json is damaged.
         """
+        if isinstance(root, str):
+            from ssrl_pipeline.remote_store import RemoteStore
+
+            return RemoteStore.open(root)
         path = root / "store.json"
         if not path.is_file():
             raise StoreError(
                 f"{root}: no feature store here (no store.json); make one with `ssrl-pipeline extract`"
             )
         try:
-            content = read_json(path)
-            recipe, dtype = content["recipe"], content["dtype"]
-            if dtype not in DTYPES:
-                raise ValueError("unknown dtype")
-            check_recipe(recipe)
+            return cls(root, *parse_store(read_json(path)))
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise StoreError(f"{path}: damaged ({error})") from error
-        return cls(root, recipe, dtype)
 
     @classmethod
-    def create(cls, root: Path, recipe: Recipe, dtype: str = "float32") -> "FeatureStore":
+    def create(cls, root: Path | str, recipe: Recipe, dtype: str = "float32") -> "FeatureStore":
         """Opens the store, or makes it where there is none.
 
         What killed extractions left in it is cleared.
@@ -111,22 +112,30 @@ class FeatureStore:
         Raises:
             StoreError: the store that is there was made with another recipe or type.
         """
+        if isinstance(root, str):
+            from ssrl_pipeline.remote_store import RemoteStore
+
+            return RemoteStore.create(root, recipe, dtype)
         if not (root / "store.json").exists():
             try:
                 write_json(root / "store.json", {"recipe": recipe, "dtype": dtype})
             except OSError as error:
                 raise StoreError(f"{root}: cannot make a feature store here ({error})") from error
         store = cls.open(root)
-        require_same_recipe(store.recipe, recipe, f"the store {root}", "this extraction")
-        if store.dtype != dtype:
-            raise StoreError(f"{root}: the store holds {store.dtype}, not {dtype}; choose another folder")
+        store.require_same(recipe, dtype)
         store._clear_leftovers()
         return store
 
+    def require_same(self, recipe: Recipe, dtype: str) -> None:
+        """Raises StoreError where the store was made with another recipe or type."""
+        require_same_recipe(self.recipe, recipe, f"the store {self.root}", "this extraction")
+        if self.dtype != dtype:
+            raise StoreError(f"{self.root}: the store holds {self.dtype}, not {dtype}; choose another folder")
+
     def videos(self) -> list[str]:
         """The names of all videos, paths below the videos' root, sorted."""
-        metas = self.root.rglob("meta.json")
-        names = (meta.parent.relative_to(self.root) for meta in metas)
+        metas = self._path.rglob("meta.json")
+        names = (meta.parent.relative_to(self._path) for meta in metas)
         return sorted(n.as_posix() for n in names if not any(part.startswith(".") for part in n.parts))
 
     def meta(self, video: str) -> VideoMeta:
@@ -135,9 +144,7 @@ class FeatureStore:
         if not path.is_file():
             raise StoreError(f"{self.root}: holds no video {video!r}")
         try:
-            meta = VideoMeta(**read_json(path))
-            _check_meta(meta)
-            return meta
+            return parse_meta(read_json(path))
         except (ValueError, TypeError) as error:
             raise StoreError(f"{path}: damaged ({error}); delete the folder and extract again") from error
 
@@ -151,21 +158,11 @@ class FeatureStore:
         views = {}
         for name, count in self.recipe["views"].items():
             path = self._folder(video) / f"{name}.npy"
-            shape = (snippets, count, self.recipe["feature_size"])
-            try:
-                if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
-                    raise ValueError("a link that leads out of the store")
-                array = map_npy(path)
-            except (OSError, ValueError) as error:
+            if path.is_symlink() and not path.resolve().is_relative_to(self._path.resolve()):
                 raise StoreError(
-                    f"{path}: missing or damaged ({error}); delete the folder and extract again"
-                ) from error
-            if array.shape != shape or array.dtype != self.dtype:
-                raise StoreError(
-                    f"{path}: {array.dtype} {list(array.shape)} where {self.dtype} {list(shape)} "
-                    "is expected; delete the folder and extract again"
+                    f"{path}: a link that leads out of the store; delete the folder, extract again"
                 )
-            views[name] = array
+            views[name] = map_view(path, path, (snippets, count, self.recipe["feature_size"]), self.dtype)
         return views
 
     def is_current(self, video: str, source: Path) -> bool:
@@ -175,8 +172,7 @@ class FeatureStore:
             self.read(video)
         except StoreError:
             return False
-        before = Source(meta.source_bytes, meta.source_mtime_ns, meta.source_sha256)
-        return SourceFile(source).is_still(before)
+        return is_same_source(meta, source)
 
     @contextmanager
     def claim(self, video: str) -> Iterator[bool]:
@@ -188,35 +184,99 @@ class FeatureStore:
     @contextmanager
     def writer(self, video: str) -> Iterator[VideoWriter]:
         """Adds or replaces a video, whole or, where an error is raised, not at all."""
-        with whole_folder(self._folder(video)) as folder:
-            with ExitStack() as stack:
-                writers = {}
-                for name, count in self.recipe["views"].items():
-                    row = (count, self.recipe["feature_size"])
-                    writers[name] = NpyWriter(folder / f"{name}.npy", row, self.dtype)
-                    stack.callback(writers[name].close)
-                writer = VideoWriter(writers)
-                yield writer
-            assert writer.meta is not None
-            write_json(folder / "meta.json", asdict(writer.meta))
+        with (
+            whole_folder(self._folder(video)) as folder,
+            filled(folder, self.recipe, self.dtype) as writer,
+        ):
+            yield writer
 
     def _folder(self, video: str) -> Path:
         """The video's folder; names that would lead out of the store are refused."""
         if not is_name_below(video):
             raise StoreError(f"{video!r} is not the name of a video in the store {self.root}")
-        folder = self.root / video
-        if not folder.resolve().is_relative_to(self.root.resolve()):
+        folder = self._path / video
+        if not folder.resolve().is_relative_to(self._path.resolve()):
             raise StoreError(f"{folder}: a link that leads out of the store {self.root}; remove it")
         return folder
 
     def _clear_leftovers(self) -> None:
-        for folder, folders, names in os.walk(self.root):
+        for folder, folders, names in os.walk(self._path):
             clear_leftovers(Path(folder))
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in names:
                 if name.startswith(".") and name.endswith(_CLAIM):
                     with locked(Path(folder, name)):  # which goes with the lock
                         pass
+
+
+def location(name: Path | str) -> Path | str:
+    """What a user named: the URL of a store as it is, or the path of a folder."""
+    return name if isinstance(name, Path) or re.match(r"[a-z][a-z0-9+.-]+://", name) else Path(name)
+
+
+def is_store(root: Path | str) -> bool:
+    """Whether a store lies there, damaged or not. Raises StoreError where that cannot be known."""
+    if isinstance(root, str):
+        from ssrl_pipeline.remote_store import exists
+
+        return exists(f"{root}/store.json")
+    return (root / "store.json").exists()
+
+
+@contextmanager
+def filled(folder: Path, recipe: Recipe, dtype: str) -> Iterator[VideoWriter]:
+    """Writes the files of one video into a folder that is there: the arrays, and meta.json last."""
+    with ExitStack() as stack:
+        writers = {}
+        for name, count in recipe["views"].items():
+            writers[name] = NpyWriter(folder / f"{name}.npy", (count, recipe["feature_size"]), dtype)
+            stack.callback(writers[name].close)
+        writer = VideoWriter(writers)
+        yield writer
+    assert writer.meta is not None
+    write_json(folder / "meta.json", asdict(writer.meta))
+
+
+def map_view(path: Path, name: object, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """One view of a video, mapped from the disk.
+
+    Raises:
+        StoreError: what the user knows as `name` is missing, damaged, or of another shape or type.
+    """
+    try:
+        array = map_npy(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{name}: missing or damaged ({error}); delete the folder and extract again"
+        ) from error
+    if array.shape != shape or array.dtype != dtype:
+        raise StoreError(
+            f"{name}: {array.dtype} {list(array.shape)} where {dtype} {list(shape)} "
+            "is expected; delete the folder and extract again"
+        )
+    return array
+
+
+def parse_store(content: Any) -> tuple[Recipe, str]:
+    """What a store.json holds: recipe and type. Raises ValueError, KeyError or the like where it is none."""
+    recipe, dtype = content["recipe"], content["dtype"]
+    if dtype not in DTYPES:
+        raise ValueError("unknown dtype")
+    check_recipe(recipe)
+    return recipe, dtype
+
+
+def parse_meta(content: Any) -> VideoMeta:
+    """What a meta.json holds. Raises ValueError or TypeError where it is none."""
+    meta = VideoMeta(**content)
+    _check_meta(meta)
+    return meta
+
+
+def is_same_source(meta: VideoMeta, source: Path) -> bool:
+    """Whether the video that was stored has not changed since."""
+    before = Source(meta.source_bytes, meta.source_mtime_ns, meta.source_sha256)
+    return SourceFile(source).is_still(before)
 
 
 def is_name_below(name: str, windows: bool = os.name == "nt") -> bool:
