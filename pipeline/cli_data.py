@@ -80,7 +80,7 @@ def store() -> None:
 
 
 @store.command("export")
-@click.argument("features", metavar="STORE", type=PATH)
+@click.argument("features", metavar="STORE")
 @click.argument("out", type=PATH)
 @click.option(
     "--layout", type=click.Choice(["released"]), default="released", show_default=True, help="Of the files."
