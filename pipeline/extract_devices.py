@@ -66,7 +66,7 @@ def parse_devices(text: str, device: str = "auto") -> list[str]:
 
 def extract_on_devices(
     root: Path,
-    features: Path,
+    features: Path | str,
     options: ExtractorOptions,
     devices: Sequence[str],
     dtype: str = "float32",

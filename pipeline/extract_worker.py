@@ -18,7 +18,7 @@ import torch
 
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.extract import WORKERS, ExtractorOptions, find_videos
-from ssrl_pipeline.store import FeatureStore, require_same_recipe
+from ssrl_pipeline.store import FeatureStore, location, require_same_recipe
 from ssrl_pipeline.storing import Claimed, Outcome, Progress, store_videos
 
 TERMINATED = 143
@@ -38,7 +38,7 @@ def main() -> None:
 def _extract(task: dict[str, Any], parent: "_Parent") -> None:
     torch.set_num_threads(task["threads"])
     extractor = ExtractorOptions(**task["options"]).build(task["device"])
-    store = FeatureStore.open(Path(task["features"]))
+    store = FeatureStore.open(location(task["features"]))
     require_same_recipe(store.recipe, extractor.recipe, f"the store {store.root}", "this process")
     videos = find_videos(Path(task["videos"]))
     workers = task["workers"] or WORKERS[extractor.device.type]
