@@ -16,6 +16,7 @@ from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.edit_list import shown_seconds
 from ssrl_pipeline.extractors.truncation import is_matroska, is_mpeg_stream, misses_bytes
 
+DECORDS_MOST = 1 << 30  # bytes of all frames of a video that decord is given
 _REPEATED = 1e-9  # share of the frames that decord may put in the place of others; 0 would mean all
 _COVER = 0x400  # libav's AV_DISPOSITION_ATTACHED_PIC
 
@@ -35,7 +36,11 @@ class Opened(NamedTuple):
 
 
 def open_decord(path: Path) -> Opened:
-    """decord, which is fast.
+    """decord, which is fast, for videos that fit in the memory.
+
+    It reads ahead without a limit: where its own threads are slow to start, all
+    of a video's frames can be in memory at once. Longer videos are left to the
+    decoders that hold a frame or two; the frames are the same.
 
     decord builds its own list of the frames that are in the file. Where the
     container shows that bytes are missing, what OpenCV reads of its header is
@@ -65,6 +70,8 @@ def open_decord(path: Path) -> Opened:
     if channels != 3:  # it mistakes the padding of narrow frames for a channel
         raise VideoError(f"{path}: not a video that decord can read ({width} pixels are too narrow for it)")
     info = VideoInfo(float(reader.get_avg_fps()), width, height, len(reader))
+    if info.reported_frames * first.nbytes > DECORDS_MOST:
+        raise VideoError(f"{path}: {info.reported_frames} frames of {width}x{height} are too many for decord")
 
     def frames() -> Iterator[np.ndarray]:
         yield first

@@ -107,7 +107,7 @@ def decode(bench: Bench, subject: Subject) -> Iterator[Row]:
         "OpenCV": opencv,
         "PyAV": pyav,
         "decord, in order": decord_in_order,
-        "ours: decord in a process of its own": ours,
+        "ours: decord, in a process of its own": ours,
     }
     if importlib.util.find_spec("av") is None:
         del ways["PyAV"]
@@ -118,7 +118,7 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
     """The network alone, on the clips of one snippet, and plain matrix products beside it."""
     network, extractors = subject.network, subject.extractors
     any_extractor = next(iter(extractors.values()))
-    frames = next(snippets(open_video(subject.video).frames))
+    frames = next(snippets(open_video(subject.video, "opencv").frames))
     views = cut_views(frames[:: network.frame_stride], any_extractor.preset.views, Transfer(bench.device).up)
     mean, std = any_extractor.normalisation
     products = {
@@ -206,7 +206,7 @@ def _macs(network: Backbone, shape: torch.Size) -> float:
 
 def _cut(video: Path, to: Path, frames: int) -> int:
     """The beginning of a video again, as Motion JPEG, which every decoder reads to the same frames."""
-    info, _, source = open_video(video)
+    info, _, source, _ = open_video(video, "opencv")
     writer = cv2.VideoWriter(str(to), cv2.VideoWriter.fourcc(*"MJPG"), 25, (info.width, info.height))
     count = 0
     for frame in itertools.islice(source, frames):

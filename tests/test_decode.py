@@ -260,3 +260,14 @@ def test_variable_frame_rate_is_no_damage(tmp_path: Path) -> None:
         assert len(list(video.frames)) == 34
         if decoder == "opencv":
             assert video.info.reported_frames > 300  # its guess
+
+
+def test_decord_is_not_given_what_may_fill_the_memory(
+    make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = make_video(tmp_path / "a.mp4", frames=40, size=(64, 48))
+    monkeypatch.setattr(decoders, "DECORDS_MOST", 40 * 64 * 48 * 3)
+    assert len(list(decoders.open_decord(video).frames)) == 40
+    monkeypatch.setattr(decoders, "DECORDS_MOST", 40 * 64 * 48 * 3 - 1)
+    with pytest.raises(VideoError, match="40 frames of 64x48"):
+        decoders.open_decord(video)
