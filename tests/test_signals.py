@@ -90,7 +90,8 @@ def test_score(tmp_path: Path, make_video: Callable[..., Path], number: signal.S
     scores = tmp_path / "scores"
 
     def the_first_is_done() -> bool:
-        return (scores / "a.mp4").exists()
+        done = scores / "a.mp4"
+        return done.exists() and time.time() - done.stat().st_mtime > 1  # and the second is under way
 
     stop(tmp_path, number, the_first_is_done, "score", "videos", "--checkpoint", "x.pt")
     assert VideoScores.load(scores / "a.mp4").scores.shape == (20,)
