@@ -1,6 +1,8 @@
 """What an extraction will take on this machine, told before it is begun.
 
-ssrl-pipeline extract --videos videos/ --preset fast --dry-run
+    ssrl-pipeline extract --videos videos/ --preset fast --dry-run
+
+Nothing is stored for it.
 """
 
 import math
@@ -24,7 +26,7 @@ TIMED = 2  # snippets of each, after one that warms up
 
 
 class Estimate(NamedTuple):
-    """Nothing is stored for it."""
+    """What was counted and timed."""
 
     videos: int
     todo: int  # of these, not in the store or changed since
@@ -48,7 +50,8 @@ def estimate(
         PipelineError: there are no videos, or the store is of another recipe.
     """
     videos = find_videos(root)
-    todo = {name: path for name, path in videos.items() if not _is_stored(name, path, features, extractor)}
+    store = _open_store(features, extractor)
+    todo = {name: path for name, path in videos.items() if not (store and store.is_current(name, path))}
     counts = dict(zip(todo, expected_snippets(todo.values(), extractor.preset.drop_last), strict=True))
     total = sum(counts.values())
     row = sum(extractor.preset.view_sizes.values()) * extractor.backbone.feature_size
@@ -65,15 +68,16 @@ def estimate(
     )
 
 
-def _is_stored(name: str, path: Path, features: Path | str, extractor: FeatureExtractor) -> bool:
+def _open_store(features: Path | str, extractor: FeatureExtractor) -> FeatureStore | None:
+    """The store that is there; None where an extraction would make one."""
     try:
         store = FeatureStore.open(features)
     except StoreError:
         if is_store(features):
             raise
-        return False
+        return None
     require_same_recipe(store.recipe, extractor.recipe, f"the store {features}", "this extraction")
-    return store.is_current(name, path)
+    return store
 
 
 def _time_some(videos: Mapping[str, Path], extractor: FeatureExtractor) -> list[float]:

@@ -125,10 +125,13 @@ class Scorer:
         require_same_recipe(self.checkpoint.recipe, store.recipe, *names)
         features, meta = store.read(stored), store.meta(stored)
         heat = HeatStream(self.model, self.device)
-        snippet_scores = score_snippets(str(video), self.model, features, self.device)
-        for begin in range(0, meta.snippets, CHUNK):
-            part = {name: rows[begin : begin + CHUNK] for name, rows in features.items()}
-            heat.add(_tensors(self.model, part))
+        with ScoreStream(self.model, self.device) as stream:
+            for begin in range(0, meta.snippets, CHUNK):
+                part = {name: rows[begin : begin + CHUNK] for name, rows in features.items()}
+                views = _tensors(self.model, part)
+                stream.add(views)
+                heat.add(views)
+            snippet_scores = _numbers(str(video), stream.scores())
         about = (meta.fps, meta.width, meta.height, meta.decoder)
         result = self._result(Path(video), snippet_scores, meta.frames, about, heat)
         return replace(result, stored=True, damage=meta.damage)
