@@ -21,10 +21,9 @@ class ContentIndex:
         self._by_size: dict[int, list[_Stored]] = {}
         for video in store.videos():
             try:
-                meta = store.meta(video)
+                source = store.meta(video).source
             except StoreError:
                 continue
-            source = Source(meta.source_bytes, meta.source_mtime_ns, meta.source_sha256)
             self._by_size.setdefault(source.bytes, []).append(_Stored(video, source))
 
     def find(self, file: SourceFile) -> str | None:

@@ -47,6 +47,11 @@ class VideoMeta:
     source_sha256: str
     damage: str = ""  # what the decoder complained of; "" where of nothing, or where it is not known
 
+    @property
+    def source(self) -> Source:
+        """What identifies the video's file as it was."""
+        return Source(self.source_bytes, self.source_mtime_ns, self.source_sha256)
+
 
 class VideoWriter:
     """Takes the features of one video, some snippets at a time."""
@@ -275,8 +280,7 @@ def parse_meta(content: Any) -> VideoMeta:
 
 def is_same_source(meta: VideoMeta, source: Path) -> bool:
     """Whether the video that was stored has not changed since."""
-    before = Source(meta.source_bytes, meta.source_mtime_ns, meta.source_sha256)
-    return SourceFile(source).is_still(before)
+    return SourceFile(source).is_still(meta.source)
 
 
 def is_name_below(name: str, windows: bool = os.name == "nt") -> bool:
