@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ __all__ = ["FeatureExtractor", "Features", "VideoFeatures", "find_device"]
 BACKBONES: dict[str, type[Backbone]] = {"i3d": InceptionI3d, "i3d_r50": I3dR50, "i3d_r50_nl": I3dR50NL}
 
 BATCH = {"cpu": 1, "cuda": 8}  # snippets described together
-AHEAD = {"cpu": 0, "cuda": 1}  # groups of them under way while the next is gathered
+AHEAD = 1  # groups of them under way while the next is gathered
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,8 @@ class FeatureExtractor:
         self.batch = batch or BATCH[self.device.type]
         self._spares = False
         self._transfer = Transfer(self.device)
+        # A CPU cuts the next snippets beside the network; a GPU's work waits in its own queue.
+        self._cutter = ThreadPoolExecutor(1, "cutting views") if self.device.type == "cpu" else None
         self.backbone, self.weights_sha256 = _load_backbone(backbone, weights)
         self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
         engines = self._engines  # a copy of the backbone takes its hooks along: none may hold this object
@@ -148,8 +151,7 @@ class FeatureExtractor:
             videos: how many are decoded at the same time; the features do not depend
                 on it, but for rounding where `batch` is more than 1.
         """
-        ahead = AHEAD[self.device.type]
-        feed: Feed[J] = Feed(self.start, self.preset.drop_last, videos, lambda: self.batch, ahead)
+        feed: Feed[J] = Feed(self.start, self.preset.drop_last, videos, lambda: self.batch, AHEAD)
         return feed.run(jobs)
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[Features]:
@@ -173,11 +175,23 @@ class FeatureExtractor:
         return self.start(snippets)()
 
     def start(self, snippets: Sequence[np.ndarray]) -> Described:
-        """Begins to :meth:`describe`, and gives what waits for the end; a GPU works meanwhile."""
+        """Begins to :meth:`describe`, and gives what does the rest or waits for it.
+
+        A CPU cuts views meanwhile, a GPU does all.
+        """
         if not snippets:
             return list
+        if self._cutter:
+            cut = self._cutter.submit(self._cut, snippets)
+            return lambda: self._run_all(snippets, cut.result)()
+        return self._run_all(snippets, lambda: self._cut(snippets))
+
+    def _run_all(
+        self, snippets: Sequence[np.ndarray], cut: Callable[[], list[dict[str, Tensor]]]
+    ) -> Described:
+        """Begins to run the network on the views of snippets, by halves where the memory is scarce."""
         try:
-            rows = self._transfer.down(self._rows(snippets))
+            rows = self._transfer.down(self._rows(cut()))
         except torch.cuda.OutOfMemoryError as error:
             if len(snippets) == 1:
                 raise PipelineError(
@@ -191,11 +205,14 @@ class FeatureExtractor:
         first, second = self.start(snippets[:half]), self.start(snippets[half:])
         return lambda: first() + second()
 
-    def _rows(self, snippets: Sequence[np.ndarray]) -> Tensor:
-        """float32 [snippets, sum of P, D], pass by pass."""
+    def _cut(self, snippets: Sequence[np.ndarray]) -> list[dict[str, Tensor]]:
+        """For each snippet, what each pass is of -> uint8 [B, 3, t, h, w], on the device."""
         cuts = tuple(one.cut for one in self.passes)
         stride = self.backbone.frame_stride
-        cut = [cut_views(snippet[::stride], cuts, self._transfer.up) for snippet in snippets]
+        return [cut_views(snippet[::stride], cuts, self._transfer.up) for snippet in snippets]
+
+    def _rows(self, cut: list[dict[str, Tensor]]) -> Tensor:
+        """float32 [snippets, sum of P, D], pass by pass."""
         dim = self.backbone.feature_size
         rows = []
         for one in self.passes:

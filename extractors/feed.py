@@ -121,18 +121,24 @@ class Feed(Generic[J]):
             self._deliver(*self._under_way.popleft())
 
     def _begin(self, group: "list[_Taken[J]]") -> None:
-        if not group:
-            return
+        if group:
+            try:
+                described = self._start([taken.frames for taken in group])
+            except PipelineError as error:
+                described = partial(_raise, error)
+            self._under_way.append((group, described))
+
+    def _deliver(self, group: "list[_Taken[J]]", described: Described) -> None:
         try:
-            self._under_way.append((group, self._start([taken.frames for taken in group])))
+            rows = described()
         except PipelineError as error:
             if len(group) == 1:
                 self._fail(group[0].reading, error)
             for taken in group if len(group) > 1 else ():  # whose fault it was
                 self._begin([taken])
-
-    def _deliver(self, group: "list[_Taken[J]]", described: Described) -> None:
-        for taken, features in zip(group, described(), strict=True):
+                self._deliver(*self._under_way.pop())
+            return
+        for taken, features in zip(group, rows, strict=True):
             if not taken.is_dropped:
                 reading = taken.reading
                 self._try(reading, partial(reading.job.write, features))
@@ -170,3 +176,7 @@ class _Taken(Generic[J]):
     def is_dropped(self) -> bool:
         """Whether its decoder has failed since, or its video."""
         return self.attempt != self.reading.attempt or isinstance(self.reading.result, Exception)
+
+
+def _raise(error: PipelineError) -> list[Features]:
+    raise error

@@ -13,7 +13,6 @@ from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor, decode, feed, reading
 from ssrl_pipeline.extractors.decode import Video
-from ssrl_pipeline.extractors.extractor import AHEAD
 from ssrl_pipeline.extractors.feed import Feed
 from ssrl_pipeline.extractors.reading import Features
 from ssrl_pipeline.store import FeatureStore, VideoWriter
@@ -82,7 +81,7 @@ class Watched(Progress):
 def test_the_store_is_the_same_however_many_are_worked_at(
     videos: Path, one_by_one: Path, tmp_path: Path, monkeypatch, workers: int, batch: int, ahead: int
 ) -> None:
-    monkeypatch.setitem(AHEAD, "cpu", ahead)
+    monkeypatch.setattr("ssrl_pipeline.extractors.extractor.AHEAD", ahead)
     watched = Watched()
     extractor = quick_extractor(batch=batch)
     _, outcomes = extract(
@@ -131,6 +130,47 @@ def test_a_video_that_fails_costs_itself_alone(
         assert not path.startswith("a.mp4")
         if path.endswith(".npy"):
             assert content == expected[path], path
+
+
+def test_a_video_that_cannot_be_described_costs_itself_alone(
+    videos: Path, one_by_one: Path, quick: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its snippets share groups with those of others; the error comes while a group is begun, or after."""
+    begin = quick._run_all
+
+    def refusing(snippets: Sequence[np.ndarray], cut: Any) -> Any:
+        if any(snippet.shape[2] == 80 for snippet in snippets):  # b.mp4
+            raise PipelineError("too wide")
+        return begin(snippets, cut)
+
+    monkeypatch.setattr(quick, "_run_all", refusing)
+    quick.batch = 3
+    for cutter in (quick._cutter, None):
+        quick._cutter = cutter
+        _, outcomes = extract(videos, tmp_path / f"features {cutter is None}", quick, workers=4)
+        assert {o.video: o.reason for o in outcomes if o.status == "failed"} == {"b.mp4": "too wide"}
+        expected = {name: data for name, data in contents(one_by_one).items() if not name.startswith("b.mp4")}
+        assert contents(tmp_path / f"features {cutter is None}") == expected
+
+
+def test_the_next_views_are_cut_while_the_network_works(
+    videos: Path, quick: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut, begun = quick._cut, threading.Semaphore(0)
+    run, waits = quick._run, iter([2])  # the second cut is begun before the first network ends
+
+    def counted(snippets: Sequence[np.ndarray]) -> Any:
+        begun.release()
+        return cut(snippets)
+
+    def late(*arguments: Any) -> Any:
+        for _ in range(next(waits, 0)):
+            assert begun.acquire(timeout=60)
+        return run(*arguments)
+
+    monkeypatch.setattr(quick, "_cut", counted)
+    monkeypatch.setattr(quick, "_run", late)
+    assert len(quick.from_video(videos / "b.mp4")["clip"]) == 5
 
 
 @pytest.mark.parametrize("error", [PipelineError, OSError])
