@@ -87,23 +87,24 @@ def extract(
         *(chosen.backbone, chosen.preset, chosen.weights, chosen.patches, chosen.engine, chosen.precision)
     )
     where = read_cluster(flags)
-    if dry_run and (devices or where):
-        raise click.UsageError("--dry-run times one device here; leave out --devices and --cluster")
+    if dry_run and where:
+        raise click.UsageError("--dry-run times devices of this machine; leave out --cluster")
     if devices and where:
         raise click.UsageError("--devices is of this machine; leave it out, or --cluster")
+    names = parse_devices(devices, device) if devices else [device]
+    if dry_run:
+        # Processes on one device share it: they are no faster than one.
+        _tell_estimate(videos, features, options.build(names[0]), chosen.dtype, len(set(names)), as_json)
+        return
     if where:
         store, outcomes = _extract_on_cluster(videos, features, options, device, chosen.dtype, where)
     elif devices:
-        names = parse_devices(devices, device)
         begin = _teller(options, ", ".join(names))
         store, outcomes = extract_on_devices(
             videos, features, options, names, chosen.dtype, begin, chosen.workers
         )
     else:
         extractor = options.build(device)
-        if dry_run:
-            _tell_estimate(videos, features, extractor, chosen.dtype, as_json)
-            return
         begin = _teller(options, str(extractor.device))
         store, outcomes = stage.extract(videos, features, extractor, chosen.dtype, begin, chosen.workers)
     if as_json:
@@ -148,12 +149,17 @@ def _extract_on_cluster(
 
 
 def _tell_estimate(
-    videos: Path, features: Path | str, extractor: "FeatureExtractor", dtype: str, as_json: bool
+    videos: Path,
+    features: Path | str,
+    extractor: "FeatureExtractor",
+    dtype: str,
+    devices: int,
+    as_json: bool,
 ) -> None:
     from ssrl_pipeline.estimate import duration, estimate, size
     from ssrl_pipeline.terminal import say, table
 
-    found = estimate(videos, features, extractor, dtype)
+    found = estimate(videos, features, extractor, dtype, devices)
     if as_json:
         echo_json(found._asdict())
         return
@@ -166,7 +172,10 @@ def _tell_estimate(
             size(found.disk_bytes)
             + (f" ({size(found.free_bytes)} free)" if found.free_bytes is not None else ""),
         ),
-        ("time on this machine", f"{duration(found.seconds)} ({quickest} to {slowest})"),
+        (
+            f"time on {devices} devices" if devices > 1 else "time on this machine",
+            f"{duration(found.seconds)} ({quickest} to {slowest})",
+        ),
     ]
     click.echo(table(rows, ("what", "estimate")))
     for name in found.unreadable:

@@ -39,12 +39,13 @@ class Estimate(NamedTuple):
 
 
 def estimate(
-    root: Path, features: Path | str, extractor: FeatureExtractor, dtype: str = "float32"
+    root: Path, features: Path | str, extractor: FeatureExtractor, dtype: str = "float32", devices: int = 1
 ) -> Estimate:
     """Counts what an extraction has before it, and times a few snippets of videos spread over the folder.
 
     Args:
         root, features, extractor, dtype: as of :func:`ssrl_pipeline.extract.extract`.
+        devices: how many like the extractor's will share the work; the time of one is divided by it.
 
     Raises:
         PipelineError: there are no videos, or the store is of another recipe.
@@ -55,7 +56,8 @@ def estimate(
     counts = dict(zip(todo, expected_snippets(todo.values(), extractor.preset.drop_last), strict=True))
     total = sum(counts.values())
     row = sum(extractor.preset.view_sizes.values()) * extractor.backbone.feature_size
-    seconds = _time_some({name: todo[name] for name, count in counts.items() if count}, extractor)
+    timed = _time_some({name: todo[name] for name, count in counts.items() if count}, extractor)
+    seconds = [one / devices for one in timed]
     return Estimate(
         videos=len(videos),
         todo=len(todo),

@@ -91,3 +91,15 @@ def test_the_command_tells_it_as_a_table_and_as_json(videos: Path, tmp_path: Pat
     found = json.loads(CliRunner().invoke(cli, [*command, "--json"]).stdout)
     assert (found["todo"], found["snippets"]) == (2, 4)
     assert not Path(store).exists()
+
+
+def test_devices_share_the_time_and_processes_on_one_device_do_not(
+    videos: Path, tmp_path: Path, extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssrl_pipeline.estimate._time_some", lambda videos, extractor: [6.0, 3.0])
+    alone, shared = (estimate(videos, tmp_path / "features", extractor, devices=n) for n in (1, 3))
+    assert (alone.seconds, alone.seconds_spread) == (4 * 4.5, (4 * 3, 4 * 6))
+    assert (shared.seconds, shared.seconds_spread) == (6, (4, 8))
+    command = ["extract", "--videos", str(videos), "--features", str(tmp_path / "f"), "--preset", "live"]
+    command += ["--weights", "random", "--device", "cpu", "--devices", "2", "--dry-run", "--json"]
+    assert json.loads(CliRunner().invoke(cli, command).stdout)["seconds"] == 4 * 4.5
