@@ -57,11 +57,12 @@ class OpenVino:
                 "NUM_STREAMS": requests,
                 "INFERENCE_NUM_THREADS": threads,
             }
-            compiled = self.core.compile_model(self._convert(shape), "CPU", options)
+            compiled = self.core.compile_model(self.convert(shape), "CPU", options)
             self.queues[shape, requests] = openvino.AsyncInferQueue(compiled, requests)
         return self.queues[shape, requests]
 
-    def _convert(self, shape: tuple[int, ...]) -> Any:
+    def convert(self, shape: tuple[int, ...]) -> Any:
+        """The model for one clip of a size, uint8 [1, 3, t, h, w] -> float32 [1, ...]."""
         import openvino
 
         if shape not in self.converted:

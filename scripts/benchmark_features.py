@@ -118,8 +118,7 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
     """The network alone, on the clips of one snippet, and plain matrix products beside it."""
     network, extractors = subject.network, subject.extractors
     any_extractor = next(iter(extractors.values()))
-    frames = next(snippets(open_video(subject.video, "opencv").frames))
-    views = cut_views(frames[:: network.frame_stride], any_extractor.preset.views, Transfer(bench.device).up)
+    views = snippet_views(subject, any_extractor)
     mean, std = any_extractor.normalisation
     products = {
         f"matrix product: {name}": partial(_product, multiply) for name, multiply in _products(bench.device)
@@ -156,7 +155,7 @@ def extraction(bench: Bench, subject: Subject) -> Iterator[Row]:
     any_extractor = next(iter(extractors.values()))
     preset, normalisation = any_extractor.preset, any_extractor.normalisation
     video = bench.folder / "short.avi"
-    count = _cut(subject.video, video, subject.snippets * SNIPPET_FRAMES) / SNIPPET_FRAMES
+    count = cut_video(subject.video, video, subject.snippets * SNIPPET_FRAMES) / SNIPPET_FRAMES
 
     def plain_way(suffix: str) -> dict[str, np.ndarray]:
         with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
@@ -174,6 +173,13 @@ def extraction(bench: Bench, subject: Subject) -> Iterator[Row]:
     truth = plain_way(".png")
     for row, way in zip(rows, ways.values(), strict=True):
         yield row._replace(note=f"features {_distance(way(), truth):.1e} from those of lossless images")
+
+
+def snippet_views(subject: Subject, extractor: FeatureExtractor) -> dict[str, torch.Tensor]:
+    """Views of the video's first snippet: name -> uint8 [P, 3, t, h, w], on the device."""
+    frames = next(snippets(open_video(subject.video, "opencv").frames))
+    up = Transfer(extractor.device).up
+    return cut_views(frames[:: subject.network.frame_stride], extractor.preset.views, up)
 
 
 def _products(device: torch.device) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -204,7 +210,7 @@ def _macs(network: Backbone, shape: torch.Size) -> float:
     return counter.get_total_flops() / 2
 
 
-def _cut(video: Path, to: Path, frames: int) -> int:
+def cut_video(video: Path, to: Path, frames: int) -> int:
     """The beginning of a video again, as Motion JPEG, which every decoder reads to the same frames."""
     info, _, source, _ = open_video(video, "opencv")
     writer = cv2.VideoWriter(str(to), cv2.VideoWriter.fourcc(*"MJPG"), 25, (info.width, info.height))
