@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.files import whole_folder
-from ssrl_pipeline.npy import NpyWriter, map_npy
+from ssrl_pipeline.files import read_json, whole_folder, write_json
+from ssrl_pipeline.npy import NpyWriter, map_npy, rows_crc32
 from ssrl_pipeline.released import Features
 
 MOST_IN_MEMORY = 2 << 30  # bytes
+_CHECKSUMS = "crc32.json"  # of a pack: view -> checksum
 
 
 @dataclass
@@ -80,6 +81,7 @@ def load_bags(
                     writers[name].append(means[None])
             for writer in writers.values():
                 writer.close()
+            write_json(scratch / _CHECKSUMS, {name: writer.crc32 for name, writer in writers.items()})
     mapped = {name: _map(folder / f"{name}.npy", shape) for name, shape in shapes.items()}
     return Bags(list(labels), torch.tensor(list(labels.values())), mapped)
 
@@ -120,7 +122,7 @@ def share_of_batch(index: Sequence[int], part: int, parts: int) -> list[int]:
 
 
 def _segments(store: Features, video: str, views: Sequence[str], segments: int) -> dict[str, np.ndarray]:
-    features = store.read(video)
+    features = store.read(video, views)
     return {name: segment_means(features[name], segments) for name in views}
 
 
@@ -134,7 +136,9 @@ def _key(store: Features, videos: list[str], views: list[str], segments: int) ->
 def _map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         array = map_npy(path)
-    except (OSError, ValueError) as error:
+        if rows_crc32(path) != read_json(path.with_name(_CHECKSUMS))[path.stem]:
+            raise ValueError("its checksum is another")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: damaged ({error}); delete its folder and train again") from error
     if array.shape != shape or array.dtype != np.float32:
         raise StoreError(f"{path}: {array.dtype} {list(array.shape)}; delete its folder and train again")

@@ -6,6 +6,7 @@ Archives of them, .npz, are read whole.
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,22 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return {m.filename.removesuffix(".npy"): _array(archive.read(m)) for m in members}
 
 
+def rows_crc32(path: Path) -> str:
+    """The checksum of all that lies behind a header, to compare with :attr:`NpyWriter.crc32`.
+
+    It is read piece by piece, not mapped: a file larger than the memory pushes nothing else out of it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    crc = 0
+    with path.open("rb") as file:
+        file.seek(HEADER_BYTES)
+        while chunk := file.read(1 << 20):
+            crc = zlib.crc32(chunk, crc)
+    return f"{crc:08x}"
+
+
 def _array(content: bytes) -> np.ndarray:
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
@@ -82,18 +99,26 @@ class NpyWriter:
 
     def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: Any):
         self.row_shape, self.dtype, self.rows = row_shape, np.dtype(dtype), 0
+        self._crc = 0
         self._file = path.open("wb")
         self._write_header()
 
     def append(self, rows: np.ndarray) -> None:
         """rows [n, *row_shape]."""
         assert rows.shape[1:] == self.row_shape, (rows.shape, self.row_shape)
-        self._file.write(np.ascontiguousarray(rows, dtype=self.dtype).tobytes())
+        content = np.ascontiguousarray(rows, dtype=self.dtype).tobytes()
+        self._file.write(content)
+        self._crc = zlib.crc32(content, self._crc)
         self.rows += len(rows)
+
+    @property
+    def crc32(self) -> str:
+        """The checksum of all rows, eight hexadecimal digits."""
+        return f"{self._crc:08x}"
 
     def restart(self) -> None:
         """Drops all rows."""
-        self.rows = 0
+        self.rows, self._crc = 0, 0
         self._file.truncate(HEADER_BYTES)
         self._file.seek(HEADER_BYTES)
 

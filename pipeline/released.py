@@ -12,6 +12,7 @@ Dimensions: T snippets or segments, P crops or patches, F feature size.
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -40,7 +41,9 @@ class Features(Protocol):
 
     def meta(self, video: str) -> VideoMeta: ...
 
-    def read(self, video: str) -> dict[str, np.ndarray]: ...
+    def read(
+        self, video: str, views: Collection[str] | None = None, *, check: bool = True
+    ) -> dict[str, np.ndarray]: ...
 
 
 class _View(NamedTuple):
@@ -98,23 +101,27 @@ class ReleasedFeatures:
             source_sha256="",
         )
 
-    def read(self, video: str) -> dict[str, np.ndarray]:
+    def read(
+        self, video: str, views: Collection[str] | None = None, *, check: bool = True
+    ) -> dict[str, np.ndarray]:
         """view name -> [T, P, F], mapped from the disk and not yet in memory.
 
         Patches of more snippets than the crops are cut, and of fewer have their last
-        one repeated, as in the published code for ShanghaiTech.
+        one repeated, as in the published code for ShanghaiTech. There are no checksums to check.
 
         Raises:
             StoreError: a file is missing, damaged, or of another shape.
         """
-        views = {name: self._view(video, name) for name in self.recipe["views"]}
-        for name, view in views.items():
-            if view.segmented != views["clip"].segmented:
+        clip = self._view(video, "clip")
+        wanted = [name for name in self.recipe["views"] if views is None or name in views]
+        found = {name: self._view(video, name) for name in wanted}
+        for name, view in found.items():
+            if view.segmented != clip.segmented:
                 raise StoreError(
                     f"{self._path(video, name)}: holds {'segments' if view.segmented else 'snippets'} "
                     f"where {self._path(video, 'clip')} holds the other"
                 )
-        return {name: _to_length(view.array, len(views["clip"].array)) for name, view in views.items()}
+        return {name: _to_length(view.array, len(clip.array)) for name, view in found.items()}
 
     def is_segmented(self, video: str) -> bool:
         """Whether the files are means of segments, which do not tell how long the video is."""

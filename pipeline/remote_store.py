@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,21 +105,23 @@ class RemoteStore(FeatureStore):
         except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"{self.root}/{video}/{_META}: damaged ({error}); extract it again") from error
 
-    def read(self, video: str) -> dict[str, np.ndarray]:
+    def read(
+        self, video: str, views: Collection[str] | None = None, *, check: bool = True
+    ) -> dict[str, np.ndarray]:
         """view name -> [T, P, D], mapped from the cache, into which it is fetched first."""
-        snippets, found, views = self.meta(video).snippets, self._listed(video), {}
+        meta, found, arrays = self.meta(video), self._listed(video), {}
         for view, count in self.recipe["views"].items():
+            if views is not None and view not in views:
+                continue
             name, info = f"{self.root}/{video}/{view}.npy", found.get(f"{view}.npy")
             if info is None:
                 raise StoreError(f"{name}: missing; extract the video again")
-            with self._cache.kept(
-                f"{name} {version(info)}", lambda to, info=info: self._fetch(info, to)
-            ) as path:
-                views[view] = map_view(path, name, (snippets, count, self.recipe["feature_size"]), self.dtype)
-        return views
+            shape, crc32 = (meta.snippets, count, self.recipe["feature_size"]), meta.crc32.get(view)
+            arrays[view] = self._cached(name, info, shape, crc32 if check else None)
+        return arrays
 
     def is_current(self, video: str, source: Path) -> bool:
-        """By the sizes of the arrays, which are not read for it."""
+        """By the sizes of the arrays, which are not fetched for it; `read` compares their checksums."""
         try:
             meta, found = self.meta(video), self._listed(video)
         except StoreError:
@@ -165,6 +167,19 @@ class RemoteStore(FeatureStore):
         with _told(self.root):
             found = self._files.find(key, maxdepth=1, detail=True)
         return {path.rpartition("/")[2]: info for path, info in found.items()}
+
+    def _cached(
+        self, name: str, info: dict[str, Any], shape: tuple[int, ...], crc32: str | None
+    ) -> np.ndarray:
+        """One view, mapped from the cache; a copy that is damaged there is fetched once more."""
+        key = f"{name} {version(info)}"
+        with self._cache.kept(key, lambda to: self._fetch(info, to)) as path:
+            try:
+                return map_view(path, name, shape, self.dtype, crc32)
+            except StoreError:
+                path.unlink(missing_ok=True)
+        with self._cache.kept(key, lambda to: self._fetch(info, to)) as path:
+            return map_view(path, name, shape, self.dtype, crc32)
 
     def _fetch(self, info: dict[str, Any], to: Path) -> None:
         with _told(self.root):

@@ -123,7 +123,7 @@ class Scorer:
         """
         names = f"the checkpoint {self.path}", f"the store {store.root}"
         require_same_recipe(self.checkpoint.recipe, store.recipe, *names)
-        features, meta = store.read(stored), store.meta(stored)
+        features, meta = store.read(stored, self.model.views), store.meta(stored)
         heat = HeatStream(self.model, self.device)
         with ScoreStream(self.model, self.device) as stream:
             for begin in range(0, meta.snippets, CHUNK):
@@ -208,7 +208,8 @@ def _numbers(video: str, scores: Tensor) -> np.ndarray:
 
 def score_stored(video: str, model: Detector, store: Features, device: torch.device) -> np.ndarray:
     """float32 [N]: the score of every frame of a stored video; see :func:`score_snippets`."""
-    return frame_scores(score_snippets(video, model, store.read(video), device), store.meta(video).frames)
+    features = store.read(video, model.views)
+    return frame_scores(score_snippets(video, model, features, device), store.meta(video).frames)
 
 
 def frame_scores(snippet_scores: np.ndarray, frames: int) -> np.ndarray:

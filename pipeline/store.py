@@ -2,7 +2,7 @@
 
     features/store.json                        the recipe
     features/robbery/cam1.mp4/clip.npy         [T, P, D] float16 or float32, one file per view
-    features/robbery/cam1.mp4/meta.json        frames, fps, size, snippets, decoder, source
+    features/robbery/cam1.mp4/meta.json        frames, fps, size, snippets, decoder, source, checksums
 
 On an object store (``s3://bucket/features``) it is :mod:`ssrl_pipeline.remote_store`.
 Dimensions: T snippets, P crops or patches, D feature size.
@@ -11,9 +11,9 @@ Dimensions: T snippets, P crops or patches, D feature size.
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -22,13 +22,14 @@ import numpy as np
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.files import clear_leftovers, read_json, whole_folder, write_json
 from ssrl_pipeline.locks import locked
-from ssrl_pipeline.npy import NpyWriter, map_npy
+from ssrl_pipeline.npy import NpyWriter, map_npy, rows_crc32
 from ssrl_pipeline.source import Source, SourceFile
 
 Recipe = dict[str, Any]
 DTYPES = ("float32", "float16")
 _CLAIM = ".lock"
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+_CRC = "[0-9a-f]{8}"
 _MOST_FRAMES = 1024  # of a snippet: far more than any preset's, far less than what fills the memory
 
 
@@ -46,6 +47,7 @@ class VideoMeta:
     source_mtime_ns: int
     source_sha256: str
     damage: str = ""  # what the decoder complained of; "" where of nothing, or where it is not known
+    crc32: dict[str, str] = field(default_factory=dict)  # view -> of its rows; empty where none was taken
 
     @property
     def source(self) -> Source:
@@ -153,31 +155,38 @@ class FeatureStore:
         except (ValueError, TypeError) as error:
             raise StoreError(f"{path}: damaged ({error}); delete the folder and extract again") from error
 
-    def read(self, video: str) -> dict[str, np.ndarray]:
+    def read(
+        self, video: str, views: Collection[str] | None = None, *, check: bool = True
+    ) -> dict[str, np.ndarray]:
         """view name -> [T, P, D], mapped from the disk and not yet in memory.
+
+        Args:
+            views: those that are wanted; None: all.
+            check: whether to compare checksums, for which the files are read through.
+                Whoever wants some snippets of many may do without.
 
         Raises:
             StoreError: the video is missing, or a file is damaged or of another shape.
         """
-        snippets = self.meta(video).snippets
-        views = {}
+        meta, found = self.meta(video), {}
         for name, count in self.recipe["views"].items():
+            if views is not None and name not in views:
+                continue
             path = self._folder(video) / f"{name}.npy"
             if path.is_symlink() and not path.resolve().is_relative_to(self._path.resolve()):
                 raise StoreError(
                     f"{path}: a link that leads out of the store; delete the folder, extract again"
                 )
-            views[name] = map_view(path, path, (snippets, count, self.recipe["feature_size"]), self.dtype)
-        return views
+            shape = (meta.snippets, count, self.recipe["feature_size"])
+            found[name] = map_view(path, path, shape, self.dtype, meta.crc32.get(name) if check else None)
+        return found
 
     def is_current(self, video: str, source: Path) -> bool:
-        """Whether the video is stored, whole, and its source has not changed since."""
+        """Whether the video is stored, whole by its checksums, and its source has not changed since."""
         try:
-            meta = self.meta(video)
-            self.read(video)
+            return is_same_source(self.meta(video), source) and bool(self.read(video))
         except StoreError:
             return False
-        return is_same_source(meta, source)
 
     @contextmanager
     def claim(self, video: str) -> Iterator[bool]:
@@ -239,17 +248,23 @@ def filled(folder: Path, recipe: Recipe, dtype: str) -> Iterator[VideoWriter]:
         writer = VideoWriter(writers)
         yield writer
     assert writer.meta is not None
-    write_json(folder / "meta.json", asdict(writer.meta))
+    meta = replace(writer.meta, crc32={name: one.crc32 for name, one in writers.items()})
+    write_json(folder / "meta.json", asdict(meta))
 
 
-def map_view(path: Path, name: object, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def map_view(path: Path, name: object, shape: tuple[int, ...], dtype: str, crc32: str | None) -> np.ndarray:
     """One view of a video, mapped from the disk.
+
+    Args:
+        crc32: of its rows; None: they are not read, and not checked.
 
     Raises:
         StoreError: what the user knows as `name` is missing, damaged, or of another shape or type.
     """
     try:
         array = map_npy(path)
+        if crc32 and rows_crc32(path) != crc32:
+            raise ValueError("its checksum is another: what it holds has changed since it was written")
     except (OSError, ValueError) as error:
         raise StoreError(
             f"{name}: missing or damaged ({error}); delete the folder and extract again"
@@ -313,6 +328,8 @@ def _check_meta(meta: VideoMeta) -> None:
         raise ValueError(f"fps {meta.fps!r}")
     if type(meta.damage) is not str:
         raise ValueError(f"damage {meta.damage!r}")
+    if type(meta.crc32) is not dict or not all(re.fullmatch(_CRC, str(crc)) for crc in meta.crc32.values()):
+        raise ValueError(f"crc32 {meta.crc32!r}")
 
 
 def require_same_recipe(first: Recipe, second: Recipe, first_name: str, second_name: str) -> None:

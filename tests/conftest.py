@@ -1,5 +1,6 @@
 """What several test files share: tiny real videos, and a feature store of made-up features."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,20 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Featur
         return store
 
     return make
+
+
+@pytest.fixture(scope="session")
+def replace_view() -> Callable[[FeatureStore, str, str, np.ndarray], None]:
+    """replace_view(store, "a.mp4", "clip", values): as in a store that was written without checksums."""
+
+    def replace(store: FeatureStore, video: str, view: str, values: np.ndarray) -> None:
+        folder = Path(store.root, video)
+        np.save(folder / f"{view}.npy", values)
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta.pop("crc32", None)
+        (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+    return replace
 
 
 @pytest.fixture

@@ -98,9 +98,12 @@ def test_large_packs_are_mapped_from_a_file_that_later_calls_find(
         expected, _ = held.batch([1, 0, 1], torch.device("cpu"))
         assert all(batch[name].equal(expected[name]) for name in expected)
     (pack,) = (tmp_path / "packs").iterdir()
-    (pack / "clip.npy").write_bytes(b"damaged")
-    with pytest.raises(StoreError, match="clip.npy: damaged .* delete its folder"):
-        load_bags(store, *arguments)
+    del mapped, bags, batch
+    whole = (pack / "clip.npy").read_bytes()
+    for damaged in (b"damaged", whole[:-1] + bytes([whole[-1] ^ 1])):
+        (pack / "clip.npy").write_bytes(damaged)
+        with pytest.raises(StoreError, match="clip.npy: damaged .* delete its folder"):
+            load_bags(store, *arguments)
 
 
 ABNORMAL = torch.tensor([False, True, False, False, True, False, False, True, False, False])  # 7 and 3

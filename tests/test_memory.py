@@ -238,10 +238,10 @@ def test_memory_is_bounded_and_still_finds_it(tiny_store, tmp_path: Path) -> Non
     assert roc_auc_score(np.isin(np.arange(40), [5, 6, 7]), scores) > 0.95
 
 
-def test_a_frozen_picture_is_normal_and_any_change_is_not(tiny_store, tmp_path: Path) -> None:
+def test_a_frozen_picture_is_normal_and_any_change_is_not(tiny_store, replace_view, tmp_path: Path) -> None:
     store = tiny_store({"n0": 5, "n1": 5})
     for video in store.videos():
-        np.save(store.root / video / "patch2x3.npy", np.ones((5, 6, 16), np.float32))
+        replace_view(store, video, "patch2x3", np.ones((5, 6, 16), np.float32))
     model = load_checkpoint(
         train_memory(store, normal_labels("n0", "n1"), tmp_path, MemorySettings(), 0)
     ).build()
@@ -269,12 +269,11 @@ def test_views_are_chosen(tiny_store, tmp_path: Path) -> None:
     assert views("clip") == {"clip": 1}
 
 
-def test_clear_errors(trained, tiny_store, tmp_path: Path) -> None:
+def test_clear_errors(trained, tiny_store, replace_view, tmp_path: Path) -> None:
     store = tiny_store(NORMAL)
-    path = store.root / "n2" / "patch2x3.npy"
-    damaged = np.load(path)
+    damaged = np.array(store.read("n2")["patch2x3"])
     damaged[4, 2, 1] = np.inf
-    np.save(path, damaged)
+    replace_view(store, "n2", "patch2x3", damaged)
     with pytest.raises(StoreError, match="patch2x3 features of 'n2' are no numbers"):
         train_memory(store, normal_labels(*NORMAL), tmp_path, MemorySettings(), 0)
     with pytest.raises(StoreError, match="lacks 1 of 2"):

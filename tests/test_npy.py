@@ -1,11 +1,12 @@
 """NumPy's own reader gets back what was written row by row."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ssrl_pipeline.npy import NpyWriter
+from ssrl_pipeline.npy import NpyWriter, rows_crc32
 
 
 def numbers(*shape: int) -> np.ndarray:
@@ -28,6 +29,7 @@ def test_rows_come_back(tmp_path: Path, dtype: str, row_shape: tuple[int, ...], 
     for rows in np.split(expected, np.cumsum(chunks)[:-1]):
         writer.append(rows)
     writer.close()
+    assert writer.crc32 == rows_crc32(tmp_path / "x.npy") == f"{zlib.crc32(expected.tobytes()):08x}"
     for array in load_twice(tmp_path / "x.npy"):
         assert array.dtype == np.dtype(dtype)
         assert array.shape == expected.shape
@@ -53,6 +55,7 @@ def test_restart_forgets_all_rows_before_it(tmp_path: Path, before: int, after: 
     writer.close()
     for array in load_twice(tmp_path / "x.npy"):
         np.testing.assert_array_equal(array, expected, strict=True)
+    assert writer.crc32 == f"{zlib.crc32(expected.tobytes()):08x}"
     reference = tmp_path / "reference.npy"
     np.save(reference, expected)  # NumPy's header has 128 bytes too, and nothing may follow the rows
     assert (tmp_path / "x.npy").stat().st_size == reference.stat().st_size

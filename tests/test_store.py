@@ -3,8 +3,10 @@
 import json
 import os
 import pickle
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +95,15 @@ def test_layout_is_the_documented_one(store: FeatureStore) -> None:
     assert np.load(folder / "clip.npy", allow_pickle=False).shape == (3, 1, 4)
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     assert (meta["frames"], meta["snippets"], meta["fps"], meta["decoder"]) == (40, 3, 12.5, "decord")
+    contents = {name: values.astype("<f4").tobytes() for name, values in features().items()}
+    assert meta["crc32"] == {name: f"{zlib.crc32(content):08x}" for name, content in contents.items()}
     recipe = json.loads((store.root / "store.json").read_text(encoding="utf-8"))
     assert recipe == {"recipe": RECIPE, "dtype": "float32"}
 
 
 def test_meta_comes_back(store: FeatureStore) -> None:
     add(store, "a.mp4")
-    assert FeatureStore.open(store.root).meta("a.mp4") == META
+    assert replace(FeatureStore.open(store.root).meta("a.mp4"), crc32={}) == META
 
 
 def test_restart_drops_what_a_decoder_that_failed_gave(store: FeatureStore) -> None:
@@ -303,6 +307,49 @@ def test_damaged_meta(store: FeatureStore, tmp_path: Path, content: bytes) -> No
     with refused(str(store.root / "a.mp4" / "meta.json")):
         store.read("a.mp4")
     assert not store.is_current("a.mp4", source(tmp_path))
+
+
+def test_a_store_without_checksums_is_read(store: FeatureStore, tmp_path: Path) -> None:
+    """As those were written before there were any."""
+    add(store, "a.mp4")
+    path = store.root / "a.mp4" / "meta.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["crc32"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert store.meta("a.mp4") == META
+    np.testing.assert_array_equal(store.read("a.mp4")["clip"], features()["clip"])
+    assert store.is_current("a.mp4", source(tmp_path))
+
+
+@pytest.mark.parametrize("crc32", [None, [], ["00000000"], {"clip": 5}, {"clip": ""}, {"clip": "0000000G"}])
+def test_checksums_that_are_none(store: FeatureStore, crc32: object) -> None:
+    add(store, "a.mp4")
+    path = store.root / "a.mp4" / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"crc32": crc32}))
+    with refused(str(path), "damaged"):
+        store.meta("a.mp4")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("view", ["clip", "patch2x3"])
+def test_a_changed_bit_is_noticed_wherever_it_is(tmp_path: Path, view: str, dtype: str) -> None:
+    store = FeatureStore.create(tmp_path / "features", RECIPE, dtype)
+    add(store, "a.mp4")
+    path = store.root / "a.mp4" / f"{view}.npy"
+    whole = path.read_bytes()
+    for place in (128, 150, len(whole) - 1):  # the first of the rows, one amidst, and the last
+        for bit in range(8):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+            with refused(str(path), "checksum", "extract again"):
+                store.read("a.mp4")
+            with refused(str(path)):
+                store.read("a.mp4", [view])
+            assert not store.is_current("a.mp4", source(tmp_path))
+    other = ({"clip", "patch2x3"} - {view}).pop()
+    assert list(store.read("a.mp4", [other])) == [other]  # what is not wanted is not read
+    assert view in store.read("a.mp4", check=False)
+    path.write_bytes(whole)
+    assert store.is_current("a.mp4", source(tmp_path))
 
 
 def save_objects(path: Path) -> None:

@@ -264,11 +264,9 @@ def test_another_run_in_the_folder_is_not_overwritten(store, tmp_path: Path) -> 
         run_training(store, tmp_path / "run", dataclasses.replace(SETTINGS, steps=4))
 
 
-def test_a_loss_that_is_not_finite_names_the_videos(store, tmp_path: Path) -> None:
-    path = store.root / "train3" / "clip.npy"
-    features = np.load(path)
-    features[:] = np.nan
-    np.save(path, features)
+def test_a_loss_that_is_not_finite_names_the_videos(store, replace_view, tmp_path: Path) -> None:
+    features = np.full_like(store.read("train3")["clip"], np.nan)
+    replace_view(store, "train3", "clip", features)
     with pytest.raises(PipelineError, match=r"stage 1, step 1 is not finite; its batch: .*train3"):
         run_training(store, tmp_path / "run", dataclasses.replace(SETTINGS, batch_size=3))
 
