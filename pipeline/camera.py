@@ -16,7 +16,7 @@ import numpy as np
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events import known
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.sources import Source
+from ssrl_pipeline.watch_sources import Source
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds from one attempt to open a lost stream to the next
 RECORDED_WAITING = 2  # snippets of a recording that are read ahead

@@ -72,7 +72,7 @@ def watch(
     settings = load_settings(config, assignments, flags, data=("runs",), extract=backbone)
     from ssrl_pipeline.checkpoint import newest_checkpoint
     from ssrl_pipeline.notify import Notifier, program, webhook
-    from ssrl_pipeline.sources import parse_sources
+    from ssrl_pipeline.watch_sources import parse_sources
 
     cameras = parse_sources(sources)
     receivers = {}

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.sources import without_secrets
+from ssrl_pipeline.watch_sources import without_secrets
 
 Message = Mapping[str, Any]
 STDERR = 2  # its file descriptor

@@ -28,7 +28,7 @@ from ssrl_pipeline.events import ASSUMED_FPS, EventRule, known
 from ssrl_pipeline.models import Detector
 from ssrl_pipeline.models.window import Window, WindowScorer
 from ssrl_pipeline.settings import WatchSettings
-from ssrl_pipeline.sources import Source
+from ssrl_pipeline.watch_sources import Source
 
 Line = dict[str, Any]
 Features = dict[str, np.ndarray]  # view name -> float32 [1, P, F]

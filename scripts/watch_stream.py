@@ -35,8 +35,8 @@ from ssrl_pipeline.models import SSRL, Detector
 from ssrl_pipeline.models.window import WindowScorer
 from ssrl_pipeline.score import Scorer
 from ssrl_pipeline.settings import WatchSettings
-from ssrl_pipeline.sources import parse_sources
 from ssrl_pipeline.watch import Describe, Features, Watch
+from ssrl_pipeline.watch_sources import parse_sources
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from live import LiveServer, mark, read_mark

@@ -19,9 +19,9 @@ from ssrl_pipeline.events import EventRule, find_events
 from ssrl_pipeline.extractors.snippets import snippets
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.settings import WatchSettings
-from ssrl_pipeline.sources import Source, parse_sources
 from ssrl_pipeline.watch import Features, Line, Watch
 from ssrl_pipeline.watch_metrics import metrics_text
+from ssrl_pipeline.watch_sources import Source, parse_sources
 
 CPU = torch.device("cpu")
 F = 16

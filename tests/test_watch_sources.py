@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssrl_pipeline.errors import ConfigError, VideoError
-from ssrl_pipeline.sources import Source, parse_sources
+from ssrl_pipeline.watch_sources import Source, parse_sources
 
 
 def test_addresses_numbers_and_files_with_and_without_names(
