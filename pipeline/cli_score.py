@@ -3,6 +3,8 @@
 ssrl-pipeline score videos/
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import click
 from ssrl_pipeline.cli_options import (
     PATH,
     checkpoint_option,
+    cluster_options,
     config_option,
     device_option,
     echo_json,
@@ -19,6 +22,7 @@ from ssrl_pipeline.cli_options import (
     json_option,
     load_settings,
     precision_option,
+    read_cluster,
     runs_option,
     set_option,
     weights_option,
@@ -29,7 +33,10 @@ from ssrl_pipeline.messages import say
 from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from ssrl_pipeline.score_many import Scored
+    from ssrl_pipeline.cluster import ClusterOptions
+    from ssrl_pipeline.score import Scorer, ScorerOptions
+    from ssrl_pipeline.score_job import Scored
+    from ssrl_pipeline.score_many import Place
 
 NAME = 34  # letters of a video's name in the table, which then fits 100 columns
 
@@ -64,6 +71,7 @@ NAME = 34  # letters of a video's name in the table, which then fits 100 columns
 @device_option
 @engine_option
 @precision_option
+@cluster_options
 @config_option
 @set_option
 @json_option
@@ -98,13 +106,15 @@ def score(
         "extract": ("weights", "engine", "precision"),
     }
     settings = load_settings(config, assignments, flags, **sections)
+    where = read_cluster(flags)
     from ssrl_pipeline.score_inputs import find_inputs, match_intervals
 
     found = find_inputs(videos, out)
     from ssrl_pipeline.checkpoint import newest_checkpoint
     from ssrl_pipeline.overlay import find_encoder
-    from ssrl_pipeline.score import Scorer
-    from ssrl_pipeline.score_many import FAILED, open_store, score_many
+    from ssrl_pipeline.score import ScorerOptions
+    from ssrl_pipeline.score_job import FAILED
+    from ssrl_pipeline.score_many import open_store, score_many
     from ssrl_pipeline.store import location
     from ssrl_pipeline.terminal import SnippetBar, table
 
@@ -113,21 +123,23 @@ def score(
     intervals = _known_intervals(settings)
     path = checkpoint or newest_checkpoint(Path(settings.data.runs))
     chosen = settings.extract
-    scorer = Scorer(path, device, chosen.weights, settings.events, chosen.engine, chosen.precision)
-    index = open_store(location(settings.data.features), scorer, flags["features"] is not None, say)
-    say(f"scoring with {path} on {scorer.device}")
-    threshold = scorer.chosen.rule.threshold
-    say(f"events: score of {threshold:.4g} or more, a threshold of {scorer.chosen.origin}")
-    outcomes = score_many(
-        *(scorer, found, out),
-        index=index,
-        intervals=match_intervals(found, intervals),
-        contact_sheet=contact_sheet,
-        overlay=overlay,
-        overwrite=overwrite,
-        begin=SnippetBar,
-        note=say,
-    )
+    options = ScorerOptions(path, chosen.weights, settings.events, chosen.engine, chosen.precision)
+    with _placed(options, device, where) as (scorer, place, on):
+        index = open_store(location(settings.data.features), scorer, flags["features"] is not None, say)
+        say(f"scoring with {path} on {on}")
+        threshold = scorer.chosen.rule.threshold
+        say(f"events: score of {threshold:.4g} or more, a threshold of {scorer.chosen.origin}")
+        outcomes = score_many(
+            *(scorer, found, out),
+            index=index,
+            intervals=match_intervals(found, intervals),
+            contact_sheet=contact_sheet,
+            overlay=overlay,
+            overwrite=overwrite,
+            begin=SnippetBar,
+            note=say,
+            place=place,
+        )
     done = [outcome for outcome in outcomes if outcome.status != FAILED]
     if done:
         say(f"a folder for each video in {out}; all in one page: {out / 'report.html'}")
@@ -139,6 +151,27 @@ def score(
         click.echo(table([_row(outcome)[: len(header + notes)] for outcome in done], header + notes))
     if failed := len(outcomes) - len(done):
         raise PipelineError(f"{failed} of {len(found)} videos failed")
+
+
+@contextmanager
+def _placed(
+    options: "ScorerOptions", device: str, where: "ClusterOptions | None"
+) -> "Iterator[tuple[Scorer, Place, str]]":
+    """A scorer to plan by, what does the work, and where that is, in words."""
+    from ssrl_pipeline.score_many import score_here
+
+    if where is None:
+        scorer = options.build(device)
+        yield scorer, score_here, str(scorer.device)
+        return
+    from ssrl_pipeline.cluster import connected
+    from ssrl_pipeline.cluster_score import score_on
+
+    with connected(where, device) as cluster:
+        # What runs the workers' backbones need not run here.
+        scorer = options._replace(engine="auto", precision="float32").build("cpu")
+        on = f"{cluster.device}, up to {cluster.slots()} tasks of the cluster at once"
+        yield scorer, score_on(cluster, options), on
 
 
 def _known_intervals(settings: Settings) -> Intervals:

@@ -8,6 +8,7 @@ worker ends as a failure of its own. What workers report of their progress is ga
 small actor beside the driver.
 """
 
+import itertools
 import logging
 import os
 import signal
@@ -209,6 +210,12 @@ def _require_listener(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=REACHED).close()
     except (OSError, ValueError, OverflowError) as error:
         raise PipelineError(f"no Ray cluster can be reached at {address!r}: {_first_line(error)}") from error
+
+
+def counting(tell: Tell) -> Callable[[], None]:
+    """What is called after each snippet, and tells how many there were."""
+    counts = itertools.count(1)
+    return lambda: tell(next(counts))
 
 
 def _run(tally: Any, video: str, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

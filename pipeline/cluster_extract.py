@@ -7,7 +7,6 @@ system that all nodes share, under the same path.
 """
 
 import socket
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -15,14 +14,13 @@ from typing import NamedTuple
 
 import torch
 
-from ssrl_pipeline.cluster import Cluster, Lost, Task, Tell
-from ssrl_pipeline.errors import BusyError, PipelineError, StoreError
+from ssrl_pipeline.cluster import Cluster, Lost, Task, Tell, counting
+from ssrl_pipeline.cluster_progress import ClusterProgress, require_visible
+from ssrl_pipeline.errors import BusyError, PipelineError
 from ssrl_pipeline.extract import ExtractorOptions, Plan, find_videos, make_plan, skip
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.store import FeatureStore, require_same_recipe
 from ssrl_pipeline.storing import Outcome, Progress, store_video
-
-VISIBLE = 60.0  # seconds after which what was written elsewhere must be seen here: network file systems cache
 
 
 class _Bench(NamedTuple):
@@ -32,27 +30,6 @@ class _Bench(NamedTuple):
     device: str
     threads: int
     features: Path | str
-
-
-class ClusterProgress:
-    """Counts of snippets from afar, which may come late, twice or again from the start, for a Progress."""
-
-    def __init__(self, progress: Progress):
-        self._progress = progress
-        self._seen: dict[str, int] = {}
-
-    def count(self, video: str, count: int) -> None:
-        """`count` snippets of the video are done."""
-        if video not in self._seen:
-            self._seen[video] = 0
-            self._progress.start(video)
-        for _ in range(self._seen[video], count):
-            self._progress.snippet()
-        self._seen[video] = max(count, self._seen[video])
-
-    def finish(self, outcome: Outcome) -> None:
-        self.count(outcome.video, outcome.snippets if outcome.status == "done" else 0)
-        self._progress.finish(outcome)
 
 
 def extract_on_cluster(
@@ -93,7 +70,7 @@ def extract_on_cluster(
                 Outcome(name, "failed", reason=result.reason) if isinstance(result, Lost) else result
             )
             shown.finish(outcomes[name])
-        _require_visible(store, [name for name, outcome in outcomes.items() if outcome.status == "done"])
+        require_visible([name for name, o in outcomes.items() if o.status == "done"], store.meta)
     finally:
         progress.close()
     return store, [outcomes[name] for name in videos]
@@ -109,17 +86,10 @@ def _extract_one(bench: _Bench, name: str, path: Path, tell: Tell) -> Outcome:
     store, extractor = _set_up(bench)
     if not path.parent.is_dir():  # the driver has seen it
         raise PipelineError(f"{path.parent}: no such folder; the videos must be where all nodes see them")
-    count = 0
-
-    def on_snippet() -> None:
-        nonlocal count
-        count += 1
-        tell(count)
-
     with store.claim(name) as mine:
         if not mine:
             raise BusyError(f"{path}: another process is extracting it")
-        return store_video(name, path, store, extractor, on_snippet)
+        return store_video(name, path, store, extractor, counting(tell))
 
 
 @lru_cache(maxsize=1)
@@ -131,20 +101,3 @@ def _set_up(bench: _Bench) -> tuple[FeatureStore, FeatureExtractor]:
     here = f"the extractor on {socket.gethostname()}"
     require_same_recipe(store.recipe, extractor.recipe, f"the store {bench.features}", here)
     return store, extractor
-
-
-def _require_visible(store: FeatureStore, done: list[str]) -> None:
-    """Raises StoreError where workers have written to a folder of the same name, but not to this one."""
-    end = time.monotonic() + VISIBLE
-    for name in done:
-        while True:
-            try:
-                store.meta(name)
-                break
-            except StoreError as error:
-                if time.monotonic() > end:
-                    raise StoreError(
-                        f"{error}, though a worker has stored it: the store must lie on a file system "
-                        "that all nodes share"
-                    ) from error
-                time.sleep(1)

@@ -8,6 +8,7 @@ Dimensions: N frames, T snippets, P crops or patches, F feature size.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -162,6 +163,20 @@ class Scorer:
         features = f"{recipe['backbone']} {recipe['preset']}"
         threshold = f"threshold {self.chosen.rule.threshold:.4g}"
         return f"<Scorer {str(self.path)!r}: {kind} on {features}, {threshold}, {self.device}>"
+
+
+class ScorerOptions(NamedTuple):
+    """What makes a Scorer: it travels to other processes, for each to make its own."""
+
+    checkpoint: Path
+    weights: str | None = None
+    events: EventSettings | None = None
+    engine: str = "auto"
+    precision: str = "float32"
+
+    def build(self, device: str) -> Scorer:
+        """Raises as :class:`Scorer` does."""
+        return Scorer(self.checkpoint, device, *self[1:])
 
 
 def score_video(

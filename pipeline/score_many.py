@@ -3,57 +3,26 @@
     ssrl-pipeline score videos/
 
 A video that fails does not stop the others, and what is finished stays when the run is interrupted.
-Dimensions: N frames.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Protocol
 
 from ssrl_pipeline import extract
 from ssrl_pipeline.content_index import ContentIndex
-from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
+from ssrl_pipeline.errors import DiskError, StoreError
 from ssrl_pipeline.extract import Plan
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.labels import Intervals, intervals_of
-from ssrl_pipeline.pictures import load_peaks
-from ssrl_pipeline.report import report_entry, save_report
-from ssrl_pipeline.result_folder import PEAKS, Drawn, load_result, missing_files, save_result
+from ssrl_pipeline.labels import Intervals
+from ssrl_pipeline.report import save_report
+from ssrl_pipeline.result_folder import Drawn
 from ssrl_pipeline.score import Scorer
-from ssrl_pipeline.source import SourceFile
+from ssrl_pipeline.score_job import EXTRACTED, Finished, Job, Note, Request, Scored, carry_out, plan
 from ssrl_pipeline.store import FeatureStore, describe_recipe, is_store, require_same_recipe
 from ssrl_pipeline.storing import Outcome, Progress
-from ssrl_pipeline.video_scores import VideoScores
-
-EXTRACTED, STORED, REDRAWN, SKIPPED, FAILED = "extracted", "stored", "events anew", "skipped", "failed"
 
 
-class Scored(NamedTuple):
-    """What became of one video."""
-
-    name: str
-    status: str  # extracted or by stored features; events and pictures anew; skipped; or failed
-    folder: Path
-    summary: dict[str, Any]  # of scores.json; empty where it failed
-    reason: str = ""  # why it failed
-
-
-class _Job(NamedTuple):
-    name: str
-    path: Path
-    folder: Path
-    status: str  # as planned
-    source: SourceFile | None  # None: it is not there
-    stored: str | None = None  # its name in the store
-
-
-def open_store(
-    folder: Path | str, scorer: Scorer, must: bool, note: Callable[[str], None]
-) -> ContentIndex | None:
+def open_store(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> ContentIndex | None:
     """The features that can be reused.
 
     Args:
@@ -78,6 +47,26 @@ def open_store(
     return ContentIndex(store)
 
 
+class Place(Protocol):
+    """Where the work is done."""
+
+    def __call__(
+        self, jobs: Sequence[Job], scorer: Scorer, store: FeatureStore | None, progress: Progress
+    ) -> Iterator[Finished]:
+        """What becomes of each job, as they come; `progress` is told of all."""
+
+
+def score_here(
+    jobs: Sequence[Job], scorer: Scorer, store: FeatureStore | None, progress: Progress
+) -> Iterator[Finished]:
+    """One after the other, in order."""
+    for job in jobs:
+        progress.start(job.request.name)
+        finished = carry_out(job, scorer, store, progress.snippet)
+        progress.finish(outcome(finished))
+        yield finished
+
+
 def score_many(
     scorer: Scorer,
     videos: Mapping[str, Path],
@@ -89,7 +78,8 @@ def score_many(
     overlay: bool = False,
     overwrite: bool = False,
     begin: Callable[[Plan], Progress] = lambda plan: Progress(),
-    note: Callable[[str], None] = lambda message: None,
+    note: Note = lambda message: None,
+    place: Place = score_here,
 ) -> list[Scored]:
     """Scores videos into folders below `out`, and writes report.html of all of them there.
 
@@ -105,137 +95,52 @@ def score_many(
         overwrite: score again what is done.
         begin: told the plan, gives what is told of the progress.
         note: is told what a user should know.
+        place: does the work; see :mod:`ssrl_pipeline.cluster_score` for another.
 
     Returns:
         what became of each video, in order; errors of a video are in it.
     """
-    wanted = Drawn(contact_sheet, overlay)
-    truths = intervals or {}
-    jobs = [_plan(scorer, *video, out, index, wanted, truths, overwrite) for video in videos.items()]
-    todo = [job.path for job in jobs if job.status == EXTRACTED and job.source]
-    snippets = sum(extract.expected_snippets(todo, scorer.extractor.preset.drop_last))
-    progress = begin(Plan(len(jobs), len(todo), snippets))
-    outcomes: list[Scored] = []
-    entries: list[dict[str, Any]] = []
+    wanted, truths = Drawn(contact_sheet, overlay), intervals or {}
+    requests = [Request(name, path, out, wanted, truths.get(name)) for name, path in videos.items()]
+    planned = [plan(scorer, request, index, overwrite) for request in requests]
+    kept = [step for step in planned if isinstance(step, Finished)]
+    jobs = _counted([step for step in planned if isinstance(step, Job)], scorer.extractor.preset.drop_last)
+    todo = sum(job.status == EXTRACTED and job.source is not None for job in jobs)
+    progress = begin(Plan(len(videos), todo, sum(job.snippets for job in jobs)))
+    found: dict[str, Finished] = {}
+
+    def conclude(finished: Finished) -> None:
+        found[finished.scored.name] = finished
+        for message in finished.notes:
+            note(message)
+
     try:
-        for job in jobs:
-            started = time.perf_counter()
-            progress.start(job.name)
-            try:
-                status, result, truth = _carry_out(job, scorer, index, wanted, truths, progress, note)
-                pictures = load_peaks(job.folder / PEAKS) if (job.folder / PEAKS).exists() else None
-                model = scorer.checkpoint.model
-                entries.append(report_entry(result, out, model, pictures, truth, job.name))
-                outcomes.append(Scored(job.name, status, job.folder, result.summary()))
-            except DiskError:  # the next videos and the report would fare no better
-                entries.clear()
-                raise
-            except (PipelineError, OSError) as error:
-                outcomes.append(Scored(job.name, FAILED, job.folder, {}, str(error)))
-            last, seconds = outcomes[-1], time.perf_counter() - started
-            progress.finish(Outcome(job.name, last.status, 0, seconds, last.reason))
+        for finished in kept:
+            progress.start(finished.scored.name)
+            conclude(finished)
+            progress.finish(outcome(finished))
+        for finished in place(jobs, scorer, index.store if index else None, progress):
+            conclude(finished)
+    except DiskError:  # the report would fare no better
+        found.clear()
+        raise
     finally:
         progress.close()
-        if entries:
+        in_order = [found[name] for name in videos if name in found]
+        if entries := [finished.entry for finished in in_order if finished.entry is not None]:
             save_report(out / "report.html", entries)
-    return outcomes
+    return [finished.scored for finished in in_order]
 
 
-def _plan(
-    scorer: Scorer,
-    name: str,
-    path: Path,
-    out: Path,
-    index: ContentIndex | None,
-    wanted: Drawn,
-    intervals: Intervals,
-    overwrite: bool,
-) -> _Job:
-    """What is to be done for a video."""
-    folder = out / name
-    try:
-        source = SourceFile(path)
-    except OSError:
-        return _Job(name, path, folder, EXTRACTED, None)  # which tells what is wrong with it
-    kept = None if overwrite else _kept(scorer, source, folder)
-    if kept is not None:
-        result, drawn = kept
-        truth = _truth(name, intervals, len(result.scores), lambda message: None)
-        enough = drawn.contact_sheet >= wanted.contact_sheet and drawn.overlay >= wanted.overlay
-        same = result.chosen == scorer.chosen and drawn.truth == _intervals(truth)
-        done = enough and same and not missing_files(folder, result, drawn)
-        return _Job(name, path, folder, SKIPPED if done else REDRAWN, source)
-    stored = index.find(source) if index else None
-    return _Job(name, path, folder, STORED if stored else EXTRACTED, source, stored)
+def outcome(finished: Finished) -> Outcome:
+    """What a Progress is told of a video that is finished."""
+    scored = finished.scored
+    snippets = scored.summary["snippets"] if scored.status == EXTRACTED else 0
+    return Outcome(scored.name, scored.status, snippets, reason=scored.reason)
 
 
-def _kept(scorer: Scorer, source: SourceFile, folder: Path) -> tuple[VideoScores, Drawn] | None:
-    """The result in a folder; None where there is none of this file by this checkpoint."""
-    if not (folder / "scores.json").is_file():
-        return None
-    try:
-        result, drawn = load_result(folder)
-    except PipelineError:
-        return None
-    same = result.checkpoint_sha256 == scorer.checkpoint_sha256
-    return (result, drawn) if same and result.source and source.is_still(result.source) else None
-
-
-def _carry_out(
-    job: _Job,
-    scorer: Scorer,
-    index: ContentIndex | None,
-    wanted: Drawn,
-    intervals: Intervals,
-    progress: Progress,
-    note: Callable[[str], None],
-) -> tuple[str, VideoScores, np.ndarray | None]:
-    """What was done, the result, and its ground truth."""
-    if job.status in (SKIPPED, REDRAWN):
-        result, drawn = load_result(job.folder)
-        # What was asked for once is drawn again with the rest.
-        sheet, overlay = wanted.contact_sheet or drawn.contact_sheet, wanted.overlay or drawn.overlay
-        wanted = Drawn(sheet, overlay)
-        result = replace(result, video=job.path, chosen=scorer.chosen)
-        status = job.status
-    else:
-        status, result = _score(job, scorer, index, progress, note)
-    truth = _truth(job.name, intervals, len(result.scores), note)
-    if status != SKIPPED:
-        save_result(result, job.folder, wanted, truth)
-    return status, result, truth
-
-
-def _score(
-    job: _Job, scorer: Scorer, index: ContentIndex | None, progress: Progress, note: Callable[[str], None]
-) -> tuple[str, VideoScores]:
-    # Before it is read: what is written to it meanwhile is a change.
-    source = job.source.identity if job.source else None
-    if job.stored is not None and index is not None:
-        try:
-            result = scorer.score_from(index.store, job.stored, job.path)
-            return STORED, replace(result, source=source)
-        except StoreError as error:
-            note(f"{job.path}: extracted, as its stored features cannot be read: {error}")
-    return EXTRACTED, replace(scorer.score(job.path, progress.snippet), source=source)
-
-
-def _truth(name: str, intervals: Intervals, frames: int, note: Callable[[str], None]) -> np.ndarray | None:
-    """Ground truth of every frame, bool [N]; None where it is not known, or cannot be of this video.
-
-    What reaches beyond the last frame by a snippet at most is cut: the field's
-    annotations cover whole snippets.
-    """
-    if name not in intervals:
-        return None
-    truth = np.zeros(frames, bool)
-    for start, end in intervals[name]:
-        if start >= frames or end > frames + SNIPPET_FRAMES:
-            note(f"{name}: has {frames} frames, but an anomalous interval is {start} to {end}; not shown")
-            return None
-        truth[start:end] = True
-    return truth
-
-
-def _intervals(truth: np.ndarray | None) -> Sequence[tuple[int, int]] | None:
-    return None if truth is None else intervals_of(truth)
+def _counted(jobs: Sequence[Job], drop_last: bool) -> list[Job]:
+    """With the snippets that the containers promise."""
+    there = [job.request.path for job in jobs if job.status == EXTRACTED and job.source]
+    counts = dict(zip(there, extract.expected_snippets(there, drop_last), strict=True))
+    return [job._replace(snippets=counts.get(job.request.path, 0)) for job in jobs]

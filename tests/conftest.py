@@ -1,7 +1,7 @@
 """What several test files share: tiny real videos, and a feature store of made-up features."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from ssrl_pipeline.cluster import Cluster, ClusterOptions, connected
 from ssrl_pipeline.store import FeatureStore, VideoMeta
 
 FEATURE_SIZE = 16
@@ -115,6 +116,16 @@ def replace_view() -> Callable[[FeatureStore, str, str, np.ndarray], None]:
         (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
     return replace
+
+
+@pytest.fixture(scope="module")
+def three_workers() -> Iterator[Cluster]:
+    """A Ray cluster on this machine."""
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=3, log_to_driver=False, include_dashboard=False)
+    with connected(ClusterOptions(), "cpu") as cluster:
+        yield cluster
+    ray.shutdown()
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from ssrl_pipeline.cluster import TRIES, Cluster, ClusterOptions, Lost, Task, Tell, connected
-from ssrl_pipeline.cluster_extract import ClusterProgress, extract_on_cluster
+from ssrl_pipeline.cluster_extract import extract_on_cluster
+from ssrl_pipeline.cluster_progress import ClusterProgress
 from ssrl_pipeline.errors import BusyError, ConfigError, DiskError, PipelineError, StoreError
 from ssrl_pipeline.extract import ExtractorOptions, Plan, extract
 from ssrl_pipeline.store import FeatureStore
@@ -24,14 +25,6 @@ ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 OPTIONS = ExtractorOptions(preset="live", weights="random", engine="eager")
 LONG = 16  # snippets of the video whose worker is killed
-
-
-@pytest.fixture(scope="module")
-def three_workers() -> Iterator[Cluster]:
-    ray.init(num_cpus=3, log_to_driver=False, include_dashboard=False)
-    with connected(ClusterOptions(), "cpu") as cluster:
-        yield cluster
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +153,7 @@ def test_longest_first_and_lost_videos_fail(
     assert {(outcome.status, outcome.reason) for outcome in outcomes} == {
         ("failed", f"{video}: lost") for video in sink.videos
     }
-    monkeypatch.setattr("ssrl_pipeline.cluster_extract.VISIBLE", 0)
+    monkeypatch.setattr("ssrl_pipeline.cluster_progress.VISIBLE", 0)
     sink.map = lambda tasks, on_snippets: [(t.video, Outcome(t.video, "done", 1)) for t in tasks]
     with pytest.raises(StoreError, match="all nodes share"):
         extract_on_cluster(videos, tmp_path / "features", OPTIONS, sink)

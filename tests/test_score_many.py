@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from ssrl_pipeline import score_job
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.content_index import ContentIndex
 from ssrl_pipeline.errors import PipelineError, StoreError
@@ -80,13 +81,17 @@ def no_extraction(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_second_run_skips_and_still_tells_all(
-    scorer: Scorer, videos: dict[str, Path], out: Path, no_extraction: None
+    scorer: Scorer, videos: dict[str, Path], out: Path, no_extraction: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (out / "20/v.mp4/scores.npz").stat().st_mtime_ns
     score_many(scorer, videos, out)
     report = (out / "report.html").read_bytes()
+    read: list[Path] = []
+    load = score_job.load_result
+    monkeypatch.setattr(score_job, "load_result", lambda folder: read.append(folder) or load(folder))
     outcomes = score_many(scorer, videos, out, contact_sheet=False)
     assert statuses(outcomes) == ["skipped", "skipped"]
+    assert read == [out / "20/v.mp4", out / "36/v.mp4"]  # each once
     assert [o.summary["frames"] for o in outcomes] == [20, 36]
     assert (out / "20/v.mp4/scores.npz").stat().st_mtime_ns == before
     assert (out / "report.html").read_bytes() == report
