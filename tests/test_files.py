@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,34 @@ def test_whole_file_makes_parents_and_leaves_only_the_file(tmp_path: Path) -> No
     with whole_file(tmp_path / "a" / "b" / "x.txt") as scratch:
         scratch.write_bytes(b"new")
     assert tree(tmp_path) == {"a": None, "a/b": None, "a/b/x.txt": b"new"}
+
+
+def test_content_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch) -> None:
+    """So that a power cut leaves no name with nothing behind it; the name itself is flushed last."""
+    steps: list[tuple[str, int]] = []
+    flush, rename = os.fsync, Path.replace
+
+    def note_flush(descriptor: int) -> None:
+        steps.append(("flush", os.fstat(descriptor).st_ino))
+        flush(descriptor)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        steps.append(("rename", path.stat().st_ino))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_flush)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    with whole_file(tmp_path / "file") as scratch:
+        scratch.write_bytes(b"x")
+    file, parent = ((tmp_path / name).stat().st_ino for name in ("file", "."))
+    named = [] if os.name == "nt" else [("flush", parent)]  # Windows flushes no folders
+    assert steps == [("flush", file), ("rename", file), *named]
+    steps.clear()
+    with whole_folder(tmp_path / "folder") as scratch:
+        (scratch / "file").write_bytes(b"x")
+    folder, file = ((tmp_path / name).stat().st_ino for name in ("folder", "folder/file"))
+    within = [("flush", file), *([] if os.name == "nt" else [("flush", folder)])]
+    assert steps == [*within, ("rename", folder), *named]
 
 
 def test_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ssrl_pipeline import cli, messages, terminal
 
@@ -125,3 +126,18 @@ def test_text_is_text_and_a_bar_stays_whole(capfd: pytest.CaptureFixture[str]) -
     texts = [line.split("\r")[-1] for line in err.split("\n")]
     assert [text for text in texts if "video" not in text] == ["noted", "error: bad", "worse", ""]
     assert out == "" and "50%" in err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore"), MemoryError()],
+)
+def test_too_little_memory_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def collect() -> None:
+        raise error
+
+    monkeypatch.setattr("ssrl_pipeline.info.collect", collect)
+    code, _, lines = call("info")
+    assert code == 1 and len(lines) == 1
+    assert lines[0]["message"].startswith("out of memory (") and "--device" in lines[0]["message"]
+    assert "\n" not in lines[0]["message"]

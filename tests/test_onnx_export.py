@@ -3,12 +3,14 @@
 import builtins
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from test_full_disk import contents, refused
 from torch import nn
 
 from ssrl_pipeline import onnx_export
@@ -98,6 +100,18 @@ def test_a_graph_that_scores_otherwise_is_not_written(
     with pytest.raises(PipelineError, match=r"model.onnx: not written.*e-04 from PyTorch's .*at most 1e-04"):
         export_onnx(checkpoint, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_full_disk_leaves_the_file_that_was_there(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, checkpoint, file = exported
+    graph = onnx.load(file)
+    monkeypatch.setattr(onnx_export, "to_onnx", lambda model: graph)
+    (tmp_path / "model.onnx").write_bytes(b"before")
+    refused(tmp_path / "model.onnx", 1000, lambda: export_onnx(checkpoint, tmp_path / "model.onnx"))
+    assert contents(tmp_path) == {"model.onnx": b"before"}
 
 
 def test_no_number_is_a_difference(exported: Exported) -> None:
