@@ -62,6 +62,22 @@ _CLUSTER = (
     click.option("--task-cpus", type=click.IntRange(1), help="Cores of a task.  [default: 1]"),
 )
 
+_SCORER = (
+    checkpoint_option,
+    runs_option,
+    weights_option,
+    device_option,
+    engine_option,
+    precision_option,
+)
+
+
+def scorer_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What says which model scores, and what runs it."""
+    for option in reversed(_SCORER):
+        command = option(command)
+    return command
+
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--cluster, --address and --task-cpus; :func:`read_cluster` makes one of them."""

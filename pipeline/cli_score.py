@@ -12,20 +12,15 @@ import click
 
 from ssrl_pipeline.cli_options import (
     PATH,
-    checkpoint_option,
     cluster_options,
     config_option,
-    device_option,
     echo_json,
-    engine_option,
     find_intervals,
     json_option,
     load_settings,
-    precision_option,
     read_cluster,
-    runs_option,
+    scorer_options,
     set_option,
-    weights_option,
 )
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.labels import Intervals
@@ -43,7 +38,7 @@ NAME = 34  # letters of a video's name in the table, which then fits 100 columns
 
 @click.command()
 @click.argument("videos", nargs=-1, required=True)
-@checkpoint_option
+@scorer_options
 @click.option("--out", type=PATH, default="scores", show_default=True, help="Gets one folder per video.")
 @click.option(
     "--contact-sheet/--no-contact-sheet",
@@ -66,11 +61,6 @@ NAME = 34  # letters of a video's name in the table, which then fits 100 columns
     default=False,
     help="overlay.mp4: the video with heat, score and events drawn on it; needs the extra `video`.",
 )
-@runs_option
-@weights_option
-@device_option
-@engine_option
-@precision_option
 @cluster_options
 @config_option
 @set_option

@@ -14,15 +14,10 @@ from typing import Any
 import click
 
 from ssrl_pipeline.cli_options import (
-    checkpoint_option,
     config_option,
-    device_option,
-    engine_option,
     load_settings,
-    precision_option,
-    runs_option,
+    scorer_options,
     set_option,
-    weights_option,
 )
 from ssrl_pipeline.errors import PipelineError
 
@@ -32,16 +27,11 @@ LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True)
-@checkpoint_option
+@scorer_options
 @click.option("--exec", "command", metavar="CMD", help="Run for each start and end of an event; no shell.")
 @click.option("--webhook", "url", metavar="URL", help="Post each start and end of an event as JSON.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics for Prometheus.")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve it on.")
-@runs_option
-@weights_option
-@device_option
-@engine_option
-@precision_option
 @config_option
 @set_option
 def watch(
