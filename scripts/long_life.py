@@ -9,7 +9,6 @@ behind the first tenth, in which caches fill. Linux alone.
 """
 
 import argparse
-import os
 import shutil
 import tempfile
 import time
@@ -25,7 +24,7 @@ SELF = Path("/proc/self")
 class Sample(NamedTuple):
     """What the process holds."""
 
-    rss_kib: int
+    memory_kib: int  # its own; pages of files come and go as the system likes
     threads: int
     files: int
     maps: int
@@ -33,10 +32,11 @@ class Sample(NamedTuple):
 
 
 def look() -> Sample:
-    pages = int((SELF / "statm").read_text().split()[1])
+    lines = (line.split() for line in (SELF / "status").read_text().splitlines())
+    status = {name: rest for name, *rest in lines}
     tasks = list((SELF / "task").iterdir())
     return Sample(
-        rss_kib=pages * os.sysconf("SC_PAGE_SIZE") // 1024,
+        memory_kib=sum(int(status[name][0]) for name in ("RssAnon:", "VmSwap:")),
         threads=len(tasks),
         files=len(list((SELF / "fd").iterdir())) - 1,  # without the listing's own
         maps=(SELF / "maps").read_text().count("\n"),
@@ -70,9 +70,8 @@ def main() -> None:
     rounds, settled = np.arange(begin, len(samples)), samples[begin:]
     print(f"{len(samples)} rounds; from round {begin} on:")
     for name, values in zip(Sample._fields, settled.T, strict=True):
-        slope = 1000 * np.polyfit(rounds, values, 1)[0]
         most, slope = values.max(), 1000 * np.polyfit(rounds, values, 1)[0]
-        print(f"{name:9} {values[0]} to {values[-1]}, at most {most}, {slope:+.3f} in 1000 rounds")
+        print(f"{name:10} {values[0]} to {values[-1]}, at most {most}, {slope:+.3f} in 1000 rounds")
 
 
 if __name__ == "__main__":
