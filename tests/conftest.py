@@ -118,6 +118,17 @@ def replace_view() -> Callable[[FeatureStore, str, str, np.ndarray], None]:
     return replace
 
 
+@pytest.fixture
+def project(tiny_store: Callable[..., FeatureStore], tmp_path: Path) -> Path:
+    """A folder with features/ and labels.csv."""
+    videos = {f"{split}{i}.mp4": i % 2 for split in ("train", "val") for i in range(8)}
+    planted = {video: (2, 3) for video, abnormal in videos.items() if abnormal}
+    tiny_store(dict.fromkeys(videos, 8), planted, root=tmp_path / "features")
+    rows = [f"{v},{'abnormal' if a else 'normal'},{v[:-5]}" for v, a in videos.items()]
+    (tmp_path / "labels.csv").write_text("\n".join(["video,label,split", *rows]))
+    return tmp_path
+
+
 @pytest.fixture(scope="module")
 def three_workers() -> Iterator[Cluster]:
     """A Ray cluster on this machine."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from folders import contents
 
 from ssrl_pipeline.cluster import TRIES, Cluster, ClusterOptions, Lost, Task, Tell, connected
 from ssrl_pipeline.cluster_extract import extract_on_cluster
@@ -24,7 +25,7 @@ from ssrl_pipeline.storing import Outcome, Progress
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 OPTIONS = ExtractorOptions(preset="live", weights="random", engine="eager")
-LONG = 16  # snippets of the video whose worker is killed
+LONG = 8  # snippets of the video whose worker is killed
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +46,6 @@ def local(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     extract(videos, root, OPTIONS.build("cpu"))
     torch.set_num_threads(threads)
     return root
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    """Everything below a folder, hidden or not: path -> content, None for a folder."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
 
 
 class Recorded(Progress):

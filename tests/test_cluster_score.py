@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_cluster import Recorded, Sink, contents
+from folders import contents
+from test_cluster import Recorded, Sink
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.cluster import Cluster

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,23 +16,11 @@ from ssrl_pipeline.bags import share_of_batch
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.distributed import Group, join
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.store import FeatureStore
 
 STEPS = ("-o", "train.steps=12", "-o", "train.evaluate_every=4", "-o", "train.segments=8")
 STAGED = ("-o", "train.schedule=staged", "-o", "train.optimiser.lr=3e-3", "-o", "train.optimiser.warmup=3")
 NO_DROPOUT = ("-o", "model.dropout=0", "-o", "train.loss.dropout=0")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-
-
-@pytest.fixture
-def project(tiny_store: Callable[..., FeatureStore], tmp_path: Path) -> Path:
-    """A folder with features/ and labels.csv."""
-    videos = {f"{split}{i}.mp4": i % 2 for split in ("train", "val") for i in range(8)}
-    planted = {video: (2, 3) for video, abnormal in videos.items() if abnormal}
-    tiny_store(dict.fromkeys(videos, 8), planted, root=tmp_path / "features")
-    rows = [f"{v},{'abnormal' if a else 'normal'},{v[:-5]}" for v, a in videos.items()]
-    (tmp_path / "labels.csv").write_text("\n".join(["video,label,split", *rows]))
-    return tmp_path
 
 
 def run(project: Path, *command: str) -> subprocess.CompletedProcess[str]:
