@@ -18,7 +18,8 @@ from ssrl_pipeline.labels import Label
 from ssrl_pipeline.memory import train_memory
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.score import Scorer
-from ssrl_pipeline.score_many import EXTRACTED, STORED, open_store, score_many
+from ssrl_pipeline.score_job import EXTRACTED, STORED
+from ssrl_pipeline.score_many import open_store, score_many
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.store import FeatureStore
 
