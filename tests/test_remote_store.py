@@ -1,5 +1,6 @@
 """A store on an object store: the same arrays as in a folder, and never half a video."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folders import contents
 from test_store import META, RECIPE, add, features
 
 from ssrl_pipeline.errors import StoreError
@@ -237,7 +239,9 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_extract_and_train_from_an_object_store(url: str, videos: Path, tmp_path: Path) -> None:
+def test_extract_train_evaluate_and_score_from_an_object_store(
+    url: str, videos: Path, tmp_path: Path
+) -> None:
     extractor = OPTIONS.build("cpu")
     local, _ = extract(videos, tmp_path / "features", extractor)
     remote, outcomes = extract(videos, url, extractor)
@@ -256,6 +260,24 @@ def test_extract_and_train_from_an_object_store(url: str, videos: Path, tmp_path
         assert SECRET not in done.stdout + done.stderr
     metrics = [(tmp_path / "runs" / name / "metrics.jsonl").read_text() for name in ("local", "remote")]
     assert metrics[0] == metrics[1]
+
+    rows = [f"{video},{video.partition('/')[0]},test\n" for video in local.videos()]
+    (tmp_path / "test.csv").write_text("".join(["video,label,split\n", *rows]))
+    (tmp_path / "intervals.csv").write_text("video,start,end\nabnormal/0.mp4,3,20\nabnormal/1.mp4,5,30\n")
+    told = []
+    for out, place in (("here", "features"), ("there", url)):
+        on = ("--checkpoint", "runs/local/best.pt", "--features", place, "--device", "cpu")
+        judged = run(
+            tmp_path, "evaluate", *on, "--labels", "test.csv", "--intervals", "intervals.csv", "--json"
+        )
+        scored = run(tmp_path, "score", str(videos), *on, "--engine", "eager", "--out", out, "--json")
+        for done in (judged, scored):
+            assert done.returncode == 0, done.stderr
+            assert SECRET not in done.stdout + done.stderr
+        assert {one["status"] for one in json.loads(scored.stdout)} == {"stored"}
+        told.append(json.loads(judged.stdout))
+    assert told[0]["auc"] == told[1]["auc"]
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
 
 
 @pytest.mark.slow
