@@ -8,6 +8,7 @@ however slow the consumer is. A decoder that gives up in the middle raises
 :data:`DECODERS`, so that no video is ever stitched together from two.
 """
 
+import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
@@ -18,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.decoders import VideoInfo, cut_short, fewer
+from ssrl_pipeline.extractors.decoders import DESCRIPTORS, VideoInfo, cut_short, fewer, is_utf8
 from ssrl_pipeline.extractors.ring import SLOTS, Layout, SharedMemory, map_blocks
+from ssrl_pipeline.extractors.sizes import SizeWatch, can_watch
 from ssrl_pipeline.extractors.transport import gaps
 from ssrl_pipeline.extractors.worker_process import WorkerFailed, WorkerProcess
 
@@ -30,6 +32,7 @@ EXTENSIONS = {
     *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
 }
+SCALE = ("decord", "opencv")  # frames of another size to the first's, without a word
 SLOWEST_DISK = 10e6  # bytes a second: decord goes through the whole file before its first frame
 HEADER_SECONDS = 10.0
 _HOME = "ssrl_pipeline.extractors.decoders"
@@ -49,7 +52,7 @@ class Video(NamedTuple):
     info: VideoInfo
     decoder: str
     frames: Iterator[np.ndarray]  # RGB, uint8 [H, W, 3]
-    damage: Callable[[], str]  # after the last frame: a line on what libav complained of, or ""
+    damage: Callable[[], str]  # after the last frame: what libav complained of, what was scaled; or ""
 
     def close(self) -> None:
         getattr(self.frames, "close", lambda: None)()
@@ -90,12 +93,9 @@ def open_video(
             reads; while iterating, the decoder stopped before the end, crashed,
             hung, or took too much memory.
     """
-    if not path.is_file():
-        raise VideoError(f"{path}: no such file")
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:  # OpenCV crashes over it
-        raise VideoError(f"{path}: its name is no UTF-8, and the decoders want that; rename it") from None
+    require_file(path)
+    if not is_utf8(str(path)) and not DESCRIPTORS.is_dir():  # OpenCV crashes over it
+        raise VideoError(f"{path}: its name is no UTF-8, and the decoders want that; rename it")
     size = path.stat().st_size
     if size == 0:
         raise VideoError(f"{path}: the file is empty")
@@ -121,7 +121,17 @@ def open_video(
         memory.close()
     for _ in range(1 + SLOTS):  # the memory is there, all of it is free
         worker.send(None)
-    return Video(info, decoder, _Frames(worker, source.frames(blocks)), source.damage)
+    return Video(info, decoder, _Frames(source.close, source.frames(blocks)), source.damage)
+
+
+def require_file(path: Path) -> None:
+    """Raises VideoError where there is no file that can be read; a pipe would be waited for."""
+    if not path.exists():
+        raise VideoError(f"{path}: no such file")
+    if not os.access(path, os.R_OK):
+        raise VideoError(f"{path}: may not be read; change its permissions")
+    if not path.is_file():
+        raise VideoError(f"{path}: not a regular file")
 
 
 def probe(paths: Iterable[Path], seconds: float = HEADER_SECONDS) -> Iterator[VideoInfo | None]:
@@ -157,6 +167,13 @@ class _Source:
     def __init__(self, path: Path, decoder: str, limits: Limits, worker: WorkerProcess):
         self.path, self.decoder, self.limits, self.worker = path, decoder, limits, worker
         self.count = 0
+        self.remark = ""  # on the frames, after the last of them
+        self._sizes: SizeWatch | None = None  # once there are frames
+
+    def close(self) -> None:
+        self.worker.close()
+        if self._sizes:
+            self._sizes.close()
 
     def ask(self, seconds: float) -> dict[str, Any]:
         """The next answer that is no error."""
@@ -179,11 +196,15 @@ class _Source:
                 block = blocks[slot, : answer["frames"]].copy()
                 self.worker.given_back()
                 slot = (slot + 1) % len(blocks)
+                if self._sizes is None and self.decoder in SCALE and can_watch():
+                    self._sizes = SizeWatch(self.path, self.limits.memory)
                 for frame in block:
                     yield frame
                     self.count += 1
+            if self._sizes:
+                self.remark = self._sizes.result(self.limits.seconds)
         finally:
-            self.worker.close()
+            self.close()
         self._check_colours()
         self._check_end()
 
@@ -192,7 +213,8 @@ class _Source:
         if lost := gaps(self.path):
             found = [f"{lost} gaps in the transport stream", *found]
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        return f"perhaps damaged ({found[0][:100]}{more})" if found else ""
+        said = [f"perhaps damaged ({found[0][:100]}{more})"] if found else []
+        return "; ".join([*said, self.remark] if self.remark else said)
 
     def _check_colours(self) -> None:
         """OpenCV 5.0 gives interlaced frames as black ones without an error; libav's complaint is there."""
@@ -219,9 +241,9 @@ class _Source:
 class _Frames(Iterator[np.ndarray]):
     """Frames whose worker ends when nobody holds them any more, even where none was ever read."""
 
-    def __init__(self, worker: WorkerProcess, frames: Iterator[np.ndarray]):
+    def __init__(self, close: Callable[[], None], frames: Iterator[np.ndarray]):
         self._frames = frames
-        self._end = weakref.finalize(self, worker.close)
+        self._end = weakref.finalize(self, close)
 
     def __next__(self) -> np.ndarray:
         if not self._end.alive:

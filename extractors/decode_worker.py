@@ -10,7 +10,9 @@ there is to do. For frames:
     -> {"frames": 16} for each block, the slots in turn; then {"end": true} or {"error": "..."}
 
 For headers, {"limit": bytes}, then {"path": ...} again and again, each answered
-by {"info": ...} or {"error": ...}. {"memory": true} says that the limit was met.
+by {"info": ...} or {"error": ...}. For sizes, {"sizes": path, "limit": bytes}, answered by
+{"looking": true} now and then, and by {"sizes": [[width, height], ...]}. {"memory": true}
+says that the limit was met.
 The process ends when its input does.
 """
 
@@ -43,6 +45,10 @@ def main() -> None:
     try:
         if "decoder" in task:
             _decode(task, inbox, answer)
+        elif "sizes" in task:
+            from ssrl_pipeline.extractors.sizes import look
+
+            look(Path(task["sizes"]), answer)
         else:
             _probe(inbox, answer)
     except MemoryError:
@@ -54,6 +60,9 @@ def main() -> None:
 
 
 def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) -> None:
+    import numpy as np
+
+    from ssrl_pipeline.extractors.mp4_index import mirrored_axis
     from ssrl_pipeline.extractors.ring import SLOTS, Layout, map_blocks
 
     path = Path(task["path"])
@@ -63,6 +72,7 @@ def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) 
         opened = getattr(importlib.import_module(module), function)(path)
         first = next(opened.frames)
         shape = first.shape
+        axis = mirrored_axis(path)
         answer(info=[opened.info.fps, shape[1], shape[0], opened.info.reported_frames])
         inbox.get()
         layout = Layout(*shape[:2])
@@ -75,7 +85,7 @@ def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) 
                 )
             if filled == 0:
                 inbox.get()
-            blocks[slot, filled] = frame
+            blocks[slot, filled] = frame if axis is None else np.flip(frame, axis)
             filled += 1
             if filled == layout.block_frames:
                 answer(frames=filled)

@@ -7,17 +7,19 @@ calls these in a worker only; see :mod:`ssrl_pipeline.extractors.decode`.
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.edit_list import shown_seconds
+from ssrl_pipeline.extractors.mp4_index import shown_seconds
 from ssrl_pipeline.extractors.truncation import is_matroska, is_mpeg_stream, misses_bytes
 
 DECORDS_MOST = 1 << 30  # bytes of all frames of a video that decord is given
 _REPEATED = 1e-9  # share of the frames that decord may put in the place of others; 0 would mean all
+DESCRIPTORS = Path("/proc/self/fd")  # where Linux shows the open files of a process
 _COVER = 0x400  # libav's AV_DISPOSITION_ATTACHED_PIC
 
 
@@ -55,7 +57,8 @@ def open_decord(path: Path) -> Opened:
     decord = _import_decord()
     decord.logging.set_level(decord.logging.ERROR)  # written to stderr, which is read
     try:
-        reader = decord.VideoReader(_location(path), ctx=decord.cpu(0), fault_tol=_REPEATED)
+        with location(path) as name:
+            reader = decord.VideoReader(name, ctx=decord.cpu(0), fault_tol=_REPEATED)
         first = reader.next().asnumpy()
     except (
         RuntimeError,
@@ -143,7 +146,8 @@ def open_pyav(path: Path) -> Opened:
     av.logging.restore_default_callback()
     av.logging.set_libav_level(av.logging.ERROR)
     try:
-        container: Any = av.open(_location(path), metadata_errors="replace")
+        with location(path) as name:
+            container: Any = av.open(name, metadata_errors="replace")
         stream = container.streams.best("video")
         if stream is None or getattr(stream, "disposition", 0) & _COVER:
             raise ValueError("no video")
@@ -191,7 +195,8 @@ def _capture(path: Path) -> Any:
     os.environ.pop("OPENCV_FFMPEG_DEBUG", None)
     import cv2
 
-    capture = cv2.VideoCapture(_location(path), cv2.CAP_FFMPEG)
+    with location(path) as name:
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise VideoError(f"{path}: not a video that OpenCV can open")
     return capture
@@ -232,9 +237,28 @@ def _import_decord() -> Any:
     return decord
 
 
-def _location(path: Path) -> str:
-    """Absolute: libav takes `concat:a.mp4` for something else than a file."""
-    return str(path.absolute())
+@contextmanager
+def location(path: Path) -> Iterator[str]:
+    """What libav opens: absolute, for it takes `concat:a.mp4` for something else than a file.
+
+    Names are UTF-8 to the decoders; a file whose name is not is opened by its descriptor.
+    """
+    if is_utf8(str(path)):
+        yield str(path.absolute())
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield f"{DESCRIPTORS}/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_end(path: Path, count: int, seconds: float, header: VideoInfo, late: int) -> None:

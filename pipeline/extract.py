@@ -18,6 +18,7 @@ from ssrl_pipeline.extractors.snippets import snippet_count
 from ssrl_pipeline.store import FeatureStore
 from ssrl_pipeline.storing import Outcome, Progress, claim_each, store_videos
 
+LEAST_FRAME = 8  # bytes: a frame in which nothing moves, and its entry in the index, take more
 WORKERS = {"cpu": 1, "cuda": 4}  # videos decoded at the same time
 
 
@@ -47,6 +48,8 @@ class Plan(NamedTuple):
 def find_videos(root: Path) -> dict[str, Path]:
     """All videos below a folder (or one file): name below the root -> path, sorted by name.
 
+    A folder that may not be read stands for the videos in it, and fails as a video does.
+
     Raises:
         PipelineError: the folder is missing or holds no file with a video's extension.
     """
@@ -54,8 +57,15 @@ def find_videos(root: Path) -> dict[str, Path]:
         return {root.name: root}
     if not root.is_dir():
         raise PipelineError(f"{root}: no such file or folder")
-    found = {}
-    for folder, folders, files in os.walk(root):
+    found: dict[str, Path] = {}
+
+    def closed(error: OSError) -> None:
+        path = Path(error.filename)
+        if path == root:
+            raise PipelineError(f"{root}: may not be read; change its permissions") from error
+        found[path.relative_to(root).as_posix()] = path
+
+    for folder, folders, files in os.walk(root, onerror=closed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             path = Path(folder, name)
@@ -124,6 +134,14 @@ def skip(videos: Iterable[str], store: FeatureStore, progress: Progress) -> dict
 
 
 def expected_snippets(videos: Iterable[Path], drop_last: bool = False) -> Iterator[int]:
-    """How many snippets each container promises, for a progress bar; none where it cannot be read."""
-    for info in probe(videos):
-        yield snippet_count(max(0, info.reported_frames), drop_last) if info else 0
+    """How many snippets each container promises, for a progress bar; none where it cannot be read.
+
+    A promise of more frames than the file has bytes for is cut to these.
+    """
+    videos = list(videos)
+    for path, info in zip(videos, probe(videos), strict=True):
+        if info is None:
+            yield 0
+            continue
+        room = path.stat().st_size // LEAST_FRAME
+        yield snippet_count(min(max(0, info.reported_frames), room), drop_last)

@@ -111,8 +111,9 @@ def clear_leftovers(folder: Path, name: str | None = None) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
+    """In UTF-8; what of a file's name is none is spelt out as JSON does it, and read back by it."""
     with whole_file(target) as scratch:
-        scratch.write_text(text, encoding="utf-8")
+        scratch.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(target: Path, value: Any) -> None:

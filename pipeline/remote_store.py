@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
+from ssrl_pipeline.extractors.decoders import is_utf8
 from ssrl_pipeline.files import clear_leftovers, whole_file, whole_folder
 from ssrl_pipeline.locks import locked
 from ssrl_pipeline.npy import HEADER_BYTES
@@ -188,7 +189,7 @@ class RemoteStore(FeatureStore):
             raise StoreError(f"{self.root}: {info['name']} changed while it was read; run the command again")
 
     def _key(self, video: str) -> str:
-        if not is_name_below(video):
+        if not (is_name_below(video) and is_utf8(video)):
             raise StoreError(f"{video!r} is not the name of a video in the store {self.root}")
         return f"{self._base}/{video}"
 

@@ -1,5 +1,6 @@
 """A video's file, and how one knows it again: by size and time of change, else by content."""
 
+import stat
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +20,13 @@ class SourceFile:
     """A file as it is now; its content is hashed when that is first asked for, and never again.
 
     Raises:
-        OSError: there is no such file.
+        OSError: there is no such file, or it is none whose content stays (a pipe would be waited for).
     """
 
     def __init__(self, path: Path):
         status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path}: not a regular file")
         self.path, self.bytes, self.mtime_ns = path, status.st_size, status.st_mtime_ns
 
     @cached_property

@@ -194,7 +194,11 @@ class FeatureStore:
     @contextmanager
     def claim(self, video: str) -> Iterator[bool]:
         """Whether this process alone may write the video now, of all that extract into the store."""
-        folder = self._folder(video)
+        try:
+            folder = self._folder(video)
+        except StoreError:  # a name that cannot be stored, as the writer will say
+            yield True
+            return
         with locked(folder.parent / f".{folder.name}{_CLAIM}") as holder:
             yield holder is None
 
@@ -298,15 +302,18 @@ def parse_meta(content: Any) -> VideoMeta:
 
 def is_same_source(meta: VideoMeta, source: Path) -> bool:
     """Whether the video that was stored has not changed since."""
-    return SourceFile(source).is_still(meta.source)
+    try:
+        return SourceFile(source).is_still(meta.source)
+    except OSError:
+        return False
 
 
 def is_name_below(name: str, windows: bool = os.name == "nt") -> bool:
     """Whether a name from a file stays below the folder that it is put behind, and is no device."""
     path = PureWindowsPath(name) if windows else PurePosixPath(name)
     parts, drive = path.parts, PureWindowsPath(name).drive
-    unfit = path.anchor or drive or ".." in parts or not name.isprintable()
-    devices = windows and any(_DEVICE.fullmatch(part) for part in parts)
+    unfit = path.anchor or drive or ".." in parts or "\0" in name
+    devices = windows and (min(name, default=" ") < " " or any(_DEVICE.fullmatch(part) for part in parts))
     return bool(parts) and not unfit and not devices
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.decode import require_file
 from ssrl_pipeline.extractors.extractor import Features, VideoFeatures
 from ssrl_pipeline.files import file_sha256
 from ssrl_pipeline.store import FeatureStore, VideoMeta, VideoWriter
@@ -145,8 +146,7 @@ class _Storing:
         if self._writer:
             self._writer.restart()
             return
-        if not self.path.is_file():
-            raise VideoError(f"{self.path}: no such file")
+        require_file(self.path)
         self._source = self.path.stat()
         self._writer = self._stack.enter_context(self._store.writer(self.name))
 

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events import Event, known
 from ssrl_pipeline.labels import intervals_of
+from ssrl_pipeline.messages import one_line
 
 if TYPE_CHECKING:
     from ssrl_pipeline.video_scores import VideoScores
@@ -129,10 +130,10 @@ def _draw_title(axes: Axes, result: "VideoScores", events: int | None) -> None:
     peak = int(result.scores.argmax())
     where = f"{_when(peak / result.fps)}, frame {peak}" if known(result.fps) else f"frame {peak}"
     found = "" if events is None else f"{events or 'no'} event{'' if events == 1 else 's'}, "
-    name = result.video.name if len(result.video.name) <= 50 else f"...{result.video.name[-47:]}"
-    axes.set_title(
-        f"{name}: {found}highest score {result.scores[peak]:.2f} at {where}", loc="left", fontsize=10, pad=16
-    )
+    name = one_line(result.video.name)
+    name = name if len(name) <= 50 else f"...{name[-47:]}"
+    title = f"{name}: {found}highest score {result.scores[peak]:.2f} at {where}"
+    axes.set_title(title, loc="left", fontsize=10, pad=16, parse_math=False)  # a name may hold `$x^$`
 
 
 def _draw_truth(axes: Axes, truth: np.ndarray, scale: float, top: float) -> None:

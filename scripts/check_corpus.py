@@ -1,6 +1,7 @@
 """Decodes every file of a corpus beside ffmpeg's own program, and says what is wrong.
 
     python scripts/check_corpus.py corpus/      # makes what is missing first; see corpus.py
+    python scripts/check_corpus.py corpus/ --markdown docs/corpus.md
 
 A line for what the package does (the first decoder that reads the file to its end), and
 one for each decoder by itself. Exit code 1 where the package is wrong: a file that is not
@@ -11,6 +12,7 @@ import argparse
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +21,21 @@ from corpus import files, make
 
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decode import DECODERS, Limits, open_video
+from ssrl_pipeline.messages import one_line
 from ssrl_pipeline.terminal import table
 
+PAGE = """# What becomes of each kind of video
+
+Made by `python scripts/check_corpus.py FOLDER --markdown docs/corpus.md`: {summary}.
+
+Frames are how many the package reads, of how many ffmpeg's program reads; those that are read are compared
+with ffmpeg's, but for damaged ones, which versions of libav mend in different ways. Where several decoders
+refuse a file, the last one's word is shown. [inputs.md](inputs.md) says the same in short.
+
+| kind | must be | outcome | frames | note with the result | |
+| --- | --- | --- | --- | --- | --- |
+{lines}
+"""
 NEAR = 7.0  # mean absolute difference of grey levels that two conversions of colours may have
 
 
@@ -63,16 +78,18 @@ def decode(path: Path, decoder: str, limits: Limits) -> Decoded:
 def asked_for(kind: str) -> str:
     """The first word of a file's name: what must become of it."""
     first = Path(kind).name.split(" ")[0].split(".")[0]
-    return first if first in ("bad", "cut", "hurt", "broken") else ""
+    return first if first in ("bad", "cut", "hurt", "broken", "changing") else ""
 
 
 def is_right(kind: str, refused: bool, like_ffmpeg: bool, damage: str) -> bool:
     """Whether a file became what its kind asks for."""
     asked = asked_for(kind)
     if refused:
-        return asked != ""
+        return asked not in ("", "changing")
     if asked == "broken":  # libav's versions mend differently: the frames decide nothing
         return bool(damage)
+    if asked == "changing":
+        return like_ffmpeg and "scaled" in damage
     return asked != "bad" and like_ffmpeg and (asked != "" or not damage)
 
 
@@ -111,15 +128,46 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(np.int16) - b).mean())
 
 
-def ffmpeg_frames(path: Path, size: tuple[int, int]) -> np.ndarray:
+def ffmpeg_frames(path: Path, size: tuple[int, int], most: int = 1 << 30) -> np.ndarray:
     """uint8 [N, H, W, 3]: each frame of the first video once, as ffmpeg's own program decodes it."""
     width, height = size
     command = ["ffmpeg", "-v", "quiet", "-nostdin", "-i", f"file:{path}", "-map", "0:v:0", "-fps_mode"]
-    command += ["passthrough", "-s", f"{width}x{height}", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command += [
+        "passthrough",
+        "-frames:v",
+        str(most),
+        "-s",
+        f"{width}x{height}",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]
     content = subprocess.run(command, capture_output=True, check=False).stdout
     size_bytes = width * height * 3
     whole = content[: len(content) // size_bytes * size_bytes]
     return np.frombuffer(whole, np.uint8).reshape(-1, height, width, 3)
+
+
+def markdown(kinds: Sequence[Judged]) -> str:
+    """The page docs/corpus.md: a line for what the package does with each kind."""
+    must = {"": "read", "changing": "read, told", "bad": "refused", "broken": "told, or refused"}
+    lines = []
+    for row in kinds:
+        is_read = row.outcome.startswith("read by")
+        outcome = row.outcome if is_read else f"refused: {row.outcome}"
+        frames = f"{row.frames} of {row.by_ffmpeg}" if is_read else ""
+        asked = must.get(asked_for(row.kind), "read, or refused")
+        cells = (row.kind, asked, outcome, frames, row.damage, row.verdict.lower() or "right")
+        lines.append("| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |")
+    return PAGE.format(summary=summary(kinds), lines="\n".join(lines))
+
+
+def summary(kinds: Sequence[Judged]) -> str:
+    wrong = sum(row.verdict != "" for row in kinds)
+    read = sum(row.outcome.startswith("read by") for row in kinds)
+    return f"{len(kinds)} files: {read} read, {len(kinds) - read} refused, {wrong} wrong"
 
 
 def main() -> None:
@@ -127,6 +175,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--markdown", type=Path, help="a page with the table of what the package does")
     parser.add_argument("--seconds", type=float, default=20.0, help="that a decoder may take over a frame")
     arguments = parser.parse_args()
     if shutil.which("ffmpeg") is None:
@@ -138,10 +187,10 @@ def main() -> None:
         table([[c[:90] if isinstance(c, str) else c for c in row] for row in rows], ("", *Judged._fields[1:]))
     )
     kinds = [row for row in rows if row.decoder == "the package"]
-    wrong = sum(row.verdict != "" for row in kinds)
-    read = sum(row.outcome.startswith("read by") for row in kinds)
-    print(f"{len(kinds)} files: {read} read, {len(kinds) - read} refused, {wrong} wrong")
-    raise SystemExit(1 if wrong else 0)
+    if arguments.markdown:
+        arguments.markdown.write_text(markdown(kinds), encoding="utf-8")
+    print(summary(kinds))
+    raise SystemExit(1 if any(row.verdict for row in kinds) else 0)
 
 
 if __name__ == "__main__":

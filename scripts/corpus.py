@@ -5,8 +5,8 @@
 
 Kinds whose name begins with "bad" have no right frames and must be refused; "cut" and
 "hurt" ones may be refused or read as ffmpeg reads them; "broken" ones too, but where
-they are read, the damage must be said; all others must be read to the frames that
-ffmpeg shows, without a word of damage.
+they are read, the damage must be said; "changing" ones must be read as ffmpeg reads them, and
+it must be said; all others must be read to the frames that ffmpeg shows, without a word.
 """
 
 import argparse
@@ -166,7 +166,23 @@ def _edit_list(path: Path) -> None:
     healthy.unlink()
 
 
-def _changing_size(path: Path) -> None:
+def _changing_size(codec: str) -> Callable[[Path], None]:
+    def maker(path: Path) -> None:
+        parts = [path.with_name(f".{path.stem} {i}{path.suffix}") for i in (1, 2)]
+        headers = ["-bsf:v", "dump_extra"] if codec == "libx264" else []
+        for part, size in zip(parts, [(160, 120), (320, 240)], strict=True):
+            ffmpeg(*source(20, size), "-c:v", codec, "-g", "10", *headers, part)
+        script = path.with_name(f".{path.name}.txt")
+        script.write_text("".join(f"file '{part.name}'\n" for part in parts))
+        in_band = ["-tag:v", "avc3"] if path.suffix == ".mp4" else []
+        ffmpeg("-f", "concat", "-safe", "0", "-i", script, "-c", "copy", *in_band, path)
+        for made in (*parts, script):
+            made.unlink()
+
+    return maker
+
+
+def _changing_size_joined(path: Path) -> None:
     first, second = path.with_name(".1.ts"), path.with_name(".2.ts")
     ffmpeg(*source(20, (160, 120)), first)
     ffmpeg(*source(20, (320, 240)), second)
@@ -252,8 +268,18 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
     "rotated by 90.mp4": _surgery(".mp4", shown_by(0, 1, -1, 0, *SIZE)),
     "rotated by 180.mp4": _surgery(".mp4", shown_by(-1, 0, 0, -1, *SIZE)),
     "rotated by 270.mp4": _surgery(".mp4", shown_by(0, -1, 1, 0, *SIZE)),
+    "mirrored.mp4": _surgery(".mp4", shown_by(-1, 0, 0, 1, *SIZE)),
+    "mirrored upside down.mp4": _surgery(".mp4", shown_by(1, 0, 0, -1, *SIZE)),
+    "mirrored and rotated by 90.mp4": _surgery(".mp4", shown_by(0, 1, 1, 0, *SIZE)),
+    "mirrored and rotated by 270.mov": _surgery(".mov", shown_by(0, -1, -1, 0, *SIZE)),
     "edit list.mp4": _edit_list,
-    "hurt changing size.ts": _changing_size,
+    "changing size.ts": _changing_size("libx264"),
+    "changing size.mkv": _changing_size("libx264"),
+    "changing size.mp4": _changing_size("libx264"),
+    "changing size.webm": _changing_size("libvpx"),
+    "changing size.mpg": _changing_size("mpeg2video"),
+    "changing size.avi": _changing_size("mjpeg"),
+    "changing size and joined.ts": _changing_size_joined,
     "hurt time begins anew.ts": _joined,
     "two videos.mkv": _two_videos,
     "with sound.mp4": _with_sound,
@@ -293,6 +319,7 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
     "hurt zero time scale.mp4": _surgery(".mp4", lie(b"mdhd", 12, 0)),
     "hurt more frames promised.avi": _surgery(".avi", avi_lies(400), "-c:v", "mpeg4"),
     "hurt fewer frames promised.avi": _surgery(".avi", avi_lies(10), "-c:v", "mpeg4"),
+    "hurt impossible number of frames.avi": _surgery(".avi", avi_lies(0xFFFF8028), "-c:v", "mpeg4"),
     "bad empty.mp4": _text(b""),
     "bad one byte.mp4": _text(b"\0"),
     "bad text.mp4": _text(b"this is no video\n" * 100),
@@ -313,7 +340,7 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
     "names/semi;colon && rm $HOME.mp4": _named,
     "names/UPPER.MP4": _named,
     "names/http:host.mp4": _named,
-    os.fsdecode(b"names/bad no utf-8 \xff\xfe.mp4"): _named,
+    os.fsdecode(b"names/no utf-8 \xff\xfe.mp4"): _named,
     "names/" + "long" * 50 + ".mp4": _named,
 }
 

@@ -3,9 +3,11 @@
     python scripts/fuzz_containers.py --count 500 --seed 1 --keep broken/
 
 Each mutant must end in time, in frames or in a VideoError; memory, open files and children
-of this process must not grow. Crashes and hangs of the decoding process are what it is
-there for: they are counted, and their mutants kept where --keep names a folder. Exit code 1
-where anything else happens. Linux alone.
+of this process must not grow. Frames that are read without a word must be as many as ffmpeg's
+program reads. Where they are others, or a decoding process crashes or hangs, which is what it
+is there for, that is counted, and the mutant kept where --keep names a folder: VP8, MJPEG and
+FFV1 have no checksums, and notice no damage within a frame. Exit code 1 where anything else
+happens. Linux alone.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from check_corpus import compare, ffmpeg_frames
 from corpus import make
 
 from ssrl_pipeline.errors import VideoError
@@ -31,6 +34,9 @@ SEEDS = (  # healthy and small, one of each container and of the commonest codec
     *("wmv2.wmv", "flv1.flv", "theora.ogv", "h264 interlaced.ts", "with sound.mp4", "ffv1.mkv"),
 )
 MOST_FRAMES = 400  # ten times what a seed has: then it is enough
+MOST_BYTES = 1 << 28  # of frames that are compared
+READ, TOLD, UNLIKE = "read", "read, damage told", "read, other pixels than ffmpeg's"
+KNOWN = (READ, TOLD, UNLIKE, "refused", "stopped", "crashed", "hung", "memory")
 NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 63) - 1]
 GROWTH = 64 << 20  # bytes that this process may come to have after the first mutants
 
@@ -38,7 +44,7 @@ GROWTH = 64 << 20  # bytes that this process may come to have after the first mu
 class Fuzzed(NamedTuple):
     """What a run came to."""
 
-    outcomes: Counter[str]  # "read", "refused", "stopped", "crashed", "hung", "memory"
+    outcomes: Counter[str]  # of KNOWN, and "wrong"
     slowest: float  # seconds that a mutant took
     growth: int  # bytes of this process's memory, from the tenth mutant on
     wrong: list[str]  # what must not be
@@ -96,7 +102,7 @@ def mutate(rng: np.random.Generator, content: bytes) -> bytes:
 
 def read(path: Path, decoder: str, limits: Limits, seconds: float) -> str:
     """Decodes as long as `seconds` allow; the outcome."""
-    deadline = time.monotonic() + seconds
+    deadline, kept = time.monotonic() + seconds, []
     try:
         with open_video(path, decoder, limits) as video:
             shape = (video.info.height, video.info.width, 3)
@@ -105,7 +111,15 @@ def read(path: Path, decoder: str, limits: Limits, seconds: float) -> str:
                     return f"frame of {frame.dtype} {frame.shape}, not {shape}"
                 if count >= MOST_FRAMES or time.monotonic() > deadline:
                     return "stopped"
-        return "read"
+                kept.append(frame)
+        if video.damage():
+            return TOLD
+        if count * kept[0].nbytes > MOST_BYTES or not shutil.which("ffmpeg"):
+            return READ
+        truth = ffmpeg_frames(path, (shape[1], shape[0]), MOST_FRAMES)
+        if count != len(truth):
+            return f"{count} frames, ffmpeg reads {len(truth)}"
+        return READ if compare(np.stack(kept), truth)[0] else UNLIKE
     except VideoError as error:
         text = str(error)
         if path.name not in text or "\n" in text or len(text) > 1000:
@@ -152,10 +166,10 @@ def fuzz(
         taken = time.monotonic() - start
         after, now = holdings()
         first_bytes = now if i < 10 else first_bytes
-        known = outcome in ("read", "refused", "stopped", "crashed", "hung", "memory")
+        known = outcome in KNOWN
         if not known or after != before or taken > 4 * limits.seconds:
             wrong.append(f"{path.name} by {decoder}: {outcome}, {taken:.1f} seconds, left {after}")
-        if keep and (not known or outcome in ("crashed", "hung", "memory")):
+        if keep and (not known or outcome in (UNLIKE, "crashed", "hung", "memory")):
             keep.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, keep / f"{decoder} {path.name}")
         path.unlink()
@@ -174,7 +188,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="after which it ends")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="folder for mutants that crash or hang a decoder")
+    parser.add_argument("--keep", type=Path, help="folder for mutants that are worth a look")
     arguments = parser.parse_args()
     if shutil.which("ffmpeg") is None:
         raise SystemExit("ffmpeg is not installed; it makes the seeds")

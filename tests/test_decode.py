@@ -5,15 +5,22 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors import decoders
+from ssrl_pipeline.extractors import decode, decoders
 from ssrl_pipeline.extractors.decode import DECODERS, open_video
+from ssrl_pipeline.extractors.decoders import read_header
 from ssrl_pipeline.extractors.transport import gaps
+from ssrl_pipeline.source import SourceFile
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
+from byte_surgery import shown_by
 
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg to compare with")
 
@@ -193,10 +200,75 @@ def test_gaps_in_a_transport_stream(tmp_path: Path, size: int) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no such names")
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_name_that_is_no_utf8(make_video, tmp_path: Path, decoder: str) -> None:
+def test_name_that_is_no_utf8(
+    make_video, tmp_path: Path, decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make_video(tmp_path / "a.mp4", frames=5).rename(tmp_path / os.fsdecode(b"\xff.mp4"))
+    descriptors = os.listdir("/proc/self/fd")  # noqa: PTH208
+    for _ in range(3):
+        assert read_header(path).reported_frames == 5
+    assert len(list(open_video(path, decoder).frames)) == 5
+    assert len(os.listdir("/proc/self/fd")) == len(descriptors)  # noqa: PTH208
+    monkeypatch.setattr(decode, "DESCRIPTORS", tmp_path / "none")  # as on other systems
     with pytest.raises(VideoError, match="its name is no UTF-8"):
         open_video(path, decoder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="elsewhere there are no pipes with names")
+def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(VideoError, match=r"a.mp4: not a regular file"):
+        open_video(tmp_path / "a.mp4")
+    with pytest.raises(OSError, match=r"a.mp4: not a regular file"):
+        SourceFile(tmp_path / "a.mp4")
+
+
+# The matrix ((a, b), (c, d)) sends a stored pixel (x, y) to (a x + c y, b x + d y).
+@pytest.mark.parametrize(
+    "matrix, shown",
+    [
+        ((1, 0, 0, 1), lambda frame: frame),
+        ((0, 1, -1, 0), lambda frame: np.rot90(frame, -1)),
+        ((-1, 0, 0, 1), lambda frame: frame[:, ::-1]),
+        ((1, 0, 0, -1), lambda frame: frame[::-1]),
+        ((0, 1, 1, 0), lambda frame: frame.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda frame: frame[::-1, ::-1].transpose(1, 0, 2)),
+    ],
+)
+def test_turned_and_mirrored_frames(
+    make_video, tmp_path: Path, matrix: tuple[int, int, int, int], shown: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    path, plain = tmp_path / "a.mp4", make_video(tmp_path / "plain.mp4", 5, (160, 120))
+    path.write_bytes(shown_by(*matrix, 160, 120)(bytearray(plain.read_bytes())))
+    for decoder in DECODERS:
+        expected = [shown(frame) for frame in open_video(plain, decoder).frames]
+        np.testing.assert_array_equal(list(open_video(path, decoder).frames), expected)
+
+
+@pytest.mark.parametrize("second", [(320, 240), (160, 120)])
+def test_size_that_changes_on_the_way_is_told(tmp_path: Path, second: tuple[int, int]) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuvj420p"
+        other = av.CodecContext.create("mjpeg", "w")
+        other.width, other.height, other.pix_fmt = *second, "yuvj420p"
+        other.time_base, other.framerate = Fraction(1, 10), 10
+        for i in range(40):
+            codec, (width, height) = (stream, (160, 120)) if i < 25 else (other, second)
+            frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), 6 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 10)
+            for packet in codec.encode(frame.reformat(format="yuvj420p")):
+                packet.stream = stream
+                container.mux(packet)
+    told = "" if second == (160, 120) else "frames of 320x240 among those of 160x120, scaled to these"
+    for decoder in ("decord", "opencv"):
+        with open_video(path, decoder) as video:
+            frames = list(video.frames)
+            assert {frame.shape for frame in frames} == {(120, 160, 3)} and len(frames) == 40
+            assert max(abs(int(frame[60, 80, 0]) - 6 * i) for i, frame in enumerate(frames)) < 6
+            assert video.damage() == told
 
 
 def test_name_that_libav_takes_for_a_protocol(

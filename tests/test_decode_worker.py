@@ -195,7 +195,7 @@ def test_worker_goes_with_its_parent(tmp_path: Path, stopped: bool) -> None:
         f"decode._OPENERS['decord'] = 'fake_decoders:{'thousand' if stopped else 'hang_later'}'\n"
         "video = decode.open_video(pathlib.Path('a.mp4'))\n"
         "next(video.frames)\n"
-        "print(video.frames._end.peek()[1].__self__.pid, flush=True)\n"
+        "print(video.frames._end.peek()[1].__self__.worker.pid, flush=True)\n"
         "time.sleep(1000)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=tmp_path) as parent:

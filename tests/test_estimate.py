@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from click.testing import CliRunner
 from ssrl_pipeline.cli import cli
 from ssrl_pipeline.errors import PipelineError, StoreError
 from ssrl_pipeline.estimate import duration, estimate, size
-from ssrl_pipeline.extract import extract
+from ssrl_pipeline.extract import expected_snippets, extract
 from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.decode import probe
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
+from byte_surgery import avi_lies
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +108,14 @@ def test_devices_share_the_time_and_processes_on_one_device_do_not(
     command = ["extract", "--videos", str(videos), "--features", str(tmp_path / "f"), "--preset", "live"]
     command += ["--weights", "random", "--device", "cpu", "--devices", "2", "--dry-run", "--json"]
     assert json.loads(CliRunner().invoke(cli, command).stdout)["seconds"] == 4 * 4.5
+
+
+def test_promise_of_more_frames_than_there_are_bytes_for(
+    make_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = make_video(tmp_path / "a.avi", frames=40)
+    content = avi_lies(10_000_000)(bytearray(path.read_bytes()))
+    path.write_bytes(content)
+    (info,) = probe([path])
+    assert info and info.reported_frames > len(content)
+    assert list(expected_snippets([path, tmp_path / "none.avi"])) == [math.ceil(len(content) // 8 / 16), 0]

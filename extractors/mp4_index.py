@@ -1,7 +1,10 @@
-"""How much of its frames an MP4 or MOV shows: cut without re-encoding, it keeps hidden ones before the cut.
+"""What the index of an MP4 or MOV says of how it is shown, and decoders do not tell or do.
 
-Decoders leave out what the edit list hides, and the number of frames in the
-index counts it; compared with that number, a whole file would seem cut.
+Cut without re-encoding, a file keeps hidden frames before the cut. Decoders leave out
+what the edit list hides, and the number of frames in the index counts it; compared
+with that number, a whole file would seem cut.
+
+A matrix says how frames are turned and mirrored. Decoders turn them, and do not mirror.
 """
 
 import os
@@ -18,16 +21,34 @@ def shown_seconds(path: Path) -> float:
         moov = _index(path)
         timescale = next(_inside(moov, b"mvhd"))
         (scale,) = struct.unpack_from(">I", timescale, 20 if timescale[0] else 12)
-        for track in _inside(moov, b"trak"):
-            if next(_inside(track, b"mdia", b"hdlr"))[8:12] == b"vide":
-                edits = next(_inside(track, b"edts", b"elst"))
-                form = ">Qqhh" if edits[0] else ">Iihh"  # duration, start in the media (-1: a pause), rate
-                (count,) = struct.unpack_from(">I", edits, 4)
-                entries = struct.iter_unpack(form, edits[8 : 8 + count * struct.calcsize(form)])
-                return float(sum(duration for duration, start, *_ in entries if start >= 0) / scale)
+        edits = next(_inside(_first_video(moov), b"edts", b"elst"))
+        form = ">Qqhh" if edits[0] else ">Iihh"  # duration, start in the media (-1: a pause), rate
+        (count,) = struct.unpack_from(">I", edits, 4)
+        entries = struct.iter_unpack(form, edits[8 : 8 + count * struct.calcsize(form)])
+        return float(sum(duration for duration, start, *_ in entries if start >= 0) / scale)
     except (StopIteration, struct.error, ZeroDivisionError, IndexError):
-        pass
-    return 0.0
+        return 0.0
+
+
+def mirrored_axis(path: Path) -> int | None:
+    """Which axis of the frames [H, W, 3] of the first video, as decoders turn them, is still to be mirrored.
+
+    None where none is: no mirror in the matrix ((a, b), (c, d)), or no MP4. The decoders turn
+    by the angle of (a, b), to which the rows of the turned frame run parallel or at right angles.
+    """
+    try:
+        track = next(_inside(_first_video(_index(path)), b"tkhd"))
+        a, b, _, c, d = struct.unpack_from(">5i", track, 52 if track[0] else 40)
+    except (StopIteration, struct.error, IndexError):
+        return None
+    if a * d - b * c >= 0:
+        return None
+    return 0 if abs(a) > abs(b) else 1
+
+
+def _first_video(moov: bytes) -> bytes:
+    """Raises StopIteration where there is none."""
+    return next(t for t in _inside(moov, b"trak") if next(_inside(t, b"mdia", b"hdlr"))[8:12] == b"vide")
 
 
 def _index(path: Path) -> bytes:
