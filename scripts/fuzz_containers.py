@@ -3,7 +3,7 @@
     python scripts/fuzz_containers.py --count 500 --seed 1 --keep broken/
 
 Each mutant must end in time, in frames or in a VideoError; memory, open files and children
-of this process must not grow. Frames that are read without a word must be as many as ffmpeg's
+of this process must not grow. Frames that are read without a word must be no fewer than ffmpeg's
 program reads. Where they are others, or a decoding process crashes or hangs, which is what it
 is there for, that is counted, and the mutant kept where --keep names a folder: VP8, MJPEG and
 FFV1 have no checksums, and notice no damage within a frame. Exit code 1 where anything else
@@ -117,7 +117,7 @@ def read(path: Path, decoder: str, limits: Limits, seconds: float) -> str:
         if count * kept[0].nbytes > MOST_BYTES or not shutil.which("ffmpeg"):
             return READ
         truth = ffmpeg_frames(path, (shape[1], shape[0]), MOST_FRAMES)
-        if count != len(truth):
+        if count < len(truth):  # it may be that ffmpeg's version has lost some
             return f"{count} frames, ffmpeg reads {len(truth)}"
         return READ if compare(np.stack(kept), truth)[0] else UNLIKE
     except VideoError as error:

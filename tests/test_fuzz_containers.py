@@ -44,4 +44,7 @@ def test_what_the_fuzzer_calls_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     assert outcome(frames) == fuzz_containers.READ
     assert outcome(frames[::-1]) == fuzz_containers.UNLIKE in fuzz_containers.KNOWN
-    assert outcome(frames[:-1]) == "60 frames, ffmpeg reads 59" not in fuzz_containers.KNOWN
+    assert outcome(frames[:-1]) == fuzz_containers.UNLIKE
+    assert (
+        outcome(np.stack([*frames, frames[0]])) == "60 frames, ffmpeg reads 61" not in fuzz_containers.KNOWN
+    )
