@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--draws", type=int, nargs="*", help="all where none are named")
     parser.add_argument("--models", nargs="*", choices=KINDS, default=KINDS)
+    parser.add_argument("--all-scales", action="store_true", help="all at once alone, not more and more")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("-c", "--config", help="YAML file or a ready configuration")
     parser.add_argument("-o", "--set", action="append", default=[], metavar="KEY=VALUE")
@@ -61,7 +62,8 @@ def main() -> None:
     scales = store_scales(store)
     rows = []
     for kind in arguments.models:
-        for count in range(0 if kind != "fused" else 1, len(scales) + 1):
+        least = len(scales) if arguments.all_scales else 1 if kind == "fused" else 0
+        for count in range(least, len(scales) + 1):
             figures = []
             for draw in numbers:
                 split = _split(labels, draws[draw]["train"])
