@@ -5,7 +5,8 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ OPTIONS = ScorerOptions(Path("best.pt"), events=EventSettings(threshold=0.01), e
 VIDEOS = {name: Path("videos", name) for name in ("bad.mp4", "gate/short.mp4", "long.mp4")}
 
 
+@contextmanager
+def threads_of_a_task() -> Iterator[None]:
+    """Sums are rounded in the order in which threads take their parts."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, make_video: Callable[..., Path]) -> Path:
     """best.pt, videos/ and in local/ their results of a run on this machine; to be entered."""
@@ -45,20 +57,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_video: Callable[..., P
     save_checkpoint(root / "best.pt", Checkpoint(SSRL(**arguments).state_dict(), arguments, recipe, {}, {}))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # those of a task
-        score_many(OPTIONS.build("cpu"), VIDEOS, Path("out"))
-        torch.set_num_threads(threads)
+        with threads_of_a_task():
+            score_many(OPTIONS.build("cpu"), VIDEOS, Path("out"))
         Path("out").rename("local")
     return root
 
 
 @pytest.fixture
-def scorer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Scorer:
+def scorer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scorer]:
     """In that folder, with out/ not there."""
     monkeypatch.chdir(folder)
     shutil.rmtree("out", ignore_errors=True)
-    return OPTIONS.build("cpu")
+    with threads_of_a_task():
+        yield OPTIONS.build("cpu")
 
 
 def children(pid: int) -> list[tuple[int, str]]:
