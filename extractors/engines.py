@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.errors import ConfigError, PipelineError, is_out_of_memory
 from ssrl_pipeline.extractors.fold import folded
 from ssrl_pipeline.extractors.openvino_engine import OpenVino
 from ssrl_pipeline.extractors.presets import Normalisation
@@ -78,7 +78,10 @@ class Compiled:
 
 
 class Fallback:
-    """The first engine while it works; from its first failure on the second."""
+    """The first engine while it works; from its first failure on the second.
+
+    Running out of memory does not count as one: whoever asked may ask for less at a time.
+    """
 
     def __init__(self, first: Engine, second: Callable[[], Engine]):
         self.engine, self.second = first, second
@@ -93,6 +96,8 @@ class Fallback:
             try:
                 return self.engine(clips)
             except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
                 _tell(self.engine.name, error)
                 self.engine, self.failed = self.second(), True
         return self.engine(clips)
@@ -134,6 +139,8 @@ def make_engine(
         try:
             return Fallback(OpenVino(module()), lambda: Eager(module()))
         except (RuntimeError, ImportError, OSError) as error:
+            if is_out_of_memory(error):
+                raise
             _tell("openvino", error)
     return Eager(module())
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError
+from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbone import Backbone
 from ssrl_pipeline.extractors.dense import PATCHES, plan_passes
 from ssrl_pipeline.extractors.engines import Engine, check_engine, make_engine
@@ -192,11 +192,14 @@ class FeatureExtractor:
         """Begins to run the network on the views of snippets, by halves where the memory is scarce."""
         try:
             rows = self._transfer.down(self._rows(cut()))
-        except torch.cuda.OutOfMemoryError as error:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             if len(snippets) == 1:
                 raise PipelineError(
-                    f"{self.device}: not enough memory for one clip of preset {self.preset.name} "
-                    "(another program may have it; else take a smaller preset or another device)"
+                    f"{self.device}: not enough memory for one clip of preset {self.preset.name} (another "
+                    "program may have it; else take a smaller preset or another device): "
+                    f"{first_line(error)[:200]}"
                 ) from error
         else:
             return lambda: self._by_view(rows())
@@ -244,8 +247,8 @@ class FeatureExtractor:
                 rows.append(self._engines[network](part))
                 done += len(part)
                 continue
-            except torch.cuda.OutOfMemoryError:
-                if len(part) == 1:
+            except Exception as error:
+                if len(part) == 1 or not is_out_of_memory(error):
                     raise
             self.batch_pixels = len(part) // 2 * pixels
             self._spare_memory()
@@ -302,8 +305,8 @@ def find_device(name: str) -> torch.device:
 def _load_backbone(name: str, weights: str | Path | None) -> tuple[Backbone, str]:
     """The network in evaluation mode, and what identifies its weights."""
     if weights == "random":
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with torch.random.fork_rng(devices=[]):  # it is made on the CPU: no GPU needs to be touched
+            torch.default_generator.manual_seed(0)
             network = BACKBONES[name]().eval()
             for module in network.modules():
                 if isinstance(module, nn.Conv3d):  # PyTorch's own start would fade out over the layers

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save
 
-from ssrl_pipeline.errors import WeightsError
+from ssrl_pipeline.errors import WeightsError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.unpickle import load_arrays
 from ssrl_pipeline.files import check_archive, clear_leftovers, file_sha256, read_json, whole_file, write_json
 
@@ -155,8 +155,9 @@ def read_weights(path: Path) -> Arrays:
     try:
         return readers[path.suffix](path)
     except Exception as error:  # readers of damaged files raise nearly anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: not readable as weights: {reason}") from error
+        if is_out_of_memory(error):
+            raise
+        raise WeightsError(f"{path}: not readable as weights: {first_line(error)}") from error
 
 
 def content_sha256(arrays: Mapping[str, np.ndarray]) -> str:
@@ -237,7 +238,9 @@ def _read_torch(path: Path) -> Arrays:
             check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a damaged file can raise nearly anything
-        raise WeightsError(str(error).splitlines()[0]) from error
+        if is_out_of_memory(error):
+            raise
+        raise WeightsError(first_line(error)) from error
     if isinstance(state, dict) and "model_state" in state:
         state = state["model_state"]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):

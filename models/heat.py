@@ -75,8 +75,7 @@ def _lost_by_ssrl(model: SSRL, views: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 def _log_odds(model: SSRL, views: Mapping[str, Tensor]) -> Tensor:
     """Of the scores, where these are so near 1 that they do not tell any more: [B, T], mean over crops."""
-    log_odds: Tensor = model.head[:-1](model(views).features)  # [B, C, T, 1]
-    return log_odds.squeeze(-1).mean(dim=1)
+    return model.head.log_odds(model(views).features).squeeze(-1).mean(dim=1)
 
 
 def _lost_by_memory(model: PatchMemory, views: Mapping[str, Tensor]) -> dict[str, Tensor]:

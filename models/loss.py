@@ -56,24 +56,34 @@ class MILLoss(nn.Module):
     def forward(
         self, output: SSRLOutput, labels: Tensor, gather: Callable[[Tensor], Tensor] = lambda x: x
     ) -> Losses:
-        """The loss of a batch of equally many normal and abnormal bags.
+        """The loss of a batch of equally many normal and abnormal bags; not finite where a score is not.
+
+        It is computed in the output's own precision also under autocast, and without
+        waiting for a GPU.
 
         Args:
             output: of the model on 2B bags.
             labels: bool [2B], True for abnormal bags.
             gather: concatenates along B what several processes hold of one batch.
         """
+        with torch.autocast(output.scores.device.type, enabled=False):
+            bag_scores, bag_features = map(gather, self.pick(output))  # [2B], [2B, C, F]
+            return self._losses(bag_scores, bag_features, gather(output.scores), gather(labels))
+
+    def _losses(self, bag_scores: Tensor, bag_features: Tensor, scores: Tensor, labels: Tensor) -> Losses:
         w = self.weights
-        bag_scores, bag_features = map(gather, self.pick(output))  # [2B], [2B, C, F]
-        scores, labels = gather(output.scores), gather(labels)
-        bags = F.binary_cross_entropy(bag_scores, labels.to(bag_scores.dtype))
+        # Cross-entropy of what is no number would end the process on a GPU.
+        bags = F.binary_cross_entropy(bag_scores.nan_to_num(0.5), labels.to(bag_scores.dtype))
+        bags = bags.masked_fill(bag_scores.isnan().any(), torch.nan)
+        # Indices, for of a mask a GPU would have to say first how many it picks.
+        normal, abnormal = labels.int().argsort(stable=True).chunk(2)  # [B] each
         lengths = bag_features.norm(dim=2)  # [2B, C]
-        misfit = (w.margin - lengths[labels]).abs() + lengths[~labels]  # [B, C], paired in order
+        misfit = (w.margin - lengths[abnormal]).abs() + lengths[normal]  # [B, C], paired in order
         magnitude = w.magnitude * misfit.square().mean()
-        abnormal = scores[labels]  # [B, T]
-        steps = (abnormal.flatten() if self.across_videos else abnormal).diff(dim=-1)
+        anomalous = scores[abnormal]  # [B, T]
+        steps = (anomalous.flatten() if self.across_videos else anomalous).diff(dim=-1)
         smoothness = w.smoothness * steps.square().sum()
-        sparsity = w.sparsity * abnormal.norm()
+        sparsity = w.sparsity * anomalous.norm()
         return Losses(bags + magnitude + smoothness + sparsity, bags, magnitude, smoothness, sparsity)
 
     def pick(self, output: SSRLOutput) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ Dimensions: B videos, T snippets, P patches, C crops, F feature size.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.models.relation import RelationBlock
@@ -41,6 +42,39 @@ class PatchBranch(nn.Module):
         grid = related.transpose(1, 2).reshape(b * t, f, self.rows, self.columns)
         summed = self.linear(self.grid(grid).flatten(1)).relu()
         return self.dropout(summed).view(b, t, f)
+
+
+class Head(nn.Sequential):
+    """What makes a score of a snippet's feature, [..., F] -> [..., 1].
+
+    Its end is computed in the weights' own precision also under autocast: in bfloat16 the
+    sigmoid would be exactly 1 from log odds of 6.3 on, where nothing is learned any more.
+    """
+
+    def __init__(self, feature_size: int, dropout: float):
+        super().__init__(
+            nn.Linear(feature_size, 512),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(512, 128),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(128, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[..., F] -> scores [..., 1]."""
+        return self.log_odds(features).sigmoid()
+
+    def log_odds(self, features: Tensor) -> Tensor:
+        """[..., F] -> [..., 1], of the scores."""
+        *hidden, last, _ = self
+        for layer in hidden:
+            features = layer(features)
+        with torch.autocast(features.device.type, enabled=False):
+            log_odds: Tensor = last(features.to(last.weight.dtype))
+        return log_odds
 
 
 class SSRL(nn.Module):
@@ -83,16 +117,7 @@ class SSRL(nn.Module):
             self.patches[scale] = PatchBranch(relation, feature_size, rows, columns, patch_dropout)
         self.relation = RelationBlock(feature_size)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Sequential(
-            nn.Linear(feature_size, 512),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(512, 128),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(128, 1),
-            nn.Sigmoid(),
-        )
+        self.head = Head(feature_size, dropout)
         self.scaling = FeatureScaling(self.views, feature_size)
 
     @property

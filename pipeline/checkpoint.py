@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline._version import __version__
-from ssrl_pipeline.errors import CheckpointError
+from ssrl_pipeline.errors import CheckpointError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.weights import content_sha256
 from ssrl_pipeline.files import check_archive, whole_file
 from ssrl_pipeline.models import build_model
@@ -60,6 +60,8 @@ class Checkpoint:
             weights = {name: _own(value).to(types.get(name)) for name, value in self.weights.items()}
             model.load_state_dict(weights, assign=True)
         except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
+            if is_out_of_memory(error):
+                raise
             reason = str(error).splitlines()[-1].strip() if str(error) else type(error).__name__
             raise CheckpointError(f"weights and model of the checkpoint differ: {reason}") from error
         return model.eval()
@@ -126,8 +128,9 @@ def load(path: Path) -> dict[str, Any]:
         check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file can raise nearly anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({reason})") from error
+        if is_out_of_memory(error):
+            raise
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({first_line(error)})") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of ssrl-pipeline")
     return content

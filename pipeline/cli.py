@@ -26,7 +26,7 @@ from ssrl_pipeline.cli_runs import runs
 from ssrl_pipeline.cli_score import score
 from ssrl_pipeline.cli_train import train
 from ssrl_pipeline.cli_watch import watch
-from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.errors import ConfigError, PipelineError, first_line, is_out_of_memory
 
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of SIGINT or SIGTERM
 
@@ -118,23 +118,16 @@ def main() -> None:
         messages.say("interrupted", logging.WARNING)
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if _is_out_of_memory(error):
-            what = (str(error).splitlines() or ["of this machine"])[0]
+        if is_out_of_memory(error):
             _fail(
-                f"out of memory ({what}); end other programs, take a smaller preset or train.batch_size, "
-                "or another --device, and run the same command again",
+                f"out of memory ({first_line(error)}); end other programs, take a smaller preset or "
+                "train.batch_size, or another --device, and run the same command again",
                 1,
             )
         if not messages.are_json():
             raise
         messages.log.exception("%s: %s", type(error).__name__, error)
         sys.exit(1)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Of the machine, or of a GPU; PyTorch is asked only where a command has loaded it."""
-    torch = sys.modules.get("torch")
-    return isinstance(error, MemoryError) or bool(torch and isinstance(error, torch.cuda.OutOfMemoryError))
 
 
 def _terminate(number: int, frame: object) -> None:

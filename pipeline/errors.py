@@ -4,6 +4,27 @@ With :mod:`ssrl_pipeline.files` and :mod:`ssrl_pipeline.locks` this is the groun
 floor of the house: every other module may import it; it imports nothing of ours.
 """
 
+import re
+import sys
+
+# PyTorch has an exception of its own only for its GPU allocator. What else runs out of memory below it
+# raises RuntimeErrors, and CUDA's runtime an AcceleratorError, which is one.
+_OUT_OF_MEMORY = re.compile(
+    "|".join(
+        (
+            r"\bout of memory\b",  # CUDA's runtime and driver, also of pinned memory on the host; NCCL
+            r"can't allocate memory: you tried",  # PyTorch on the host
+            r"not enough memory: you tried",  # the same on Windows
+            r"STATUS_ALLOC_FAILED",  # cuBLAS, cuSOLVER, cuDNN before its version 9
+            r"ALLOCATION_FAILED",  # cuDNN, of the host or the device
+            r"unable to find an engine",  # cuDNN, where all have failed: mostly for want of workspace
+            r"unable to find a valid cudnn algorithm",  # the same through its older interface
+            r"bad_alloc|failed to allocate \d+ bytes",  # C++, as OpenVINO passes it on
+        )
+    ),
+    re.IGNORECASE,
+)
+
 
 class PipelineError(Exception):
     """A problem with an input, a file or an option; the message names it and the way out."""
@@ -39,3 +60,20 @@ class DiskError(PipelineError):
 
 class BusyError(PipelineError):
     """Another process is writing in the same place."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory is exhausted: the machine's, or a GPU's.
+
+    PyTorch is asked only where it is loaded. Triton's `OutOfResources` is not one: a kernel
+    that needs more shared memory than the GPU has needs it for smaller batches, too.
+    """
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

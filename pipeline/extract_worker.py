@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.errors import PipelineError, first_line, is_out_of_memory
 from ssrl_pipeline.extract import WORKERS, ExtractorOptions, find_videos
 from ssrl_pipeline.store import FeatureStore, location, require_same_recipe
 from ssrl_pipeline.storing import Claimed, Outcome, Progress, store_videos
@@ -33,6 +33,10 @@ def main() -> None:
     except PipelineError as error:
         parent.tell(error=str(error))
         sys.exit(1)
+    except Exception as error:  # it dies of it, and the parent goes on
+        if not is_out_of_memory(error):
+            raise
+        sys.exit(f"out of memory ({first_line(error)})")
 
 
 def _extract(task: dict[str, Any], parent: "_Parent") -> None:

@@ -135,6 +135,22 @@ def test_an_engine_that_fails_is_replaced_with_one_line(caplog: pytest.LogCaptur
     assert caplog.messages == ["engine openvino failed, going on with eager: no such instruction"]
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("allocator.cpp:79:\nstd::bad_alloc\n")])
+def test_an_engine_without_memory_is_kept(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    class Small:
+        name = "openvino"
+
+        def __call__(self, clips: Tensor) -> Tensor:
+            if len(clips) > 1:
+                raise error
+            return clips.float()
+
+    engine = Fallback(Small(), lambda: pytest.fail("it was replaced"))
+    with pytest.raises(type(error)):
+        engine(some_clips(2, 3, 4, 5, 6))
+    assert len(engine(some_clips(1, 3, 4, 5, 6))) == 1 and not caplog.messages
+
+
 def test_auto_takes_openvino_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setattr(engines, "AUTO", ("openvino", "eager"))

@@ -1,5 +1,7 @@
 """Several processes that extract into one store: as one would have, also where they die."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,21 @@ def members(monkeypatch: pytest.MonkeyPatch) -> list[_Member]:
 
     monkeypatch.setattr(_Member, "__init__", note)
     return started
+
+
+def test_a_process_without_memory_says_so_in_one_line() -> None:
+    code = """if True:
+        from ssrl_pipeline import extract_worker
+
+        def without_memory(*_):
+            raise RuntimeError("CUDA error: out of memory\\nmore")
+
+        extract_worker._extract = without_memory
+        extract_worker.main()
+    """
+    done = subprocess.run([sys.executable, "-c", code], input="{}\n", capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "out of memory (CUDA error: out of memory)\n"
 
 
 def test_two_processes_fill_the_store_as_one_does(

@@ -116,19 +116,23 @@ def test_recipe_tells_weights_apart(live: FeatureExtractor) -> None:
     assert recipe["geometry"]["patch2x3"] == "240x420 bilinear, grid 2x3"
 
 
+TOO_LITTLE = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+BY_CUDNN = RuntimeError("GET was unable to find an engine to execute this computation")
+
+
 class SmallDevice:
     """An engine that has the memory for so many clips at once."""
 
     name = "small"
 
-    def __init__(self, clips: int):
-        self.clips = clips
+    def __init__(self, clips: int, error: Exception = TOO_LITTLE):
+        self.clips, self.error = clips, error
         self.sizes: list[int] = []
 
     def __call__(self, clips: torch.Tensor) -> torch.Tensor:
         self.sizes.append(len(clips))
         if len(clips) > self.clips:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+            raise self.error
         return clips.float().mean((1, 3, 4)).repeat(1, 64)
 
 
@@ -138,11 +142,14 @@ def with_engine(engine: SmallDevice, batch: int = 4) -> FeatureExtractor:
     return extractor
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [TOO_LITTLE, BY_CUDNN, MemoryError()])
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     rng = np.random.default_rng(2)
     snippets = [rng.integers(0, 256, (16, 48, 64, 3), np.uint8) for _ in range(4)]
     expected = with_engine(SmallDevice(1000)).describe(snippets)
-    small = SmallDevice(3)
+    small = SmallDevice(3, error)
     extractor = with_engine(small)
     with caplog.at_level(logging.WARNING):
         found = extractor.describe(snippets)
@@ -157,10 +164,23 @@ def test_out_of_memory_halves_the_batch_and_goes_on(caplog: pytest.LogCaptureFix
 
 
 def test_no_memory_for_one_clip_is_an_error_of_one_line(make_video, tmp_path: Path) -> None:
-    extractor = with_engine(SmallDevice(0))
-    with pytest.raises(PipelineError, match="^cpu: not enough memory for one clip of preset live [^\n]*$"):
+    extractor = with_engine(SmallDevice(0, BY_CUDNN))
+    with pytest.raises(
+        PipelineError, match="^cpu: not enough memory for one clip of preset live [^\n]*$"
+    ) as e:
         extractor.from_video(make_video(tmp_path / "v.mp4", frames=40, size=(64, 48)))
     assert extractor.batch == 1
+    assert str(e.value).endswith(str(BY_CUDNN))  # which may have another reason
+
+
+def test_another_fault_of_the_device_is_told_as_it_is() -> None:
+    fault = RuntimeError("CUDA error: an illegal memory access was encountered")
+    small = SmallDevice(0, fault)
+    extractor = with_engine(small)
+    with pytest.raises(RuntimeError) as caught:
+        extractor(np.zeros((64, 48, 64, 3), np.uint8))
+    assert caught.value is fault
+    assert small.sizes == [4] and extractor.batch == 4  # it was not tried again
 
 
 def test_a_smaller_group_is_tried_before_one_clip_is_too_much() -> None:
@@ -171,7 +191,7 @@ def test_a_smaller_group_is_tried_before_one_clip_is_too_much() -> None:
     def scarce(snippets):
         groups.append(len(snippets))
         if len(snippets) > 1:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            raise BY_CUDNN
         return rows(snippets)
 
     extractor._rows = scarce  # type: ignore[method-assign]

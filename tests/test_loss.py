@@ -40,6 +40,22 @@ def test_terms(across_videos: bool) -> None:
     assert losses.total.item() == pytest.approx(sum(term.item() for term in losses[1:]), rel=1e-6)
 
 
+def test_autocast_changes_nothing() -> None:
+    """Its own operations are those that bfloat16 would spoil: sums of squares, and logarithms near 1."""
+    out = output()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = MILLoss(WEIGHTS)(out, LABELS)
+    assert rough == MILLoss(WEIGHTS)(out, LABELS)
+
+
+@pytest.mark.parametrize("bag", range(4))
+def test_a_score_that_is_no_number_makes_the_loss_none(bag: int) -> None:
+    out = output()
+    out.scores[bag, :] = torch.nan
+    losses = MILLoss(WEIGHTS)(out, LABELS)
+    assert losses.bags.isnan() and losses.total.isnan()
+
+
 def test_fewer_than_ten_snippets_still_pick_one() -> None:
     out = output(t=4)
     scores, _ = MILLoss(WEIGHTS).pick(out)

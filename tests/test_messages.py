@@ -130,7 +130,11 @@ def test_text_is_text_and_a_bar_stays_whole(capfd: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize(
     "error",
-    [torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore"), MemoryError()],
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        MemoryError(),
+    ],
 )
 def test_too_little_memory_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def collect() -> None:

@@ -82,6 +82,36 @@ def check_gradients(model: SSRL, values: dict[str, np.ndarray], stage: int) -> N
     assert compared > 25
 
 
+def sure(log_odds: float, scales: tuple[str, ...] = ("2x3",)) -> tuple[SSRL, dict[str, Tensor], Tensor]:
+    """A model that gives all about these log odds, four videos, and which of them are abnormal."""
+    torch.manual_seed(0)
+    model = SSRL(16, scales, crops=2, dropout=0.0)
+    model.head[-2].bias.data += log_odds
+    views = {name: torch.randn(4, 8, count, 16) for name, count in model.views.items()}
+    return model, views, torch.tensor([False, True, False, True])
+
+
+@pytest.mark.parametrize("log_odds", [0.0, 7.0, 12.0])
+def test_it_learns_in_bfloat16_what_it_learns_in_float32(log_odds: float) -> None:
+    """In bfloat16 a sigmoid is exactly 1 from 6.3 on: the loss would be 100, the gradient 0."""
+    model, views, labels = sure(log_odds)
+    losses, gradients = [], []
+    for mixed in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            output = model(views)
+        losses.append(MILLoss(LossWeights(dropout=0.0), top=0.5)(output, labels).total)
+        losses[-1].backward()
+        parameters = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        gradients.append(torch.cat(parameters))
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-2)
+    assert losses[1] > log_odds / 2  # half of the bags are not what the model is sure that they are
+    exact, rough = gradients
+    assert exact.norm() > 1e-2
+    assert (rough - exact).norm() < 0.1 * exact.norm()
+    assert {values.dtype for values in output} == {torch.float32}
+
+
 def test_reference_checkpoint_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="classfier.fc1.weight"):
         SSRL.from_reference_state_dict({"something": torch.zeros(1)})

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.models import SSRL, Detector, FusedDetector, PatchMemory
+from ssrl_pipeline.models.streaming import score_long
 from ssrl_pipeline.models.window import WindowScorer
 
 CPU = torch.device("cpu")
@@ -91,3 +92,28 @@ def test_what_does_not_go_together_is_refused() -> None:
     for size, delay in ((4, 4), (4, -1), (0, 0)):
         with pytest.raises(ValueError, match="delay"):
             WindowScorer(model.eval(), CPU, size, delay)
+
+
+def test_scores_near_one_differ_under_autocast_too(model: Detector) -> None:
+    """Of the whole video, in chunks and in windows: in bfloat16 they would all be exactly 1."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("head.6.bias"):
+            parameter.data += 9
+    views = made_up(12, 0)
+
+    def log_odds() -> Tensor:
+        """[ways, 12]"""
+        scorer = WindowScorer(model, CPU, 50)
+        window, rows = scorer.window(), [{name: v[t : t + 1] for name, v in views.items()} for t in range(12)]
+        with torch.inference_mode():
+            whole = model({name: v[None] for name, v in views.items()}).scores[0]
+            chunks = score_long(model, rows, CPU)
+            latest = torch.tensor([scorer.add([window], row)[0] for row in rows])
+        return torch.stack([whole, chunks, latest]).logit()
+
+    exact = log_odds()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = log_odds()
+    assert (rough - exact).abs().max() < 0.1
+    assert isinstance(model, PatchMemory) or exact.min() > 2
+    assert (rough.std(dim=1) > 0.5 * exact.std(dim=1)).all()
