@@ -5,7 +5,6 @@ All give the same features, but for rounding. B clips, t frames, h x w pixels.
 
 import importlib.util
 import logging
-import shutil
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -13,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.extractors.compiled_engine import Compiled, why_not_compile
 from ssrl_pipeline.extractors.fold import folded
 from ssrl_pipeline.extractors.openvino_engine import OpenVino
+from ssrl_pipeline.extractors.precision import PRECISIONS, allow_tf32, choose_precision
 from ssrl_pipeline.extractors.presets import Normalisation
 
 ENGINES = ("auto", "openvino", "compile", "eager")
 AUTO = ("openvino", "eager")  # what `auto` tries, the fastest that starts within seconds first
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 log = logging.getLogger(__name__)  # without any set-up a warning is one line on stderr
 
@@ -36,13 +36,18 @@ class Engine(Protocol):
 
 
 class OnPixels(nn.Module):
-    """A network with its normalisation before it and float32 behind it."""
+    """A network with its normalisation before it and float32 behind it.
 
-    def __init__(self, network: nn.Module, normalisation: Normalisation, dtype: torch.dtype):
+    What runs it on a GPU does so in :func:`allow_tf32`, by what it says of itself.
+    """
+
+    def __init__(
+        self, network: nn.Module, normalisation: Normalisation, dtype: torch.dtype, tf32: bool = False
+    ):
         super().__init__()
         self.network = network.to(dtype)
         self.mean, self.std = normalisation
-        self.dtype = dtype
+        self.dtype, self.tf32 = dtype, tf32
 
     def forward(self, clips: Tensor) -> Tensor:
         """uint8 [B, 3, t, h, w] -> float32 [B, ...]."""
@@ -59,22 +64,8 @@ class Eager:
 
     @torch.inference_mode()
     def __call__(self, clips: Tensor) -> Tensor:
-        return cast(Tensor, self.module(clips.contiguous(memory_format=torch.channels_last_3d)))
-
-
-class Compiled:
-    """torch.compile: a minute to start, again for each size of clips; for long extractions."""
-
-    name = "compile"
-
-    def __init__(self, module: OnPixels, device: torch.device):
-        module = module.to(memory_format=torch.channels_last_3d)
-        options: dict[str, Any] = {"freezing": True}  # weights laid out for their kernels
-        self.module = torch.compile(module, options=options if device.type == "cpu" else None)
-
-    @torch.no_grad()
-    def __call__(self, clips: Tensor) -> Tensor:
-        return cast(Tensor, self.module(clips.contiguous(memory_format=torch.channels_last_3d)).clone())
+        with allow_tf32(self.module.tf32, clips.device):
+            return cast(Tensor, self.module(clips.contiguous(memory_format=torch.channels_last_3d)))
 
 
 class Fallback:
@@ -103,7 +94,7 @@ def make_engine(
     network: nn.Module,
     normalisation: Normalisation,
     device: torch.device,
-    precision: str = "float32",
+    precision: str = "auto",
 ) -> Engine:
     """An engine for a network, of which it takes a copy with batch norms folded.
 
@@ -113,21 +104,23 @@ def make_engine(
         network: in evaluation mode; normalised float [B, 3, t, h, w] -> [B, ...].
         normalisation: of the pixels.
         device: where the clips are.
-        precision: of :data:`PRECISIONS`; other than float32 on a GPU alone.
+        precision: `auto`, or of :data:`PRECISIONS`; see :func:`choose_precision`.
 
     Raises:
         ConfigError: an unknown engine or precision, or one that is not for the device.
         PipelineError: the engine that is named cannot start here.
     """
     check_engine(name, precision, device)
+    precision = choose_precision(precision, device)
     if name != "auto" and (reason := why_not(name, device)):
         raise PipelineError(f"engine {name!r} does not run here: {reason}")
 
     def module() -> OnPixels:
-        return OnPixels(folded(network), normalisation, PRECISIONS[precision]).to(device).eval()
+        one = OnPixels(folded(network), normalisation, PRECISIONS[precision], precision == "tf32")
+        return one.to(device).eval()
 
     if name == "compile":
-        return Compiled(module(), device)
+        return Compiled(module(), device, precision == "tf32")
     if name == "openvino":
         return OpenVino(module())
     if name == "auto" and "openvino" in AUTO and why_not("openvino", device) is None:
@@ -142,10 +135,7 @@ def check_engine(name: str, precision: str, device: torch.device) -> None:
     """Raises :class:`ConfigError` for an engine or a precision that is unknown or not for the device."""
     if name not in ENGINES:
         raise ConfigError(f"unknown engine {name!r}; there are {', '.join(ENGINES)}")
-    if precision not in PRECISIONS:
-        raise ConfigError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
-    if device.type == "cpu" and precision != "float32":
-        raise ConfigError(f"precision {precision!r} is for a GPU; a CPU works in float32")
+    choose_precision(precision, device)
 
 
 def why_not(name: str, device: torch.device) -> str | None:
@@ -154,10 +144,8 @@ def why_not(name: str, device: torch.device) -> str | None:
         return f"it is for CPUs, not for {device}"
     if name == "openvino" and importlib.util.find_spec("openvino") is None:
         return "it is not installed (pip install 'ssrl-pipeline[openvino]')"
-    if name == "compile" and device.type == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
-        return "it needs a C++ compiler (g++ or clang++)"
-    if name == "compile" and device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        return "it needs Triton, which comes with PyTorch for Linux"
+    if name == "compile":
+        return why_not_compile(device)
     return None
 
 
