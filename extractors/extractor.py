@@ -17,6 +17,7 @@ from ssrl_pipeline.extractors.dense import PATCHES, plan_passes
 from ssrl_pipeline.extractors.engines import Engine, check_engine, make_engine
 from ssrl_pipeline.extractors.feed import Described, Feed
 from ssrl_pipeline.extractors.inception import InceptionI3d
+from ssrl_pipeline.extractors.precision import choose_precision, recorded, warn_of_cudnn
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
 from ssrl_pipeline.extractors.reading import Features, J, VideoFeatures
 from ssrl_pipeline.extractors.resnet import I3dR50, I3dR50NL
@@ -46,7 +47,8 @@ class FeatureExtractor:
             file, or "random" for tests.
         engine: what runs the backbone: `auto`, `openvino`, `compile` or `eager`;
             features differ by rounding alone.
-        precision: `float32`, or on a GPU `bfloat16` or `float16`.
+        precision: `float32`, or on a GPU `tf32`, `bfloat16` or `float16`. `auto` is tf32 on a GPU that
+            has it, else float32; see :mod:`ssrl_pipeline.extractors.precision` for what they differ by.
         batch: how many snippets are described together; None: 1 on a CPU, 8 on a GPU.
         batch_pixels: how many pixels (views x frames x height x width) pass the
             backbone at once; bounds the memory. Halved where a GPU's does not suffice.
@@ -67,7 +69,7 @@ class FeatureExtractor:
         batch_pixels: int = 16 * 10 * 224 * 224,
         patches: str = "exact",
         engine: str = "auto",
-        precision: str = "float32",
+        precision: str = "auto",
         batch: int | None = None,
     ):
         if backbone not in BACKBONES:
@@ -78,7 +80,9 @@ class FeatureExtractor:
             raise ConfigError(f"unknown patches {patches!r}; there are {', '.join(PATCHES)}")
         self.device = find_device(device)
         check_engine(engine, precision, self.device)
-        self.engine, self.precision = engine, precision
+        self.engine, self.precision = engine, choose_precision(precision, self.device)
+        if self.device.type == "cuda":
+            warn_of_cudnn(self.precision)
         self._engines: dict[nn.Module, Engine] = {}  # of the networks that were needed so far
         self.preset = PRESETS[preset]
         self.patches = patches
@@ -98,7 +102,10 @@ class FeatureExtractor:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """All that decides the features, as JSON: two stores with equal recipes can be mixed."""
+        """All that decides the features, as JSON: two stores with equal recipes can be mixed.
+
+        The engine, the device and, for it, float32 or tf32 are no part of it.
+        """
         return {
             "preset": self.preset.name,
             "backbone": self.backbone_name,
@@ -107,6 +114,7 @@ class FeatureExtractor:
             "views": self.preset.view_sizes,
             "geometry": self.preset.geometry,
             **({} if self.patches == "exact" else {"patches": self.patches}),
+            **recorded(self.precision),
         }
 
     def __call__(self, frames: np.ndarray) -> Features:

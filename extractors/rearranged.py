@@ -9,6 +9,7 @@
 Dimensions: B clips, t frames, h x w positions.
 """
 
+import contextlib
 from typing import cast
 
 import torch
@@ -132,8 +133,9 @@ def fold(x: Tensor) -> Tensor:
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
     """Convolution of stride 1, bias, ReLU."""
-    if x.is_cuda:
-        return torch.cudnn_convolution_relu(x, weight, bias, [1] * 3, [padding] * 3, [1] * 3, 1)
+    if x.is_cuda and not torch.compiler.is_compiling():  # a compiler fuses what it likes
+        with contextlib.suppress(RuntimeError):  # cuDNN has no such kernel for it, or no memory: so below
+            return torch.cudnn_convolution_relu(x, weight, bias, [1] * 3, [padding] * 3, [1] * 3, 1)
     return F.relu_(F.conv3d(x, weight, bias, padding=padding))
 
 
@@ -151,5 +153,5 @@ def _over_time(x: Tensor, kernel: int, stride: int, front: int) -> Tensor:
         if ahead and first < end:
             begin = first * stride + ahead
             here = most[:, :, first:end]
-            torch.maximum(here, x[:, :, begin : begin + (end - first - 1) * stride + 1 : stride], out=here)
+            here.clamp_(min=x[:, :, begin : begin + (end - first - 1) * stride + 1 : stride])
     return most

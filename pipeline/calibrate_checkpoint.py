@@ -20,9 +20,8 @@ from ssrl_pipeline.errors import LabelError, PipelineError
 from ssrl_pipeline.events import THRESHOLD, EventRule
 from ssrl_pipeline.labels import Labels
 from ssrl_pipeline.released import Features
-from ssrl_pipeline.score import score_stored
+from ssrl_pipeline.score import require_scorable, score_stored
 from ssrl_pipeline.splits import check_videos
-from ssrl_pipeline.store import require_same_recipe
 
 
 class Tried(NamedTuple):
@@ -76,10 +75,10 @@ def calibrate_checkpoint(
 
     Raises:
         LabelError: there are no such videos, or the model learned from one.
-        StoreError: the store lacks a video, or its recipe is not the checkpoint's.
+        StoreError: the store lacks a video, or its recipe, but for the precision, is not the checkpoint's.
         PipelineError: no threshold does what is asked.
     """
-    require_same_recipe(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
+    require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     videos = held_out_videos(checkpoint, labels, split)
     check_videos(store, list(videos))
     model = checkpoint.build().to(device)

@@ -105,7 +105,7 @@ def extract(
         )
     else:
         extractor = options.build(device)
-        begin = _teller(options, str(extractor.device))
+        begin = _teller(options, f"{extractor.device} in {extractor.precision}")
         store, outcomes = stage.extract(videos, features, extractor, chosen.dtype, begin, chosen.workers)
     if as_json:
         echo_json({"features": str(store.root), "videos": [o._asdict() for o in outcomes]})

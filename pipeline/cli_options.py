@@ -49,7 +49,9 @@ engine_option = click.option(
     "--engine", help="What runs the backbone: auto, openvino, compile or eager.  [default: auto]"
 )
 precision_option = click.option(
-    "--precision", help="Of the backbone: float32; on a GPU also bfloat16 or float16.  [default: float32]"
+    "--precision",
+    help="Of the backbone: float32; on a GPU also tf32, bfloat16 or float16. auto is the precision that a "
+    "checkpoint was trained with, else a GPU's tf32, else float32.  [default: auto]",
 )
 
 _CLUSTER = (

@@ -152,14 +152,13 @@ def _placed(
 
     if where is None:
         scorer = options.build(device)
-        yield scorer, score_here, str(scorer.device)
+        yield scorer, score_here, f"{scorer.device} in {scorer.extractor.precision}"
         return
     from ssrl_pipeline.cluster import connected
     from ssrl_pipeline.cluster_score import score_on
 
     with connected(where, device) as cluster:
-        # What runs the workers' backbones need not run here.
-        scorer = options._replace(engine="auto", precision="float32").build("cpu")
+        scorer = options.planner()
         on = f"{cluster.device}, up to {cluster.slots()} tasks of the cluster at once"
         yield scorer, score_on(cluster, options), on
 

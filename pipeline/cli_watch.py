@@ -77,7 +77,7 @@ def watch(
 
     chosen = settings.extract
     scorer = Scorer(path, device, chosen.weights, settings.events, chosen.engine, chosen.precision)
-    say(f"watching with {path} on {scorer.device}")
+    say(f"watching with {path} on {scorer.device} in {scorer.extractor.precision}")
     rule = scorer.chosen.rule
     say(f"events: score of {rule.threshold:.4g} or more, a threshold of {scorer.chosen.origin}")
     with _signals() as (stop, received), ExitStack() as stack:

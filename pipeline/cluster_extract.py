@@ -55,10 +55,8 @@ def extract_on_cluster(
     if options.weights not in (None, "random"):
         options = options._replace(weights=str(Path(str(options.weights)).absolute()))
     videos = find_videos(root)
-    # For its recipe, which neither the engine nor its precision decides.
-    extractor = options._replace(engine="auto", precision="float32").build("cpu")
-    store = FeatureStore.create(features, extractor.recipe, dtype)
-    todo, plan = make_plan(videos, store, extractor.preset.drop_last)
+    store = FeatureStore.create(features, options.recipe(), dtype)
+    todo, plan = make_plan(videos, store, options.drop_last)
     progress = begin(plan)
     shown = ClusterProgress(progress)
     bench = _Bench(options, cluster.device, cluster.cpus, features)

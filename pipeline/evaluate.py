@@ -27,9 +27,8 @@ from ssrl_pipeline.metrics import (
     videos_by_class,
 )
 from ssrl_pipeline.released import Features
-from ssrl_pipeline.score import score_stored
+from ssrl_pipeline.score import require_scorable, score_stored
 from ssrl_pipeline.splits import ground_truth
-from ssrl_pipeline.store import require_same_recipe
 
 FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")
 JUDGED = ("stage", "step", "val_loss")  # of a checkpoint's provenance: they tell which one was judged
@@ -125,9 +124,9 @@ def evaluate(
 
     Raises:
         LabelError: the split has no videos, or intervals and labels contradict each other.
-        StoreError: the store lacks a video, or its recipe is not the checkpoint's.
+        StoreError: the store lacks a video, or its recipe, but for the precision, is not the checkpoint's.
     """
-    require_same_recipe(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
+    require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     truth = ground_truth(store, labels, intervals, split)
     model = checkpoint.build().to(device)
     scores = {video: score_stored(video, model, store, device) for video in truth}

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors import PRESETS, FeatureExtractor
 from ssrl_pipeline.extractors.decode import EXTENSIONS, probe
+from ssrl_pipeline.extractors.precision import recorded
 from ssrl_pipeline.extractors.snippets import snippet_count
-from ssrl_pipeline.store import FeatureStore
+from ssrl_pipeline.store import FeatureStore, Recipe
 from ssrl_pipeline.storing import Outcome, Progress, claim_each, store_videos
 
 LEAST_FRAME = 8  # bytes: a frame in which nothing moves, and its entry in the index, take more
@@ -30,11 +31,24 @@ class ExtractorOptions(NamedTuple):
     weights: str | None = None
     patches: str = "exact"
     engine: str = "auto"
-    precision: str = "float32"
+    precision: str = "auto"
 
     def build(self, device: str) -> FeatureExtractor:
         """Raises PipelineError: an unknown name, a missing device, weights that cannot be had."""
         return FeatureExtractor(device=device, **self._asdict())
+
+    def recipe(self) -> Recipe:
+        """That of an extractor on whichever device; found on the CPU, also where that could not extract so.
+
+        Raises:
+            PipelineError: as of :meth:`build`.
+        """
+        return self._replace(engine="auto", precision="auto").build("cpu").recipe | recorded(self.precision)
+
+    @property
+    def drop_last(self) -> bool:
+        """Whether frames that do not fill a snippet are left out."""
+        return PRESETS[self.preset].drop_last
 
 
 class Plan(NamedTuple):

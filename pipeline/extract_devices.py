@@ -86,11 +86,8 @@ def extract_on_devices(
         PipelineError: as there; the others are ended then.
     """
     videos = find_videos(root)
-    # For its recipe, which neither the engine nor its precision decides.
-    extractor = options._replace(engine="auto", precision="float32").build("cpu")
-    store = FeatureStore.create(features, extractor.recipe, dtype)
-    todo, plan = make_plan(videos, store, extractor.preset.drop_last)
-    del extractor
+    store = FeatureStore.create(features, options.recipe(), dtype)
+    todo, plan = make_plan(videos, store, options.drop_last)
     progress = begin(plan)
     devices = devices[: max(1, len(todo))]
     threads = max(1, torch.get_num_threads() // len(devices))

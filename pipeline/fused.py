@@ -20,10 +20,9 @@ from ssrl_pipeline.labels import Label, Labels
 from ssrl_pipeline.memory import refuse_other_run, train_memory
 from ssrl_pipeline.models.fused import blend
 from ssrl_pipeline.released import Features
-from ssrl_pipeline.score import score_snippets
+from ssrl_pipeline.score import require_scorable, score_snippets
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.splits import check_videos
-from ssrl_pipeline.store import require_same_recipe
 
 WEIGHTS = (0.25, 0.5, 0.75, 0.0, 1.0)  # of SSRL; of equals the first is taken
 
@@ -80,10 +79,11 @@ def fuse(
 
     Raises:
         LabelError: a model learned from a validation video.
-        StoreError: the two, or the store, have different recipes, or the store lacks a video.
+        StoreError: the two, or the store, have recipes that differ in more than the precision, or the
+            store lacks a video.
     """
-    require_same_recipe(ssrl.recipe, memory.recipe, "SSRL's checkpoint", "the memory's")
-    require_same_recipe(ssrl.recipe, store.recipe, "the checkpoints", f"the store {store.root}")
+    require_scorable(ssrl.recipe, memory.recipe, "SSRL's checkpoint", "the memory's")
+    require_scorable(ssrl.recipe, store.recipe, "the checkpoints", f"the store {store.root}")
     for checkpoint in (ssrl, memory):
         if learned := sorted(set(val) & set(checkpoint.provenance.get("train_videos", ()))):
             raise LabelError(

@@ -9,6 +9,7 @@ import torch
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.extractors.engines import ENGINES, why_not
 from ssrl_pipeline.extractors.extractor import find_device
+from ssrl_pipeline.extractors.precision import cudnn_version, offered
 from ssrl_pipeline.extractors.weights import SOURCES, cache_path
 
 PACKAGES = (
@@ -33,8 +34,11 @@ def collect() -> dict[str, str]:
     facts |= {package: _version(package) for package in PACKAGES}
     facts["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     facts["gpu"] = _gpus()
+    facts["cudnn"] = _cudnn()
+    device = find_device("auto")
+    facts[f"precisions on {device.type}"] = ", ".join(offered(device))
     for engine in ENGINES[1:]:
-        facts[f"engine {engine}"] = why_not(engine, find_device("auto")) or "available"
+        facts[f"engine {engine}"] = why_not(engine, device) or "available"
     facts["decoder decord"] = _decord()
     facts["decoder OpenCV"] = _opencv()
     facts["weights cache"] = str(cache_path("i3d").parent)
@@ -56,7 +60,19 @@ def _version(package: str) -> str:
 def _gpus() -> str:
     if not torch.cuda.is_available():
         return "none"
-    return ", ".join(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))
+    return ", ".join(
+        "cuda:{} {}, compute capability {}.{}".format(
+            i, torch.cuda.get_device_name(i), *torch.cuda.get_device_capability(i)
+        )
+        for i in range(torch.cuda.device_count())
+    )
+
+
+def _cudnn() -> str:
+    try:
+        return cudnn_version() or "none"
+    except RuntimeError as error:  # another than PyTorch was made for, or not for this GPU
+        return f"not usable: {error}"
 
 
 def _decord() -> str:

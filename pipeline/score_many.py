@@ -16,9 +16,9 @@ from ssrl_pipeline.extract import Plan
 from ssrl_pipeline.labels import Intervals
 from ssrl_pipeline.report import save_report
 from ssrl_pipeline.result_folder import Drawn
-from ssrl_pipeline.score import Scorer
+from ssrl_pipeline.score import Scorer, require_scorable
 from ssrl_pipeline.score_job import EXTRACTED, Finished, Job, Note, Request, Scored, carry_out, plan
-from ssrl_pipeline.store import FeatureStore, describe_recipe, is_store, require_same_recipe
+from ssrl_pipeline.store import FeatureStore, describe_recipe, is_store
 from ssrl_pipeline.storing import Outcome, Progress
 
 
@@ -36,7 +36,7 @@ def open_store(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> Co
     try:
         store = FeatureStore.open(folder)
         names = f"the checkpoint {scorer.path}", f"the store {folder}"
-        require_same_recipe(scorer.checkpoint.recipe, store.recipe, *names)
+        require_scorable(scorer.checkpoint.recipe, store.recipe, *names)
     except StoreError as error:
         if must:
             raise

@@ -35,7 +35,7 @@ class ExtractSettings:
     weights: str | None = None  # None: the backbone's published ones
     dtype: str = "float32"
     engine: str = "auto"  # what runs the backbone: openvino, compile or eager; the features are the same
-    precision: str = "float32"  # of the engine; on a GPU also bfloat16 or float16
+    precision: str = "auto"  # float32; on a GPU also tf32, which auto is where it has it, bfloat16, float16
     patches: str = "exact"  # or "dense": from one pass over the frame, an approximation with less work
     workers: int | None = None  # videos decoded at the same time; None: 1 on a CPU, 4 on a GPU
 

@@ -353,11 +353,12 @@ def require_same_recipe(first: Recipe, second: Recipe, first_name: str, second_n
 
 
 def describe_recipe(recipe: Recipe) -> str:
-    """``fast, i3d, weights 8544391a, 1024 features, clip 1 + patch2x3 6``."""
+    """``[fast, i3d, weights 8544391a, 1024 features, clip 1 + patch2x3 6, bfloat16]``."""
     views = " + ".join(f"{name} {count}" for name, count in recipe.get("views", {}).items())
     weights = str(recipe.get("weights_sha256"))[:8]
     patches = f", {recipe['patches']} patches" if "patches" in recipe else ""
+    precision = f", {recipe['precision']}" if "precision" in recipe else ""
     return (
         f"[{recipe.get('preset')}, {recipe.get('backbone')}, weights {weights}, "
-        f"{recipe.get('feature_size')} features, {views}{patches}]"
+        f"{recipe.get('feature_size')} features, {views}{patches}{precision}]"
     )

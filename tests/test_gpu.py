@@ -11,6 +11,7 @@ import torch
 from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.engines import why_not
+from ssrl_pipeline.extractors.precision import offered
 from ssrl_pipeline.extractors.views import Resize
 from ssrl_pipeline.store import FeatureStore
 
@@ -18,7 +19,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
-NEAR = {"float32": 1e-2, "bfloat16": 5e-2, "float16": 2e-2}  # of the largest; float32 may be TF32
+NEAR = {"float32": 1e-2, "tf32": 1e-2, "bfloat16": 5e-2, "float16": 2e-2}  # of the largest
 
 
 def make(device: str, **options: object) -> FeatureExtractor:
@@ -50,6 +51,8 @@ def test_features_are_the_cpus(
 ) -> None:
     if reason := why_not(engine, torch.device("cuda")):
         pytest.skip(reason)
+    if precision not in offered(torch.device("cuda")):
+        pytest.skip(f"the GPU has no {precision}")
     assert_near(make("cuda", engine=engine, precision=precision)(frames), by_cpu, NEAR[precision])
 
 

@@ -1,0 +1,118 @@
+"""The numbers that a backbone computes in: what a device can do, and how far features are apart.
+
+Distances are relative: the L2 norm of the difference of features over that of float32's. With I3D's
+published weights they were 1.4e-3 for TF32 (its rounding played on a CPU), 1.6e-3 for float16 and
+1.3e-2 for bfloat16; a GPU's resizing, which may be one grey level from a CPU's, adds 2e-3.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+
+from ssrl_pipeline.errors import ConfigError
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "tf32": torch.float32,  # whose convolutions round what they multiply to 11 bits
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+INTERCHANGEABLE = 3e-3  # features that are no further apart may meet in a store: float32's and tf32's
+# How far from float32's the others are. A recipe names these. float16 would do without on this network,
+# but whether its numbers, which end at 65504, suffice depends on weights and clips.
+BOUNDS = {"bfloat16": 2e-2, "float16": 5e-3}
+WRONG_CUDNN = (90800, 91500)  # from, to: pytorch/pytorch#163539; PyTorch's own workaround is for the same
+
+# PyTorch's switches of TF32. Once the new ones are set, from 2.9 on, reading the old ones raises.
+_CONVOLUTIONS: Any = getattr(torch.backends.cudnn, "conv", torch.backends.cudnn)
+_PRODUCTS: Any = torch.backends.cuda.matmul
+_SWITCH, _ON, _OFF = (
+    ("fp32_precision", "tf32", "ieee")
+    if hasattr(torch.backends.cudnn, "conv")
+    else ("allow_tf32", True, False)
+)
+_SWITCHING = threading.RLock()  # they are the whole process's
+
+log = logging.getLogger(__name__)
+
+
+def offered(device: torch.device) -> tuple[str, ...]:
+    """The precisions that a device works in; `auto` is the first."""
+    if device.type == "cpu":
+        return ("float32",)
+    of_all_gpus = ("float32", "bfloat16", "float16")
+    has_tf32 = torch.cuda.get_device_capability(device) >= (8, 0)
+    return ("tf32", *of_all_gpus) if has_tf32 else of_all_gpus
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """One of :data:`PRECISIONS`, also for `auto`.
+
+    Raises:
+        ConfigError: it is unknown, or the device does not work in it.
+    """
+    there = offered(device)
+    if precision == "auto":
+        return there[0]
+    if precision not in PRECISIONS:
+        raise ConfigError(f"unknown precision {precision!r}; there are auto, {', '.join(PRECISIONS)}")
+    if precision not in there:
+        raise ConfigError(f"precision {precision!r} is not for {device}, which works in {', '.join(there)}")
+    return precision
+
+
+def recorded(precision: str) -> dict[str, str]:
+    """What a recipe says of a precision: nothing of `auto` and of those that are interchangeable."""
+    return {"precision": precision} if precision in BOUNDS else {}
+
+
+@contextmanager
+def allow_tf32(allowed: bool, device: torch.device) -> Iterator[None]:
+    """While it lasts, a GPU's convolutions round to TF32, or else neither they nor matrix products do.
+
+    Afterwards PyTorch's switches are as they were. On a CPU it does nothing.
+    """
+    if device.type == "cpu":
+        yield
+        return
+    wanted = [(_CONVOLUTIONS, _ON)] if allowed else [(_CONVOLUTIONS, _OFF), (_PRODUCTS, _OFF)]
+    with _SWITCHING:
+        before = [(where, getattr(where, _SWITCH)) for where, _ in wanted]
+        try:
+            _switch(wanted)
+            yield
+        finally:
+            _switch(before)
+
+
+def _switch(values: list[tuple[Any, Any]]) -> None:
+    for where, value in values:
+        if getattr(where, _SWITCH) != value:
+            setattr(where, _SWITCH, value)
+
+
+def cudnn_version() -> str | None:
+    """``9.19.0``; None without cuDNN."""
+    version = torch.backends.cudnn.version()
+    return version and f"{version // 10000}.{version // 100 % 100}.{version % 100}"
+
+
+def warn_of_cudnn(precision: str) -> None:
+    """Says so, once, where the cuDNN at hand is known for wrong results in a GPU's precision."""
+    first, end = WRONG_CUDNN
+    if PRECISIONS[precision].itemsize == 2 and first <= (torch.backends.cudnn.version() or 0) < end:
+        warn_once(
+            f"cuDNN {cudnn_version()}: versions 9.8 to 9.14 give wrong results for large 3-d convolutions in "
+            f"{precision} (pytorch/pytorch#163539); install 9.15 or newer, or use --precision float32"
+        )
+
+
+@cache
+def warn_once(message: str) -> None:
+    """A line of warning, the first time in this process."""
+    log.warning(message)
