@@ -94,4 +94,5 @@ def _describe(clip: tuple[Image.Image, ...], backbone: nn.Module, normalisation:
     frames = torch.from_numpy(np.stack([np.asarray(image) for image in clip])).float()
     mean, std = normalisation
     x = ((frames - mean) / std).permute(3, 0, 1, 2)[None].contiguous()  # [1, 3, t, h, w]
-    return backbone(x)[0].numpy()
+    device = next(backbone.parameters()).device
+    return backbone(x.to(device))[0].cpu().numpy()
