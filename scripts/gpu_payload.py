@@ -10,7 +10,6 @@ import sys
 import tempfile
 import zlib
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +17,10 @@ import av
 import numpy as np
 import torch
 from gpu_common import FACTS, REFERENCES, WEIGHTS, restore_weights
+from gpu_steps_features import first_frames
 from safetensors.torch import save_file
 
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decode import open_video
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.extractors.weights import published_weights
 from ssrl_pipeline.files import whole_file, write_json
 from ssrl_pipeline.render import RenderPlan, build_scene, render_video
@@ -70,12 +68,6 @@ def save_video(path: Path, plan: RenderPlan) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-
-
-def first_frames(video: Path, snippets: int) -> np.ndarray:
-    """RGB, uint8 [16 * snippets, H, W, 3]."""
-    with open_video(video) as opened:
-        return np.stack(list(islice(opened.frames, snippets * SNIPPET_FRAMES)))
 
 
 def describe(frames: np.ndarray, wanted: Reference, weights: Path | None) -> dict[str, np.ndarray]:
