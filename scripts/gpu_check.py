@@ -56,7 +56,7 @@ def plan(part: int, engines: tuple[str, ...]) -> list[Step]:
         ]
     return [
         *(Step(f"features-{name}", "gpu_steps_features", "features", 90, name) for name in quick),
-        Step("end-to-end", "gpu_steps_features", "end_to_end", 150),
+        Step("end-to-end", "gpu_steps_features", "end_to_end", 170),
         Step("plain", "gpu_steps_features", "plain_baseline", 60),
         Step("training", "gpu_steps_model", "training", 100),
         Step("nccl", "gpu_steps_group", "nccl", 60),
@@ -110,8 +110,10 @@ def find_weights(wanted: str | None, tiny: bool, folder: Path) -> str:
 
 def run_step(step: Step, arguments: argparse.Namespace, log: Path, limit: float) -> tuple[str, str]:
     """How it ended, with the last line that it said where that was not well."""
-    command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
-    command += ["--step", step.name, "--out", str(arguments.out), "--weights-file", arguments.weights_file]
+    command = [sys.executable, str(Path(__file__).resolve()), "--step", step.name]
+    for name in ("part", "out", "weights_file", "engine", "precision"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    command += ["--tiny"] if arguments.tiny else []
     with log.open("a", encoding="utf-8") as file:
         print(f"\n==== {step.name}", file=file, flush=True)
         start = file.tell()
@@ -183,7 +185,7 @@ def prepared(arguments: argparse.Namespace) -> Iterator[None]:
         yield
 
 
-def parse() -> argparse.Namespace:
+def parse(options: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -201,7 +203,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="after which no step goes on")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--weights-file", default="", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
     arguments.out = arguments.out.resolve()
     arguments.precision = arguments.precision or ("float32" if arguments.tiny else "bfloat16")
     if arguments.tiny:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from benchmark_features import arithmetic_of, macs, peak
+from benchmark_rounds import wall
 from gpu_common import Check, precisions
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
@@ -25,12 +26,16 @@ from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 BATCH_PIXELS = 16 * 10 * 224 * 224  # of one batch, times:
 BATCHES = {"bfloat16": (1, 4, 16)}
 USUAL = (4,)  # for all others
-KERNELS = (  # the first that a name holds tells its class
+KERNELS = (  # the first that a name holds tells its class; names of convolutions hold layouts too
     ("pooling", "pool"),
     ("elementwise", r"^triton_(poi|per|red)"),
-    ("copy, layout", r"copy|memcpy|memset|nchw|nhwc|transpose|catarray|::cat|permute|reorder|contiguous"),
-    ("convolution", r"conv|fprop|gemm|xmma|cutlass|implicit|winograd|mma|matmul"),
-    ("elementwise", r"elementwise|relu|clamp|add|mul|div|sub|fill|reduce|mean|norm"),
+    (
+        "copy, layout",
+        r"copy|memcpy|memset|nchwtonhwc|nhwctonchw|transpose|catarray|permute|reorder|contiguous",
+    ),
+    ("convolution", r"conv|fprop|gemm|nvjet|xmma|cutlass|winograd|mma|matmul"),
+    ("copy, layout", r"nchw|nhwc|::cat$"),
+    ("elementwise", r"elementwise|relu|clamp|add|mul|div|sub|fill|reduce|mean|sum|norm"),
 )
 
 
@@ -120,9 +125,7 @@ def backbone(check: Check, name: str) -> None:
                 pixels = SNIPPET_FRAMES * clips.size[1] * clips.size[2]
                 count = clips.count if check.tiny else max(1, times * BATCH_PIXELS // pixels)
                 batch = random_clips(clips, count, check.device)
-                start = time.perf_counter()
-                engine(batch)
-                first = time.perf_counter() - start
+                first = wall(lambda: engine(batch), check.device)  # noqa: B023
                 seconds = check.seconds(lambda: engine(batch), 0.5) / count  # noqa: B023
                 share = clips.work / seconds / tops[arithmetic]
                 check.report(
@@ -157,13 +160,13 @@ def kernels(check: Check) -> None:
     engine = subject.engine(best, precision, check.device)
     classes: Counter[str] = Counter()
     names: Counter[str] = Counter()
-    wall = 0.0
+    took = 0.0
     for clips in subject.views:
         batch = random_clips(clips, _usual_count(check, clips), check.device)
         share = clips.count / len(batch)
         for _ in range(1 if check.tiny else 3):
             engine(batch)
-        wall += share * check.seconds(lambda: engine(batch), 0.3)  # noqa: B023
+        took += share * check.seconds(lambda: engine(batch), 0.3)  # noqa: B023
         for name, seconds in _profile(lambda: engine(batch), check.device).items():  # noqa: B023
             names[name] += share * seconds
             classes[class_of(name)] += share * seconds
@@ -175,7 +178,7 @@ def kernels(check: Check) -> None:
             "of the time",
             f"{1e3 * seconds:.3g} ms a snippet",
         )
-    check.report(f"{best}, {precision}: kernels at work", total / wall, "of the time", "the rest is gaps")
+    check.report(f"{best}, {precision}: kernels at work", total / took, "of the time", "the rest is gaps")
     for name, seconds in names.most_common(25):
         check.report(
             f"kernel {name[:80]}", seconds / total, "of the time", f"{class_of(name)}, {1e3 * seconds:.3g} ms"

@@ -18,6 +18,7 @@ from ssrl_pipeline.store import FeatureStore
 from ssrl_pipeline.train import train
 
 VIEWS, SIZE = {"clip": 2, "patch2x3": 6}, 64
+LIMIT = 45  # seconds for a group
 FOLDER = "SSRL_GPU_CHECK_FOLDER"  # where a member finds what all share
 
 
@@ -35,9 +36,15 @@ def launch(check: Check, member: str, processes: int) -> None:
     command += [str(script), "--part", str(check.part), "--step", member, "--out", str(check.out)]
     command += ["--tiny"] if check.tiny else []
     environment = {**os.environ, FOLDER: str(check.folder), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{member} ended with exit code {done.returncode}; see the log")
+    process = subprocess.Popen(command, env=environment)
+    try:
+        code = process.wait(LIMIT * (5 if check.tiny else 1))
+    except subprocess.TimeoutExpired:
+        process.terminate()  # it ends its members, which are in sessions of their own
+        process.wait(10)
+        raise
+    if code:
+        raise RuntimeError(f"{member} ended with exit code {code}; see the log")
 
 
 def nccl(check: Check) -> None:
