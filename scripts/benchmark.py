@@ -21,7 +21,7 @@ from benchmark_model import scoring, training
 from benchmark_rounds import Bench, Row
 
 from ssrl_pipeline.extractors import PRESETS
-from ssrl_pipeline.extractors.engines import ENGINES
+from ssrl_pipeline.extractors.engines import ENGINES, PRECISIONS
 from ssrl_pipeline.extractors.extractor import BACKBONES
 from ssrl_pipeline.files import write_json
 from ssrl_pipeline.render import RenderPlan, render_dataset
@@ -50,6 +50,9 @@ def main() -> None:
         "--snippets", type=int, default=2, help="of the video that is extracted in each round"
     )
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=["eager", "openvino"])
+    parser.add_argument(
+        "--precision", choices=[p for p in PRECISIONS if p != "auto"], default="float32", help="of ours"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
@@ -63,7 +66,8 @@ def main() -> None:
             video = arguments.video or _render(bench.folder)
             weights = "random" if arguments.random_weights else None
             chosen = (arguments.preset, arguments.backbone, weights, arguments.engines)
-            subject = load_subject(video, *chosen, arguments.snippets, arguments.device)
+            where = (arguments.device, arguments.precision)
+            subject = load_subject(video, *chosen, arguments.snippets, *where)
             parts = [part(bench, subject) for part in wanted]
         parts += [MODEL[name](bench) for name in MODEL if name in arguments.sections]
         for row in itertools.chain.from_iterable(parts):
@@ -80,6 +84,7 @@ def main() -> None:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "device": str(bench.device),
+            "precision": arguments.precision,
         }
         write_json(arguments.json, {"machine": machine, "rows": [row._asdict() for row in rows]})
 

@@ -16,18 +16,20 @@ import cv2
 import numpy as np
 import plain
 import torch
-from benchmark_rounds import Bench, Row
+from benchmark_rounds import Bench, Row, seconds
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.backbone import Backbone
 from ssrl_pipeline.extractors.decode import open_video
-from ssrl_pipeline.extractors.engines import Engine, make_engine, why_not
+from ssrl_pipeline.extractors.engines import PRECISIONS, Engine, make_engine, why_not
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
 from ssrl_pipeline.extractors.transfer import Transfer
 from ssrl_pipeline.extractors.views import cut_views
 
-SIZE = 4096  # of the matrices whose product tells what the machine can do
+SIZES = {"cpu": 4096, "cuda": 8192}  # of the matrices whose product tells what the machine can do
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Subject(NamedTuple):
@@ -37,6 +39,7 @@ class Subject(NamedTuple):
     network: Backbone  # as published, contiguous
     extractors: dict[str, FeatureExtractor]  # one for each engine
     snippets: int  # of the video that is extracted in each round
+    precision: str  # in which our engines run
 
 
 def load_subject(
@@ -47,17 +50,18 @@ def load_subject(
     engines: Sequence[str],
     count: int,
     device: str,
+    precision: str = "float32",
 ) -> Subject:
     """Weights of None are the published ones. Engines that do not run here are left out."""
     extractors = {
-        name: FeatureExtractor(backbone, preset, device, weights, engine=name)
+        name: FeatureExtractor(backbone, preset, device, weights, engine=name, precision=precision)
         for name in engines
         if why_not(name, torch.device(device)) is None
     }
     network = copy.deepcopy(next(iter(extractors.values())).backbone).to(
         memory_format=torch.contiguous_format
     )
-    return Subject(video, network, extractors, count)
+    return Subject(video, network, extractors, count, precision)
 
 
 def decode(bench: Bench, subject: Subject) -> Iterator[Row]:
@@ -115,13 +119,15 @@ def decode(bench: Bench, subject: Subject) -> Iterator[Row]:
 
 
 def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
-    """The network alone, on the clips of one snippet, and plain matrix products beside it."""
+    """The network alone, on the clips of one snippet, and matrix products of the same precision beside it."""
     network, extractors = subject.network, subject.extractors
     any_extractor = next(iter(extractors.values()))
     views = snippet_views(subject, any_extractor)
     mean, std = any_extractor.normalisation
+    size, arithmetic = SIZES[bench.device.type], arithmetic_of(subject.precision, bench.device)
     products = {
-        f"matrix product: {name}": partial(_product, multiply) for name, multiply in _products(bench.device)
+        f"matrix product, {arithmetic}: {name}": partial(_product, multiply, size)
+        for name, multiply in _products(arithmetic, bench.device, size)
     }
 
     def plain_way(clips: torch.Tensor, work: float) -> float:
@@ -131,7 +137,8 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
         return work
 
     engines = {
-        name: make_engine(name, network, any_extractor.normalisation, bench.device) for name in extractors
+        name: make_engine(name, network, any_extractor.normalisation, bench.device, subject.precision)
+        for name in extractors
     }
 
     def our_way(engine: Engine, clips: torch.Tensor, work: float) -> float:
@@ -140,7 +147,7 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
         return work
 
     for clips in views.values():  # uint8 [P, 3, t, h, w]
-        work = 2e-9 * len(clips) * _macs(network, clips.shape[2:])
+        work = 2e-9 * len(clips) * macs(network, clips.shape[2:])
         ways = {"plain: eager, contiguous, one at a time": partial(plain_way, clips, work)}
         ways |= {f"ours: {name}": partial(our_way, engine, clips, work) for name, engine in engines.items()}
         part = f"backbone, {len(clips)} of {'x'.join(map(str, clips.shape[3:]))}"
@@ -182,28 +189,56 @@ def snippet_views(subject: Subject, extractor: FeatureExtractor) -> dict[str, to
     return cut_views(frames[:: subject.network.frame_stride], extractor.preset.views, up)
 
 
-def _products(device: torch.device) -> Iterator[tuple[str, Callable[[], object]]]:
+def arithmetic_of(precision: str, device: torch.device) -> str:
+    """The name of the peak that an engine's share is of: where nobody forbids it, a GPU convolves in TF32."""
+    silent = precision == "float32" and "tf32" not in PRECISIONS and device.type == "cuda"
+    return "tf32" if silent and torch.backends.cudnn.allow_tf32 else precision
+
+
+def peak(precision: str, device: torch.device, size: int | None = None) -> float:
+    """Floating-point operations a second of a product of square matrices: the best of some."""
+    size = size or SIZES[device.type]
+    multiply = matrix_product(precision, device, size)
+    return 2 * size**3 / seconds(multiply, device)
+
+
+def matrix_product(precision: str, device: torch.device, size: int) -> Callable[[], Tensor]:
+    """A product by PyTorch, of random numbers; nobody waits for it."""
+    left, right = (
+        torch.randn(size, size, device=device).to(HALVES.get(precision, torch.float32)) for _ in range(2)
+    )
+
+    def multiply() -> Tensor:
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        try:
+            return left @ right
+        finally:
+            torch.set_float32_matmul_precision("highest")
+
+    return multiply
+
+
+def _products(precision: str, device: torch.device, size: int) -> Iterator[tuple[str, Callable[[], object]]]:
     """Products of square matrices by each library that is there: how well they know a processor differs."""
-    matrix = torch.rand(SIZE, SIZE, device=device)
-    yield "PyTorch", lambda: (matrix @ matrix)[0, 0].item()
+    yield "PyTorch", matrix_product(precision, device, size)
     if device.type == "cpu":
-        array = matrix.numpy()
+        array = np.random.default_rng(0).random((size, size), np.float32)
         yield "NumPy", lambda: array @ array
         if importlib.util.find_spec("openvino"):
             from openvino import Core, Model, opset13
 
-            left = opset13.parameter([SIZE, SIZE], np.float32)
+            left = opset13.parameter([size, size], np.float32)
             model = Model([opset13.matmul(left, opset13.constant(array), False, False)], [left])
             compiled = Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
             yield "OpenVINO", lambda: compiled(array)
 
 
-def _product(multiply: Callable[[], object]) -> float:
+def _product(multiply: Callable[[], object], size: int) -> float:
     multiply()
-    return 2e-9 * SIZE**3
+    return 2e-9 * size**3
 
 
-def _macs(network: Backbone, shape: torch.Size) -> float:
+def macs(network: Backbone, shape: torch.Size) -> float:
     """Multiplications of one clip [t, h, w], counted by PyTorch."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(torch.zeros(1, 3, *shape, device=next(network.parameters()).device))

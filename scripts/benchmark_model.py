@@ -14,13 +14,17 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.bags import segment_means
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.models import SSRL, MILLoss
+from ssrl_pipeline.models import SSRL, MILLoss, SSRLOutput
 from ssrl_pipeline.models.relation import NonLocal
 from ssrl_pipeline.models.streaming import score_long
 
 
-def training(bench: Bench) -> Iterator[Row]:
-    """Steps of the paper's stages: bags from the videos' files each time and plain Adam, or ours."""
+def training(bench: Bench, precision: str = "float32") -> Iterator[Row]:
+    """Steps of the paper's stages: bags from the videos' files each time and plain Adam, or ours.
+
+    Args:
+        precision: `float32`, or `bfloat16` for mixed.
+    """
     feature_size, segments, crops, half = 1024, 32, 10, 4
     scales = {"2x3": 6, "3x5": 15, "4x7": 28}
     rng = np.random.default_rng(0)
@@ -41,10 +45,10 @@ def training(bench: Bench) -> Iterator[Row]:
 
     def step(model: SSRL, batch: Callable[[], dict[str, Tensor]], adam: torch.optim.Optimizer) -> float:
         adam.zero_grad()
-        total = loss(model(batch()), labels).total
-        total.backward()
+        with torch.autocast(bench.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            output = SSRLOutput(*(values.float() for values in model(batch())))
+        loss(output, labels).total.backward()
         adam.step()
-        total.item()
         return 1
 
     for stage in range(1, 5):
@@ -67,7 +71,7 @@ def training(bench: Bench) -> Iterator[Row]:
             ),
             "ours: bags in memory, frozen scales cached": partial(step, ours, ready.copy, our_adam),
         }
-        yield from bench.compare(f"training, stage {stage}", "steps/s", ways)
+        yield from bench.compare(f"training, stage {stage}, {precision}", "steps/s", ways)
 
 
 def scoring(bench: Bench) -> Iterator[Row]:

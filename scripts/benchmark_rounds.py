@@ -1,12 +1,15 @@
-"""Ways of doing one thing, taken in turn round after round; see benchmark.py."""
+"""Ways of doing one thing, taken in turn round after round, and one way by itself; see benchmark.py."""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+
+MOST_REPEATS, LEAST_REPEATS = 50, 3
 
 
 class Row(NamedTuple):
@@ -33,8 +36,7 @@ class Bench:
             for way, work in ways.items():
                 start = time.perf_counter()
                 done = work()
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)
+                _wait(self.device)
                 if i:
                     rates[way].append(done / (time.perf_counter() - start))
         first = rates[next(iter(ways))]
@@ -48,3 +50,36 @@ class Bench:
             )
             for way, own in rates.items()
         ]
+
+
+def seconds(run: Callable[[], object], device: torch.device, budget: float = 1.0) -> float:
+    """The median time of a call: between two events of the GPU's own, or by the clock on a CPU.
+
+    Two calls warm up first. Calls follow each other without waiting, as they do at work.
+    """
+    run()
+    once = max(wall(run, device), 1e-6)
+    repeats = min(MOST_REPEATS, max(LEAST_REPEATS, int(budget / once)))
+    if device.type != "cuda":
+        return statistics.median(wall(run, device) for _ in range(repeats))
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
+    events[0].record()
+    for event in events[1:]:
+        run()
+        event.record()
+    _wait(device)
+    return statistics.median(first.elapsed_time(second) / 1e3 for first, second in pairwise(events))
+
+
+def wall(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call by the clock, until the device is done too."""
+    _wait(device)
+    start = time.perf_counter()
+    run()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -7,7 +7,7 @@ network, in float32, contiguous, as PyTorch runs it by itself.
 Dimensions: T snippets, P crops or patches, D feature size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -23,13 +23,22 @@ from ssrl_pipeline.extractors.views import Crops, Resize, View
 
 def write_images(video: Path, folder: Path, suffix: str) -> list[Path]:
     """Every frame as an image file: ".jpg", as extractors of the field do, or ".png", which loses nothing."""
-    capture, paths = cv2.VideoCapture(str(video)), []
-    while True:
-        read, frame = capture.read()
-        if not read:
-            return paths
-        paths.append(folder / f"{len(paths):06d}{suffix}")
+    return write_frames(_frames(video), folder, suffix)
+
+
+def write_frames(frames: Iterable[np.ndarray], folder: Path, suffix: str) -> list[Path]:
+    """BGR, uint8 [H, W, 3] each."""
+    paths = []
+    for number, frame in enumerate(frames):
+        paths.append(folder / f"{number:06d}{suffix}")
         cv2.imwrite(str(paths[-1]), frame)
+    return paths
+
+
+def _frames(video: Path) -> Iterator[np.ndarray]:
+    capture = cv2.VideoCapture(str(video))
+    while (read := capture.read())[0]:
+        yield read[1]
 
 
 def read_image(path: Path) -> Image.Image:
@@ -94,4 +103,5 @@ def _describe(clip: tuple[Image.Image, ...], backbone: nn.Module, normalisation:
     frames = torch.from_numpy(np.stack([np.asarray(image) for image in clip])).float()
     mean, std = normalisation
     x = ((frames - mean) / std).permute(3, 0, 1, 2)[None].contiguous()  # [1, 3, t, h, w]
-    return backbone(x)[0].numpy()
+    device = next(backbone.parameters()).device
+    return backbone(x.to(device))[0].cpu().numpy()
