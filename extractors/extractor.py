@@ -20,7 +20,7 @@ from ssrl_pipeline.extractors.inception import InceptionI3d
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
 from ssrl_pipeline.extractors.reading import Features, J, VideoFeatures
 from ssrl_pipeline.extractors.resnet import I3dR50, I3dR50NL
-from ssrl_pipeline.extractors.snippets import snippets
+from ssrl_pipeline.extractors.snippets import Pending, snippets
 from ssrl_pipeline.extractors.transfer import Transfer
 from ssrl_pipeline.extractors.views import cut_views
 from ssrl_pipeline.extractors.weights import content_sha256, published_weights, read_weights
@@ -29,7 +29,8 @@ __all__ = ["FeatureExtractor", "Features", "VideoFeatures", "find_device"]
 
 BACKBONES: dict[str, type[Backbone]] = {"i3d": InceptionI3d, "i3d_r50": I3dR50, "i3d_r50_nl": I3dR50NL}
 
-BATCH = {"cpu": 1, "cuda": 8}  # snippets described together
+BATCH = {"cpu": 1, "cuda": 16}  # snippets described together
+BATCH_PIXELS = {"cpu": 16 * 10 * 224 * 224, "cuda": 16 * 16 * 10 * 224 * 224}  # ten crops of a snippet, of 16
 AHEAD = 1  # groups of them under way while the next is gathered
 
 log = logging.getLogger(__name__)
@@ -47,9 +48,10 @@ class FeatureExtractor:
         engine: what runs the backbone: `auto`, `openvino`, `compile` or `eager`;
             features differ by rounding alone.
         precision: `float32`, or on a GPU `bfloat16` or `float16`.
-        batch: how many snippets are described together; None: 1 on a CPU, 8 on a GPU.
-        batch_pixels: how many pixels (views x frames x height x width) pass the
-            backbone at once; bounds the memory. Halved where a GPU's does not suffice.
+        batch: how many snippets are described together; None: 1 on a CPU, 16 on a GPU.
+        batch_pixels: how many pixels (views x frames x height x width) pass the backbone
+            at once; bounds the memory. None: ten crops of one snippet on a CPU, of 16 on
+            a GPU. Halved where a GPU's memory does not suffice.
         patches: `exact`: each passes the backbone by itself; `dense`: averages
             over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.dense`.
 
@@ -64,7 +66,7 @@ class FeatureExtractor:
         preset: str = "paper",
         device: str = "auto",
         weights: str | Path | None = None,
-        batch_pixels: int = 16 * 10 * 224 * 224,
+        batch_pixels: int | None = None,
         patches: str = "exact",
         engine: str = "auto",
         precision: str = "float32",
@@ -83,7 +85,7 @@ class FeatureExtractor:
         self.preset = PRESETS[preset]
         self.patches = patches
         self.backbone_name = backbone
-        self.batch_pixels = batch_pixels
+        self.batch_pixels = batch_pixels or BATCH_PIXELS[self.device.type]
         self.batch = batch or BATCH[self.device.type]
         self._spares = False
         self._transfer = Transfer(self.device)
@@ -151,12 +153,25 @@ class FeatureExtractor:
             videos: how many are decoded at the same time; the features do not depend
                 on it, but for rounding where `batch` is more than 1.
         """
-        feed: Feed[J] = Feed(self.start, self.preset.drop_last, videos, lambda: self.batch, AHEAD)
+        threads = max(1, torch.get_num_threads() // videos)
+        feed: Feed[J] = Feed(
+            *(self.start, self.preset.drop_last, videos, lambda: self.batch, AHEAD, self.pending, threads)
+        )
         return feed.run(jobs)
+
+    def pending(self) -> Pending:
+        """Where frames become snippets that leave :meth:`start` the least to do.
+
+        What Pillow resizes is resized by whoever reads the frames, and a GPU can copy a
+        snippet from where it lies.
+        """
+        resizes = {view.resize for view in self.preset.views}
+        alone = next(iter(resizes)) if len(resizes) == 1 else None
+        return Pending(self._transfer.empty, alone.by_pillow if alone and alone.is_pillows else None)
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[Features]:
         """Frames, uint8 [H, W, 3] each -> for each snippet, view name -> float32 [1, P, D]."""
-        waiting = snippets(frames, self.preset.drop_last)
+        waiting = snippets(frames, self.preset.drop_last, self.pending())
         while group := list(islice(waiting, self.batch)):
             yield from self.describe(group)
 
@@ -165,6 +180,7 @@ class FeatureExtractor:
 
         Args:
             snippets: uint8 [16, H, W, 3] each, of one video or of several; sizes may differ.
+                Quickest are those that :meth:`pending` gave.
 
         Returns:
             for each snippet, view name -> float32 [1, P, D].
@@ -209,7 +225,7 @@ class FeatureExtractor:
         """For each snippet, what each pass is of -> uint8 [B, 3, t, h, w], on the device."""
         cuts = tuple(one.cut for one in self.passes)
         stride = self.backbone.frame_stride
-        return [cut_views(snippet[::stride], cuts, self._transfer.up) for snippet in snippets]
+        return [cut_views(snippet, cuts, lambda f: self._transfer.up(f)[::stride]) for snippet in snippets]
 
     def _rows(self, cut: list[dict[str, Tensor]]) -> Tensor:
         """float32 [snippets, sum of P, D], pass by pass."""

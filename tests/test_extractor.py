@@ -66,8 +66,8 @@ def test_opencv_takes_over_and_starts_again(
     path = make_video(tmp_path / "v.mp4", frames=20, size=(64, 48))
     real = reading.open_video
 
-    def failing(path: Path, decoder: str, started: Any) -> Video:
-        video = real(path, decoder, started=started)
+    def failing(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
+        video = real(path, decoder, *options, **more)
         if decoder == "opencv":
             return video
 

@@ -107,8 +107,8 @@ def test_a_video_that_fails_costs_itself_alone(
     """The first decoder breaks at two of them, the second at one of these."""
     real = reading.open_video
 
-    def breaking(path: Path, decoder: str, started: Any) -> Video:
-        video = real(path, decoder, started=started)
+    def breaking(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
+        video = real(path, decoder, *options, **more)
         if path.name != "a.mp4" or (decoder == "opencv" and path.parent.name == "deep"):
             return video
         return video._replace(frames=cut(video.frames, path))
@@ -242,8 +242,8 @@ def test_a_decoder_that_hangs_keeps_nobody_waiting(
     opened = reading.open_video
     monkeypatch.setitem(decode._OPENERS, "opencv", f"fake_decoders:{fake}")
 
-    def other(path: Path, decoder: str, started: Any) -> Video:
-        return opened(path, "opencv" if path.name == "c.mp4" else decoder, started=started)
+    def other(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
+        return opened(path, "opencv" if path.name == "c.mp4" else decoder, *options, **more)
 
     monkeypatch.setattr(reading, "open_video", other)
 
@@ -281,8 +281,8 @@ def test_what_is_under_way_of_a_decoder_that_fails_is_dropped(
 ) -> None:
     real = reading.open_video
 
-    def breaking(path: Path, decoder: str, started: Any) -> Video:
-        video = real(path, decoder, started=started)
+    def breaking(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
+        video = real(path, decoder, *options, **more)
         return video if decoder != reading.DECODERS[0] else video._replace(frames=cut(video.frames))
 
     def cut(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -102,5 +102,5 @@ def test_what_pillow_resizes_goes_up_once_and_the_rest_as_it_is() -> None:
     lanczos = Crops("clip", Resize((256, 340), "lanczos"), 224)
     views = (lanczos, Grid(2, 3, Resize((240, 420))), Grid(4, 7, Resize((480, 840))))
     found = cut_views(frames, views, up)
-    assert sent == [(2, 3, 256, 340), (2, 40, 60, 3)]
+    assert sent == [(2, 256, 340, 3), (2, 40, 60, 3)]
     assert [found[view.name].shape[0] for view in views] == [10, 6, 28]
