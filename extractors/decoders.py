@@ -169,6 +169,8 @@ def open_pyav(path: Path, threads: int = 0) -> Opened:
         info = read_header(path)._replace(width=stream.width, height=stream.height)
     except (VideoError, av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{path}: not a video that PyAV can open") from error
+    # From 17 on, PyAV converts colours with one thread a core where it is not told.
+    scaling = {"threads": threads} if int(av.__version__.partition(".")[0]) >= 17 else {}
 
     def frames() -> Iterator[np.ndarray]:
         count, begin, seconds = 0, 0.0, 0.0
@@ -182,7 +184,7 @@ def open_pyav(path: Path, threads: int = 0) -> Opened:
                     turns = round(getattr(frame, "rotation", 0) / 90)
                     begin = (frame.time or 0.0) if count == 0 else begin
                     seconds = (frame.time or 0.0) - begin
-                    yield np.rot90(frame.to_ndarray(format="rgb24"), turns)
+                    yield np.rot90(frame.to_ndarray(format="rgb24", **scaling), turns)
                     count += 1
         except (av.FFmpegError, ValueError) as error:
             raise cut_short(path, count, info.reported_frames) from error

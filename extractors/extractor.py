@@ -153,9 +153,14 @@ class FeatureExtractor:
             videos: how many are decoded at the same time; the features do not depend
                 on it, but for rounding where `batch` is more than 1.
         """
-        threads = max(1, torch.get_num_threads() // videos)
         feed: Feed[J] = Feed(
-            *(self.start, self.preset.drop_last, videos, lambda: self.batch, AHEAD, self.pending, threads)
+            self.start,
+            self.preset.drop_last,
+            videos,
+            lambda: self.batch,
+            AHEAD,
+            self.pending,
+            decoding_threads(videos),
         )
         return feed.run(jobs)
 
@@ -165,9 +170,8 @@ class FeatureExtractor:
         What Pillow resizes is resized by whoever reads the frames, and a GPU can copy a
         snippet from where it lies.
         """
-        resizes = {view.resize for view in self.preset.views}
-        alone = next(iter(resizes)) if len(resizes) == 1 else None
-        return Pending(self._transfer.empty, alone.by_pillow if alone and alone.is_pillows else None)
+        resize = self.preset.pillows
+        return Pending(self._transfer.empty, resize.by_pillow if resize else None)
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[Features]:
         """Frames, uint8 [H, W, 3] each -> for each snippet, view name -> float32 [1, P, D]."""
@@ -188,7 +192,9 @@ class FeatureExtractor:
         Raises:
             PipelineError: the device has not the memory for one clip.
         """
-        return self.start(snippets)()
+        most = self.batch if self._spares else max(1, len(snippets))
+        groups = [snippets[i : i + most] for i in range(0, len(snippets), most)]
+        return [features for group in groups for features in self.start(group)()]
 
     def start(self, snippets: Sequence[np.ndarray]) -> Described:
         """Begins to :meth:`describe`, and gives what does the rest or waits for it.
@@ -292,6 +298,11 @@ class _Kept(NamedTuple):
     path: Path
     restart: Callable[[], None]
     write: Callable[[Features], None]
+
+
+def decoding_threads(videos: int) -> int:
+    """How many threads decode each of some videos, so that together they take the process's cores once."""
+    return max(1, torch.get_num_threads() // videos)
 
 
 def find_device(name: str) -> torch.device:

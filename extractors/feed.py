@@ -14,7 +14,7 @@ from typing import Generic
 import numpy as np
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors.reading import GROUP_BYTES, Channel, Features, Item, J, Reading, VideoFeatures
+from ssrl_pipeline.extractors.reading import Channel, Features, Item, J, Reading, VideoFeatures, is_full
 from ssrl_pipeline.extractors.snippets import Pending
 
 Described = Callable[[], list[Features]]  # waits for what was started
@@ -111,8 +111,7 @@ class Feed(Generic[J]):
         else:
             self._group.append(_Taken(reading, reading.attempt, item.frames))
             reading.undelivered += 1
-            size = sum(taken.frames.nbytes for taken in self._group)
-            if len(self._group) >= self._batch() or size + item.frames.nbytes > GROUP_BYTES:
+            if is_full([taken.frames for taken in self._group], self._batch()):
                 self._describe()
 
     def _describe_rest(self) -> None:

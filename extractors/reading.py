@@ -6,7 +6,7 @@ Where one decoder fails, the thread starts again with the next.
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -20,6 +20,12 @@ from ssrl_pipeline.extractors.snippets import Pending, snippets
 Features = dict[str, np.ndarray]  # view name -> float32 [T, P, D]
 
 GROUP_BYTES = 512 << 20  # of frames that wait or are described together, where one snippet has not more
+
+
+def is_full(group: Sequence[np.ndarray], most: int) -> bool:
+    """Whether snippets are enough to be described: so many, or no room for one more like the last."""
+    size = sum(frames.nbytes for frames in group)
+    return len(group) >= most or size + group[-1].nbytes > GROUP_BYTES
 
 
 class VideoFeatures(NamedTuple):

@@ -110,9 +110,10 @@ class PinnedPool:
                 buffer = self._new(size)
         if buffer is None:
             return empty_array(shape)
-        part = buffer[:size].view(shape)  # held by the array and all views of it
-        weakref.finalize(part, self._free.append, buffer).atexit = False
-        return part.numpy()
+        array = buffer[:size].view(shape).numpy()
+        # Its base is held by the array and by all views of it.
+        weakref.finalize(array.base, self._free.append, buffer).atexit = False
+        return array
 
     def _reuse(self, size: int) -> Tensor | None:
         """The smallest that is free and large enough."""

@@ -11,6 +11,7 @@ import torch
 from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.engines import why_not
+from ssrl_pipeline.extractors.snippets import snippets
 from ssrl_pipeline.extractors.views import Resize
 from ssrl_pipeline.store import FeatureStore
 
@@ -94,3 +95,31 @@ def test_snippets_of_several_videos_share_a_batch(make_video: Callable[..., Path
     for video in stores[0].videos():
         expected, found = (dict(store.read(video)) for store in stores)
         assert_near(found, expected, NEAR["float32"])
+
+
+def test_frames_lie_in_pinned_memory_that_is_used_again(
+    frames: np.ndarray, by_cpu: dict[str, np.ndarray]
+) -> None:
+    extractor = make("cuda", batch=2)
+    found = extractor(np.concatenate([frames] * 6))  # 30 snippets, two at a time
+    for begin in range(0, 30, 5):
+        assert_near({name: rows[begin : begin + 5] for name, rows in found.items()}, by_cpu, NEAR["float32"])
+    (snippet,) = snippets(frames[:16], pending=extractor.pending())
+    assert torch.from_numpy(snippet).is_pinned()
+    assert extractor._transfer._pinned._bytes <= 8 << 20  # type: ignore[union-attr]  # 1 MiB a snippet
+
+
+@pytest.mark.parametrize(("preset", "patches"), [("paper", "exact"), ("live", "dense"), ("gowtham", "exact")])
+def test_the_start_of_a_group_waits_for_nothing(frames: np.ndarray, preset: str, patches: str) -> None:
+    extractor = FeatureExtractor(
+        "i3d", preset, device="cuda", weights="random", engine="eager", patches=patches
+    )
+    group = list(snippets(frames[:32], pending=extractor.pending()))
+    expected = extractor.describe(group)  # makes the engines
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        finish = extractor.start(group)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for found, rows in zip(finish(), expected, strict=True):
+        assert_near(found, rows, NEAR["float32"])
