@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from ssrl_pipeline.errors import WeightsError
 
 
+def for_sums(dtype: torch.dtype) -> torch.dtype:
+    """What to add up many numbers of a type in: float32, or the type itself where it is more precise."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 class Backbone(nn.Module):
     """A video network without its classifier: [B, 3, t, h, w] -> [B, feature_size]."""
 
@@ -23,8 +28,12 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Normalised float [B, 3, t, h, w] -> features [B, feature_size], the average of the last map."""
-        return self.feature_map(clips).mean(dim=(2, 3, 4))
+        """Normalised float [B, 3, t, h, w] -> features [B, feature_size], the average of the last map.
+
+        It is taken in float32 at least, and given so, whatever precision the map has.
+        """
+        last = self.feature_map(clips)
+        return last.mean(dim=(2, 3, 4), dtype=for_sums(last.dtype))
 
     def own_state_dict(self, mapping: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The published weights under this module's names and shapes."""

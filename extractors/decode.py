@@ -44,6 +44,7 @@ class Limits(NamedTuple):
 
     seconds: float = 60.0  # without a frame, while somebody waits for one
     memory: int = 6 << 30  # bytes of its own, frames on their way not counted; Linux alone keeps to it
+    threads: int = 0  # 0: as many as the decoder likes, which is one a core
 
 
 class Video(NamedTuple):
@@ -74,6 +75,7 @@ def open_video(
     decoder: str = "decord",
     limits: Limits | None = None,
     started: Callable[[Callable[[], None]], None] = lambda end: None,
+    lend: bool = False,
 ) -> Video:
     """Opens a video with one decoder of :data:`DECODERS`.
 
@@ -85,8 +87,9 @@ def open_video(
     Args:
         path: the file.
         decoder: which one.
-        limits: of time and memory; none given, the usual ones.
+        limits: of time, memory and threads; none given, the usual ones.
         started: told early what ends the decoding from another thread, while it opens the file too.
+        lend: a frame is there until the next is asked for; else it is the caller's, who pays for a copy.
 
     Raises:
         VideoError: the file is missing, empty, or not a video that this decoder
@@ -102,7 +105,8 @@ def open_video(
     if decoder not in DECODERS:  # said by a file
         raise VideoError(f"{path}: unknown decoder {decoder!r}; there are {', '.join(DECODERS)}")
     limits = limits or Limits()
-    task = {"decoder": _OPENERS[decoder], "path": str(path), "limit": limits.memory}
+    task: dict[str, Any] = {"decoder": _OPENERS[decoder], "path": str(path)}
+    task |= {"limit": limits.memory, "threads": limits.threads}
     memory = SharedMemory()
     try:
         worker = WorkerProcess({**task, "memory": memory.key}, memory.descriptor, ahead=SLOTS)
@@ -121,7 +125,7 @@ def open_video(
         memory.close()
     for _ in range(1 + SLOTS):  # the memory is there, all of it is free
         worker.send(None)
-    return Video(info, decoder, _Frames(source.close, source.frames(blocks)), source.damage)
+    return Video(info, decoder, _Frames(source.close, source.frames(blocks, lend)), source.damage)
 
 
 def require_file(path: Path) -> None:
@@ -187,20 +191,19 @@ class _Source:
             raise VideoError(answer["error"])
         return answer
 
-    def frames(self, blocks: np.ndarray) -> Iterator[np.ndarray]:
-        """uint8 [slots, frames of a block, H, W, 3] -> [H, W, 3] after [H, W, 3]."""
+    def frames(self, blocks: np.ndarray, lend: bool) -> Iterator[np.ndarray]:
+        """uint8 [slots, frames of a block, H, W, 3] -> [H, W, 3] after [H, W, 3], lent or copied."""
         slot = 0
         try:
             while "frames" in (answer := self.ask(self.limits.seconds)):
                 self._check_colours()
-                block = blocks[slot, : answer["frames"]].copy()
-                self.worker.given_back()
-                slot = (slot + 1) % len(blocks)
                 if self._sizes is None and self.decoder in SCALE and can_watch():
                     self._sizes = SizeWatch(self.path, self.limits.memory)
-                for frame in block:
-                    yield frame
+                for frame in blocks[slot, : answer["frames"]]:
+                    yield frame if lend else frame.copy()
                     self.count += 1
+                self.worker.given_back()
+                slot = (slot + 1) % len(blocks)
             if self._sizes:
                 self.remark = self._sizes.result(self.limits.seconds)
         finally:

@@ -4,7 +4,7 @@ It reads lines of JSON and answers with lines of JSON, so that nothing a broken
 decoder leaves behind is ever run by the other side. A first line says what
 there is to do. For frames:
 
-    {"decoder": "module:function", "path": ..., "memory": ..., "limit": bytes}
+    {"decoder": "module:function", "path": ..., "memory": ..., "limit": bytes, "threads": number}
     -> {"info": [fps, width, height, reported frames]}  or {"error": "..."}
     an empty line when the memory has its size, and one for each free slot of the ring
     -> {"frames": 16} for each block, the slots in turn; then {"end": true} or {"error": "..."}
@@ -37,6 +37,7 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl
 def main() -> None:
     """Does what the first line of the input says, and ends with the input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process decides
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy would start one a core, for nothing
     inbox = _Inbox(_keep(0))
     answer = _Answer(_keep(1))
     _wake_with_parent()
@@ -69,7 +70,7 @@ def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) 
     module, _, function = task["decoder"].partition(":")
     slot, filled = 0, 0
     try:
-        opened = getattr(importlib.import_module(module), function)(path)
+        opened = getattr(importlib.import_module(module), function)(path, task["threads"])
         first = next(opened.frames)
         shape = first.shape
         axis = mirrored_axis(path)

@@ -37,7 +37,7 @@ class Opened(NamedTuple):
     frames: Iterator[np.ndarray]  # RGB, uint8 [H, W, 3]
 
 
-def open_decord(path: Path) -> Opened:
+def open_decord(path: Path, threads: int = 0) -> Opened:
     """decord, which is fast, for videos that fit in the memory.
 
     It reads ahead without a limit: where its own threads are slow to start, all
@@ -49,6 +49,10 @@ def open_decord(path: Path) -> Opened:
     compared with the frames that came. Where decord would repeat frames in the
     place of such as it cannot find, it stops.
 
+    Args:
+        path: of the video.
+        threads: that decode; 0: one a core.
+
     Raises:
         VideoError: not a video that decord reads; while iterating, it stopped before the end.
     """
@@ -58,7 +62,7 @@ def open_decord(path: Path) -> Opened:
     decord.logging.set_level(decord.logging.ERROR)  # written to stderr, which is read
     try:
         with location(path) as name:
-            reader = decord.VideoReader(name, ctx=decord.cpu(0), fault_tol=_REPEATED)
+            reader = decord.VideoReader(name, ctx=decord.cpu(0), num_threads=threads, fault_tol=_REPEATED)
         first = reader.next().asnumpy()
     except (
         RuntimeError,
@@ -100,18 +104,24 @@ def open_decord(path: Path) -> Opened:
     return Opened(info, frames())
 
 
-def open_opencv(path: Path) -> Opened:
+def open_opencv(path: Path, threads: int = 0) -> Opened:
     """OpenCV, which reads some files that decord cannot.
 
     It does not tell the end from an error, so what came is compared with what
     the container promises.
+
+    Args:
+        path: of the video.
+        threads: that decode, and nearly as many more beside them; 0: one a core.
 
     Raises:
         VideoError: not a video that OpenCV reads; while iterating, it stopped before the end.
     """
     import cv2
 
-    capture = _capture(path)
+    if threads:
+        cv2.setNumThreads(threads)
+    capture = _capture(path, threads)
     info = _header(capture)
 
     def frames() -> Iterator[np.ndarray]:
@@ -133,10 +143,14 @@ def open_opencv(path: Path) -> Opened:
     return Opened(info, frames())
 
 
-def open_pyav(path: Path) -> Opened:
+def open_pyav(path: Path, threads: int = 0) -> Opened:
     """PyAV, which is slower, and reads interlaced MPEG streams too.
 
     Packets that cannot be decoded are left out, as players do it; libav complains of them.
+
+    Args:
+        path: of the video.
+        threads: that decode; 0: one a core.
 
     Raises:
         VideoError: not a video that PyAV reads; while iterating, it stopped before the end.
@@ -151,10 +165,12 @@ def open_pyav(path: Path) -> Opened:
         stream = container.streams.best("video")
         if stream is None or getattr(stream, "disposition", 0) & _COVER:
             raise ValueError("no video")
-        stream.thread_type = "AUTO"
+        stream.thread_type, stream.thread_count = "AUTO", threads
         info = read_header(path)._replace(width=stream.width, height=stream.height)
     except (VideoError, av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{path}: not a video that PyAV can open") from error
+    # From 17 on, PyAV converts colours with one thread a core where it is not told.
+    scaling = {"threads": threads} if int(av.__version__.partition(".")[0]) >= 17 else {}
 
     def frames() -> Iterator[np.ndarray]:
         count, begin, seconds = 0, 0.0, 0.0
@@ -168,7 +184,7 @@ def open_pyav(path: Path) -> Opened:
                     turns = round(getattr(frame, "rotation", 0) / 90)
                     begin = (frame.time or 0.0) if count == 0 else begin
                     seconds = (frame.time or 0.0) - begin
-                    yield np.rot90(frame.to_ndarray(format="rgb24"), turns)
+                    yield np.rot90(frame.to_ndarray(format="rgb24", **scaling), turns)
                     count += 1
         except (av.FFmpegError, ValueError) as error:
             raise cut_short(path, count, info.reported_frames) from error
@@ -183,20 +199,21 @@ def read_header(path: Path) -> VideoInfo:
     Raises:
         VideoError: not a video that OpenCV reads.
     """
-    capture = _capture(path)
+    capture = _capture(path, threads=1)
     try:
         return _header(capture)
     finally:
         capture.release()
 
 
-def _capture(path: Path) -> Any:
+def _capture(path: Path, threads: int) -> Any:
     os.environ.pop("OPENCV_FFMPEG_LOGLEVEL", None)  # without it, libav's errors are written to stderr
     os.environ.pop("OPENCV_FFMPEG_DEBUG", None)
     import cv2
 
+    options = [cv2.CAP_PROP_N_THREADS, threads] if threads else []
     with location(path) as name:
-        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, options)
     if not capture.isOpened():
         raise VideoError(f"{path}: not a video that OpenCV can open")
     return capture

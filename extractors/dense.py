@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.extractors.backbone import Backbone
+from ssrl_pipeline.extractors.backbone import Backbone, for_sums
 from ssrl_pipeline.extractors.views import Frame, Grid, View
 
 PATCHES = ("exact", "dense")
@@ -65,17 +65,21 @@ def pool_cells(last: Tensor, rows: int, columns: int) -> Tensor:
 
     The map is a function that is constant on the unit square of each position, and
     is integrated exactly: a position that a border crosses counts in each cell by
-    the share of it that lies there.
+    the share of it that lies there. In float32 at least, as :class:`Backbone` averages.
     """
-    h, w = last.shape[-2:]
-    down = _overlaps(h, rows).to(last) / h  # [rows, h], each row sums to 1
-    across = _overlaps(w, columns).to(last) / w  # [columns, w]
-    cells = down @ last.mean(dim=2) @ across.T  # [B, D, rows, columns]
+    h, w = map(int, last.shape[-2:])  # numbers also where the network is traced
+    pixels = last.mean(dim=2, dtype=for_sums(last.dtype))  # [B, D, h, w]
+    cells = _shares(h, rows, pixels) @ pixels @ _shares(w, columns, pixels).T  # [B, D, rows, columns]
     return cells.flatten(2).transpose(1, 2)
 
 
-def _overlaps(positions: int, cells: int) -> Tensor:
-    """int64 [cells, positions]: on how much of a length each pair overlaps; a cell is `positions` long."""
-    position = torch.arange(positions) * cells  # where each begins, on a length of positions * cells
-    cell = torch.arange(cells)[:, None] * positions
-    return (torch.minimum(position + cells, cell + positions) - torch.maximum(position, cell)).clamp(min=0)
+def _shares(positions: int, cells: int, like: Tensor) -> Tensor:
+    """[cells, positions]: what share of each cell is each position's; rows sum to 1.
+
+    It is reckoned anew on the device of `like`, in whole numbers: that is some tiny kernels, where
+    a matrix from the CPU would be a copy that the device waits for.
+    """
+    position = torch.arange(positions, device=like.device) * cells  # where each begins, of positions * cells
+    cell = torch.arange(cells, device=like.device)[:, None] * positions
+    overlap = torch.minimum(position + cells, cell + positions) - torch.maximum(position, cell)
+    return overlap.clamp(min=0).to(like.dtype) / positions  # a cell is `positions` long

@@ -21,7 +21,7 @@ from ssrl_pipeline.extractors.precision import choose_precision, recorded, warn_
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
 from ssrl_pipeline.extractors.reading import Features, J, VideoFeatures
 from ssrl_pipeline.extractors.resnet import I3dR50, I3dR50NL
-from ssrl_pipeline.extractors.snippets import snippets
+from ssrl_pipeline.extractors.snippets import Pending, snippets
 from ssrl_pipeline.extractors.transfer import Transfer
 from ssrl_pipeline.extractors.views import cut_views
 from ssrl_pipeline.extractors.weights import content_sha256, published_weights, read_weights
@@ -30,7 +30,8 @@ __all__ = ["FeatureExtractor", "Features", "VideoFeatures", "find_device"]
 
 BACKBONES: dict[str, type[Backbone]] = {"i3d": InceptionI3d, "i3d_r50": I3dR50, "i3d_r50_nl": I3dR50NL}
 
-BATCH = {"cpu": 1, "cuda": 8}  # snippets described together
+BATCH = {"cpu": 1, "cuda": 16}  # snippets described together
+BATCH_PIXELS = {"cpu": 16 * 10 * 224 * 224, "cuda": 16 * 16 * 10 * 224 * 224}  # ten crops of a snippet, of 16
 AHEAD = 1  # groups of them under way while the next is gathered
 
 log = logging.getLogger(__name__)
@@ -45,13 +46,14 @@ class FeatureExtractor:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: None for the backbone's published weights (fetched once), a
             file, or "random" for tests.
-        engine: what runs the backbone: `auto`, `openvino`, `compile` or `eager`;
+        engine: what runs the backbone: `auto`, `openvino`, `triton`, `compile` or `eager`;
             features differ by rounding alone.
         precision: `float32`, or on a GPU `tf32`, `bfloat16` or `float16`. `auto` is tf32 on a GPU that
             has it, else float32; see :mod:`ssrl_pipeline.extractors.precision` for what they differ by.
-        batch: how many snippets are described together; None: 1 on a CPU, 8 on a GPU.
-        batch_pixels: how many pixels (views x frames x height x width) pass the
-            backbone at once; bounds the memory. Halved where a GPU's does not suffice.
+        batch: how many snippets are described together; None: 1 on a CPU, 16 on a GPU.
+        batch_pixels: how many pixels (views x frames x height x width) pass the backbone
+            at once; bounds the memory. None: ten crops of one snippet on a CPU, of 16 on
+            a GPU. Halved where a GPU's memory does not suffice.
         patches: `exact`: each passes the backbone by itself; `dense`: averages
             over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.dense`.
 
@@ -66,7 +68,7 @@ class FeatureExtractor:
         preset: str = "paper",
         device: str = "auto",
         weights: str | Path | None = None,
-        batch_pixels: int = 16 * 10 * 224 * 224,
+        batch_pixels: int | None = None,
         patches: str = "exact",
         engine: str = "auto",
         precision: str = "auto",
@@ -87,7 +89,7 @@ class FeatureExtractor:
         self.preset = PRESETS[preset]
         self.patches = patches
         self.backbone_name = backbone
-        self.batch_pixels = batch_pixels
+        self.batch_pixels = batch_pixels or BATCH_PIXELS[self.device.type]
         self.batch = batch or BATCH[self.device.type]
         self._spares = False
         self._transfer = Transfer(self.device)
@@ -159,12 +161,29 @@ class FeatureExtractor:
             videos: how many are decoded at the same time; the features do not depend
                 on it, but for rounding where `batch` is more than 1.
         """
-        feed: Feed[J] = Feed(self.start, self.preset.drop_last, videos, lambda: self.batch, AHEAD)
+        feed: Feed[J] = Feed(
+            self.start,
+            self.preset.drop_last,
+            videos,
+            lambda: self.batch,
+            AHEAD,
+            self.pending,
+            decoding_threads(videos),
+        )
         return feed.run(jobs)
+
+    def pending(self) -> Pending:
+        """Where frames become snippets that leave :meth:`start` the least to do.
+
+        What Pillow resizes is resized by whoever reads the frames, and a GPU can copy a
+        snippet from where it lies.
+        """
+        resize = self.preset.pillows
+        return Pending(self._transfer.empty, resize.by_pillow if resize else None)
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[Features]:
         """Frames, uint8 [H, W, 3] each -> for each snippet, view name -> float32 [1, P, D]."""
-        waiting = snippets(frames, self.preset.drop_last)
+        waiting = snippets(frames, self.preset.drop_last, self.pending())
         while group := list(islice(waiting, self.batch)):
             yield from self.describe(group)
 
@@ -173,6 +192,7 @@ class FeatureExtractor:
 
         Args:
             snippets: uint8 [16, H, W, 3] each, of one video or of several; sizes may differ.
+                Quickest are those that :meth:`pending` gave.
 
         Returns:
             for each snippet, view name -> float32 [1, P, D].
@@ -180,7 +200,9 @@ class FeatureExtractor:
         Raises:
             PipelineError: the device has not the memory for one clip.
         """
-        return self.start(snippets)()
+        most = self.batch if self._spares else max(1, len(snippets))
+        groups = [snippets[i : i + most] for i in range(0, len(snippets), most)]
+        return [features for group in groups for features in self.start(group)()]
 
     def start(self, snippets: Sequence[np.ndarray]) -> Described:
         """Begins to :meth:`describe`, and gives what does the rest or waits for it.
@@ -220,7 +242,7 @@ class FeatureExtractor:
         """For each snippet, what each pass is of -> uint8 [B, 3, t, h, w], on the device."""
         cuts = tuple(one.cut for one in self.passes)
         stride = self.backbone.frame_stride
-        return [cut_views(snippet[::stride], cuts, self._transfer.up) for snippet in snippets]
+        return [cut_views(snippet, cuts, lambda f: self._transfer.up(f)[::stride]) for snippet in snippets]
 
     def _rows(self, cut: list[dict[str, Tensor]]) -> Tensor:
         """float32 [snippets, sum of P, D], pass by pass."""
@@ -287,6 +309,11 @@ class _Kept(NamedTuple):
     path: Path
     restart: Callable[[], None]
     write: Callable[[Features], None]
+
+
+def decoding_threads(videos: int) -> int:
+    """How many threads decode each of some videos, so that together they take the process's cores once."""
+    return max(1, torch.get_num_threads() // videos)
 
 
 def find_device(name: str) -> torch.device:

@@ -14,7 +14,8 @@ from typing import Generic
 import numpy as np
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors.reading import GROUP_BYTES, Channel, Features, Item, J, Reading, VideoFeatures
+from ssrl_pipeline.extractors.reading import Channel, Features, Item, J, Reading, VideoFeatures, is_full
+from ssrl_pipeline.extractors.snippets import Pending
 
 Described = Callable[[], list[Features]]  # waits for what was started
 
@@ -31,6 +32,8 @@ class Feed(Generic[J]):
         videos: how many are decoded at the same time.
         batch: tells how many snippets are described together; it may change.
         ahead: how many groups may be under way on the device while the next is gathered.
+        pending: where the snippets of one video fill up.
+        threads: with which each is decoded; 0: as many as its decoder likes.
     """
 
     def __init__(
@@ -40,9 +43,12 @@ class Feed(Generic[J]):
         videos: int = 1,
         batch: Callable[[], int] = lambda: 1,
         ahead: int = 0,
+        pending: Callable[[], Pending] = Pending,
+        threads: int = 0,
     ):
         self._start, self._drop_last = start, drop_last
         self._videos, self._batch, self._ahead = videos, batch, ahead
+        self._pending, self._threads = pending, threads
         self._group: list[_Taken[J]] = []
         self._under_way: deque[tuple[list[_Taken[J]], Described]] = deque()
         self._finished: deque[tuple[J, VideoFeatures | Exception]] = deque()
@@ -69,7 +75,7 @@ class Feed(Generic[J]):
                         break
                     if job is None:
                         break
-                    readings.add(Reading(job, self._drop_last, channel))
+                    readings.add(Reading(job, self._drop_last, channel, self._pending, self._threads))
                 if not (more or readings):
                     break
                 item = channel.get(ASK_AGAIN if more and len(readings) < self._videos else None)
@@ -105,8 +111,7 @@ class Feed(Generic[J]):
         else:
             self._group.append(_Taken(reading, reading.attempt, item.frames))
             reading.undelivered += 1
-            size = sum(taken.frames.nbytes for taken in self._group)
-            if len(self._group) >= self._batch() or size + item.frames.nbytes > GROUP_BYTES:
+            if is_full([taken.frames for taken in self._group], self._batch()):
                 self._describe()
 
     def _describe_rest(self) -> None:

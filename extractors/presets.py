@@ -28,6 +28,12 @@ class Preset:
         return {view.name: view.count for view in self.views}
 
     @property
+    def pillows(self) -> Resize | None:
+        """The resize by Pillow that all views begin with; None where there is no such."""
+        (resize, *others) = {view.resize for view in self.views}
+        return resize if resize.is_pillows and not others else None
+
+    @property
     def geometry(self) -> dict[str, str]:
         """view name -> what is cut, in words: part of a recipe, so that no two geometries are mixed."""
         return {view.name: view.describe() for view in self.views}

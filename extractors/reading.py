@@ -6,7 +6,7 @@ Where one decoder fails, the thread starts again with the next.
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -14,12 +14,18 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.decode import DECODERS, VideoInfo, open_video
-from ssrl_pipeline.extractors.snippets import snippets
+from ssrl_pipeline.extractors.decode import DECODERS, Limits, VideoInfo, open_video
+from ssrl_pipeline.extractors.snippets import Pending, snippets
 
 Features = dict[str, np.ndarray]  # view name -> float32 [T, P, D]
 
 GROUP_BYTES = 512 << 20  # of frames that wait or are described together, where one snippet has not more
+
+
+def is_full(group: Sequence[np.ndarray], most: int) -> bool:
+    """Whether snippets are enough to be described: so many, or no room for one more like the last."""
+    size = sum(frames.nbytes for frames in group)
+    return len(group) >= most or size + group[-1].nbytes > GROUP_BYTES
 
 
 class VideoFeatures(NamedTuple):
@@ -113,14 +119,22 @@ class Stopped(Exception):
 class Reading(Generic[J]):
     """A video that a thread reads, and what the feed knows of it."""
 
-    def __init__(self, job: J, drop_last: bool, channel: Channel[J]):
+    def __init__(
+        self,
+        job: J,
+        drop_last: bool,
+        channel: Channel[J],
+        pending: Callable[[], Pending] = Pending,
+        threads: int = 0,
+    ):
         self.job = job
         self.attempt = 0  # how many decoders have started, as far as the feed has heard
         self.undelivered = 0  # snippets of this attempt that were taken and not written
         self.result: VideoFeatures | Exception | None = None
         self.told = False
         self.stopped = False
-        self._drop_last, self._channel = drop_last, channel
+        self._drop_last, self._channel, self._pending = drop_last, channel, pending
+        self._limits = Limits(threads=threads)
         self._lock = threading.Lock()
         self._end_worker: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name=f"reading {job.path.name}", daemon=True)
@@ -152,9 +166,10 @@ class Reading(Generic[J]):
             counter = _Counter()
             count = 0
             try:
-                with open_video(self.job.path, decoder, started=self._started) as video:
-                    for frames in snippets(counter.count(video.frames), self._drop_last):
+                with open_video(self.job.path, decoder, self._limits, self._started, lend=True) as video:
+                    for frames in snippets(counter.count(video.frames), self._drop_last, self._pending()):
                         self._channel.put(Item(self, frames))
+                        del frames  # or its memory would be held while the next fills up
                         count += 1
             except VideoError as error:
                 failures.append(error)

@@ -14,6 +14,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from ssrl_pipeline.extractors.snippets import Empty, empty_array
+
 
 @dataclass(frozen=True)
 class Resize:
@@ -33,10 +35,20 @@ class Resize:
         A CPU with AVX2 rounds between its two passes, a GPU once, at the end: they may differ by 1.
         """
         if self.is_pillows:
-            assert isinstance(self.size, tuple)
-            return _pillow_lanczos(frames, self.size)
+            return torch.from_numpy(self.by_pillow(frames.permute(0, 2, 3, 1).numpy())).permute(0, 3, 1, 2)
         size = [self.size] if isinstance(self.size, int) else list(self.size)
         return F.resize(frames, size, InterpolationMode.BILINEAR, antialias=True)
+
+    def by_pillow(self, frames: np.ndarray, empty: Empty = empty_array) -> np.ndarray:
+        """uint8 [t, H, W, 3] -> uint8 [t, h, w, 3], in memory that `empty` gives; what has the size stays."""
+        assert isinstance(self.size, tuple)
+        height, width = self.size
+        if frames.shape[1:3] == self.size:
+            return frames
+        resized = empty((len(frames), height, width, 3))
+        for frame, place in zip(frames, resized, strict=True):
+            place[:] = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
+        return resized
 
     def describe(self) -> str:
         size = f"short side {self.size}" if isinstance(self.size, int) else f"{self.size[0]}x{self.size[1]}"
@@ -128,22 +140,18 @@ def cut_views(
         snippet: RGB frames, uint8 [t, H, W, 3].
         views: what to cut; views of the same resize share its work.
         up: brings frames to the device that resizes and cuts them; where a resize is
-            Pillow's, it is given what is resized already.
+            Pillow's, it is given what is resized already. uint8 [t, h, w, 3] of the CPU -> the same there.
 
     Returns:
         view name -> uint8 [P, 3, t, h, w].
     """
-    frames = torch.from_numpy(snippet)
     resizes = {view.resize for view in views}
-    resized = {resize: up(resize(frames.permute(0, 3, 1, 2))) for resize in resizes if resize.is_pillows}
+    resized = {
+        resize: up(torch.from_numpy(resize.by_pillow(snippet))).permute(0, 3, 1, 2)
+        for resize in resizes
+        if resize.is_pillows
+    }
     if len(resized) < len(resizes):
-        there = up(frames).permute(0, 3, 1, 2)
+        there = up(torch.from_numpy(snippet)).permute(0, 3, 1, 2)
         resized |= {resize: resize(there) for resize in resizes if not resize.is_pillows}
     return {view.name: view.cut(resized[view.resize]) for view in views}
-
-
-def _pillow_lanczos(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    height, width = size
-    images = [Image.fromarray(frame) for frame in frames.permute(0, 2, 3, 1).numpy()]
-    resized = [image.resize((width, height), Image.Resampling.LANCZOS) for image in images]
-    return torch.from_numpy(np.stack([np.asarray(image) for image in resized])).permute(0, 3, 1, 2)

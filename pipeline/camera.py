@@ -15,7 +15,7 @@ import numpy as np
 
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events import known
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, Pending
 from ssrl_pipeline.watch_sources import Source
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds from one attempt to open a lost stream to the next
@@ -66,8 +66,14 @@ Item = Snippet | Dropped | Connected | Lost | Ended
 Opener = Callable[[Source, float], Any]
 
 
-def open_capture(source: Source, timeout: float) -> Any:
-    """A cv2.VideoCapture, or None where the source cannot be opened; gives up after `timeout` seconds."""
+def open_capture(source: Source, timeout: float, threads: int = 1) -> Any:
+    """A cv2.VideoCapture, or None where the source cannot be opened.
+
+    Args:
+        source: what is opened.
+        timeout: seconds after which it is given up.
+        threads: that decode it. OpenCV's default is one a core, for each camera.
+    """
     import os
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # libav's AV_LOG_QUIET; it would print addresses
@@ -78,8 +84,9 @@ def open_capture(source: Source, timeout: float) -> Any:
         capture = cv2.VideoCapture(int(source.address))
     else:
         limit = int(1000 * timeout)
-        limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit)
-        capture = cv2.VideoCapture(source.address, cv2.CAP_FFMPEG, limits)
+        options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
+        options += [cv2.CAP_PROP_N_THREADS, threads]
+        capture = cv2.VideoCapture(source.address, cv2.CAP_FFMPEG, options)
     if capture.isOpened():
         return capture
     capture.release()
@@ -95,6 +102,7 @@ class Camera:
         fps: the rate to assume, whatever the source says.
         drop_last: leave out a recording's last snippet where it is not complete.
         opener: gives something that reads like cv2.VideoCapture, or None.
+        pending: where a snippet fills up.
     """
 
     def __init__(
@@ -105,10 +113,11 @@ class Camera:
         fps: float | None = None,
         drop_last: bool = False,
         opener: Opener = open_capture,
+        pending: Callable[[], Pending] = Pending,
     ):
         self.source, self.frames = source, 0
         self._ready, self._timeout, self._fps, self._drop_last = ready, timeout, fps, drop_last
-        self._opener = opener
+        self._opener, self._pending = opener, pending
         self._items: deque[Item] = deque()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=source.name, daemon=True)
@@ -210,7 +219,7 @@ class Camera:
         import cv2
 
         fps = self._fps or float(capture.get(cv2.CAP_PROP_FPS))
-        images, filled, connected = np.empty((0, 0, 0, 3), np.uint8), 0, False
+        pending, connected = self._pending(), False
         first_s: float | None = None
         while not self._stopped.is_set():
             found, image = capture.read()
@@ -223,24 +232,24 @@ class Camera:
                 height, width = image.shape[:2]
                 self._put(Connected(fps, width, height, live, self.frames, self._zero, gap))
                 connected = True
-            if filled and images.shape[1:] != image.shape:
-                self._drop(filled, first_s, "the picture changed its size")
-                filled = 0
-            if not filled:
-                images = np.empty((SNIPPET_FRAMES, *image.shape), np.uint8)
+            if pending.frames and pending.shape != image.shape:
+                self._drop(pending.frames, first_s, "the picture changed its size")
+                pending.clear()
+            if not pending.frames:
                 position = self.frames / fps if known(fps) else None
                 first_s = self._last - self._zero if live else position
-            cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=images[filled])
-            filled += 1
+            cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=pending.next(image.shape))
             self.frames += 1
-            if filled == SNIPPET_FRAMES:
-                self._put(Snippet(images, self.frames - filled, filled, first_s, self._last), live)
-                filled = 0
-        if filled and (live or self._drop_last):
-            self._drop(filled, first_s, "the stream was lost" if live else "too few for a snippet")
-        elif filled:
-            looped = images[np.arange(SNIPPET_FRAMES) % filled]
-            self._put(Snippet(looped, self.frames - filled, filled, first_s, self._last), live)
+            if pending.frames == SNIPPET_FRAMES:
+                self._put_snippet(pending, first_s, live)
+        if pending.frames and (live or self._drop_last):
+            self._drop(pending.frames, first_s, "the stream was lost" if live else "too few for a snippet")
+        elif pending.frames:
+            self._put_snippet(pending, first_s, live)
+
+    def _put_snippet(self, pending: Pending, first_s: float | None, live: bool) -> None:
+        frames = pending.frames
+        self._put(Snippet(pending.take(), self.frames - frames, frames, first_s, self._last), live)
 
     def _drop(self, frames: int, time_s: float | None, reason: str) -> None:
         self._put(Dropped(self.frames - frames, frames, time_s, reason))

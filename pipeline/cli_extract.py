@@ -94,7 +94,8 @@ def extract(
     names = parse_devices(devices, device) if devices else [device]
     if dry_run:
         # Processes on one device share it: they are no faster than one.
-        _tell_estimate(videos, features, options.build(names[0]), chosen.dtype, len(set(names)), as_json)
+        share = (len(set(names)), chosen.workers)
+        _tell_estimate(videos, features, options.build(names[0]), chosen.dtype, share, as_json)
         return
     if where:
         store, outcomes = _extract_on_cluster(videos, features, options, device, chosen.dtype, where)
@@ -153,13 +154,14 @@ def _tell_estimate(
     features: Path | str,
     extractor: "FeatureExtractor",
     dtype: str,
-    devices: int,
+    share: tuple[int, int | None],
     as_json: bool,
 ) -> None:
     from ssrl_pipeline.estimate import duration, estimate, size
     from ssrl_pipeline.terminal import say, table
 
-    found = estimate(videos, features, extractor, dtype, devices)
+    devices, workers = share
+    found = estimate(videos, features, extractor, dtype, devices, workers)
     if as_json:
         echo_json(found._asdict())
         return

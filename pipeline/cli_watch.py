@@ -89,8 +89,9 @@ def watch(
                     notifier.tell(line)
             print(json.dumps(line, ensure_ascii=False), flush=True)
 
-        machine = (scorer.model, scorer.extractor.describe, scorer.device, rule, settings.watch)
-        job = Watch(cameras, *machine, tell, say, scorer.extractor.preset.drop_last)
+        extractor = scorer.extractor
+        machine = (scorer.model, extractor.describe, scorer.device, rule, settings.watch)
+        job = Watch(cameras, *machine, tell, say, extractor.preset.drop_last, pending=extractor.pending)
         if metrics_port is not None:
             from ssrl_pipeline.watch_metrics import serve_metrics
 

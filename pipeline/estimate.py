@@ -9,20 +9,23 @@ import math
 import shutil
 import statistics
 import time
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ssrl_pipeline.errors import StoreError, VideoError
-from ssrl_pipeline.extract import expected_snippets, find_videos
+from ssrl_pipeline.extract import WORKERS, expected_snippets, find_videos
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decode import open_video
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.extractors.decode import Limits, Video, open_video
+from ssrl_pipeline.extractors.extractor import decoding_threads
+from ssrl_pipeline.extractors.reading import is_full
+from ssrl_pipeline.extractors.snippets import snippets
 from ssrl_pipeline.store import FeatureStore, is_store, require_same_recipe
 
 SAMPLED = 3  # videos that are timed
-TIMED = 2  # snippets of each, after one that warms up
+TIMED = 2  # times that a group of its snippets is described, after once to warm up
 
 
 class Estimate(NamedTuple):
@@ -39,12 +42,17 @@ class Estimate(NamedTuple):
 
 
 def estimate(
-    root: Path, features: Path | str, extractor: FeatureExtractor, dtype: str = "float32", devices: int = 1
+    root: Path,
+    features: Path | str,
+    extractor: FeatureExtractor,
+    dtype: str = "float32",
+    devices: int = 1,
+    workers: int | None = None,
 ) -> Estimate:
     """Counts what an extraction has before it, and times a few snippets of videos spread over the folder.
 
     Args:
-        root, features, extractor, dtype: as of :func:`ssrl_pipeline.extract.extract`.
+        root, features, extractor, dtype, workers: as of :func:`ssrl_pipeline.extract.extract`.
         devices: how many like the extractor's will share the work; the time of one is divided by it.
 
     Raises:
@@ -56,7 +64,8 @@ def estimate(
     counts = dict(zip(todo, expected_snippets(todo.values(), extractor.preset.drop_last), strict=True))
     total = sum(counts.values())
     row = sum(extractor.preset.view_sizes.values()) * extractor.backbone.feature_size
-    timed = _time_some({name: todo[name] for name, count in counts.items() if count}, extractor)
+    workers = workers or WORKERS[extractor.device.type]
+    timed = _time_some([todo[name] for name, count in counts.items() if count], extractor, workers)
     seconds = [one / devices for one in timed]
     return Estimate(
         videos=len(videos),
@@ -82,22 +91,48 @@ def _open_store(features: Path | str, extractor: FeatureExtractor) -> FeatureSto
     return store
 
 
-def _time_some(videos: Mapping[str, Path], extractor: FeatureExtractor) -> list[float]:
-    """Seconds a snippet, decoding among them, of each of some videos spread evenly."""
-    paths = list(videos.values())
+def _time_some(paths: Sequence[Path], extractor: FeatureExtractor, workers: int) -> list[float]:
+    """Seconds a snippet, of each of some videos spread evenly."""
     spread = [paths[len(paths) * i // SAMPLED] for i in range(SAMPLED)] if len(paths) > SAMPLED else paths
     seconds = []
     for path in spread:
-        try:
-            with open_video(path, "opencv") as video:  # which does not go through a long file first
-                any(True for _ in extractor.stream(islice(video.frames, SNIPPET_FRAMES)))  # warms up
-                start = time.perf_counter()
-                count = sum(1 for _ in extractor.stream(islice(video.frames, TIMED * SNIPPET_FRAMES)))
+        try:  # OpenCV does not go through a long file first
+            limits = Limits(threads=decoding_threads(workers))
+            with open_video(path, "opencv", limits, lend=True) as video:
+                group, reading = _read_group(video, extractor)
         except VideoError:
             continue
-        if count:
-            seconds.append((time.perf_counter() - start) / count)
+        if group:
+            describing = _time_describing(group, extractor)
+            # A GPU works beside those that read; on a CPU they take its cores from each other.
+            on_cpu = extractor.device.type == "cpu"
+            seconds.append(reading + describing if on_cpu else max(reading / workers, describing))
     return seconds
+
+
+def _read_group(video: Video, extractor: FeatureExtractor) -> tuple[list[np.ndarray], float]:
+    """The snippets that an extraction describes together, and the seconds that reading one took."""
+    group: list[np.ndarray] = []
+    start = time.perf_counter()
+    for snippet in snippets(video.frames, extractor.preset.drop_last, extractor.pending()):
+        group.append(snippet)
+        if is_full(group, extractor.batch):
+            break
+    count = len(group)
+    seconds = (time.perf_counter() - start) / max(1, count)
+    while group and not is_full(group, extractor.batch):  # it would share the group with other videos
+        group.append(group[-count])
+    return group, seconds
+
+
+def _time_describing(group: Sequence[np.ndarray], extractor: FeatureExtractor) -> float:
+    """Seconds a snippet, the wait for the device among them."""
+    extractor.describe(group)  # a GPU gets its memory, and compiles what is compiled
+    group = group[: extractor.batch]  # which is less where the memory did not suffice
+    start = time.perf_counter()
+    for _ in range(TIMED):
+        extractor.describe(group)
+    return (time.perf_counter() - start) / (TIMED * len(group))
 
 
 def _existing(folder: Path) -> Path:

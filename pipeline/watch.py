@@ -3,7 +3,7 @@
     ssrl-pipeline watch rtsp://gate/stream yard.mp4 0 --checkpoint runs/x/best.pt
 
 A snippet is scored among the latest of its camera (:mod:`ssrl_pipeline.models.window`).
-Snippets of several cameras that are ready at the same time are described together. The window
+Snippets of several cameras that are ready at the same time are described together, some at a time. The window
 begins anew where a stream was lost: what comes after is no neighbour of what was. It is kept
 where snippets were dropped because the model is slower than the camera: it would never fill.
 
@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from ssrl_pipeline.camera import Camera, Connected, Dropped, Ended, Item, Lost, 
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.event_stream import EventNews, EventStream
 from ssrl_pipeline.events import ASSUMED_FPS, EventRule, known
+from ssrl_pipeline.extractors.reading import is_full
+from ssrl_pipeline.extractors.snippets import Pending
 from ssrl_pipeline.models import Detector
 from ssrl_pipeline.models.window import Window, WindowScorer
 from ssrl_pipeline.settings import WatchSettings
@@ -33,6 +36,8 @@ from ssrl_pipeline.watch_sources import Source
 Line = dict[str, Any]
 Features = dict[str, np.ndarray]  # view name -> float32 [1, P, F]
 Describe = Callable[[Sequence[np.ndarray]], Sequence[Features]]  # of snippets uint8 [16, H, W, 3]
+TOGETHER = 16  # snippets of different cameras that are described at once
+DECODING = 4  # threads at most that decode a camera; each but the first may hold a frame back
 POLL = 0.5  # seconds after which a stop is noticed
 ENDING = 3.0  # seconds that threads get to end
 SAY_AGAIN = 60.0  # seconds from one word to people of dropped frames to the next
@@ -83,6 +88,8 @@ class Watch:
         drop_last: the preset leaves out a recording's incomplete last snippet.
         tell: takes each line of the result, in the order of each camera's frames.
         say: takes a line for people.
+        opener: as of a camera; none given, it decodes with no more threads than are its share.
+        pending: where a camera's snippets fill up, for `describe`.
 
     Raises:
         VideoError: from :meth:`run`, a file is no video.
@@ -99,15 +106,18 @@ class Watch:
         tell: Callable[[Line], object],
         say: Callable[[str], object],
         drop_last: bool = False,
-        opener: Opener = open_capture,
+        opener: Opener | None = None,
+        pending: Callable[[], Pending] = Pending,
     ):
         self._describe, self._rule, self._tell, self._say = describe, rule, tell, say
         self._scorer = WindowScorer(model, device, settings.window, settings.delay)
         self._views = tuple(model.views)
         self._ready = threading.Condition()
-        limits = (settings.timeout, settings.fps, drop_last, opener)
+        threads = max(1, min(DECODING, torch.get_num_threads() // max(1, len(sources))))
+        opener = opener or partial(open_capture, threads=threads)
+        reads = (settings.timeout, settings.fps, drop_last, opener, pending)
         self.posts = [
-            Post(Camera(source, self._ready, *limits), self._scorer.window(), EventStream(0, rule))
+            Post(Camera(source, self._ready, *reads), self._scorer.window(), EventStream(0, rule))
             for source in sources
         ]
 
@@ -132,24 +142,27 @@ class Watch:
         """One snippet at most of each camera: none waits for another camera's second."""
         with self._ready:
             self._ready.wait_for(lambda: any(post.camera.waiting() for post in self.posts), POLL)
-        batch: list[tuple[Post, Snippet]] = []
+        group: list[tuple[Post, Snippet]] = []
         for post in self.posts:
             for item in post.camera.take():
-                if isinstance(item, Snippet):
-                    batch.append((post, item))
-                else:
+                if not isinstance(item, Snippet):
                     self._note(post, item)
-        if batch:
-            self._score([post for post, _ in batch], [snippet for _, snippet in batch])
+                    continue
+                group.append((post, item))
+                if is_full([snippet.images for _, snippet in group], TOGETHER):
+                    self._score(group)
+                    group = []
+        if group:
+            self._score(group)
 
-    def _score(self, posts: Sequence[Post], snippets: Sequence[Snippet]) -> None:
-        described = self._describe([snippet.images for snippet in snippets])
+    def _score(self, group: Sequence[tuple[Post, Snippet]]) -> None:
+        described = self._describe([snippet.images for _, snippet in group])
         views = {
             name: torch.from_numpy(np.concatenate([features[name] for features in described]))
             for name in self._views
         }  # [B, P, F]
-        scores = self._scorer.add([post.window for post in posts], views)
-        for post, snippet, score in zip(posts, snippets, scores, strict=True):
+        scores = self._scorer.add([post.window for post, _ in group], views)
+        for (post, snippet), score in zip(group, scores, strict=True):
             post.due.append(snippet._replace(images=snippet.images[:0]))  # the pictures are done with
             post.snippets += 1
             if score is not None:

@@ -1,4 +1,4 @@
-"""Decoders that misbehave, for a worker to run: module:function, path -> Opened."""
+"""Decoders that misbehave, for a worker to run: module:function, path and threads -> Opened."""
 
 import os
 import signal
@@ -19,12 +19,12 @@ def _frames(number: int) -> Iterator[np.ndarray]:
         yield np.full((INFO.height, INFO.width, 3), i, np.uint8)
 
 
-def hang_at_once(path: Path) -> Opened:
+def hang_at_once(path: Path, threads: int) -> Opened:
     time.sleep(1000)
     raise AssertionError
 
 
-def hang_later(path: Path) -> Opened:
+def hang_later(path: Path, threads: int) -> Opened:
     def frames() -> Iterator[np.ndarray]:
         yield from _frames(20)
         time.sleep(1000)
@@ -32,7 +32,7 @@ def hang_later(path: Path) -> Opened:
     return Opened(INFO, frames())
 
 
-def abort(path: Path) -> Opened:
+def abort(path: Path, threads: int) -> Opened:
     def frames() -> Iterator[np.ndarray]:
         yield from _frames(16)
         print("corrupted double-linked list", file=sys.stderr, flush=True)
@@ -41,16 +41,16 @@ def abort(path: Path) -> Opened:
     return Opened(INFO, frames())
 
 
-def kill_itself(path: Path) -> Opened:
+def kill_itself(path: Path, threads: int) -> Opened:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
 
-def raise_what_nobody_expects(path: Path) -> Opened:
+def raise_what_nobody_expects(path: Path, threads: int) -> Opened:
     raise ZeroDivisionError("by a frame of no height")
 
 
-def eat_memory(path: Path) -> Opened:
+def eat_memory(path: Path, threads: int) -> Opened:
     def frames() -> Iterator[np.ndarray]:
         yield from _frames(16)
         eaten = []
@@ -60,7 +60,7 @@ def eat_memory(path: Path) -> Opened:
     return Opened(INFO, frames())
 
 
-def change_size(path: Path) -> Opened:
+def change_size(path: Path, threads: int) -> Opened:
     def frames() -> Iterator[np.ndarray]:
         yield from _frames(3)
         yield np.zeros((6, 10, 3), np.uint8)
@@ -68,7 +68,7 @@ def change_size(path: Path) -> Opened:
     return Opened(INFO, frames())
 
 
-def chatter(path: Path) -> Opened:
+def chatter(path: Path, threads: int) -> Opened:
     """Writes to both standard streams, more than a pipe holds."""
 
     def frames() -> Iterator[np.ndarray]:
@@ -80,5 +80,5 @@ def chatter(path: Path) -> Opened:
     return Opened(INFO, frames())
 
 
-def thousand(path: Path) -> Opened:
+def thousand(path: Path, threads: int) -> Opened:
     return Opened(INFO, _frames(1000))

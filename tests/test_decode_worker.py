@@ -15,6 +15,7 @@ import pytest
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors import FeatureExtractor, decode, decoders, worker_process
 from ssrl_pipeline.extractors.decode import DECODERS, Limits, Video, open_video, probe
+from ssrl_pipeline.extractors.ring import BLOCK_FRAMES, SLOTS
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -73,6 +74,41 @@ def test_frames_are_those_of_the_decoder(
     got = list(open_video(path, decoder).frames)  # more than the ring holds, kept all at once
     assert len(got) == 150
     np.testing.assert_array_equal(np.stack(got), np.stack(expected))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_frames_that_are_lent_are_those_that_are_copied(
+    make_video: Callable[..., Path], tmp_path: Path, decoder: str
+) -> None:
+    """They lie in the ring: 150 frames in the places of four blocks."""
+    path = make_video(tmp_path / "a.mp4", frames=150, size=(128, 64))
+    frames, places = [], set()
+    for frame in open_video(path, decoder, lend=True).frames:
+        frames.append(frame.copy())
+        places.add(frame.ctypes.data)
+    np.testing.assert_array_equal(frames, list(open_video(path, decoder).frames))
+    assert len(places) == SLOTS * BLOCK_FRAMES
+
+
+@on_linux
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_decoder_has_the_threads_that_it_may(
+    make_video: Callable[..., Path], tmp_path: Path, decoder: str
+) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=40, size=(320, 240))
+
+    def counted(threads: int) -> tuple[int, list[np.ndarray]]:
+        before = children()
+        with open_video(path, decoder, Limits(threads=threads)) as video:
+            (pid,) = children() - before
+            first = next(video.frames)
+            return len(list(Path(f"/proc/{pid}/task").iterdir())), [first, *video.frames]
+
+    few, expected = counted(1)
+    many, found = counted(7)
+    assert few <= 2 + (decoder == "decord")  # the main one, that which hears, one that decord has for itself
+    assert many >= few + 6
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_frames_larger_than_a_block(make_video: Callable[..., Path], tmp_path: Path) -> None:

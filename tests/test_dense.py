@@ -1,11 +1,13 @@
 """Cells of a feature map against integrals of piecewise constant functions."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.backbone import Backbone
@@ -56,6 +58,42 @@ def test_aligned_cells_are_blocks_row_by_row() -> None:
     blocks = torch.arange(15.0).reshape(3, 5)
     last = blocks.repeat_interleave(4, 0).repeat_interleave(4, 1).expand(1, 2, 2, 12, 20)
     np.testing.assert_allclose(pool_cells(last, 3, 5)[0, :, 1], np.arange(15), rtol=1e-6)
+
+
+def test_a_map_of_low_precision_is_averaged_in_float32() -> None:
+    """Sums of 160 bfloat16 numbers in bfloat16 would be off by percents."""
+    last = noise(2, 5, 2, 9, 14).to(torch.bfloat16)
+    found = pool_cells(last, 2, 3)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, pool_cells(last.double(), 2, 3).float(), rtol=1e-5, atol=1e-6)
+    whole = Identity()(last)
+    assert whole.dtype == torch.float32
+    torch.testing.assert_close(whole, last.double().mean(dim=(2, 3, 4)).float(), rtol=1e-5, atol=1e-6)
+
+
+class Copies(TorchDispatchMode):
+    """Counts what is copied from one device to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if function.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_):
+            self.count += any(one.device != out.device for one in args if isinstance(one, Tensor))
+        return out
+
+
+def test_nothing_is_copied_to_the_device_while_it_pools() -> None:
+    """Nor is the device asked for a value: the meta device has none to give."""
+    network = DensePatches(Identity(), (Grid(2, 3, SIZE), Grid(3, 5, SIZE)))
+    with Copies() as copies:
+        clips = torch.zeros(2, 3, 4, 8, 14).to("meta")
+        assert copies.count == 1  # it is seen
+        features = network(clips)
+    assert features.device.type == "meta" and features.shape == (2, 21, 3)
+    assert copies.count == 1
 
 
 def test_one_pass_for_the_grids_of_a_resize() -> None:

@@ -3,10 +3,13 @@
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from ssrl_pipeline.cli import cli
@@ -101,13 +104,72 @@ def test_the_command_tells_it_as_a_table_and_as_json(videos: Path, tmp_path: Pat
 def test_devices_share_the_time_and_processes_on_one_device_do_not(
     videos: Path, tmp_path: Path, extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssrl_pipeline.estimate._time_some", lambda videos, extractor: [6.0, 3.0])
+    monkeypatch.setattr("ssrl_pipeline.estimate._time_some", lambda *_: [6.0, 3.0])
     alone, shared = (estimate(videos, tmp_path / "features", extractor, devices=n) for n in (1, 3))
     assert (alone.seconds, alone.seconds_spread) == (4 * 4.5, (4 * 3, 4 * 6))
     assert (shared.seconds, shared.seconds_spread) == (6, (4, 8))
     command = ["extract", "--videos", str(videos), "--features", str(tmp_path / "f"), "--preset", "live"]
     command += ["--weights", "random", "--device", "cpu", "--devices", "2", "--dry-run", "--json"]
     assert json.loads(CliRunner().invoke(cli, command).stdout)["seconds"] == 4 * 4.5
+
+
+def played(extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch, warm_up: float) -> list[list[Any]]:
+    """By a clock of its own, the first group of some sizes takes `warm_up` seconds, others 0.25 a snippet."""
+    groups: list[list[Any]] = []
+    clock, seen = [0.0], set()
+
+    def describe(snippets: Sequence[np.ndarray]) -> list[Any]:
+        groups.append([snippet.shape for snippet in snippets])
+        sizes = tuple(groups[-1])
+        clock[0] += 0.25 * len(snippets) if sizes in seen else warm_up
+        seen.add(sizes)
+        return []
+
+    monkeypatch.setattr(extractor, "describe", describe)
+    monkeypatch.setattr("ssrl_pipeline.estimate.time.perf_counter", lambda: clock[0])
+    return groups
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_full_groups_are_timed_that_were_described_before(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """Also of a video that is shorter than a group."""
+    extractor = FeatureExtractor(preset="live", device="cpu", weights="random", batch=batch)
+    groups = played(extractor, monkeypatch, warm_up=100.0)
+    found = estimate(videos, tmp_path / "features", extractor)
+    assert found.seconds == 4 * 0.25
+    assert groups == [[(16, 48, 64, 3)] * batch] * 6  # of two videos, each once to warm up and twice
+
+
+def test_a_group_that_is_timed_has_no_more_bytes_than_one_of_an_extraction(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssrl_pipeline.extractors.reading.GROUP_BYTES", 3 * 16 * 64 * 48 * 3)
+    extractor = FeatureExtractor(preset="live", device="cpu", weights="random", batch=8)
+    groups = played(extractor, monkeypatch, warm_up=1.0)
+    estimate(videos, tmp_path / "features", extractor)
+    assert {len(group) for group in groups} == {3}
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "seconds"),
+    [("cpu", 4, 6.25), ("cuda", 1, 6.0), ("cuda", 4, 1.5), ("cuda", 99, 0.25)],
+)
+def test_a_gpu_works_beside_those_that_read(
+    videos: Path,
+    extractor: FeatureExtractor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    workers: int,
+    seconds: float,
+) -> None:
+    monkeypatch.setattr("ssrl_pipeline.estimate._read_group", lambda *_: ([np.zeros(1)], 6.0))
+    monkeypatch.setattr("ssrl_pipeline.estimate._time_describing", lambda *_: 0.25)
+    monkeypatch.setattr(extractor, "device", torch.device(device))
+    found = estimate(videos, tmp_path / "features", extractor, workers=workers)
+    assert found.seconds == 4 * seconds
 
 
 def test_promise_of_more_frames_than_there_are_bytes_for(

@@ -11,6 +11,7 @@ import torch
 from ssrl_pipeline.errors import ConfigError, PipelineError, VideoError, WeightsError
 from ssrl_pipeline.extractors import FeatureExtractor, reading
 from ssrl_pipeline.extractors.decode import Video
+from ssrl_pipeline.extractors.extractor import BATCH, BATCH_PIXELS
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +67,8 @@ def test_opencv_takes_over_and_starts_again(
     path = make_video(tmp_path / "v.mp4", frames=20, size=(64, 48))
     real = reading.open_video
 
-    def failing(path: Path, decoder: str, started: Any) -> Video:
-        video = real(path, decoder, started=started)
+    def failing(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
+        video = real(path, decoder, *options, **more)
         if decoder == "opencv":
             return video
 
@@ -198,4 +199,17 @@ def test_a_smaller_group_is_tried_before_one_clip_is_too_much() -> None:
     frames = np.random.default_rng(3).integers(0, 256, (48, 48, 64, 3), np.uint8)
     found = extractor(frames)
     assert groups == [3, 1, 2, 1, 1]
+    extractor.describe([frames[:16]] * 3)
+    assert groups[5:] == [1, 1, 1]  # it remembers
     np.testing.assert_array_equal(found["clip"], with_engine(SmallDevice(1000))(frames)["clip"])
+
+
+@pytest.mark.parametrize("device", list(BATCH))
+def test_the_views_of_a_group_pass_in_few_batches(device: str) -> None:
+    """A view of `paper` in one, on tensors of fewer elements than 2^31, which is where libraries end."""
+    paper = FeatureExtractor("i3d", "paper", device="cpu", weights="random")
+    snippet = np.zeros((16, 256, 340, 3), np.uint8)
+    pixels = [views[name][:, 0].numel() for views in paper._cut([snippet]) for name in views]
+    assert max(pixels) * BATCH[device] <= BATCH_PIXELS[device]
+    values = 8  # a pixel, of the first convolution's 64 maps at half the size in all three directions
+    assert values * BATCH_PIXELS[device] < 1 << 31

@@ -1,11 +1,11 @@
 """Sixteen frames make a snippet; the last is completed by looping its own frames."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
-from ssrl_pipeline.extractors.snippets import snippet_count, snippets
+from ssrl_pipeline.extractors.snippets import Pending, snippet_count, snippets
 
 
 def frame(number: int) -> np.ndarray:
@@ -67,3 +67,44 @@ def test_a_snippet_keeps_its_frames_when_a_decoder_reuses_their_memory() -> None
     for image in frames:
         image[:] = 99
     assert snippet[:, 0, 0, 0].tolist() == list(range(16))
+
+
+def test_frames_that_are_lent_are_copied_in_time() -> None:
+    lent = np.empty((2, 3, 3), np.uint8)
+
+    def stream() -> Iterator[np.ndarray]:
+        for i in range(20):
+            lent[:] = i
+            yield lent
+
+    found = [snippet[:, 0, 0, 0].tolist() for snippet in snippets(stream())]
+    assert found == [list(range(16)), [16, 17, 18, 19] * 4]
+
+
+def test_frames_are_written_where_they_will_be_used() -> None:
+    given: list[np.ndarray] = []
+
+    def empty(shape: tuple[int, ...]) -> np.ndarray:
+        given.append(np.full(shape, 255, np.uint8))
+        return given[-1]
+
+    found = list(snippets((frame(i) for i in range(40)), pending=Pending(empty)))
+    assert all(snippet is memory for snippet, memory in zip(found, given, strict=True))
+
+    given.clear()
+
+    def halve(images: np.ndarray, empty: Callable[..., np.ndarray]) -> np.ndarray:
+        assert images.shape == (16, 2, 3, 3)
+        out = empty((16, 1, 3, 3))
+        out[:] = images[:, :1] // 2
+        return out
+
+    found = list(snippets((frame(i) for i in range(40)), pending=Pending(empty, halve)))
+    assert all(snippet is memory for snippet, memory in zip(found, given, strict=True))
+    assert found[2][:, 0, 0, 0].tolist() == [i // 2 for i in range(32, 40)] * 2
+
+
+def test_frames_of_two_sizes_make_no_snippet() -> None:
+    """Where the second would fit by being repeated, too."""
+    with pytest.raises(ValueError, match=r"a frame of \[1, 3, 3\] after 2 of \[2, 3, 3\]"):
+        list(snippets([frame(0), frame(1), frame(2)[:1]]))

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extract import extract
-from ssrl_pipeline.extractors import FeatureExtractor, decode, feed, reading
-from ssrl_pipeline.extractors.decode import Video
+from ssrl_pipeline.extractors import FeatureExtractor, decode, reading
+from ssrl_pipeline.extractors.decode import Limits, Video, open_video
 from ssrl_pipeline.extractors.feed import Feed
 from ssrl_pipeline.extractors.reading import Features
 from ssrl_pipeline.store import FeatureStore, VideoWriter
@@ -107,8 +109,8 @@ def test_a_video_that_fails_costs_itself_alone(
     """The first decoder breaks at two of them, the second at one of these."""
     real = reading.open_video
 
-    def breaking(path: Path, decoder: str, started: Any) -> Video:
-        video = real(path, decoder, started=started)
+    def breaking(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
+        video = real(path, decoder, *options, **more)
         if path.name != "a.mp4" or (decoder == "opencv" and path.parent.name == "deep"):
             return video
         return video._replace(frames=cut(video.frames, path))
@@ -242,8 +244,8 @@ def test_a_decoder_that_hangs_keeps_nobody_waiting(
     opened = reading.open_video
     monkeypatch.setitem(decode._OPENERS, "opencv", f"fake_decoders:{fake}")
 
-    def other(path: Path, decoder: str, started: Any) -> Video:
-        return opened(path, "opencv" if path.name == "c.mp4" else decoder, started=started)
+    def other(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
+        return opened(path, "opencv" if path.name == "c.mp4" else decoder, *options, **more)
 
     monkeypatch.setattr(reading, "open_video", other)
 
@@ -261,7 +263,6 @@ def test_a_decoder_that_hangs_keeps_nobody_waiting(
 def test_no_more_frames_wait_than_there_is_room_for(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 16 * 64 * 48 * 3
     monkeypatch.setattr(reading, "GROUP_BYTES", 2 * size)
-    monkeypatch.setattr(feed, "GROUP_BYTES", 2 * size)
     groups: list[int] = []
 
     def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
@@ -281,8 +282,8 @@ def test_what_is_under_way_of_a_decoder_that_fails_is_dropped(
 ) -> None:
     real = reading.open_video
 
-    def breaking(path: Path, decoder: str, started: Any) -> Video:
-        video = real(path, decoder, started=started)
+    def breaking(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
+        video = real(path, decoder, *options, **more)
         return video if decoder != reading.DECODERS[0] else video._replace(frames=cut(video.frames))
 
     def cut(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -298,3 +299,75 @@ def test_what_is_under_way_of_a_decoder_that_fails_is_dropped(
     list(Feed(describe, batch=lambda: batch, ahead=ahead).run([broken]))
     assert len(whole.rows) == len(broken.rows) == 2
     assert all(abs(a["mean"] - b["mean"]).max() < 5 for a, b in zip(whole.rows, broken.rows, strict=True))
+
+
+def test_pillow_resizes_in_the_threads_that_read_and_the_pixels_are_the_same(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor = FeatureExtractor("i3d", "gowtham", device="cpu", weights="random", batch=2)
+    seen: list[np.ndarray] = []
+
+    class Pixels:
+        name = "pixels"
+
+        def __call__(self, clips: torch.Tensor) -> torch.Tensor:
+            seen.extend(clips.numpy())
+            return torch.zeros(len(clips), 1024)
+
+    extractor._engines = {extractor.passes[0].network: Pixels()}  # type: ignore[dict-item]
+    threads: list[str] = []
+    resize = Image.Image.resize
+
+    def watched(image: Image.Image, *arguments: Any) -> Image.Image:
+        threads.append(threading.current_thread().name)
+        return resize(image, *arguments)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    extractor.from_video(videos / "b.mp4")
+    assert threads == ["reading b.mp4"] * 64  # of 70 frames, whose last six are no snippet of this preset
+
+    with open_video(videos / "b.mp4") as video:
+        frames = list(video.frames)
+    small = [np.asarray(resize(Image.fromarray(f), (340, 256), Image.Resampling.LANCZOS)) for f in frames]
+    for number in range(4):
+        corner = np.stack(small[16 * number : 16 * number + 16])[:, :224, :224]
+        np.testing.assert_array_equal(seen[10 * number].transpose(1, 2, 3, 0), corner)
+    assert len(seen) == 40
+
+
+def test_a_snippet_is_written_once_into_the_memory_that_goes_to_the_device(
+    videos: Path, quick: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the thread that reads, not the main one."""
+    given: dict[int, str] = {}
+    empty, sent = quick._transfer.empty, []
+
+    def noted(shape: tuple[int, ...]) -> np.ndarray:
+        array = empty(shape)
+        given[array.ctypes.data] = threading.current_thread().name
+        return array
+
+    def up(frames: torch.Tensor) -> torch.Tensor:
+        sent.append(given[frames.data_ptr()])
+        return frames
+
+    monkeypatch.setattr(quick._transfer, "empty", noted)
+    monkeypatch.setattr(quick._transfer, "up", up)
+    quick.from_video(videos / "b.mp4")
+    assert sent == ["reading b.mp4"] * 5
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_decoders_share_the_cores(
+    videos: Path, quick: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    real, threads = reading.open_video, []
+
+    def noted(path: Path, decoder: str, limits: Limits, *options: Any, **more: Any) -> Video:
+        threads.append(limits.threads)
+        return real(path, decoder, limits, *options, **more)
+
+    monkeypatch.setattr(reading, "open_video", noted)
+    extract(videos, tmp_path / "features", quick, workers=workers)
+    assert set(threads) == {{1: 4, 2: 2, 5: 1}[workers]}

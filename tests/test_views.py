@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ssrl_pipeline.extractors.decode import open_video
-from ssrl_pipeline.extractors.presets import PRESETS
+from ssrl_pipeline.extractors.presets import PRESETS, Preset
 from ssrl_pipeline.extractors.views import Crops, Grid, Resize, cut_views
 
 CPU = torch.device("cpu")
@@ -102,5 +102,32 @@ def test_what_pillow_resizes_goes_up_once_and_the_rest_as_it_is() -> None:
     lanczos = Crops("clip", Resize((256, 340), "lanczos"), 224)
     views = (lanczos, Grid(2, 3, Resize((240, 420))), Grid(4, 7, Resize((480, 840))))
     found = cut_views(frames, views, up)
-    assert sent == [(2, 3, 256, 340), (2, 40, 60, 3)]
+    assert sent == [(2, 256, 340, 3), (2, 40, 60, 3)]
     assert [found[view.name].shape[0] for view in views] == [10, 6, 28]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_device_is_never_asked_for_what_it_computed(name: str) -> None:
+    """The meta device takes the ways of a GPU, has no values to give, and fails where one is wanted."""
+    preset = PRESETS[name]
+    views = cut_views(np.zeros((4, 90, 120, 3), np.uint8), preset.views, lambda frames: frames.to("meta"))
+    assert {view.device.type for view in views.values()} == {"meta"}
+    on_cpu = cut_views(np.zeros((4, 90, 120, 3), np.uint8), preset.views)
+    assert {n: v.shape for n, v in views.items()} == {n: v.shape for n, v in on_cpu.items()}
+
+
+def test_what_pillow_resized_is_not_resized_again(frames: np.ndarray) -> None:
+    resize = Resize((64, 90), "lanczos")
+    small = resize.by_pillow(frames)
+    assert small.shape == (2, 64, 90, 3) and resize.by_pillow(small) is small
+    views = (Crops("clip", resize, 48),)
+    found, again = cut_views(frames, views), cut_views(small, views)
+    np.testing.assert_array_equal(found["clip"], again["clip"])
+
+
+def test_only_what_all_views_begin_with_is_left_to_those_who_read() -> None:
+    assert {name: preset.pillows for name, preset in PRESETS.items() if preset.pillows} == {
+        "gowtham": Resize((256, 340), "lanczos")
+    }
+    lanczos, other = (Crops("clip", Resize((64, 90), "lanczos"), 48), Grid(2, 3, Resize((60, 90))))
+    assert Preset("both", (lanczos, other)).pillows is None

@@ -1,6 +1,8 @@
 """Cameras as they come: what is scored, lost, dropped and told."""
 
 import json
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,10 +15,11 @@ import pytest
 import torch
 from live import LiveServer, mark, read_mark
 
-from ssrl_pipeline import camera
+from ssrl_pipeline import camera, watch
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events import EventRule, find_events
-from ssrl_pipeline.extractors.snippets import snippets
+from ssrl_pipeline.extractors import reading
+from ssrl_pipeline.extractors.snippets import Pending, snippets
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watch import Features, Line, Watch
@@ -77,6 +80,7 @@ class Watched:
         extractor: Callable[[np.ndarray], Features] = describe,
         patient: bool = True,
         rule: EventRule = EventRule(),  # noqa: B008 (frozen)
+        pending: Callable[[], Pending] = Pending,
         **settings: Any,
     ):
         torch.manual_seed(1)
@@ -85,10 +89,12 @@ class Watched:
         self.lines: list[Line] = []
         self.said: list[str] = []
         self.numbers: list[list[int]] = []  # of each snippet's frames
+        self.groups: list[list[np.ndarray]] = []  # snippets that were described together
         self.stop = threading.Event()
         self.until: Callable[[], bool] = lambda: False
 
         def watch_closely(snippets: Sequence[np.ndarray]) -> list[Features]:
+            self.groups.append(list(snippets))
             self.numbers += [[read_mark(image) for image in images] for images in snippets]
             return [extractor(images) for images in snippets]
 
@@ -108,7 +114,7 @@ class Watched:
                 WatchSettings(**{"delay": 0} | settings),
                 self.tell,
             ),
-            *(self.said.append, False, patiently),
+            *(self.said.append, False, patiently, pending),
         )
 
     def tell(self, line: Line) -> None:
@@ -277,6 +283,81 @@ def test_several_cameras_are_each_scored_as_alone(make_video, tmp_path: Path) ->
         assert len(alone.scores(name)) == 5
     text = metrics_text(together.job.posts)
     assert 'ssrl_frames_total{camera="a"} 70' in text and 'ssrl_snippets_total{camera="b"} 5' in text
+
+
+@pytest.mark.parametrize(("room", "most"), [(1 << 30, 16), (3 * 16 * 320 * 32 * 3, 3)])
+def test_many_cameras_are_described_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, room: int, most: int
+) -> None:
+    monkeypatch.setattr(reading, "GROUP_BYTES", room)
+    ready = threading.Event()
+
+    def slow(images: np.ndarray) -> Features:
+        """The first waits until all cameras have a snippet, or have given their last."""
+        end = time.monotonic() + 30
+        while not ready.is_set() and time.monotonic() < end:
+            if all(post.camera.waiting() for post in watched.job.posts):
+                ready.set()
+            time.sleep(0.001)
+        return describe(images)
+
+    sources = [Source(f"c{i}", "a.mp4", "file") for i in range(40)]
+    watched = Watched(sources, lambda *_: Capture(range(48), length=48), slow, patient=False)
+    assert watched.run() == [] and ready.is_set()
+    sizes = [len(group) for group in watched.groups]
+    assert sum(sizes) == 120 and max(sizes) == most
+    for source in sources:
+        assert watched.scores(source.name) == pytest.approx(watched.scores("c0"), abs=1e-6)
+        assert len(watched.scores(source.name)) == 3
+
+
+def test_snippets_lie_where_they_are_wanted() -> None:
+    given: list[np.ndarray] = []
+
+    def empty(shape: tuple[int, ...]) -> np.ndarray:
+        given.append(np.zeros(shape, np.uint8))
+        return given[-1]
+
+    capture = Capture(range(40), length=40)
+    watched = Watched([Source("a", "a.mp4", "file")], lambda *_: capture, pending=lambda: Pending(empty))
+    assert watched.run() == []
+    assert all(snippet is memory for (snippet,), memory in zip(watched.groups, given, strict=True))
+    assert watched.numbers[-1] == [*range(32, 40), *range(32, 40)]
+
+
+@pytest.mark.parametrize(("cameras", "threads"), [(1, 4), (3, 2), (20, 1)])
+def test_cameras_share_the_cores(monkeypatch: pytest.MonkeyPatch, cameras: int, threads: int) -> None:
+    given: list[int] = []
+
+    def opener(source: Source, timeout: float, threads: int) -> Capture:
+        given.append(threads)
+        return Capture(range(16), length=16)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(watch, "open_capture", opener)
+    torch.manual_seed(1)
+    sources = [Source(f"c{i}", "a.mp4", "file") for i in range(cameras)]
+    arguments = (SSRL(F, (), crops=1).eval(), lambda images: [describe(one) for one in images])
+    job = Watch(sources, *arguments, CPU, EventRule(), WatchSettings(), lambda line: None, lambda text: None)
+    assert job.run(threading.Event()) == []
+    assert given == [threads] * cameras
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_capture_decodes_with_the_threads_that_it_is_given(make_video, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=20, size=SIZE)
+    (source,) = parse_sources([str(path)])
+
+    def counted(threads: int) -> int:
+        before = len(os.listdir("/proc/self/task"))  # noqa: PTH208
+        capture = camera.open_capture(source, 5.0, threads)
+        assert capture.read()[0]
+        found = len(os.listdir("/proc/self/task")) - before  # noqa: PTH208
+        capture.release()
+        return found
+
+    assert counted(1) == 0
+    assert counted(5) >= 5
 
 
 def test_a_file_that_is_cut_short_is_told_at_its_end(make_video, tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.distributed import Group
+from ssrl_pipeline.errors import ConfigError
 from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors import extractor as extractor_module
 from ssrl_pipeline.extractors.backbone import Backbone
-from ssrl_pipeline.extractors.engines import ENGINES, PRECISIONS, why_not
+from ssrl_pipeline.extractors.engines import ENGINES, PRECISIONS, check_engine, why_not
+from ssrl_pipeline.extractors.snippets import snippets
 from ssrl_pipeline.extractors.views import Resize
 from ssrl_pipeline.extractors.weights import cache_path
 from ssrl_pipeline.labels import Label
@@ -100,8 +102,13 @@ def assert_near(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], s
 def test_features_are_the_cpus(
     frames: np.ndarray, by_cpu: dict[str, np.ndarray], engine: str, precision: str
 ) -> None:
-    if reason := why_not(engine, torch.device("cuda")):
+    gpu = torch.device("cuda")
+    if reason := why_not(engine, gpu):
         pytest.skip(reason)
+    try:
+        check_engine(engine, precision, gpu)
+    except ConfigError as error:
+        pytest.skip(str(error))
     assert_near(make("cuda", engine=engine, precision=precision)(frames), by_cpu, NEAR[precision])
 
 
@@ -351,3 +358,15 @@ def test_features_of_compiled_code_are_the_cpus(frames: np.ndarray, by_cpu: dict
     if reason := why_not("compile", torch.device("cuda")):
         pytest.skip(reason)
     assert_near(make("cuda", engine="compile", precision="bfloat16")(frames), by_cpu, NEAR["bfloat16"])
+
+
+def test_frames_lie_in_pinned_memory_that_is_used_again(
+    frames: np.ndarray, by_cpu: dict[str, np.ndarray]
+) -> None:
+    extractor = make("cuda", batch=2)
+    found = extractor(np.concatenate([frames] * 6))  # 30 snippets, two at a time
+    for begin in range(0, 30, 5):
+        assert_near({name: rows[begin : begin + 5] for name, rows in found.items()}, by_cpu, NEAR["float32"])
+    (snippet,) = snippets(frames[:16], pending=extractor.pending())
+    assert torch.from_numpy(snippet).is_pinned()
+    assert extractor._transfer._pinned._bytes <= 8 << 20  # type: ignore[union-attr]  # 1 MiB a snippet
