@@ -68,14 +68,15 @@ def pool_cells(last: Tensor, rows: int, columns: int) -> Tensor:
     the share of it that lies there.
     """
     h, w = last.shape[-2:]
-    down = _overlaps(h, rows).to(last) / h  # [rows, h], each row sums to 1
-    across = _overlaps(w, columns).to(last) / w  # [columns, w]
+    down = _overlaps(h, rows, last.device).to(last.dtype) / h  # [rows, h], each row sums to 1
+    across = _overlaps(w, columns, last.device).to(last.dtype) / w  # [columns, w]
     cells = down @ last.mean(dim=2) @ across.T  # [B, D, rows, columns]
     return cells.flatten(2).transpose(1, 2)
 
 
-def _overlaps(positions: int, cells: int) -> Tensor:
+def _overlaps(positions: int, cells: int, device: torch.device) -> Tensor:
     """int64 [cells, positions]: on how much of a length each pair overlaps; a cell is `positions` long."""
-    position = torch.arange(positions) * cells  # where each begins, on a length of positions * cells
-    cell = torch.arange(cells)[:, None] * positions
+    # Where each begins, on a length of positions * cells:
+    position = torch.arange(positions, device=device) * cells
+    cell = torch.arange(cells, device=device)[:, None] * positions
     return (torch.minimum(position + cells, cell + positions) - torch.maximum(position, cell)).clamp(min=0)
