@@ -302,8 +302,8 @@ def find_device(name: str) -> torch.device:
 def _load_backbone(name: str, weights: str | Path | None) -> tuple[Backbone, str]:
     """The network in evaluation mode, and what identifies its weights."""
     if weights == "random":
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with torch.random.fork_rng(devices=[]):  # it is made on the CPU: no GPU needs to be touched
+            torch.default_generator.manual_seed(0)
             network = BACKBONES[name]().eval()
             for module in network.modules():
                 if isinstance(module, nn.Conv3d):  # PyTorch's own start would fade out over the layers
