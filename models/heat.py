@@ -131,7 +131,7 @@ class HeatStream:
         """Forgets all snippets."""
         self._held: list[Mapping[str, Tensor]] = []
         self._count = self._done = 0  # snippets held; how many of them, the first, are looked at already
-        self._heat: list[dict[str, Tensor]] = []
+        self._heat: list[dict[str, Tensor]] = []  # on the device, which nobody waits for until the end
 
     def add(self, views: Mapping[str, Tensor]) -> None:
         """The next snippets: view name -> [n, P, F]."""
@@ -147,7 +147,7 @@ class HeatStream:
         if self._count > self._done:
             self._look(self._count - self._done)
         scales = self._heat[0] if self._heat else ()
-        return {scale: torch.cat([part[scale] for part in self._heat]) for scale in scales}
+        return {scale: torch.cat([part[scale] for part in self._heat]).cpu() for scale in scales}
 
     def _look(self, count: int) -> None:
         """At the next `count` snippets, with their neighbours; then lets go of what no later one needs."""
@@ -155,7 +155,7 @@ class HeatStream:
         end = self._done + count
         seen = {n: rows[None, : end + self._margin].to(self.device) for n, rows in joined.items()}
         heat = patch_heat(self.model, seen)
-        self._heat.append({scale: rows[0, self._done : end].cpu() for scale, rows in heat.items()})
+        self._heat.append({scale: rows[0, self._done : end].clone() for scale, rows in heat.items()})
         first = max(end - self._margin, 0)
         self._held = [{name: rows[first:] for name, rows in joined.items()}]
         self._count, self._done = self._count - first, end - first

@@ -136,15 +136,15 @@ class _PerSnippet:
         self.restart()
 
     def restart(self) -> None:
-        self._scores: list[Tensor] = []
+        self._scores: list[Tensor] = []  # on the device, which nobody waits for until the end
 
     def add(self, views: Mapping[str, Tensor]) -> None:
-        self._scores.append(self.model(views).scores[0].cpu())
+        self._scores.append(self.model(views).scores[0])
 
     def scores(self) -> Tensor:
         if not self._scores:
             raise ValueError("there is no snippet to score")
-        return torch.cat(self._scores)
+        return torch.cat(self._scores).cpu()
 
 
 class _Related:
@@ -186,8 +186,8 @@ class _Related:
             low, high = max(begin - halo, 0), min(end + halo, self._snippets)
             x = self._read(low, high).to(self.device).transpose(0, 1)  # [C, n, F]
             features = relate(block, x, gathered)[:, begin - low : end - low]
-            scores.append(self.model.head(features).squeeze(-1).mean(dim=0).cpu())
-        return torch.cat(scores)
+            scores.append(self.model.head(features).squeeze(-1).mean(dim=0))
+        return torch.cat(scores).cpu()
 
     def _read(self, begin: int, end: int) -> Tensor:
         """The sums [n, C, F] of some snippets."""
