@@ -8,6 +8,7 @@ Dimensions: t frames, H x W before, h x w after.
 """
 
 import math
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -44,11 +45,13 @@ def _resample(x: Tensor, places: int) -> Tensor:
     taps = _taps_on(length, places, x.device)
     y = x.new_empty(outer, places, inner)
     blocks = math.ceil(places * inner / BLOCK)
-    _resample_kernel[(blocks * outer,)](
-        *(x, y, taps.first, taps.weights),
-        *(length, places, inner, blocks, taps.weights.shape[1], taps.precision),
-        BLOCK=BLOCK,
-    )
+    # Triton starts kernels on the current device.
+    with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+        _resample_kernel[(blocks * outer,)](
+            *(x, y, taps.first, taps.weights),
+            *(length, places, inner, blocks, taps.weights.shape[1], taps.precision),
+            BLOCK=BLOCK,
+        )
     return y
 
 

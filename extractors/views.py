@@ -5,7 +5,8 @@ Dimensions: P views of one kind, t frames, h x w pixels.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cache
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +15,18 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from ssrl_pipeline.extractors.compiled_engine import why_not_triton
 from ssrl_pipeline.extractors.snippets import Empty, empty_array
+
+
+@cache
+def kernels_for(device: torch.device) -> Any:
+    """The module that resizes on a GPU; None where there is no Triton for it."""
+    if why_not_triton() or torch.cuda.get_device_capability(device) < (8, 0):
+        return None
+    from ssrl_pipeline.extractors import triton_resize  # Triton is not for every system
+
+    return triton_resize
 
 
 @dataclass(frozen=True)
@@ -32,12 +44,23 @@ class Resize:
     def __call__(self, frames: Tensor) -> Tensor:
         """uint8 [t, 3, H, W] -> uint8 [t, 3, h, w].
 
-        A CPU with AVX2 rounds between its two passes, a GPU once, at the end: they may differ by 1.
+        A GPU that Triton makes kernels for gives what a CPU with AVX2 does, which rounds after each
+        of two passes. PyTorch's own kernel for GPUs rounds once, at the end: it may differ by 1.
         """
         if self.is_pillows:
             return torch.from_numpy(self.by_pillow(frames.permute(0, 2, 3, 1).numpy())).permute(0, 3, 1, 2)
+        if frames.is_cuda and (kernels := kernels_for(frames.device)):
+            size = self.fitted(frames.shape[2], frames.shape[3])
+            return kernels.resize(frames.permute(0, 2, 3, 1).contiguous(), *size).permute(0, 3, 1, 2)
         size = [self.size] if isinstance(self.size, int) else list(self.size)
         return F.resize(frames, size, InterpolationMode.BILINEAR, antialias=True)
+
+    def fitted(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) that frames of another have afterwards."""
+        if isinstance(self.size, tuple):
+            return self.size
+        short = min(height, width)
+        return int(self.size * height / short), int(self.size * width / short)
 
     def by_pillow(self, frames: np.ndarray, empty: Empty = empty_array) -> np.ndarray:
         """uint8 [t, H, W, 3] -> uint8 [t, h, w, 3], in memory that `empty` gives; what has the size stays."""

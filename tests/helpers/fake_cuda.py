@@ -24,6 +24,8 @@ from helpers.fake_device import FakeCuda
 from helpers.fake_streams import Event, Stream
 from torch import Tensor
 
+from ssrl_pipeline.extractors import views
+
 PINNING = ("empty", "zeros", "ones", "full", "empty_like", "zeros_like")  # take pin_memory
 
 
@@ -55,6 +57,7 @@ def fake_cuda(devices: int = 2) -> Iterator[FakeCuda]:
         patch.setattr(Tensor, "is_pinned", lambda tensor, device=None: found.is_pinned(tensor))
         patch.setattr(Tensor, "pin_memory", lambda tensor, device=None: _pinned(found, tensor))
         patch.setattr(torch.backends.cudnn, "enabled", False)
+        patch.setattr(views, "kernels_for", lambda device: None)
         try:
             yield found
             found.finish()
