@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.presets import Normalisation
 from ssrl_pipeline.models import SSRL
 
 
@@ -34,6 +37,48 @@ def test_the_plain_way_gives_our_features(
     for name, features in theirs.items():
         assert features.shape == ours[name].shape
         assert np.linalg.norm(features - ours[name]) < 1e-2 * np.linalg.norm(ours[name])
+
+
+def test_the_plain_way_brings_clips_to_where_its_network_is() -> None:
+    import plain
+
+    class Elsewhere(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.empty(1, device="meta"))
+
+        def forward(self, clips: torch.Tensor) -> torch.Tensor:
+            assert clips.device == self.weight.device
+            return torch.ones(1, 4)
+
+    clip = tuple(Image.new("RGB", (8, 8)) for _ in range(16))
+    assert plain._describe(clip, Elsewhere(), Normalisation(127.5, 127.5)).tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "arithmetic"),
+    [
+        ("float32", torch.float32, "highest"),
+        ("tf32", torch.float32, "high"),
+        ("bfloat16", torch.bfloat16, "highest"),
+        ("float16", torch.float16, "highest"),
+    ],
+)
+def test_a_peak_is_of_its_precision(precision: str, dtype: torch.dtype, arithmetic: str) -> None:
+    from benchmark_features import matrix_product
+
+    multiply = matrix_product(precision, torch.device("cpu"), 32)
+    seen = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), options=None):
+            seen.append((str(function), arguments[0].dtype, torch.get_float32_matmul_precision()))
+            return function(*arguments, **(options or {}))
+
+    with Watch():
+        product = multiply()
+    assert seen == [("aten.mm.default", dtype, arithmetic)] and product.shape == (32, 32)
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_the_published_order_of_products_gives_our_scores() -> None:
