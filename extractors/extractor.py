@@ -161,23 +161,12 @@ class FeatureExtractor:
             videos: how many are decoded at the same time; the features do not depend
                 on it, but for rounding where `batch` is more than 1.
         """
-        feed: Feed[J] = Feed(
-            self.start,
-            self.preset.drop_last,
-            videos,
-            lambda: self.batch,
-            AHEAD,
-            self.pending,
-            decoding_threads(videos),
-        )
+        drop_last, threads = self.preset.drop_last, decoding_threads(videos)
+        feed: Feed[J] = Feed(self.start, drop_last, videos, lambda: self.batch, AHEAD, self.pending, threads)
         return feed.run(jobs)
 
     def pending(self) -> Pending:
-        """Where frames become snippets that leave :meth:`start` the least to do.
-
-        What Pillow resizes is resized by whoever reads the frames, and a GPU can copy a
-        snippet from where it lies.
-        """
+        """Where frames become snippets: resized where Pillow does it, in memory that a GPU can copy from."""
         resize = self.preset.pillows
         return Pending(self._transfer.empty, resize.by_pillow if resize else None)
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssrl_pipeline.errors import first_line
 from ssrl_pipeline.extractors.snippets import empty_array
 
 PINNED_BYTES = 4 << 30  # at most: all snippets that are on their way, and those that fill up
@@ -132,7 +133,7 @@ class PinnedPool:
             buffer = self._pin(size)
         except RuntimeError as error:
             self._most = self._bytes
-            log.warning("no more memory can be pinned, going on without: %s", str(error).splitlines()[0])
+            log.warning("no more memory can be pinned, going on without: %s", first_line(error))
             return None
         self._bytes += size
         return buffer

@@ -1,14 +1,17 @@
-"""Pinned memory that is used again and again, played with ordinary memory."""
+"""Pinned memory that is used again and again, played with ordinary memory and with a fake device."""
 
 import logging
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.fake_cuda import fake_cuda
 
+from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.transfer import PinnedPool, Transfer
 
 
@@ -121,3 +124,60 @@ def test_a_cpu_has_nothing_to_copy() -> None:
     assert transfer.up(frames) is frames
     rows = torch.ones(2, 3)
     assert transfer.down(rows)().tolist() == rows.tolist()
+
+
+def test_memory_comes_back_when_its_copy_is_done() -> None:
+    with fake_cuda() as cuda:
+        transfer = Transfer(torch.device("cuda"))
+        snippet = transfer.empty((16, 4, 5, 3))
+        assert torch.from_numpy(snippet).is_pinned()
+        snippet[:] = 1
+        address = snippet.ctypes.data
+        there = transfer.up(torch.from_numpy(snippet))
+        del snippet
+        other = transfer.empty((16, 4, 5, 3))
+        other[:] = 2  # the first may be on its way still
+        assert other.ctypes.data != address
+        assert cuda.waits == cuda.uploads == []
+        assert (transfer.down(there.float())() == 1).all()
+        assert [wait.what for wait in cuda.waits] == ["Event.synchronize"]
+        assert transfer.empty((16, 4, 5, 3)).ctypes.data == address
+
+
+def test_what_is_not_pinned_is_copied_while_the_caller_waits() -> None:
+    with fake_cuda():
+        transfer = Transfer(torch.device("cuda"))
+        frames = np.ones((16, 4, 5, 3), np.uint8)
+        there = transfer.up(torch.from_numpy(frames))
+        frames[:] = 2
+        assert (transfer.down(there)() == 1).all()
+
+
+def test_memory_is_used_again_while_features_are_computed(make_video, tmp_path: Path) -> None:
+    """A fault where a snippet is written over before it is on the device; one wait for each group."""
+    path = make_video(tmp_path / "a.mp4", frames=480)  # 30 snippets
+    expected = means("cpu").from_video(path)
+    with fake_cuda() as cuda:
+        extractor = means("cuda")
+        cuda.forget()
+        found = extractor.from_video(path)
+        assert {wait.what for wait in cuda.waits} == {"Event.synchronize"} and len(cuda.waits) == 15
+        assert cuda.uploads == []
+        assert extractor._transfer._pinned._bytes <= 10 << 18  # type: ignore[union-attr]
+    for name, rows in expected.items():
+        np.testing.assert_allclose(found[name], rows, atol=0.05)  # the resize of a GPU rounds less often
+        assert np.abs(np.diff(rows, axis=0)).max(axis=(1, 2)).min() > 0.2  # no snippet is like the next
+
+
+def means(device: str) -> FeatureExtractor:
+    """Features are means of pixels, two snippets at a time."""
+    extractor = FeatureExtractor("i3d", "live", device=device, weights="random", batch=2, precision="float32")
+
+    class Means:
+        name = "means"
+
+        def __call__(self, clips: torch.Tensor) -> torch.Tensor:
+            return clips.float().mean((1, 3, 4)).repeat(1, 64)
+
+    extractor._engines = dict.fromkeys((one.network for one in extractor.passes), Means())  # type: ignore
+    return extractor
