@@ -11,6 +11,7 @@ import shutil
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class Compiled:
             with allow_tf32(self.tf32, self.device), torch._dynamo.config.patch(cache_size_limit=MOST_GRAPHS):
                 result: Tensor = self.module(clips)
                 return result
-        except torch._dynamo.exc.TorchDynamoException as error:
+        except (torch._dynamo.exc.TorchDynamoException, CalledProcessError, OSError) as error:
             reason = " ".join(str(error).split("\n\n")[0].split())[:300]
             raise PipelineError(f"engine 'compile' failed, use another: {reason}") from error
 

@@ -5,6 +5,7 @@ import shutil
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import pytest
 import torch
@@ -106,33 +107,46 @@ def test_each_size_of_clips_has_graphs_of_its_own_beyond_pytorchs_limit(backend:
     assert [shape[3] for shape in backend.graphs] == list(sizes)
 
 
-def test_a_compiler_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **options: object) -> Callable:
-        raise RuntimeError("Failed to find C compiler.\nPlease specify")
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, when: str) -> Compiled:
+    """An engine whose compiler fails, or whose graphs do when they run."""
+
+    def backend(*_: object, **options: object) -> Callable[..., object]:
+        def run(*_: object) -> object:
+            raise error
+
+        return run() if when == "compiling" else run
 
     torch._dynamo.reset()
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=broken))
-    engine = Compiled(Tiny().eval(), CPU)
-    with pytest.raises(
-        PipelineError, match="engine 'compile' failed, .*Failed to find C compiler. Please"
-    ) as found:
-        engine(some_clips(2))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    return Compiled(Tiny().eval(), CPU)
+
+
+@pytest.mark.parametrize(
+    ("error", "when", "said"),
+    [
+        (
+            RuntimeError("Failed to find\n C compiler."),
+            "compiling",
+            "RuntimeError: Failed to find C compiler.",
+        ),
+        (CalledProcessError(1, ["gcc", "main.c"]), "compiling", "'gcc', 'main.c'"),
+        (CalledProcessError(1, ["gcc", "main.c"]), "running", "'gcc', 'main.c'"),  # as Triton does at first
+        (PermissionError(13, "Permission denied", "/cache"), "running", "Permission denied: '/cache'"),
+    ],
+)
+def test_a_compiler_that_fails_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, when: str, said: str
+) -> None:
+    with pytest.raises(PipelineError, match=f"engine 'compile' failed, use another: .*{said}") as found:
+        failing(monkeypatch, error, when)(some_clips(2))
     assert "\n" not in str(found.value)
 
 
-def test_errors_of_the_network_itself_pass(backend: Backend) -> None:
-    """Where the memory ends, the caller goes on with a smaller batch."""
-
-    class Full(Backend):
-        def __call__(self, *_: object, **options: object) -> Callable:
-            def run(*values: Tensor) -> object:
-                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-
-            return run
-
-    torch.compile.keywords["backend"] = Full()  # type: ignore[attr-defined]
+def test_where_the_memory_ends_the_caller_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on with a smaller batch."""
+    full = torch.cuda.OutOfMemoryError("CUDA out of memory.")
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        Compiled(Tiny().eval(), CPU)(some_clips(2))
+        failing(monkeypatch, full, "running")(some_clips(2))
 
 
 @pytest.mark.slow
