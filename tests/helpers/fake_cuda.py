@@ -10,7 +10,8 @@ behaves as a GPU's where a CPU's would forgive:
 - work of two streams that meets in memory without an order is an error
   (:mod:`helpers.fake_streams`).
 
-Not played: kernels (cuDNN, Triton, CUDA graphs), their rounding and their speed.
+Not played: kernels (cuDNN, Triton, torch.compile, CUDA graphs), their rounding and their speed, and
+several processes.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,16 +41,10 @@ def fake_cuda(devices: int = 2) -> Iterator[FakeCuda]:
         pytest.skip("a real CUDA device is here: the tests of test_gpu.py ask it")
     if torch.version.cuda is None:
         pytest.skip("this build of PyTorch does not know of CUDA")
-    torch._C._ensureCUDADeviceGuardSet()
+    torch._C._ensureCUDADeviceGuardSet()  # autograd asks it for streams
     found = FakeCuda(devices)
-    kernels = torch.library.Library("aten", "IMPL")
-    swapping = torch.__future__.get_swap_module_params_on_conversion()
-    torch.__future__.set_swap_module_params_on_conversion(True)  # parameters stay themselves in module.to
-    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device="cuda") copies as `to` does
-    with pytest.MonkeyPatch.context() as patch:
-        FakeCuda._current = found
-        kernels.impl("empty.memory_format", _maker(found, torch.empty), "CUDA")
-        kernels.impl("empty_strided", _maker(found, torch.empty_strided), "CUDA")
+    with pytest.MonkeyPatch.context() as patch, _as_fake_tensors_need(), _kernels(found):
+        patch.setattr(FakeCuda, "_current", found)
         for name, value in _answers(found).items():
             patch.setattr(torch.cuda, name, value)
         for name in PINNING:
@@ -57,15 +52,44 @@ def fake_cuda(devices: int = 2) -> Iterator[FakeCuda]:
         patch.setattr(Tensor, "is_pinned", lambda tensor, device=None: found.is_pinned(tensor))
         patch.setattr(Tensor, "pin_memory", lambda tensor, device=None: _pinned(found, tensor))
         patch.setattr(torch.backends.cudnn, "enabled", False)
-        patch.setattr(views, "kernels_for", lambda device: None)
-        try:
-            yield found
-            found.finish()
-        finally:
-            torch.__future__.set_swap_module_params_on_conversion(swapping)
-            torch._C._set_only_lift_cpu_tensors(False)
-            kernels._destroy()
-            FakeCuda._current = None
+        patch.setattr(views, "kernels_for", lambda device: None)  # Triton's
+        yield found
+        found.finish()
+
+
+@contextmanager
+def _as_fake_tensors_need() -> Iterator[None]:
+    """What PyTorch does by itself with tensors of its own classes."""
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)  # parameters stay themselves in module.to
+    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device="cuda") copies as `to` does
+    try:
+        yield
+    finally:
+        torch._C._set_only_lift_cpu_tensors(False)
+        torch.__future__.set_swap_module_params_on_conversion(before)
+
+
+@contextmanager
+def _kernels(found: FakeCuda) -> Iterator[None]:
+    """Where every tensor of a device begins."""
+
+    def kernel(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def made(
+            *sizes: Any, dtype: Any = None, device: Any = None, memory_format: Any = None, **_: Any
+        ) -> Tensor:
+            form = {} if memory_format is None else {"memory_format": memory_format}
+            return found.wrap(make(*sizes, dtype=dtype, **form), found.device(device))
+
+        return made
+
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("empty.memory_format", kernel(torch.empty), "CUDA")
+    library.impl("empty_strided", kernel(torch.empty_strided), "CUDA")
+    try:
+        yield
+    finally:
+        library._destroy()
 
 
 def _answers(found: FakeCuda) -> dict[str, Any]:
@@ -115,16 +139,6 @@ def _answers(found: FakeCuda) -> dict[str, Any]:
         "stream": found.streams.use,
         "current_stream": lambda device=None: found.streams.now(found.device(device or "cuda").index),
     }
-
-
-def _maker(found: FakeCuda, make: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def kernel(
-        *sizes: Any, dtype: Any = None, device: Any = None, memory_format: Any = None, **_: Any
-    ) -> Tensor:
-        form = {} if memory_format is None else {"memory_format": memory_format}
-        return found.wrap(make(*sizes, dtype=dtype, **form), found.device(device))
-
-    return kernel
 
 
 def _pinning(found: FakeCuda, make: Callable[..., Tensor]) -> Callable[..., Tensor]:

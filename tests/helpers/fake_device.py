@@ -2,6 +2,7 @@
 
 import sys
 import weakref
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,16 +150,15 @@ class FakeCuda:
         tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         there = [value for value in tensors if isinstance(value, CudaTensor)]
         indices = tree_leaves(args[1]) if func in INDEXING else []
-        _check_devices(func, tensors, indices)
+        _check_devices(func, tensors, [*_numbers(args), *_numbers(kwargs.values()), *indices])
         self._note_waits(func, there[0], indices)
         for value in there:
             value.memory.read(self._stream(value))
         for value in _changed(func, args, kwargs):
             value.memory.write(self._stream(value))
-        own = {"device": CPU, "pin_memory": False}
-        options = {
-            name: own.get(name, value) if value is not None else None for name, value in kwargs.items()
-        }
+        options = {name: value for name, value in kwargs.items() if name != "pin_memory"}
+        if target:
+            options["device"] = CPU
         args, options = tree_map_only(CudaTensor, lambda value: value.on_cpu, (args, options))
         result = func(*args, **options)
         device, given = target or there[0].device, {id(value.on_cpu): value for value in there}
@@ -284,7 +284,7 @@ class FakeCuda:
 
 @cache
 def _is_composite(func: Any) -> bool:
-    """Whether an operator is made of others, in CUDA's own way, too."""
+    """Whether an operator is made of others, on every device."""
     return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
@@ -293,15 +293,19 @@ def _overwrite(target: Tensor, values: Tensor) -> None:
         target.copy_(values)
 
 
-def _check_devices(func: Any, tensors: list[Tensor], indices: list[Any]) -> None:
-    """A number on the CPU, and an index, may meet a tensor of a device."""
-    may_differ = {id(index) for index in indices}
-    counted = [v for v in tensors if v.is_cuda or (v.dim() and id(v) not in may_differ)]
-    found = sorted({str(value.device) for value in counted}, reverse=True)
+def _numbers(arguments: Iterable[Any]) -> list[Tensor]:
+    """Tensors of one number; in a list they do not count as such."""
+    return [value for value in arguments if isinstance(value, Tensor) and not value.dim()]
+
+
+def _check_devices(func: Any, tensors: list[Tensor], free: list[Any]) -> None:
+    """Only tensors that are `free` may be on the CPU beside those of a device."""
+    allowed = {id(value) for value in free}
+    found = {str(value.device) for value in tensors if value.is_cuda or id(value) not in allowed}
     if len(found) > 1:
         raise RuntimeError(
             "Expected all tensors to be on the same device, but found at least two devices, "
-            f"{found[0]} and {found[1]}! (when checking the arguments of {func})"
+            f"{' and '.join(sorted(found, reverse=True)[:2])}! (when checking the arguments of {func})"
         )
 
 

@@ -123,8 +123,10 @@ class Streams:
             return
         before = getattr(self._local, "streams", {}), self.device
         self._local.streams, self.device = before[0] | {stream.device: stream}, stream.device
-        yield
-        self._local.streams, self.device = before
+        try:
+            yield
+        finally:
+            self._local.streams, self.device = before
 
     def later(self, stream: Stream, happen: Callable[[], object]) -> None:
         """Lets something happen when a wait tells that this stream's work so far is through, not before."""
