@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.backbone import Backbone
 from ssrl_pipeline.extractors.decode import open_video
-from ssrl_pipeline.extractors.engines import PRECISIONS, Engine, make_engine, why_not
+from ssrl_pipeline.extractors.engines import Engine, make_engine, why_not
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
 from ssrl_pipeline.extractors.transfer import Transfer
 from ssrl_pipeline.extractors.views import cut_views
@@ -124,10 +124,10 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
     any_extractor = next(iter(extractors.values()))
     views = snippet_views(subject, any_extractor)
     mean, std = any_extractor.normalisation
-    size, arithmetic = SIZES[bench.device.type], arithmetic_of(subject.precision, bench.device)
+    size, precision = SIZES[bench.device.type], subject.precision
     products = {
-        f"matrix product, {arithmetic}: {name}": partial(_product, multiply, size)
-        for name, multiply in _products(arithmetic, bench.device, size)
+        f"matrix product, {precision}: {name}": partial(_product, multiply, size)
+        for name, multiply in _products(precision, bench.device, size)
     }
 
     def plain_way(clips: torch.Tensor, work: float) -> float:
@@ -137,7 +137,7 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
         return work
 
     engines = {
-        name: make_engine(name, network, any_extractor.normalisation, bench.device, subject.precision)
+        name: make_engine(name, network, any_extractor.normalisation, bench.device, precision)
         for name in extractors
     }
 
@@ -187,12 +187,6 @@ def snippet_views(subject: Subject, extractor: FeatureExtractor) -> dict[str, to
     frames = next(snippets(open_video(subject.video, "opencv").frames))
     up = Transfer(extractor.device).up
     return cut_views(frames[:: subject.network.frame_stride], extractor.preset.views, up)
-
-
-def arithmetic_of(precision: str, device: torch.device) -> str:
-    """The name of the peak that an engine's share is of: where nobody forbids it, a GPU convolves in TF32."""
-    silent = precision == "float32" and "tf32" not in PRECISIONS and device.type == "cuda"
-    return "tf32" if silent and torch.backends.cudnn.allow_tf32 else precision
 
 
 def peak(precision: str, device: torch.device, size: int | None = None) -> float:

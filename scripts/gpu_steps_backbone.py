@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
-from benchmark_features import arithmetic_of, macs, peak
+from benchmark_features import macs, peak
 from benchmark_rounds import wall
 from gpu_common import Check, precisions
 from torch import Tensor, nn
@@ -115,9 +115,8 @@ def backbone(check: Check, name: str) -> None:
         return
     subject, tops = load(check), {}
     for precision, times in plans(check, name):
-        arithmetic = arithmetic_of(precision, check.device)
-        if arithmetic not in tops:
-            tops[arithmetic] = peak(arithmetic, check.device, 256 if check.tiny else None)
+        if precision not in tops:
+            tops[precision] = peak(precision, check.device, 1024 if check.tiny else None)
         took = work = 0.0
         try:
             engine = subject.engine(name, precision, check.device)
@@ -127,24 +126,24 @@ def backbone(check: Check, name: str) -> None:
                 batch = random_clips(clips, count, check.device)
                 first = wall(lambda: engine(batch), check.device)  # noqa: B023
                 seconds = check.seconds(lambda: engine(batch), 0.5) / count  # noqa: B023
-                share = clips.work / seconds / tops[arithmetic]
+                share = clips.work / seconds / tops[precision]
                 check.report(
                     f"{clips.shape}, {precision}, {count} clips",
                     clips.work / seconds / 1e12,
                     "TFLOP/s",
-                    f"{share:.1%} of the {arithmetic} peak; its first call took {first:.1f} s",
+                    f"{share:.1%} of the {precision} peak; its first call took {first:.1f} s",
                 )
                 took += clips.count * seconds
                 work += clips.count * clips.work
         except Exception as error:  # one precision that fails leaves the others
             check.fail(f"all views, {precision}, {times} x", error)
             continue
-        share, top = work / took / tops[arithmetic], tops[arithmetic] / 1e12
+        share, top = work / took / tops[precision], tops[precision] / 1e12
         check.report(
             f"all views, {precision}, {times} x",
             1 / took,
             "snippets/s",
-            f"{share:.1%} of the {arithmetic} peak, {work / took / 1e12:.4g} TFLOP/s of {top:.4g}",
+            f"{share:.1%} of the {precision} peak, {work / took / 1e12:.4g} TFLOP/s of {top:.4g}",
         )
 
 
@@ -183,10 +182,7 @@ def kernels(check: Check) -> None:
         check.report(
             f"kernel {name[:80]}", seconds / total, "of the time", f"{class_of(name)}, {1e3 * seconds:.3g} ms"
         )
-    try:
-        layers(check, subject, precision)
-    except AttributeError as error:  # an engine keeps its network to itself
-        check.fail(f"eager, {precision}, layers", error)
+    layers(check, subject, precision)
 
 
 def layers(check: Check, subject: Subject, precision: str) -> None:
@@ -195,22 +191,18 @@ def layers(check: Check, subject: Subject, precision: str) -> None:
     network = engine.module.network
     spans: dict[str, float] = Counter()
     work: dict[str, float] = Counter()
-    children = dict((network.layers if check.tiny else network).named_children())
     for clips in subject.views:
         batch = random_clips(clips, _usual_count(check, clips), check.device)
-        share = clips.count / len(batch)
-        for name, (seconds, flops) in _spans(children, lambda: engine(batch), check.device).items():  # noqa: B023
-            spans[name] += share * seconds
-            work[name] += share * flops
+        counts = _work_of_children(subject.network, clips)
+        for name, count in counts.items():
+            work[name] += clips.count * count
+        for name, seconds in _spans(_layers_of(network), lambda: engine(batch), check.device).items():  # noqa: B023
+            spans[name] += clips.count / len(batch) * seconds
     total = sum(spans.values())
     for name, seconds in spans.items():
         rate = f"{work[name] / seconds / 1e12:.4g} TFLOP/s" if work[name] else "no products"
-        check.report(
-            f"eager, {precision}, layer {name}",
-            seconds / total,
-            "of the time",
-            f"{1e3 * seconds:.3g} ms, {rate}",
-        )
+        beside = f"{1e3 * seconds:.3g} ms a snippet, {rate}"
+        check.report(f"eager, {precision}, layer {name}", seconds / total, "of the time", beside)
 
 
 def class_of(kernel: str) -> str:
@@ -242,27 +234,40 @@ def _profile(run: Callable[[], object], device: torch.device) -> Counter[str]:
     return seconds
 
 
+def _layers_of(network: nn.Module) -> dict[str, nn.Module]:
+    return dict(getattr(network, "layers", network).named_children())
+
+
+def _work_of_children(network: nn.Module, clips: Clips) -> dict[str, float]:
+    """Floating-point operations of each layer for one clip, of the network as published."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.zeros(1, 3, *clips.size, device=next(network.parameters()).device))
+    counts = counter.get_flop_counts()
+    return {
+        name: float(sum(next((v for k, v in counts.items() if k.split(".")[-1] == name), {}).values()))
+        for name in _layers_of(network)
+    }
+
+
 def _spans(
     children: dict[str, nn.Module], run: Callable[[], object], device: torch.device
-) -> dict[str, tuple[float, float]]:
-    """Seconds and floating-point operations of each child in one call, after one that warms up."""
+) -> dict[str, float]:
+    """Seconds of each child in one call, after one that warms up."""
     cuda = device.type == "cuda"
-    marks: dict[str, list[Any]] = {}
+    marks: dict[str, list[Any]] = {name: [] for name in children}
 
     def mark(name: str) -> Callable[..., None]:
         def record(*_: object) -> None:
             if cuda:
                 event = torch.cuda.Event(enable_timing=True)
                 event.record()
-                marks.setdefault(name, []).append(event)
+                marks[name].append(event)
             else:
-                marks.setdefault(name, []).append(time.perf_counter())
+                marks[name].append(time.perf_counter())
 
         return record
 
-    with FlopCounterMode(display=False) as counter:
-        run()
-    counts = counter.get_flop_counts()
+    run()
     hooks = [child.register_forward_pre_hook(mark(name)) for name, child in children.items()]
     hooks += [child.register_forward_hook(mark(name)) for name, child in children.items()]
     run()
@@ -270,9 +275,7 @@ def _spans(
         torch.cuda.synchronize(device)
     for hook in hooks:
         hook.remove()
-    found = {}
-    for name, (first, second) in marks.items():
-        took = first.elapsed_time(second) / 1e3 if cuda else second - first
-        whole = next((sum(v.values()) for k, v in counts.items() if k.split(".")[-1] == name), 0)
-        found[name] = (took, float(whole))
-    return found
+    return {
+        name: first.elapsed_time(second) / 1e3 if cuda else second - first
+        for name, (first, second) in marks.items()
+    }

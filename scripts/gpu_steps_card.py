@@ -92,7 +92,7 @@ def peaks(check: Check) -> None:
         if check.device.type == "cpu" and precision != "float32":
             check.skip(f"matrix product, {precision}", "a CPU works in float32")
             continue
-        size = 256 if check.tiny else None
+        size = 1024 if check.tiny else None
         check.report(f"matrix product, {precision}", peak(precision, check.device, size) / 1e12, "TFLOP/s")
 
 

@@ -45,6 +45,16 @@ QUICK_ENGINES = [name for name in ENGINES if name not in ("auto", "openvino", "c
 SLEEP = 200_000_000  # cycles: a tenth of a second and more, in which any copy would be done
 
 
+def need(engine: str, precision: str = "bfloat16") -> None:
+    """Skips where an engine does not run, or not in a precision."""
+    if reason := why_not(engine, torch.device("cuda")):
+        pytest.skip(reason)
+    try:
+        check_engine(engine, precision, torch.device("cuda"))
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
 def make(device: str, preset: str = "live", **options: object) -> FeatureExtractor:
     options = {"weights": "random", **options}
     return FeatureExtractor("i3d", preset, device=device, **options)  # type: ignore[arg-type]
@@ -102,13 +112,7 @@ def assert_near(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], s
 def test_features_are_the_cpus(
     frames: np.ndarray, by_cpu: dict[str, np.ndarray], engine: str, precision: str
 ) -> None:
-    gpu = torch.device("cuda")
-    if reason := why_not(engine, gpu):
-        pytest.skip(reason)
-    try:
-        check_engine(engine, precision, gpu)
-    except ConfigError as error:
-        pytest.skip(str(error))
+    need(engine, precision)
     assert_near(make("cuda", engine=engine, precision=precision)(frames), by_cpu, NEAR[precision])
 
 
@@ -131,8 +135,7 @@ def paper(weights: Path | None) -> Callable[..., dict[str, np.ndarray]]:
 def test_paper_at_full_size_in_bfloat16(
     engine: str, patches: str, paper: Callable[..., dict[str, np.ndarray]]
 ) -> None:
-    if reason := why_not(engine, torch.device("cuda")):
-        pytest.skip(reason)
+    need(engine)
     expected = paper(patches, "cpu", "eager", "float32")
     found = paper(patches, "cuda", engine, "bfloat16")
     sizes = {"clip": 10, "patch2x3": 6, "patch3x5": 15, "patch4x7": 28}
@@ -157,9 +160,8 @@ def test_resized_frames_are_the_cpus(frames: np.ndarray, size: int | tuple[int, 
 def test_nobody_waits_while_a_group_is_begun(
     groups: list[list[np.ndarray]], engine: str, patches: str
 ) -> None:
-    if reason := why_not(engine, torch.device("cuda")):
-        pytest.skip(reason)
-    extractor = make("cuda", engine=engine, patches=patches, precision="bfloat16")
+    need(engine)
+    extractor = make("cuda", engine=engine, precision="bfloat16", patches=patches)
     group = [snippet for (snippet,) in groups]
     expected = extractor.describe(group)  # what is done once may wait
     with loud():
@@ -168,9 +170,13 @@ def test_nobody_waits_while_a_group_is_begun(
         assert_near(found, rows, 1e-3)
 
 
-def test_what_is_computed_waits_for_frames_that_come_late(groups: list[list[np.ndarray]]) -> None:
+@pytest.mark.parametrize("engine", QUICK_ENGINES)
+def test_what_is_computed_waits_for_frames_that_come_late(
+    groups: list[list[np.ndarray]], engine: str
+) -> None:
     """Copies are held up on their stream, and their memory is used again: yet no frames are mistaken."""
-    extractor = make("cuda")
+    need(engine)
+    extractor = make("cuda", engine=engine, precision="bfloat16")
     expected = [extractor.describe(group) for group in groups]
     streams = [value for value in vars(extractor._transfer).values() if isinstance(value, torch.cuda.Stream)]
     assert len(streams) == 1
@@ -340,8 +346,7 @@ class Small(Backbone):
 
 def test_compiled_graphs_are_few(frames: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """For each size of clips one for whole groups and one for the rest; a second video makes none."""
-    if reason := why_not("compile", torch.device("cuda")):
-        pytest.skip(reason)
+    need("compile")
     monkeypatch.setitem(extractor_module.BACKBONES, "i3d", Small)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
@@ -358,8 +363,7 @@ def test_compiled_graphs_are_few(frames: np.ndarray, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_features_of_compiled_code_are_the_cpus(frames: np.ndarray, by_cpu: dict[str, np.ndarray]) -> None:
-    if reason := why_not("compile", torch.device("cuda")):
-        pytest.skip(reason)
+    need("compile")
     assert_near(make("cuda", engine="compile", precision="bfloat16")(frames), by_cpu, NEAR["bfloat16"])
 
 
