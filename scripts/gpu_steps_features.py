@@ -26,7 +26,7 @@ from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decode import open_video
 from ssrl_pipeline.extractors.engines import check_engine, make_engine, why_not
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
 
 WORKERS = (1, 4, 8, 16)
 RUN = 6.0  # seconds that an extraction is to take, about
@@ -122,8 +122,8 @@ def end_to_end(check: Check) -> None:
     videos = videos or {"rendered": render(check)}
     for size, video in videos.items():
         frames = first_frames(video, 1 if check.tiny else 6)
-        snippets = list(frames.reshape(-1, SNIPPET_FRAMES, *frames.shape[1:]))
-        rate = described(check, extractor, snippets)
+        read = list(snippets(frames, pending=extractor.pending()))
+        rate = described(check, extractor, read)
         check.report(
             f"{size}, frames in memory, {how}", rate, "snippets/s", f"{rate / alone:.1%} of backbone alone"
         )
@@ -164,9 +164,9 @@ def backbone_alone(check: Check, extractor: FeatureExtractor) -> float:
     return 1 / seconds
 
 
-def described(check: Check, extractor: FeatureExtractor, snippets: Sequence[np.ndarray]) -> float:
+def described(check: Check, extractor: FeatureExtractor, read: Sequence[np.ndarray]) -> float:
     """Snippets a second from frames in memory to features, group after group, as where videos are read."""
-    group = [snippets[i % len(snippets)] for i in range(extractor.batch)]
+    group = [read[i % len(read)] for i in range(extractor.batch)]
 
     def run(groups: int) -> None:
         waiting: deque[Callable[[], object]] = deque()

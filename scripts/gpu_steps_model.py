@@ -17,7 +17,7 @@ from gpu_common import Check
 from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.extractors.extractor import BACKBONES
 from ssrl_pipeline.extractors.presets import PRESETS
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
 from ssrl_pipeline.labels import Label
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.heat import HeatStream
@@ -27,13 +27,14 @@ from ssrl_pipeline.run_folder import Evaluation
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.store import FeatureStore, VideoMeta
 from ssrl_pipeline.train import train
+from ssrl_pipeline.watch import TOGETHER
 
 FPS = 25  # of a camera
 CAMERAS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 def made_up_store(
-    root: Path, videos: Mapping[str, Label], snippets: int, views: Mapping[str, int], size: int
+    root: Path, videos: Mapping[str, Label], length: int, views: Mapping[str, int], size: int
 ) -> FeatureStore:
     """Random features; those of abnormal videos are larger in one direction in the middle."""
     recipe = {
@@ -47,15 +48,15 @@ def made_up_store(
     store = FeatureStore.create(root, recipe)
     rng = np.random.default_rng(0)
     for video, label in videos.items():
-        rows = {name: rng.random((snippets, count, size), np.float32) for name, count in views.items()}
+        rows = {name: rng.random((length, count, size), np.float32) for name, count in views.items()}
         if label.abnormal:
             for values in rows.values():
-                values[snippets // 3 : snippets // 2, :, : size // 8] += 1
+                values[length // 3 : length // 2, :, : size // 8] += 1
         with store.writer(video) as writer:
             writer.append(rows)
             writer.meta = VideoMeta(
-                frames=SNIPPET_FRAMES * snippets,
-                snippets=snippets,
+                frames=SNIPPET_FRAMES * length,
+                snippets=length,
                 fps=FPS,
                 width=320,
                 height=240,
@@ -143,18 +144,21 @@ def cameras(check: Check) -> None:
         model = SSRL(BACKBONES["i3d"].feature_size, scales, crops=PRESETS[preset].view_sizes["clip"])
         scorer = WindowScorer(model.eval().to(check.device), check.device, size=16, delay=1)
         for width, height in sizes:
-            own = [check.frames(width, height) for _ in range(4)]
+            frames = check.frames(width, height, 4)
+            own = list(snippets(frames, pending=extractor.pending()))
             held, best = 0, 0.0
             for count in CAMERAS[: 1 if check.tiny else None]:
                 windows = [scorer.window() for _ in range(count)]
 
                 def round_of_all() -> None:
-                    features = extractor.describe([own[i % len(own)] for i in range(len(windows))])  # noqa: B023
-                    views = {
-                        name: torch.from_numpy(np.concatenate([one[name] for one in features]))
-                        for name in model.views  # noqa: B023
-                    }
-                    scorer.add(windows, views)  # noqa: B023
+                    for begin in range(0, len(windows), TOGETHER):  # noqa: B023
+                        part = windows[begin : begin + TOGETHER]  # noqa: B023
+                        features = extractor.describe([own[i % len(own)] for i in range(len(part))])  # noqa: B023
+                        views = {
+                            name: torch.from_numpy(np.concatenate([one[name] for one in features]))
+                            for name in model.views  # noqa: B023
+                        }
+                        scorer.add(part, views)  # noqa: B023
 
                 for _ in range(0 if check.tiny else 3):
                     round_of_all()
