@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.errors import PipelineError, is_out_of_memory
 from ssrl_pipeline.extractors.precision import allow_tf32
 
 MOST_GRAPHS = 128  # of a network; behind PyTorch's own limit, 8, it would go on without compiling
@@ -77,6 +77,8 @@ class Compiled:
                 result: Tensor = self.module(clips)
                 return result
         except (torch._dynamo.exc.TorchDynamoException, CalledProcessError, OSError) as error:
+            if is_out_of_memory(error):
+                raise
             reason = " ".join(str(error).split("\n\n")[0].split())[:300]
             raise PipelineError(f"engine 'compile' failed, use another: {reason}") from error
 

@@ -2,7 +2,7 @@
 
 Distances are relative: the L2 norm of the difference of features over that of float32's. With I3D's
 published weights they were 1.4e-3 for TF32 (its rounding played on a CPU), 1.6e-3 for float16 and
-1.3e-2 for bfloat16; a GPU's resizing, which may be one grey level from a CPU's, adds 2e-3.
+1.3e-2 for bfloat16. A GPU without Triton may resize to a grey level beside a CPU's, which adds 2e-3.
 """
 
 import logging

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.errors import PipelineError, is_out_of_memory
 from ssrl_pipeline.extractors import compiled_engine, engines
 from ssrl_pipeline.extractors.compiled_engine import Compiled, why_not_triton
 from ssrl_pipeline.extractors.engines import make_engine, why_not
@@ -142,11 +142,13 @@ def test_a_compiler_that_fails_is_one_line(
     assert "\n" not in str(found.value)
 
 
-def test_where_the_memory_ends_the_caller_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("when", ["compiling", "running"])
+def test_where_the_memory_ends_the_caller_is_told(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """It goes on with a smaller batch."""
     full = torch.cuda.OutOfMemoryError("CUDA out of memory.")
-    with pytest.raises(torch.cuda.OutOfMemoryError):
-        failing(monkeypatch, full, "running")(some_clips(2))
+    with pytest.raises(RuntimeError) as found:
+        failing(monkeypatch, full, when)(some_clips(2))
+    assert is_out_of_memory(found.value)
 
 
 @pytest.mark.slow
