@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.errors import PipelineError, is_out_of_memory
-from ssrl_pipeline.extractors.precision import allow_tf32
+from ssrl_pipeline.tf32 import allow_tf32
 
 MOST_GRAPHS = 128  # of a network; behind PyTorch's own limit, 8, it would go on without compiling
 

@@ -18,9 +18,10 @@ from ssrl_pipeline.extractors.dense import DensePatches
 from ssrl_pipeline.extractors.fold import folded
 from ssrl_pipeline.extractors.inception import InceptionI3d
 from ssrl_pipeline.extractors.openvino_engine import OpenVino
-from ssrl_pipeline.extractors.precision import PRECISIONS, allow_tf32, choose_precision
+from ssrl_pipeline.extractors.precision import PRECISIONS, choose_precision
 from ssrl_pipeline.extractors.presets import Normalisation
 from ssrl_pipeline.extractors.rearranged import RearrangedI3d
+from ssrl_pipeline.tf32 import allow_tf32
 
 ENGINES = ("auto", "openvino", "triton", "compile", "eager")
 AUTO = ("openvino", "triton", "eager")  # what `auto` tries, the fastest that starts within a minute first

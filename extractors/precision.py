@@ -6,11 +6,7 @@ published weights they were 1.4e-3 for TF32 (its rounding played on a CPU), 1.6e
 """
 
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 import torch
 
@@ -27,16 +23,6 @@ INTERCHANGEABLE = 3e-3  # features that are no further apart may meet in a store
 # but whether its numbers, which end at 65504, suffice depends on weights and clips.
 BOUNDS = {"bfloat16": 2e-2, "float16": 5e-3}
 WRONG_CUDNN = (90800, 91500)  # from, to: pytorch/pytorch#163539; PyTorch's own workaround is for the same
-
-# PyTorch's switches of TF32. Once the new ones are set, from 2.9 on, reading the old ones raises.
-_CONVOLUTIONS: Any = getattr(torch.backends.cudnn, "conv", torch.backends.cudnn)
-_PRODUCTS: Any = torch.backends.cuda.matmul
-_SWITCH, _ON, _OFF = (
-    ("fp32_precision", "tf32", "ieee")
-    if hasattr(torch.backends.cudnn, "conv")
-    else ("allow_tf32", True, False)
-)
-_SWITCHING = threading.RLock()  # they are the whole process's
 
 log = logging.getLogger(__name__)
 
@@ -69,31 +55,6 @@ def choose_precision(precision: str, device: torch.device) -> str:
 def recorded(precision: str) -> dict[str, str]:
     """What a recipe says of a precision: nothing of `auto` and of those that are interchangeable."""
     return {"precision": precision} if precision in BOUNDS else {}
-
-
-@contextmanager
-def allow_tf32(allowed: bool, device: torch.device) -> Iterator[None]:
-    """While it lasts, a GPU's convolutions round to TF32, or else neither they nor matrix products do.
-
-    Afterwards PyTorch's switches are as they were. On a CPU it does nothing.
-    """
-    if device.type == "cpu":
-        yield
-        return
-    wanted = [(_CONVOLUTIONS, _ON)] if allowed else [(_CONVOLUTIONS, _OFF), (_PRODUCTS, _OFF)]
-    with _SWITCHING:
-        before = [(where, getattr(where, _SWITCH)) for where, _ in wanted]
-        try:
-            _switch(wanted)
-            yield
-        finally:
-            _switch(before)
-
-
-def _switch(values: list[tuple[Any, Any]]) -> None:
-    for where, value in values:
-        if getattr(where, _SWITCH) != value:
-            setattr(where, _SWITCH, value)
 
 
 def cudnn_version() -> str | None:

@@ -24,6 +24,7 @@ from ssrl_pipeline.models.fused import FusedDetector
 from ssrl_pipeline.models.memory import STEEPNESS, PatchMemory, evidence
 from ssrl_pipeline.models.ssrl import SSRL
 from ssrl_pipeline.models.streaming import reach
+from ssrl_pipeline.tf32 import allow_tf32
 
 CHUNK = 64  # snippets that a stream looks at at once
 
@@ -154,7 +155,8 @@ class HeatStream:
         joined = {name: torch.cat([views[name] for views in self._held]) for name in self.model.views}
         end = self._done + count
         seen = {n: rows[None, : end + self._margin].to(self.device) for n, rows in joined.items()}
-        heat = patch_heat(self.model, seen)
+        with allow_tf32(False, self.device):
+            heat = patch_heat(self.model, seen)
         self._heat.append({scale: rows[0, self._done : end].clone() for scale, rows in heat.items()})
         first = max(end - self._margin, 0)
         self._held = [{name: rows[first:] for name, rows in joined.items()}]

@@ -29,6 +29,7 @@ from ssrl_pipeline.models.fused import FusedDetector, blend
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.relation import RelationBlock
 from ssrl_pipeline.models.ssrl import SSRL
+from ssrl_pipeline.tf32 import allow_tf32
 
 CHUNK = 256  # snippets that pass the model at once
 IN_MEMORY = 256 << 20  # bytes of sums that need no file
@@ -100,7 +101,8 @@ class ScoreStream:
     def scores(self) -> Tensor:
         """[T] of all snippets so far, on the CPU."""
         self._pass_on()
-        first, *second = (part.scores() for part in self._parts)
+        with allow_tf32(False, self.device):
+            first, *second = (part.scores() for part in self._parts)
         return blend(first, second[0], self._weight) if second else first
 
     @torch.inference_mode()
@@ -112,8 +114,9 @@ class ScoreStream:
         joined = {name: torch.cat([views[name] for views in waiting]) for name in self._views}
         for begin in range(0, count, self.chunk):
             piece = {n: rows[None, begin : begin + self.chunk].to(self.device) for n, rows in joined.items()}
-            for part in self._parts:
-                part.add(piece)
+            with allow_tf32(False, self.device):
+                for part in self._parts:
+                    part.add(piece)
 
 
 class _Part(Protocol):

@@ -18,6 +18,7 @@ from ssrl_pipeline.models.fused import FusedDetector, blend
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.ssrl import SSRL
 from ssrl_pipeline.models.streaming import summed_views
+from ssrl_pipeline.tf32 import allow_tf32
 
 
 class Window:
@@ -87,12 +88,8 @@ class WindowScorer:
             For each the score of its snippet `delay` ago; None where there was none yet.
         """
         rows = {name: views[name][:, None].to(self.device) for name in self._views}  # [B, 1, P, F]
-        if self._ssrl:
-            for window, sums in zip(windows, summed_views(self._ssrl, rows)[:, :, 0], strict=True):
-                window.sums.append(sums.clone())  # a view would keep the whole batch
-        if self._memory:
-            for window, score in zip(windows, self._memory(rows).scores[:, 0], strict=True):
-                window.alone.append(score.clone())
+        with allow_tf32(False, self.device):
+            self._take(windows, rows)
         for window in windows:
             window.unscored += 1
         due = [window for window in windows if window.unscored > self.delay]
@@ -100,6 +97,15 @@ class WindowScorer:
         for window in due:
             window.unscored -= 1
         return [scores.get(id(window)) for window in windows]
+
+    def _take(self, windows: Sequence[Window], rows: Mapping[str, Tensor]) -> None:
+        """What of each snippet does not depend on others."""
+        if self._ssrl:
+            for window, sums in zip(windows, summed_views(self._ssrl, rows)[:, :, 0], strict=True):
+                window.sums.append(sums.clone())  # a view would keep the whole batch
+        if self._memory:
+            for window, score in zip(windows, self._memory(rows).scores[:, 0], strict=True):
+                window.alone.append(score.clone())
 
     @torch.inference_mode()
     def finish(self, window: Window) -> list[float]:
@@ -123,7 +129,8 @@ class WindowScorer:
         for length in {len(window.sums) for window in windows}:  # one, once all have been full
             same = [i for i, window in enumerate(windows) if len(window.sums) == length]
             x = torch.stack([torch.stack(tuple(windows[i].sums), dim=1) for i in same])  # [B, C, n, F]
-            features = self._ssrl.relation(x.flatten(0, 1)).view(x.shape)
+            with allow_tf32(False, self.device):
+                features = self._ssrl.relation(x.flatten(0, 1)).view(x.shape)
             chosen = torch.stack([features[row, :, -ahead[i]] for row, i in enumerate(same)])  # [B, C, F]
             for i, score in zip(same, self._ssrl.head(chosen).squeeze(-1).mean(dim=1), strict=True):
                 related[i] = score

@@ -20,7 +20,7 @@ HOUSE = {
     "configs": "ssrl_pipeline.configs",
 }
 NOT_OURS = {"tests", "scripts", "build", "dist", "venv"}
-GROUND_FLOOR = {"ssrl_pipeline.errors", "ssrl_pipeline.files", "ssrl_pipeline.locks"}
+GROUND_FLOOR = {f"ssrl_pipeline.{name}" for name in ("errors", "files", "locks", "tf32")}
 
 
 def option(section: str, name: str) -> str:

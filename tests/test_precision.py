@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline import score as scoring
+from ssrl_pipeline import tf32
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.errors import ConfigError, StoreError
 from ssrl_pipeline.evaluate import evaluate
@@ -24,7 +25,6 @@ from ssrl_pipeline.extractors.precision import (
     BOUNDS,
     INTERCHANGEABLE,
     PRECISIONS,
-    allow_tf32,
     choose_precision,
     offered,
     warn_of_cudnn,
@@ -36,6 +36,7 @@ from ssrl_pipeline.labels import Label
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.score import Scorer, ScorerOptions, require_scorable
 from ssrl_pipeline.store import FeatureStore, describe_recipe
+from ssrl_pipeline.tf32 import allow_tf32
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 NEW_SWITCHES = hasattr(torch.backends.cudnn, "conv")
@@ -134,7 +135,7 @@ def test_switches_are_set_for_a_while_only(untouched: None, user: Callable[[], N
         assert switches() == before
     with pytest.raises(KeyError), allow_tf32(allowed, CUDA):
         convolutions, products = (
-            getattr(switch, precision._SWITCH) for switch in (precision._CONVOLUTIONS, precision._PRODUCTS)
+            getattr(switch, tf32._SWITCH) for switch in (tf32._CONVOLUTIONS, tf32._PRODUCTS)
         )
         assert (convolutions in (True, "tf32")) == allowed
         assert allowed or products in (False, "ieee")
@@ -145,9 +146,9 @@ def test_switches_are_set_for_a_while_only(untouched: None, user: Callable[[], N
 def test_engines_run_in_their_precision(monkeypatch: pytest.MonkeyPatch, able_cpu: None) -> None:
     allowed: list[bool] = []
 
-    def note(tf32: bool, device: torch.device) -> "allow_tf32":  # type: ignore[valid-type]
-        allowed.append(tf32)
-        return allow_tf32(tf32, device)
+    def note(on: bool, device: torch.device) -> "allow_tf32":  # type: ignore[valid-type]
+        allowed.append(on)
+        return allow_tf32(on, device)
 
     monkeypatch.setattr(engines, "allow_tf32", note)
     clips = torch.zeros(1, 3, 4, 5, 6, dtype=torch.uint8)
