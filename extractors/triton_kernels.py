@@ -12,7 +12,7 @@ _SIZES += ["front_t", "front_h", "front_w"]
 
 
 @triton.jit(do_not_specialize=["clips", "tiles", "blocks", "outputs", "width", "pitch", "height", "rows"])
-def convolve(  # type: ignore[no-untyped-def]
+def convolve(
     x,  # descriptor of [N, L, C]
     weights,  # descriptor of [taps * CHUNKS * BC, O]
     more_weights,  # the same, in blocks of MORE outputs
@@ -76,7 +76,7 @@ def convolve(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["frames", "height", "width", "first_t", "first_h", "first_w", "rows", "pitch"])
-def fold_pixels(  # type: ignore[no-untyped-def]
+def fold_pixels(
     pixels,  # uint8 [N, 3, t, h, w]
     cells,  # [N, before + L + behind, 48]
     frames,
@@ -118,7 +118,7 @@ def fold_pixels(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=_SIZES)
-def pool(  # type: ignore[no-untyped-def]
+def pool(
     x,  # [N, L, C], positions `x_position` apart
     y,  # [N, L', C], positions `y_position` apart
     channels,
@@ -180,7 +180,7 @@ def pool(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _greatest(  # type: ignore[no-untyped-def]
+def _greatest(
     x,
     t,
     top,

@@ -80,7 +80,7 @@ def find_taps(length: int, places: int) -> Taps:
 
 
 @triton.jit(do_not_specialize=["length", "places", "blocks", "taps", "precision"])
-def _resample_kernel(  # type: ignore[no-untyped-def]
+def _resample_kernel(
     x,  # uint8 [A, L, B]
     y,  # uint8 [A, places, B]
     first,

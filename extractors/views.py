@@ -50,8 +50,9 @@ class Resize:
         if self.is_pillows:
             return torch.from_numpy(self.by_pillow(frames.permute(0, 2, 3, 1).numpy())).permute(0, 3, 1, 2)
         if frames.is_cuda and (kernels := kernels_for(frames.device)):
-            size = self.fitted(frames.shape[2], frames.shape[3])
-            return kernels.resize(frames.permute(0, 2, 3, 1).contiguous(), *size).permute(0, 3, 1, 2)
+            height, width = self.fitted(frames.shape[2], frames.shape[3])
+            resized: Tensor = kernels.resize(frames.permute(0, 2, 3, 1).contiguous(), height, width)
+            return resized.permute(0, 3, 1, 2)
         size = [self.size] if isinstance(self.size, int) else list(self.size)
         return F.resize(frames, size, InterpolationMode.BILINEAR, antialias=True)
 
