@@ -1,11 +1,9 @@
-"""I3D on a GPU with kernels of our own: what a network of small convolutions needs to keep the chip at work.
+"""I3D on a GPU with kernels of our own: eager PyTorch leaves nine tenths of an H200 idle.
 
-Feature maps lie channels last, and rows and frames have zeros behind them, which the next row or
-frame has before it: so a convolution of stride 1 is a matrix product for each tap of its kernel,
-of positions that are shifted by a constant, and its padding costs no case of its own. What is
-outside of a clip the chip's copy engine reads as zero. Bias and ReLU are part of it. The first
-convolution, whose stride is 2, sees cells of 2x2x2 pixels, and with stride 1 the kernel of 4x4x4
-cells that is the same; four cells of a row follow each other in memory and are one tap.
+All layers are convolutions of stride 1 (:mod:`ssrl_pipeline.extractors.triton_convolution`) and poolings. The
+first convolution has stride 2: over cells of 2x2x2 pixels it has stride 1, and a kernel of 4x4x4 cells.
+Each cell is stored with the one below it, and four cells of a row follow each other in memory, so
+the kernel is one of 4x2 taps of 192 numbers.
 
 Of an Inception module the three 1x1x1 convolutions that share its input are one product. All
 branches write into one map, so nothing is concatenated:
@@ -13,182 +11,25 @@ branches write into one map, so nothing is concatenated:
     | reduced for branch 1 | reduced for branch 2 | branch 0 | branch 1 | branch 2 | branch 3 |
                                                    the module's output ...
 
-Dimensions: N clips, T frames, H x W positions, C channels.
+Dimensions: N clips, t frames, h x w pixels; T frames, H x W positions, C channels of maps.
 """
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
-import triton
 from torch import Tensor
 from torch.nn import functional as F
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ssrl_pipeline.extractors import triton_kernels as kernels
 from ssrl_pipeline.extractors.backbone import Backbone
 from ssrl_pipeline.extractors.inception import InceptionI3d, MaxPool, Mixed, Unit3d, same_padding
 from ssrl_pipeline.extractors.presets import Normalisation
+from ssrl_pipeline.extractors.triton_convolution import FIRST, Convolution, Maps, pack, pack_units
 
-CHUNK_COSTS = {64: 1.0, 32: 1.1, 16: 1.4}  # of a channel
 CELL = 48  # numbers of a cell: 2x4x2 pixels of three colours; the next row's holds two of its rows again
 BEFORE, BEHIND = 1, 2  # cells that the first convolution looks at before and behind its own
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Feature maps of N clips: [N, T * rows * pitch, C], zero where no position is."""
-
-    data: Tensor
-    frames: int
-    height: int
-    width: int
-    below: int = 1  # rows of zeros behind each frame
-    beside: int = 1  # and positions behind each row
-
-    @property
-    def rows(self) -> int:
-        return self.height + self.below
-
-    @property
-    def pitch(self) -> int:
-        return self.width + self.beside
-
-    @property
-    def length(self) -> int:
-        """Positions of a clip, zeros among them."""
-        return self.frames * self.rows * self.pitch
-
-    def like(self, channels: int) -> "Maps":
-        """An empty one of the same positions."""
-        return self.of(self.data.new_empty(len(self.data), self.length, channels))
-
-    def of(self, data: Tensor) -> "Maps":
-        return Maps(data, self.frames, self.height, self.width, self.below, self.beside)
-
-    @property
-    def inside(self) -> Tensor:
-        """[N, C, T, H, W], without the zeros, in the same memory."""
-        maps = self.data.unflatten(1, (self.frames, self.rows, self.pitch))
-        return maps[:, :, : self.height, : self.width].permute(0, 4, 1, 2, 3)
-
-    def channels(self, begin: int, end: int) -> "Maps":
-        """Some of the channels, in the same memory."""
-        return self.of(self.data[:, :, begin:end])
-
-
-class Tiles(NamedTuple):
-    """How the work of a convolution is cut."""
-
-    positions: int
-    outputs: int
-    more: int = 0  # outputs that the same program computes beside these: 192 are 128 and 64
-    warps: int = 4
-    stages: int = 0  # copies that run ahead; 0: by the chunk
-    shared: bool = False  # as many programs as the chip has processors go through all tiles; else one each
-
-
-# The most outputs that it is for -> how they are cut.
-TILES = {
-    32: Tiles(256, 32, warps=8),
-    64: Tiles(128, 64),
-    96: Tiles(128, 64, 32),
-    128: Tiles(128, 128),
-    192: Tiles(128, 128, 64, warps=8),
-    256: Tiles(128, 256, warps=8),
-    288: Tiles(128, 256, 32, warps=8),
-    320: Tiles(256, 128, warps=8, stages=4),
-}
-POINTWISE = {
-    32: Tiles(128, 32, stages=4),
-    320: Tiles(256, 64, warps=8, stages=4, shared=True),
-    1024: Tiles(128, 256, warps=8, stages=3, shared=True),
-}
-FIRST = Tiles(256, 64, warps=8, stages=4)  # of the first convolution
-SMALL = 64  # positions of a clip that fill no larger tile
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """Weights as the kernel takes them."""
-
-    weights: Tensor  # [taps * chunks * chunk, O]
-    bias: Tensor  # float32 [O]
-    kernel: tuple[int, int, int]
-    front: tuple[int, int, int]  # how far before its own position it begins
-    inputs: int
-    chunk: int  # input channels of one product
-    step: int = 1  # rows from one tap to the next
-
-    @property
-    def chunks(self) -> int:
-        return math.ceil(self.inputs / self.chunk)
-
-    @property
-    def outputs(self) -> int:
-        return len(self.bias)
-
-    def __call__(self, x: Maps, y: Maps, tiles: Tiles | None = None) -> None:
-        """Writes into `y`, of the same positions."""
-        source, target = x.data, y.data
-        if self.kernel == (1, 1, 1):  # no neighbours: all clips are one
-            source, target = source.flatten(0, 1)[None], target.flatten(0, 1)[None]
-        self.run(source, target, x, tiles)
-
-    def run(self, source: Tensor, target: Tensor, shape: Maps, tiles: Tiles | None = None) -> None:
-        """[N, L, C] -> [N, L, O]; `shape` tells where its zeros are."""
-        clips, length = target.shape[:2]
-        tiles = tiles or choose_tiles(self, length)
-        blocks = math.ceil(self.outputs / (tiles.outputs + tiles.more))
-        count = math.ceil(length / tiles.positions)
-        work = clips * count * blocks
-        sizes = (tiles.outputs, tiles.more)
-        own_weights, more_weights = (_descriptor(self.weights, (self.chunk, n)) for n in sizes)
-        own, more = (_descriptor(target, (1, tiles.positions, n)) for n in sizes)
-        kernels.convolve[(min(work, _processors(target.device)) if tiles.shared else work,)](
-            _descriptor(source, (1, tiles.positions, self.chunk)),
-            own_weights,
-            more_weights,
-            self.bias,
-            own,
-            more,
-            clips,
-            count,
-            blocks,
-            self.outputs,
-            shape.width,
-            shape.pitch,
-            shape.height,
-            shape.rows,
-            *self.kernel,
-            self.step,
-            *self.front,
-            CHUNKS=self.chunks,
-            BM=tiles.positions,
-            BC=self.chunk,
-            BN=tiles.outputs,
-            MORE=tiles.more,
-            STAGES=tiles.stages,
-            SHARED=tiles.shared,
-            num_warps=tiles.warps,
-        )
-
-
-def choose_tiles(convolution: Convolution, length: int) -> Tiles:
-    """What was fastest on an H200, by the kernel and its outputs, for clips of `length` positions."""
-    outputs, pointwise = convolution.outputs, convolution.kernel == (1, 1, 1)
-    if length <= SMALL:
-        return Tiles(SMALL, min(128, max(16, triton.next_power_of_2(outputs))), stages=4)
-    bound = next((bound for bound in sorted(POINTWISE if pointwise else TILES) if outputs <= bound), None)
-    tiles = (POINTWISE if pointwise else TILES)[bound] if bound else Tiles(128, 128)
-    half = tiles.positions // 2
-    if tiles.positions > 128 and math.ceil(length / half) % 2 and length < 4 * tiles.positions:
-        tiles = tiles._replace(positions=half, warps=tiles.warps // 2)  # less of the last tile is empty
-    if not tiles.stages:  # shorter copies, more of them ahead
-        tiles = tiles._replace(stages={64: 3, 32: 4, 16: 5}[convolution.chunk])
-    return tiles
 
 
 class TritonI3d(Backbone):
@@ -310,7 +151,7 @@ def max_pool(x: Maps, layer: MaxPool) -> Maps:
     n, _, channels = x.data.shape
     y = Maps(x.data, frames, height, width)
     y = y.of(x.data.new_empty(n, y.length, channels))
-    places, chunk = 16, min(64, triton.next_power_of_2(channels))
+    places, chunk = 16, min(64, 1 << (channels - 1).bit_length())
     kernels.pool[(math.ceil(y.rows * y.pitch / places), math.ceil(channels / chunk), n)](
         x.data,
         y.data,
@@ -335,17 +176,6 @@ def max_pool(x: Maps, layer: MaxPool) -> Maps:
     return y
 
 
-def pack_units(units: list[Unit3d], dtype: torch.dtype) -> Convolution:
-    """Convolutions of one kernel that share an input, as one."""
-    weight = torch.cat([unit.conv.weight for unit in units])  # [O, C, kt, kh, kw]
-    bias = torch.cat([cast(Tensor, unit.conv.bias) for unit in units])
-    inputs, kernel = weight.shape[1], cast(tuple[int, int, int], tuple(weight.shape[2:]))
-    chunk = choose_chunk(inputs)
-    taps = weight.permute(2, 3, 4, 1, 0).flatten(0, 2)  # [taps, C, O]
-    front = cast(tuple[int, int, int], tuple(size // 2 for size in kernel))
-    return _packed(taps, bias, kernel, front, chunk, dtype)
-
-
 def _first_convolution(unit: Unit3d, std: float, dtype: torch.dtype) -> Convolution:
     """That of 7x7x7 and stride 2 as one of 4x2 windows of four cells, for pixels as 2 * (x - mean)."""
     weight = F.pad(unit.conv.weight, (0, 1) * 3) / (2 * std)  # [O, 3, 8, 8, 8]
@@ -353,34 +183,4 @@ def _first_convolution(unit: Unit3d, std: float, dtype: torch.dtype) -> Convolut
     taps = parts.permute(2, 4, 6, 3, 5, 7, 1, 0)  # tap of t, h, w, then place in t, h, w, colour, O
     taps = taps.flatten(2, 6).flatten(0, 1)  # [8, 4 * 48, O]
     bias = cast(Tensor, unit.conv.bias)
-    return replace(_packed(taps, bias, (4, 2, 1), (BEFORE, 0, 0), 64, dtype), step=2)
-
-
-def _packed(
-    taps: Tensor,
-    bias: Tensor,
-    kernel: tuple[int, int, int],
-    front: tuple[int, int, int],
-    chunk: int,
-    dtype: torch.dtype,
-) -> Convolution:
-    """[taps, C, O]: each tap's channels are filled up with zeros to whole chunks."""
-    inputs = taps.shape[1]
-    filled = F.pad(taps, (0, 0, 0, -inputs % chunk)).flatten(0, 1)
-    return Convolution(filled.to(dtype).contiguous(), bias.float().contiguous(), kernel, front, inputs, chunk)
-
-
-def choose_chunk(channels: int) -> int:
-    """Input channels of one product: many are quicker, but what fills up the last chunk is lost."""
-    costs = {chunk: cost * math.ceil(channels / chunk) * chunk for chunk, cost in CHUNK_COSTS.items()}
-    return min(costs, key=lambda chunk: costs[chunk])
-
-
-@lru_cache
-def _processors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-
-
-def _descriptor(x: Tensor, block: tuple[int, ...]) -> TensorDescriptor | None:
-    """What the copy engine moves at a time; None for nothing."""
-    return TensorDescriptor(x, list(x.shape), list(x.stride()), list(block)) if all(block) else None
+    return replace(pack(taps, bias, (4, 2, 1), (BEFORE, 0, 0), 64, dtype), step=2)

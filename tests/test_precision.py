@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from ssrl_pipeline.extractors.precision import (
 from ssrl_pipeline.extractors.views import cut_views
 from ssrl_pipeline.extractors.weights import cache_path
 from ssrl_pipeline.labels import Label
-from ssrl_pipeline.models import SSRL
+from ssrl_pipeline.models import SSRL, heat, streaming, window
 from ssrl_pipeline.score import Scorer, ScorerOptions, require_scorable
 from ssrl_pipeline.store import FeatureStore, describe_recipe
 from ssrl_pipeline.tf32 import allow_tf32
@@ -306,3 +307,39 @@ def test_a_cudnn_with_wrong_results_is_told_once(
     wrong = version in (90800, 91002, 91499) and name in ("bfloat16", "float16")
     assert len(caplog.messages) == wrong
     assert all(name in message and "9.15" in message for message in caplog.messages)
+
+
+def test_scores_and_heat_are_float32s_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever PyTorch allows: each convolution of a model runs where TF32 was refused."""
+    refused: list[bool] = []
+    within: list[bool] = []
+
+    @contextmanager
+    def note(allowed: bool, device: torch.device) -> Iterator[None]:
+        within.append(not allowed)
+        yield
+        within.pop()
+
+    for module in (streaming, heat, window):
+        monkeypatch.setattr(module, "allow_tf32", note)
+    model = SSRL(16, ["2x3"], crops=1, patches="relation").eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv1d | nn.Conv2d):
+            layer.register_forward_hook(lambda *_: refused.append(bool(within and within[-1])))
+    views = {"clip": torch.rand(5, 1, 16), "patch2x3": torch.rand(5, 6, 16)}
+    counts = []
+    with streaming.ScoreStream(model, CPU) as stream:
+        stream.add(views)
+        stream.scores()
+    counts.append(len(refused))
+    hot = heat.HeatStream(model, CPU)
+    hot.add(views)
+    hot.heat()
+    counts.append(len(refused))
+    scorer = window.WindowScorer(model, CPU, size=4, delay=1)
+    one = scorer.window()
+    for row in range(3):
+        scorer.add([one], {name: rows[row : row + 1] for name, rows in views.items()})
+    scorer.finish(one)
+    counts.append(len(refused))
+    assert 0 < counts[0] < counts[1] < counts[2] and all(refused)

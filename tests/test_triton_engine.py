@@ -24,7 +24,7 @@ interpreted = pytest.mark.skipif(not INTERPRETED, reason="in a process of its ow
 
 if INTERPRETED:
     from ssrl_pipeline.extractors import triton_engine, triton_resize
-    from ssrl_pipeline.extractors.triton_engine import Maps, Tiles
+    from ssrl_pipeline.extractors.triton_convolution import Maps, Tiles, choose_chunk, pack_units
 
 
 @pytest.mark.skipif(INTERPRETED, reason="this is that process")
@@ -86,7 +86,7 @@ def unit(inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> Unit3d:
 def test_convolution(inputs: int, outputs: int, kernel: int, tiles: tuple[int, ...] | None) -> None:
     module = unit(inputs, outputs, kernel)
     x = torch.rand(2, inputs, 3, 5, 4).half()
-    convolution = triton_engine.pack_units([module], torch.float16)
+    convolution = pack_units([module], torch.float16)
     maps = packed(x)
     wide = maps.like(outputs + 16)
     wide.data.fill_(7)
@@ -138,7 +138,7 @@ def test_a_module_of_four_branches() -> None:
 
 def test_input_channels_are_cut_without_much_waste() -> None:
     if INTERPRETED:
-        assert [triton_engine.choose_chunk(n) for n in (16, 24, 32, 96, 192, 480)] == [16, 32, 32, 32, 64, 64]
+        assert [choose_chunk(n) for n in (16, 24, 32, 96, 192, 480)] == [16, 32, 32, 32, 64, 64]
 
 
 @interpreted
