@@ -4,7 +4,7 @@ Dimensions: B videos, T snippets, P patches, C crops, F feature size.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,12 +69,11 @@ class Head(nn.Sequential):
 
     def log_odds(self, features: Tensor) -> Tensor:
         """[..., F] -> [..., 1], of the scores."""
-        *hidden, last, _ = self
-        for layer in hidden:
+        last = cast(nn.Linear, self[-2])
+        for layer in list(self)[:-2]:
             features = layer(features)
         with torch.autocast(features.device.type, enabled=False):
-            log_odds: Tensor = last(features.to(last.weight.dtype))
-        return log_odds
+            return cast(Tensor, last(features.to(last.weight.dtype)))
 
 
 class SSRL(nn.Module):

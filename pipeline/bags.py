@@ -1,7 +1,8 @@
 """Training bags: videos of any length as a fixed number of segments, packed in one array per view.
 
 Packs that are larger than MOST_IN_MEMORY are written to a file once and mapped
-from there, so that no step reads a full-length feature file.
+from there, so that no step reads a full-length feature file. Smaller ones are in
+memory, that of a GPU where one trains and has the room, so that no step copies features.
 
 Dimensions: V videos, T snippets or segments, P crops or patches, F feature size.
 """
@@ -18,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.errors import StoreError
+from ssrl_pipeline.errors import StoreError, is_out_of_memory
 from ssrl_pipeline.files import read_json, whole_folder, write_json
 from ssrl_pipeline.npy import NpyWriter, map_npy, rows_crc32
 from ssrl_pipeline.released import Features
 
 MOST_IN_MEMORY = 2 << 30  # bytes
+MOST_OF_FREE = 0.5  # of what a GPU has free; the rest is for the model and what a step computes
 _CHECKSUMS = "crc32.json"  # of a pack: view -> checksum
 
 
@@ -33,20 +35,31 @@ class Bags:
 
     videos: list[str]
     abnormal: Tensor  # bool [V]
-    views: Mapping[str, np.ndarray]  # view name -> float32 [V, T, P, F], in memory or mapped
+    views: Mapping[str, Tensor | np.ndarray]  # view name -> float32 [V, T, P, F], in memory or mapped
     branches: dict[str, Tensor] = field(default_factory=dict)  # scale -> [V, T, F], of frozen branches
+
+    def move(self, device: torch.device) -> None:
+        """Has what is in memory on `device`, where that is a GPU and has the room."""
+        held = {name: view for name, view in self.views.items() if isinstance(view, Tensor)}
+        self.views = {**self.views, **_moved(held, device)}
+        self.branches = _moved(self.branches, device)
+
+    def bag(self, view: str, row: int) -> Tensor:
+        """One bag [T, P, F], wherever it lies."""
+        return torch.as_tensor(self.views[view][row])
 
     def batch(self, index: Sequence[int], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
         """The bags at `index`: views [len(index), T, P, F] and labels bool [len(index)].
 
         A scale whose branch is known is given as that, under the scale's name [len(index), T, F].
         """
-        rows = list(index)
-        views = {scale: branch[rows].to(device) for scale, branch in self.branches.items()}
+        rows = torch.tensor(list(index))
+        there = _sent(rows, device)
+        views = {scale: _picked(branch, rows, there) for scale, branch in self.branches.items()}
         for name, view in self.views.items():
             if name.removeprefix("patch") not in self.branches:
-                views[name] = torch.from_numpy(np.asarray(view[rows])).to(device)
-        return views, self.abnormal[rows].to(device)
+                views[name] = _picked(view, rows, there)
+        return views, _sent(self.abnormal[rows], device)
 
 
 def load_bags(
@@ -68,7 +81,8 @@ def load_bags(
         for row, video in enumerate(labels):
             for name, means in _segments(store, video, views, segments).items():
                 arrays[name][row] = means
-        return Bags(list(labels), torch.tensor(list(labels.values())), arrays)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return Bags(list(labels), torch.tensor(list(labels.values())), tensors)
     folder = packs / _key(store, list(labels), list(views), segments)
     if not folder.is_dir():
         with whole_folder(folder) as scratch:
@@ -119,6 +133,35 @@ def share_of_batch(index: Sequence[int], part: int, parts: int) -> list[int]:
     normal, abnormal = index[:half], index[half:]
     own = slice(part * share, (part + 1) * share)
     return [*normal[own], *abnormal[own]]
+
+
+def _moved(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Tensors of the host on `device`, all of them or, where there is not the room, none."""
+    if sum(tensor.nbytes for tensor in tensors.values() if tensor.device.type == "cpu") > _room(device):
+        return dict(tensors)
+    try:
+        return {name: tensor.to(device) for name, tensor in tensors.items()}
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return dict(tensors)
+
+
+def _room(device: torch.device) -> float:
+    """Bytes that features may take on a device; on the CPU they are anyway."""
+    return MOST_OF_FREE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+
+def _picked(view: Tensor | np.ndarray, rows: Tensor, there: Tensor) -> Tensor:
+    """Some rows of a view, on the device of `there`, which are the same rows."""
+    if isinstance(view, np.ndarray):
+        return _sent(torch.from_numpy(view[rows.numpy()]), there.device)
+    return view[there] if view.device == there.device else _sent(view[rows], there.device)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on `device`; a GPU takes it when it comes to it, and nobody waits."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _segments(store: Features, video: str, views: Sequence[str], segments: int) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from ssrl_pipeline import checkpoint as checkpoints
 from ssrl_pipeline.bags import balanced_batches, load_bags, share_of_batch
@@ -33,7 +33,7 @@ from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
 from ssrl_pipeline.judge import FrameJudge, Judge, NoJudge, ValidationJudge, Verdict
 from ssrl_pipeline.labels import Intervals, Labels
-from ssrl_pipeline.models import SSRL, LossWeights, MILLoss, SSRLOutput
+from ssrl_pipeline.models import SSRL, Losses, LossWeights, MILLoss
 from ssrl_pipeline.released import Features
 from ssrl_pipeline.run_folder import Evaluation, RunFolder, owned
 from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
@@ -75,7 +75,8 @@ def train(
     """
     split = split_videos(labels, settings.val_fraction, settings.seed)
     check_videos(store, [*split.train, *split.val])
-    with owned(run, group), torch.random.fork_rng():
+    gpus = [group.device] if group.device.type == "cuda" else []  # others are none of its business
+    with owned(run, group), torch.random.fork_rng(gpus):
         trainer = Trainer(store, labels, split, run, model_settings, settings, group, intervals)
         for stage in trainer.stages:
             trainer.train_stage(stage, report)
@@ -117,6 +118,8 @@ class Trainer:
             self.val_bags = (
                 load_bags(store, split.val, views, segments, run.parent / ".packs") if split.val else None
             )
+        for bags in filter(None, (self.bags, self.val_bags)):
+            bags.move(group.device)
         self.judge = self._judge(store, labels, intervals)
 
     def train_stage(self, stage: int, report: Callable[[Evaluation], object]) -> None:
@@ -128,7 +131,7 @@ class Trainer:
         wrapped = self.group.wrap(model)
         learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimiser = torch.optim.Adam(learned, weight_decay=settings.optimiser.weight_decay, fused=True)
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
+        average = RunningMean(model, settings.average)
         done, best_step, best_cost = 0, 0, math.inf
         if state and state["stage"] == stage:
             model.load_state_dict(state["model"])
@@ -186,7 +189,7 @@ class Trainer:
         if self.model_settings.standardise:
             normal = [row for row, abnormal in enumerate(self.bags.abnormal) if not abnormal]
             for name in model.views:
-                model.scaling.fit(name, (torch.from_numpy(self.bags.views[name][row]) for row in normal))
+                model.scaling.fit(name, (self.bags.bag(name, row).cpu() for row in normal))
         if stage > self.stages[0]:
             before = checkpoints.load_checkpoint(self.folder.stage_path(stage - 1)).weights
             model.load_state_dict(before, strict=False)
@@ -215,9 +218,9 @@ class Trainer:
         model.eval().to(device)
         for bags in filter(None, (self.bags, self.val_bags)):
             for scale in scales:
-                view = bags.views[f"patch{scale}"]
-                rows = (torch.from_numpy(view[row : row + 1]).to(device) for row in range(len(bags.videos)))
+                rows = (bags.bag(f"patch{scale}", row)[None].to(device) for row in range(len(bags.videos)))
                 bags.branches[scale] = torch.cat([model.branch(scale, row).cpu() for row in rows])
+            bags.move(device)
 
     def _step(
         self,
@@ -236,7 +239,7 @@ class Trainer:
         torch.manual_seed(_seed(settings.seed, stage, step, *([group.rank] if group.rank else [])))
         _training_mode(model)
         optimiser.zero_grad()
-        sums: dict[str, float] = {}
+        sums = torch.zeros(len(Losses._fields), device=group.device)
         for part in range(settings.accumulate):
             own = share_of_batch(share_of_batch(index, part, settings.accumulate), group.rank, group.size)
             views, abnormal = self.bags.batch(own, group.device)
@@ -244,17 +247,15 @@ class Trainer:
                 with torch.autocast(
                     group.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
                 ):
-                    output = SSRLOutput(*(values.float() for values in wrapped(views)))
-                # Cross-entropy of what is no number ends the process on a GPU.
-                finite = bool(group.gather(output.scores.detach()).isfinite().all())
-                losses = self.loss.train()(output, abnormal, group.gather) if finite else None
-                if losses is None or not losses.total.isfinite():
-                    raise self._not_finite(stage, step, index)
+                    output = wrapped(views)
+                losses = self.loss.train()(output, abnormal, group.gather)
                 (losses.total * (group.size / settings.accumulate)).backward()
-            for name, term in losses._asdict().items():
-                sums[name] = sums.get(name, 0.0) + term.item() / settings.accumulate
+            sums += torch.stack(losses).detach() / settings.accumulate
         optimiser.step()
-        return {"loss": sums.pop("total"), **sums, "lr": rate}
+        values = sums.tolist()  # here alone a step waits for a GPU
+        if not np.isfinite(values).all():
+            raise self._not_finite(stage, step, index)
+        return {**dict(zip(("loss", *Losses._fields[1:]), values, strict=True)), "lr": rate}
 
     def _not_finite(self, stage: int, step: int, index: list[int]) -> PipelineError:
         names = ", ".join(sorted({self.bags.videos[i] for i in index}))
@@ -278,6 +279,28 @@ class Trainer:
                 **checkpoints.versions(),
             },
         )
+
+
+class RunningMean(AveragedModel):
+    """The exponential running mean of a model's weights and statistics.
+
+    As its parent's with `get_ema_multi_avg_fn`, but that copies a number to the device
+    each time, for which the host waits until all that was begun is done.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        means, latest = ([*part.parameters(), *part.buffers()] for part in (self.module, model))
+        floats = [i for i, mean in enumerate(means) if mean.is_floating_point()]
+        share = 1 - self.decay if self.n_averaged else 1.0
+        torch._foreach_lerp_([means[i] for i in floats], [latest[i] for i in floats], share)
+        for i in set(range(len(means))) - set(floats):  # counts of batches
+            means[i].copy_(latest[i])
+        self.n_averaged += 1
 
 
 def learning_rate(settings: OptimiserSettings, step: int, steps: int) -> float:

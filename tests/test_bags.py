@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ssrl_pipeline import bags as module
-from ssrl_pipeline.bags import balanced_batches, load_bags, segment_means
+from ssrl_pipeline.bags import Bags, balanced_batches, load_bags, segment_means
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.store import FeatureStore
 
@@ -79,6 +79,46 @@ def test_a_batch_holds_the_bags_that_it_was_asked_for(
         np.testing.assert_array_equal(views["clip"][row], np.load(store.root / video / "clip.npy"))
 
 
+def on(bags: Bags) -> set[str]:
+    return {
+        t.device.type for t in [*bags.views.values(), *bags.branches.values()] if isinstance(t, torch.Tensor)
+    }
+
+
+def test_bags_are_where_training_is_as_far_as_there_is_room(
+    tiny_store: Callable[..., FeatureStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tiny_store({"a.mp4": 4, "b.mp4": 9})
+    bags = load_bags(store, {"a.mp4": False, "b.mp4": True}, ["clip", "patch2x3"], 4, tmp_path)
+    gpu = torch.device("meta")  # stands for one: a device with nothing but shapes
+    size = 2 * 4 * (1 + 6) * 16 * 4
+
+    def room(free: int) -> None:
+        monkeypatch.setattr(module, "_room", lambda device: free)
+
+    bags.move(torch.device("cpu"))
+    bags.move(gpu)
+    room(size - 1)
+    bags.move(gpu)
+    assert on(bags) == {"cpu"}
+    room(size)
+    with monkeypatch.context() as patch:
+        error = RuntimeError("CUDA error: out of memory")
+        patch.setattr(torch.Tensor, "to", lambda *_: (_ for _ in ()).throw(error))
+        bags.move(gpu)  # as another program took the room meanwhile
+    assert on(bags) == {"cpu"}
+    bags.move(gpu)
+    assert on(bags) == {"meta"}
+
+    bags.branches["2x3"] = torch.zeros(2, 4, 16)
+    room(2 * 4 * 16 * 4)  # what is there already takes no more
+    bags.move(gpu)
+    assert on(bags) == {"meta"}
+    views, abnormal = bags.batch([1, 0, 1], gpu)
+    assert abnormal.is_meta and all(view.is_meta for view in views.values())
+    assert {n: list(view.shape) for n, view in views.items()} == {"2x3": [3, 4, 16], "clip": [3, 4, 1, 16]}
+
+
 def test_large_packs_are_mapped_from_a_file_that_later_calls_find(
     tiny_store: Callable[..., FeatureStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +134,8 @@ def test_large_packs_are_mapped_from_a_file_that_later_calls_find(
         for name in held.views:
             assert isinstance(bags.views[name], np.memmap)
             np.testing.assert_array_equal(bags.views[name], held.views[name])
+        monkeypatch.setattr(module, "_room", lambda device: 1 << 40)
+        bags.move(torch.device("meta"))  # which is for what is in memory
         batch, _ = bags.batch([1, 0, 1], torch.device("cpu"))
         expected, _ = held.batch([1, 0, 1], torch.device("cpu"))
         assert all(batch[name].equal(expected[name]) for name in expected)

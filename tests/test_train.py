@@ -7,19 +7,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ssrl_pipeline import train as module
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
+from ssrl_pipeline.detectors import train_detector
 from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.errors import CheckpointError, ConfigError, LabelError, PipelineError, StoreError
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.labels import Label
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.seeds import train_seeds
-from ssrl_pipeline.settings import LossSettings, ModelSettings, OptimiserSettings, Settings, TrainSettings
+from ssrl_pipeline.settings import (
+    LossSettings,
+    MemorySettings,
+    ModelSettings,
+    OptimiserSettings,
+    Settings,
+    TrainSettings,
+)
 from ssrl_pipeline.splits import split_videos
-from ssrl_pipeline.train import Evaluation, TrainResult, learning_rate, train, usual_length
+from ssrl_pipeline.train import Evaluation, RunningMean, TrainResult, learning_rate, train, usual_length
 
 CPU = torch.device("cpu")
 ALONE = Group(CPU)
@@ -191,6 +202,85 @@ def test_a_batch_in_parts(store, tmp_path: Path) -> None:
         torch.testing.assert_close(weights[0][name], weights[1][name], rtol=0, atol=1e-5)
     with pytest.raises(ConfigError, match="make it a multiple of 3"):
         run_training(store, tmp_path / "no", dataclasses.replace(settings, accumulate=3))
+
+
+class Asking(TorchDispatchMode):
+    """Notes what a GPU would have to answer first: how many, which, or what number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        name = function.overloadpacket.__name__
+        masks = [
+            i for i in tree_leaves(arguments[1:]) if isinstance(i, torch.Tensor) and i.dtype == torch.bool
+        ]
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "equal") or (
+            name == "index" and masks
+        ):
+            self.asked.append(name)
+        return function(*arguments, **(options or {}))
+
+
+def test_a_step_asks_the_device_for_its_terms_alone(
+    store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read at its end, by `tolist`; all that comes before could be under way on a GPU."""
+    store, steps = with_second_scale(store), []
+    step = module.Trainer._step
+
+    def watched(*arguments):
+        with Asking() as asking:
+            result = step(*arguments)
+        steps.append(asking.asked)
+        return result
+
+    monkeypatch.setattr(module.Trainer, "_step", watched)
+    short = dataclasses.replace(SETTINGS, steps=2, evaluate_every=2, accumulate=2, precision="bfloat16")
+    run_training(store, tmp_path / "run", short)
+    assert steps == [[]] * 6
+    with Asking() as asking:
+        x = torch.arange(3.0)
+        x[x > 1].sum().item()
+    assert asking.asked == ["index", "_local_scalar_dense"]
+
+
+def test_the_running_mean_is_pytorchs_of_weights_and_statistics() -> None:
+    torch.manual_seed(0)
+    model = SSRL(16, ["2x3"], share_relation=True)
+    expected = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    mean = RunningMean(model, 0.9)
+    for _ in range(3):
+        with torch.no_grad():
+            for tensor in [*model.parameters(), *model.buffers()]:
+                tensor.add_(torch.randn(tensor.shape).to(tensor.dtype) if tensor.is_floating_point() else 1)
+        expected.update_parameters(model)
+        mean.update_parameters(model)
+    assert mean.state_dict().keys() == expected.state_dict().keys()
+    for name, value in mean.state_dict().items():
+        counted = name.endswith("num_batches_tracked")
+        assert torch.equal(value, torch.tensor(3) if counted else expected.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("schedule", ["joint", "staged"])
+@pytest.mark.parametrize(("kind", "patches"), [("ssrl", "max"), ("ssrl", "relation"), ("fused", "max")])
+def test_mixed_precision_trains_every_kind(
+    store, tmp_path: Path, kind: str, patches: str, schedule: str
+) -> None:
+    """As does float32; a memory has no precision."""
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        settings = dataclasses.replace(SETTINGS, precision=precision, schedule=schedule, steps=10)
+        model = ModelSettings(kind=kind, patches=patches, dropout=0.0)
+        seen: list[Evaluation] = []
+        best = train_detector(
+            *(store, LABELS, tmp_path / precision, model, settings, MemorySettings(), ALONE, seen.append)
+        )
+        weights = load_checkpoint(best).weights.values()
+        assert {w.dtype for w in weights} <= {torch.float32, torch.int64}
+        losses.append([e.loss for e in seen])
+    assert losses[1] == pytest.approx(losses[0], rel=0.05) and losses[0] != losses[1]
 
 
 def test_mixed_precision_learns_too(store, tmp_path: Path) -> None:
