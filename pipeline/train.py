@@ -38,6 +38,7 @@ from ssrl_pipeline.released import Features
 from ssrl_pipeline.run_folder import Evaluation, RunFolder, owned
 from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.splits import Split, check_scales, check_videos, ground_truth, split_videos
+from ssrl_pipeline.tf32 import allow_tf32
 
 MOST_SEGMENTS = 32  # the paper's number
 
@@ -76,7 +77,7 @@ def train(
     split = split_videos(labels, settings.val_fraction, settings.seed)
     check_videos(store, [*split.train, *split.val])
     gpus = [group.device] if group.device.type == "cuda" else []  # others are none of its business
-    with owned(run, group), torch.random.fork_rng(gpus):
+    with owned(run, group), torch.random.fork_rng(gpus), allow_tf32(False, group.device):
         trainer = Trainer(store, labels, split, run, model_settings, settings, group, intervals)
         for stage in trainer.stages:
             trainer.train_stage(stage, report)
