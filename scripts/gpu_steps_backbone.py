@@ -170,6 +170,8 @@ def kernels(check: Check) -> None:
             names[name] += share * seconds
             classes[class_of(name)] += share * seconds
     total = sum(classes.values())
+    if not total:
+        check.fail(f"{best}, {precision}", RuntimeError("the profiler saw no kernel"))
     for name, seconds in classes.most_common():
         check.report(
             f"{best}, {precision}: {name}",
@@ -177,7 +179,8 @@ def kernels(check: Check) -> None:
             "of the time",
             f"{1e3 * seconds:.3g} ms a snippet",
         )
-    check.report(f"{best}, {precision}: kernels at work", total / took, "of the time", "the rest is gaps")
+    if total:
+        check.report(f"{best}, {precision}: kernels at work", total / took, "of the time", "the rest is gaps")
     for name, seconds in names.most_common(25):
         check.report(
             f"kernel {name[:80]}", seconds / total, "of the time", f"{class_of(name)}, {1e3 * seconds:.3g} ms"

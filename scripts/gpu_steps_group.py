@@ -62,10 +62,11 @@ def nccl_member(check: Check) -> None:
     distributed.init_process_group = alone
     os.environ["WORLD_SIZE"] = "2"
     with join(check.device.type) as group:
-        check.report("backend", str(distributed.get_backend(None)))
+        check.report("backend", distributed.get_backend_config())
         x = torch.arange(4.0, device=group.device)
         distributed.all_reduce(x)
         check.report("all_reduce", str(x.tolist() == [0, 1, 2, 3]), "right")
+        distributed.barrier()
         group.wait()
         check.report("barrier", "passed")
         cuda = group.device.type == "cuda"
