@@ -95,7 +95,7 @@ def test_frames_that_are_lent_are_those_that_are_copied(
 def test_a_decoder_has_the_threads_that_it_may(
     make_video: Callable[..., Path], tmp_path: Path, decoder: str
 ) -> None:
-    path = make_video(tmp_path / "a.mp4", frames=40, size=(320, 240))
+    path = make_video(tmp_path / "a.mp4", frames=150, size=(320, 240))  # more than the ring holds: it waits
 
     def counted(threads: int) -> tuple[int, list[np.ndarray]]:
         before = children()
@@ -106,7 +106,7 @@ def test_a_decoder_has_the_threads_that_it_may(
 
     few, expected = counted(1)
     many, found = counted(7)
-    assert few <= 2 + (decoder == "decord")  # the main one, that which hears, one that decord has for itself
+    assert few <= 2 + (decoder == "decord")  # the main one, that which hears, decord's own
     assert many >= few + 6
     np.testing.assert_array_equal(found, expected)
 
