@@ -4,16 +4,22 @@
     ssrl-pipeline train --devices 2
 
 Everything else is given a :class:`Group`, which has one member where nobody started several.
+
+Tensors of GPUs are exchanged by NCCL, all else by gloo: objects, and where one process waits
+for another, which may take hours. A process that fails ends at once, without taking
+leave: that would wait for the others, who wait for it. They notice, and end as well.
 """
 
 import logging
 import os
+import re
 import signal
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -27,6 +33,11 @@ from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.extractors.extractor import find_device
 
 MOST_RESTARTS = 3
+TIMEOUT = timedelta(days=7)  # of a wait for others: the main process may pack months of features meanwhile
+BEREFT = 75  # exit code of a process that ends because another one has
+
+# gloo, NCCL and the store by which processes meet, of a process that is no longer there
+_GONE = re.compile(r"by peer|Read error|Write error|Broken pipe|ncclRemoteError|likely closed", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +70,7 @@ class Group:
         return nullcontext()
 
     def gather(self, x: Tensor) -> Tensor:
-        """[n, ...] of each process -> [size * n, ...], in order of rank.
+        """[n, ...] of each process, on the CPU or its GPU -> [size * n, ...], in order of rank.
 
         Gradients go to this process's own part; whoever computes the same loss
         from the result in every process multiplies it by `size`, because
@@ -90,9 +101,8 @@ class Group:
             self.wait()
 
     def wait(self) -> None:
-        """Until all are here."""
-        if self.size > 1:
-            distributed.barrier()
+        """Until all are here. (PyTorch's barrier would pass through the GPUs.)"""
+        self.collect(None)
 
 
 @contextmanager
@@ -104,6 +114,7 @@ def join(device: str) -> Iterator[Group]:
 
     Raises:
         PipelineError: the device is not there, or all processes were to share one GPU.
+        SystemExit: another process of the group has ended too early.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -115,11 +126,25 @@ def join(device: str) -> Iterator[Group]:
     if local.type == "cuda":
         local = find_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(local)
-    distributed.init_process_group("nccl" if local.type == "cuda" else "gloo")
+    group = _meet(local)
     try:
-        yield Group(local, distributed.get_rank(), size)
-    finally:
-        distributed.destroy_process_group()
+        yield group
+        group.wait()  # for whoever still works: what follows waits in a way that nothing interrupts
+    except RuntimeError as error:
+        if not _GONE.search(str(error)):
+            raise
+        log.warning("process %d of %d ends, because another one has", group.rank, group.size)
+        sys.exit(BEREFT)
+    distributed.destroy_process_group()
+
+
+def _meet(local: torch.device) -> Group:
+    """The group of all processes that were started with this one, each on a device of its own."""
+    cuda = local.type == "cuda"
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT, device_id=local if cuda else None
+    )
+    return Group(local, distributed.get_rank(), distributed.get_world_size())
 
 
 def launch(processes: int, arguments: Sequence[str]) -> None:
@@ -150,7 +175,8 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
                 raise KeyboardInterrupt from None
             sys.exit(128 + error.sigval)
         except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
+            causes = {r: f for r, f in error.failures.items() if f.exitcode != BEREFT} or error.failures
+            rank, failure = min(causes.items(), key=lambda item: item[1].timestamp)
             if failure.exitcode >= 0 or restart == MOST_RESTARTS:
                 raise PipelineError(
                     f"process {rank} of {processes} ended with exit code {failure.exitcode}"

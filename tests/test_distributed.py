@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from ssrl_pipeline import distributed
 from ssrl_pipeline.bags import share_of_batch
@@ -82,6 +84,117 @@ def children(pid: int) -> list[int]:
         pytest.skip("this system does not list a process's children")
     found = [int(child) for child in listing.read_text().split()]
     return [c for c in found if "ssrl_pipeline" in Path(f"/proc/{c}/cmdline").read_text()]
+
+
+SCRIPT = """
+import sys, time
+from datetime import timedelta
+import torch
+from torch.distributed import all_reduce, distributed_c10d
+from ssrl_pipeline import distributed
+
+what = sys.argv[1]
+if what == "short timeouts of PyTorch":
+    distributed_c10d.default_pg_timeout = timedelta(seconds=1)
+if what == "a short timeout of ours":
+    distributed.TIMEOUT = timedelta(seconds=1)
+with distributed.join("cpu") as group:
+    if "short" in what:
+        with group.main_first():
+            time.sleep(4 if group.is_main else 0)
+        print(group.gather(torch.tensor([group.rank])).tolist())
+        sys.exit()
+    group.collect(None)  # all are connected
+    if group.rank == 1:
+        if what == "work that it began itself":
+            all_reduce(torch.zeros(1), async_op=True)
+        time.sleep(1)
+        print("raised at", time.time())
+        raise ValueError("the fault of one")
+    if what == "wait":
+        group.wait()
+    if what == "main_first":
+        with group.main_first():
+            time.sleep(600 if group.is_main else 0)
+    if what == "gather":
+        group.gather(torch.zeros(1))
+    if what == "work that it began itself":  # and that nobody joins
+        time.sleep(600)
+"""
+
+
+def script(folder: Path, what: str, processes: int) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of SCRIPT in several processes."""
+    (folder / "script.py").write_text(SCRIPT)
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    started = subprocess.Popen(
+        [sys.executable, *command, str(folder / "script.py"), what],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        out, errors = started.communicate(timeout=120)
+    finally:
+        started.terminate()  # which torchrun passes on to its processes, where they hang
+    return started.returncode, out, errors
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "wait",
+        "work that it began itself",
+        pytest.param("gather", marks=pytest.mark.slow),
+        pytest.param("main_first", marks=pytest.mark.slow),
+        pytest.param("the end", marks=pytest.mark.slow),
+    ],
+)
+def test_one_that_fails_alone_ends_all(what: str, tmp_path: Path) -> None:
+    code, out, errors = script(tmp_path, what, processes=3)
+    assert code == 1
+    assert time.time() - float(out.split()[-1]) < 30
+    assert errors.count("ValueError: the fault of one") == 1
+    assert "RuntimeError" not in errors  # what the others met is no fault of theirs
+
+
+def test_the_main_process_may_work_for_long(tmp_path: Path) -> None:
+    code, out, errors = script(tmp_path, "short timeouts of PyTorch", processes=2)
+    assert (code, out.splitlines()) == (0, ["[0, 1]"] * 2), errors
+    code, _, errors = script(tmp_path, "a short timeout of ours", processes=2)
+    assert code == 1 and "Timed out waiting 1000ms" in errors  # so there is something to outlast
+
+
+@pytest.mark.parametrize(
+    ("codes", "starts", "told"),
+    [
+        ({0: distributed.BEREFT, 1: 3}, 1, "process 1 of 2 ended with exit code 3"),
+        ({1: 3, 0: -signal.SIGTERM}, 1, "process 1 of 2 ended with exit code 3"),
+        ({0: distributed.BEREFT, 1: -signal.SIGKILL}, 4, "process 1 of 2 ended with exit code -9"),
+    ],
+)
+def test_the_first_to_end_decides_what_follows(
+    codes: dict[int, int], starts: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are seen dead within one second, the clock by which PyTorch tells who was first."""
+    started = []
+
+    def launched(config: object, program: str) -> Callable[..., None]:
+        started.append(program)
+        failures = {rank: ProcessFailure(rank, 1, code, "none") for rank, code in codes.items()}
+        for failure in failures.values():
+            failure.timestamp = 0
+
+        def failing(*arguments: str) -> None:
+            raise ChildFailedError("train", failures)
+
+        return failing
+
+    monkeypatch.setattr(distributed, "elastic_launch", launched)
+    with pytest.raises(PipelineError, match=told):
+        distributed.launch(2, ["train"])
+    assert len(started) == starts
 
 
 def test_batches_are_the_same_at_any_world_size() -> None:
