@@ -1,5 +1,7 @@
 """Views of a snippet: crops of the whole frame and grids of patches, cut from the same frames.
 
+Colours lie last in memory, as they come from a decoder and as the networks take them.
+
 Dimensions: P views of one kind, t frames, h x w pixels.
 """
 
@@ -103,7 +105,7 @@ class Crops:
         crops = F.ten_crop(frames, size)  # TL TR BL BR centre, then mirrored
         if self.layout == "gowtham":  # TL TR centre BL BR, then mirrored
             crops = [crops[i] for i in (0, 1, 4, 2, 3, 5, 6, 9, 7, 8)]
-        return torch.stack(list(crops)).transpose(1, 2)
+        return torch.stack([crop.permute(0, 2, 3, 1) for crop in crops]).permute(0, 4, 1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,9 @@ class Grid:
         """uint8 [t, 3, H, W], resized -> uint8 [P, 3, t, H/rows, W/columns]."""
         t, channels, height, width = frames.shape
         h, w = height // self.rows, width // self.columns
-        patches = frames.reshape(t, channels, self.rows, h, self.columns, w)
-        return patches.permute(2, 4, 1, 0, 3, 5).reshape(self.count, channels, t, h, w)
+        cells = frames.permute(0, 2, 3, 1).reshape(t, self.rows, h, self.columns, w, channels)
+        patches = cells.permute(1, 3, 0, 2, 4, 5).reshape(self.count, t, h, w, channels)
+        return patches.permute(0, 4, 1, 2, 3)
 
 
 @dataclass(frozen=True)
