@@ -72,10 +72,10 @@ class MILLoss(nn.Module):
 
     def _losses(self, bag_scores: Tensor, bag_features: Tensor, scores: Tensor, labels: Tensor) -> Losses:
         w = self.weights
-        # Cross-entropy of what is no number would end the process on a GPU.
+        # On a GPU the cross-entropy of NaN would end the process.
         bags = F.binary_cross_entropy(bag_scores.nan_to_num(0.5), labels.to(bag_scores.dtype))
         bags = bags.masked_fill(bag_scores.isnan().any(), torch.nan)
-        # Indices, for of a mask a GPU would have to say first how many it picks.
+        # Indices: a mask would make the host wait for the GPU to say how many it picks.
         normal, abnormal = labels.int().argsort(stable=True).chunk(2)  # [B] each
         lengths = bag_features.norm(dim=2)  # [2B, C]
         misfit = (w.margin - lengths[abnormal]).abs() + lengths[normal]  # [B, C], paired in order

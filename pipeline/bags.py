@@ -39,7 +39,7 @@ class Bags:
     branches: dict[str, Tensor] = field(default_factory=dict)  # scale -> [V, T, F], of frozen branches
 
     def move(self, device: torch.device) -> None:
-        """Has what is in memory on `device`, where that is a GPU and has the room."""
+        """Brings what is in memory to `device`, where that is a GPU with the room for it."""
         held = {name: view for name, view in self.views.items() if isinstance(view, Tensor)}
         self.views = {**self.views, **_moved(held, device)}
         self.branches = _moved(self.branches, device)
@@ -148,7 +148,7 @@ def _moved(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Ten
 
 
 def _room(device: torch.device) -> float:
-    """Bytes that features may take on a device; on the CPU they are anyway."""
+    """Bytes that features may take on a GPU; none elsewhere, for in the host's memory they are already."""
     return MOST_OF_FREE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
@@ -160,7 +160,7 @@ def _picked(view: Tensor | np.ndarray, rows: Tensor, there: Tensor) -> Tensor:
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on `device`; a GPU takes it when it comes to it, and nobody waits."""
+    """A tensor of the host on `device`; the copy to a GPU is queued, and the host does not wait for it."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 

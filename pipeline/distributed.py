@@ -5,9 +5,10 @@
 
 Everything else is given a :class:`Group`, which has one member where nobody started several.
 
-Tensors of GPUs are exchanged by NCCL, all else by gloo: objects, and where one process waits
-for another, which may take hours. A process that fails ends at once, without taking
-leave: that would wait for the others, who wait for it. They notice, and end as well.
+Tensors on GPUs are exchanged by NCCL; tensors on the CPU and Python objects by gloo, which is
+also how one process waits for another, for hours if need be. A process that fails ends at once
+and leaves the group as it is: taking it down would wait for the others, which wait for this
+process. They see that it is gone, and end as well.
 """
 
 import logging
@@ -33,10 +34,10 @@ from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.extractors.extractor import find_device
 
 MOST_RESTARTS = 3
-TIMEOUT = timedelta(days=7)  # of a wait for others: the main process may pack months of features meanwhile
+TIMEOUT = timedelta(days=7)  # of waiting for others: the main process may be packing months of features
 BEREFT = 75  # exit code of a process that ends because another one has
 
-# gloo, NCCL and the store by which processes meet, of a process that is no longer there
+# what gloo, NCCL and the store by which processes meet say of a process that is no longer there
 _GONE = re.compile(r"by peer|Read error|Write error|Broken pipe|ncclRemoteError|likely closed", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def join(device: str) -> Iterator[Group]:
     group = _meet(local)
     try:
         yield group
-        group.wait()  # for whoever still works: what follows waits in a way that nothing interrupts
+        group.wait()  # here the end of one that still works is noticed; NCCL's own end would wait on
     except RuntimeError as error:
         if not _GONE.search(str(error)):
             raise
