@@ -27,9 +27,6 @@ class Wait(NamedTuple):
     what: str
     where: str  # file:line
 
-    def __str__(self) -> str:
-        return f"{self.what} at {self.where}"
-
 
 class CudaTensor(Tensor):
     """What stands for a CUDA tensor; `on_cpu` is the CPU's that holds its values."""
