@@ -46,7 +46,7 @@ weights_option = click.option(
 )
 
 engine_option = click.option(
-    "--engine", help="What runs the backbone: auto, openvino, compile or eager.  [default: auto]"
+    "--engine", help="What runs the backbone: auto, openvino, triton, compile or eager.  [default: auto]"
 )
 precision_option = click.option(
     "--precision",

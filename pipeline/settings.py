@@ -34,7 +34,7 @@ class ExtractSettings:
     preset: str = "paper"
     weights: str | None = None  # None: the backbone's published ones
     dtype: str = "float32"
-    engine: str = "auto"  # what runs the backbone: openvino, compile or eager; the features are the same
+    engine: str = "auto"  # what runs the backbone: openvino, triton, compile or eager
     precision: str = "auto"  # float32; on a GPU also tf32, which auto is where it has it, bfloat16, float16
     patches: str = "exact"  # or "dense": from one pass over the frame, an approximation with less work
     workers: int | None = None  # videos decoded at the same time; None: 1 on a CPU, 4 on a GPU
