@@ -28,8 +28,7 @@ from ssrl_pipeline.extractors.decode import open_video
 from ssrl_pipeline.extractors.engines import check_engine, make_engine, why_not
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
 
-WORKERS = (1, 4, 8, 16)
-RUN = 6.0  # seconds that an extraction is to take, about
+RUNS = ((1, 6.0), (4, 6.0), (16, 6.0), (8, 15.0))  # workers, seconds: in the last their start counts little
 AHEAD = 1  # groups under way while the next is handed over, as when videos are read
 
 
@@ -120,7 +119,7 @@ def end_to_end(check: Check) -> None:
     check.report(f"backbone alone, {how}", alone, "snippets/s")
     videos = {} if check.tiny else check.videos()
     videos = videos or {"rendered": render(check)}
-    for size, video in videos.items():
+    for size, video in sorted(videos.items(), key=lambda item: item[1].stat().st_size):
         frames = first_frames(video, 1 if check.tiny else 6)
         read = list(snippets(frames, pending=extractor.pending()))
         rate = described(check, extractor, read)
@@ -132,14 +131,15 @@ def end_to_end(check: Check) -> None:
             count = sum(1 for _ in islice(opened.frames, SNIPPET_FRAMES if check.tiny else None))
         decoded = count / SNIPPET_FRAMES / (time.perf_counter() - start)
         check.report(f"{size}, decoding alone, one process", decoded, "snippets/s", "process start among it")
-        for workers in (1,) if check.tiny else WORKERS:
+        for workers, run in RUNS[: 1 if check.tiny else None]:
             each = count / SNIPPET_FRAMES
-            copies = 1 if check.tiny else max(workers, int(RUN * min(rate, workers * decoded) / each))
+            copies = 1 if check.tiny else max(workers, int(run * min(rate, workers * decoded) / each))
             try:
                 rate_of_all = extracted(check, extractor, video, copies, workers)
             except Exception as error:
                 check.fail(f"{size}, end to end, {workers} workers, {how}", error)
                 continue
+            decoded = rate_of_all / workers
             beside = f"{rate_of_all / alone:.1%} of backbone alone; {copies} videos"
             check.report(f"{size}, end to end, {workers} workers, {how}", rate_of_all, "snippets/s", beside)
 
@@ -180,7 +180,7 @@ def described(check: Check, extractor: FeatureExtractor, read: Sequence[np.ndarr
     groups = 1
     if not check.tiny:
         run(2)  # warms up
-        groups = max(4, int(RUN / wall(lambda: run(1), check.device)))
+        groups = max(4, int(6 / wall(lambda: run(1), check.device)))
     return groups * len(group) / wall(lambda: run(groups), check.device)
 
 
