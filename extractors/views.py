@@ -5,6 +5,7 @@ Colours lie last in memory, as they come from a decoder and as the networks take
 Dimensions: P views of one kind, t frames, h x w pixels.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +18,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from ssrl_pipeline.errors import first_line, is_out_of_memory
 from ssrl_pipeline.extractors.compiled_engine import why_not_triton
 from ssrl_pipeline.extractors.snippets import Empty, empty_array
+
+log = logging.getLogger(__name__)
 
 
 @cache
@@ -28,6 +32,13 @@ def kernels_for(device: torch.device) -> Any:
         return None
     from ssrl_pipeline.extractors import triton_resize  # Triton is not for every system
 
+    try:
+        triton_resize.resize(torch.zeros(1, 4, 4, 3, dtype=torch.uint8, device=device), 2, 2)
+    except Exception as error:  # a compiler, or a cache that cannot be written: nearly anything
+        if is_out_of_memory(error):
+            raise
+        log.warning("Triton does not resize on %s, PyTorch does: %s", device, first_line(error))
+        return None
     return triton_resize
 
 

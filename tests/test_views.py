@@ -1,5 +1,6 @@
 """Views against Pillow and plain slicing."""
 
+import logging
 from itertools import islice
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ssrl_pipeline.extractors import views
 from ssrl_pipeline.extractors.decode import open_video
 from ssrl_pipeline.extractors.presets import PRESETS, Preset
 from ssrl_pipeline.extractors.views import Crops, Grid, Resize, cut_views
@@ -131,3 +133,23 @@ def test_only_what_all_views_begin_with_is_left_to_those_who_read() -> None:
     }
     lanczos, other = (Crops("clip", Resize((64, 90), "lanczos"), 48), Grid(2, 3, Resize((60, 90))))
     assert Preset("both", (lanczos, other)).pillows is None
+
+
+def test_where_triton_fails_pytorch_resizes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("triton")
+    from ssrl_pipeline.extractors import triton_resize
+
+    def broken(*_: object) -> None:
+        raise OSError("the cache cannot be\nwritten")
+
+    monkeypatch.setattr(views, "why_not_triton", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(triton_resize, "resize", broken)
+    views.kernels_for.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert views.kernels_for(torch.device("cpu")) is None
+        assert views.kernels_for(torch.device("cpu")) is None
+    assert caplog.messages == ["Triton does not resize on cpu, PyTorch does: the cache cannot be"]
+    views.kernels_for.cache_clear()
