@@ -6,6 +6,7 @@ Messages are on stderr; as JSON with --log-json, which stands before the command
 Exit codes: 0 done, 1 something failed (and which), 2 wrong usage, 130 interrupted, 143 terminated.
 """
 
+import io
 import logging
 import signal
 import sys
@@ -103,7 +104,9 @@ def main() -> None:
     except click.ClickException as error:
         if messages.are_json():
             _fail(error.format_message(), error.exit_code)
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)  # with what was typed, which may be an address
+        click.echo(messages.hide_secrets(shown.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except ConfigError as error:
         _fail(str(error), 2)

@@ -83,6 +83,7 @@ def extract(
     if chosen.dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
     videos, features = Path(settings.data.videos), location(settings.data.features)
+    stage.require_there(videos)
     options = stage.ExtractorOptions(
         *(chosen.backbone, chosen.preset, chosen.weights, chosen.patches, chosen.engine, chosen.precision)
     )

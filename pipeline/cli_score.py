@@ -80,6 +80,8 @@ def score(
 ) -> None:
     """Score every frame of new videos: files, folders, or patterns in quotes ('cam*/**/*.mp4').
 
+    Addresses of streams are for `ssrl-pipeline watch`.
+
     Each video's folder gets scores.csv (frame, time_s, score), scores.json
     (metadata and summary), scores.npz (scores, and the heat of patches),
     timeline.png, overlay.mp4 where asked for, and its events: events.json,
@@ -110,12 +112,13 @@ def score(
 
     if overlay:
         find_encoder()  # or an error before hours of work
+    features = location(settings.data.features)
     intervals = _known_intervals(settings)
     path = checkpoint or newest_checkpoint(Path(settings.data.runs))
     chosen = settings.extract
     options = ScorerOptions(path, chosen.weights, settings.events, chosen.engine, chosen.precision)
     with _placed(options, device, where) as (scorer, place, on):
-        index = open_store(location(settings.data.features), scorer, flags["features"] is not None, say)
+        index = open_store(features, scorer, flags["features"] is not None, say)
         say(f"scoring with {path} on {on}")
         threshold = scorer.chosen.rule.threshold
         say(f"events: score of {threshold:.4g} or more, a threshold of {scorer.chosen.origin}")

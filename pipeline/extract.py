@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extractors import PRESETS, FeatureExtractor
 from ssrl_pipeline.extractors.decode import EXTENSIONS, probe
 from ssrl_pipeline.extractors.precision import recorded
 from ssrl_pipeline.extractors.snippets import snippet_count
+from ssrl_pipeline.messages import is_address, without_secrets
 from ssrl_pipeline.store import FeatureStore, Recipe
 from ssrl_pipeline.storing import Outcome, Progress, claim_each, store_videos
 
@@ -59,18 +60,39 @@ class Plan(NamedTuple):
     snippets: int  # that the containers of `todo` promise
 
 
+def require_there(root: Path) -> None:
+    """To be called before a model is loaded.
+
+    Raises:
+        ConfigError: an address.
+        PipelineError: there is no such file or folder.
+    """
+    refuse_address(root)
+    if not (root.is_file() or root.is_dir()):
+        raise PipelineError(f"{root}: no such file or folder")
+
+
+def refuse_address(path: Path | str) -> None:
+    """Raises ConfigError, without the address's secrets."""
+    if is_address(str(path)):
+        raise ConfigError(
+            f"{without_secrets(str(path))}: an address, where a file or a folder is expected; "
+            "to score a stream, use `ssrl-pipeline watch`; download a file first"
+        )
+
+
 def find_videos(root: Path) -> dict[str, Path]:
     """All videos below a folder (or one file): name below the root -> path, sorted by name.
 
     A folder that may not be read stands for the videos in it, and fails as a video does.
 
     Raises:
+        ConfigError: an address.
         PipelineError: the folder is missing or holds no file with a video's extension.
     """
+    require_there(root)
     if root.is_file():
         return {root.name: root}
-    if not root.is_dir():
-        raise PipelineError(f"{root}: no such file or folder")
     found: dict[str, Path] = {}
 
     def closed(error: OSError) -> None:

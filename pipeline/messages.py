@@ -4,16 +4,23 @@
 
     {"time": "2024-05-01T12:00:00.123+00:00", "level": "info", "message": "28 videos, 3 to extract: ..."}
 
-All of it passes through :mod:`logging`, so that what libraries log looks the same.
+All of it passes through :mod:`logging`, so that what libraries log looks the same. Addresses are told
+without the passwords and tokens that they may hold.
 """
 
 import json
 import logging
+import re
 import sys
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+# One letter is a drive of Windows; one slash is left of two where an address was taken for a path.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?=[^/])")
+_ADDRESS = re.compile(_SCHEME.pattern + r"""\S+?(?=[]),.:;'"`]*(?:\s|$))""")
 
 
 def say(message: str, level: int = logging.INFO, **fields: Any) -> None:
@@ -24,6 +31,28 @@ def say(message: str, level: int = logging.INFO, **fields: Any) -> None:
 def one_line(text: str) -> str:
     """Names of files may hold line ends, and what steers a terminal; here it is spelt out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address on a network, as in rtsp://host/stream; a path that is there is none."""
+    return bool(_SCHEME.match(text)) and not Path(text).exists()
+
+
+def without_secrets(address: str) -> str:
+    """An address without the user, the password and the query that it may hold; a path as it is."""
+    if not (scheme := _SCHEME.match(address)):
+        return address
+    start = f"{scheme[1]}://"
+    rest, mark, query = address[scheme.end() :].partition("?")
+    _, at, host = rest.rpartition("@")
+    if "@" in query:  # a password may hold a question mark, so what is in front is not known to be a host
+        return f"{start}***"
+    return start + ("***@" if at else "") + host.partition("#")[0] + ("?***" if mark else "")
+
+
+def hide_secrets(text: str) -> str:
+    """A text whose addresses are told as :func:`without_secrets` tells them."""
+    return _ADDRESS.sub(lambda found: without_secrets(found[0]), text)
 
 
 def set_up(as_json: bool) -> None:
@@ -64,7 +93,8 @@ class _Stderr(logging.Handler):
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         failed = record.name == log.name and record.levelno >= logging.ERROR
-        said = one_line(record.getMessage()) if record.name == log.name else record.getMessage()
+        said = hide_secrets(record.getMessage())
+        said = one_line(said) if record.name == log.name else said
         return f"error: {said}" if failed else said
 
 
@@ -73,10 +103,14 @@ class _Json(logging.Formatter):
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": record.getMessage().strip(),
+            "message": hide_secrets(record.getMessage()).strip(),
         }
         if record.name != log.name:
             line["logger"] = record.name
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps({**line, **getattr(record, "fields", {})}, ensure_ascii=False, default=str)
+            line["traceback"] = hide_secrets(self.formatException(record.exc_info))
+        fields = getattr(record, "fields", {})
+        line |= {
+            name: hide_secrets(value) if isinstance(value, str) else value for name, value in fields.items()
+        }
+        return json.dumps(line, ensure_ascii=False, default=str)

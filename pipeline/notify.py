@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.watch_sources import without_secrets
+from ssrl_pipeline.messages import without_secrets
 
 Message = Mapping[str, Any]
 STDERR = 2  # its file descriptor
@@ -137,6 +137,8 @@ def webhook(url: str, limit: float = WEB_LIMIT, waits: Sequence[float] = WAITS) 
     if not fits:
         raise ConfigError(f"{shown}: a webhook is an address like https://host/path")
     user, at, host = parts.netloc.rpartition("@")
+    # Slack, Discord and Telegram have the token in the path.
+    shown = f"{parts.scheme}://{host}{'/***' if parts.path.strip('/') or parts.query else ''}"
     headers = {"Content-Type": "application/json", "User-Agent": "ssrl-pipeline"}
     if at:
         credentials = urllib.parse.unquote(user).encode()

@@ -35,6 +35,7 @@ from ssrl_pipeline.store import (
     map_view,
     parse_meta,
     parse_store,
+    require_no_secrets,
 )
 
 CACHE = "SSRL_PIPELINE_CACHE"  # names the cache folder
@@ -255,11 +256,7 @@ def connect(url: str) -> tuple[Any, str]:
     Raises:
         StoreError: the package for it is missing, or it holds credentials.
     """
-    scheme, _, rest = url.partition("://")
-    if "@" in rest:
-        raise StoreError(
-            f"{scheme}://...@...: credentials belong in the environment, not in the URL of a store"
-        )
+    require_no_secrets(url)
     try:
         import fsspec
 

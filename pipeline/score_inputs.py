@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from ssrl_pipeline.annotations import video_id
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.extract import find_videos
+from ssrl_pipeline.extract import find_videos, refuse_address
 from ssrl_pipeline.extractors.decode import EXTENSIONS
 from ssrl_pipeline.labels import Intervals
 
@@ -26,7 +26,7 @@ def find_inputs(inputs: Sequence[str | Path], out: Path) -> dict[str, Path]:
         out: folder of the results.
 
     Raises:
-        ConfigError: a folder or a pattern has no videos, or two results would lie in one folder.
+        ConfigError: an address; a folder or a pattern has no videos; or two results would lie in one folder.
     """
     found: dict[str, Path] = {}
     for text in map(str, inputs):
@@ -55,6 +55,7 @@ def find_inputs(inputs: Sequence[str | Path], out: Path) -> dict[str, Path]:
 
 
 def _expand(text: str, out: Path) -> Iterator[tuple[str, Path]]:
+    refuse_address(text)
     path = Path(text)
     if path.is_dir():
         videos = _below(path, out)

@@ -22,6 +22,7 @@ import numpy as np
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.files import clear_leftovers, read_json, whole_folder, write_json
 from ssrl_pipeline.locks import locked
+from ssrl_pipeline.messages import without_secrets
 from ssrl_pipeline.npy import NpyWriter, map_npy, rows_crc32
 from ssrl_pipeline.source import Source, SourceFile
 
@@ -231,8 +232,23 @@ class FeatureStore:
 
 
 def location(name: Path | str) -> Path | str:
-    """What a user named: the URL of a store as it is, or the path of a folder."""
-    return name if isinstance(name, Path) or re.match(r"[a-z][a-z0-9+.-]+://", name) else Path(name)
+    """What a user named: the URL of a store as it is, or the path of a folder.
+
+    Raises:
+        StoreError: a URL that holds credentials.
+    """
+    if isinstance(name, Path) or not re.match(r"[a-z][a-z0-9+.-]+://", name):
+        return Path(name)
+    require_no_secrets(name)
+    return name
+
+
+def require_no_secrets(url: str) -> None:
+    """Raises StoreError where a store's URL has a user or a query: it is printed, and kept with runs."""
+    if "@" in url or "?" in url:
+        raise StoreError(
+            f"{without_secrets(url)}: credentials belong in the environment, not in the URL of a store"
+        )
 
 
 def is_store(root: Path | str) -> bool:

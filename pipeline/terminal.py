@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -16,7 +16,8 @@ from ssrl_pipeline.storing import Outcome, Progress
 
 __all__ = ["SnippetBar", "progress_bar", "say", "table"]
 
-INTERVAL = 5.0  # seconds between two messages of progress
+INTERVAL = 5.0  # seconds between two messages of progress, as JSON
+PLAIN_INTERVAL = 30.0  # and as lines of text, where stderr is a file
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
@@ -34,9 +35,11 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
 
 
 def progress_bar(**options: Any) -> tqdm:
-    """tqdm's bar on stderr; where messages are JSON, one of these every few seconds instead."""
+    """tqdm's bar on a terminal; else a line of text every half minute, or JSON every few seconds."""
     if are_json():
         return _Messages(**options, file=io.StringIO(), miniters=1, mininterval=INTERVAL)
+    if not sys.stderr.isatty():
+        return _Lines(**options, file=io.StringIO(), miniters=1, mininterval=0)
     return tqdm(**options, file=sys.stderr, dynamic_ncols=True, mininterval=0.5)
 
 
@@ -50,11 +53,36 @@ class _Messages(tqdm):  # type: ignore[misc]
         if now - self.last < INTERVAL and not self.disable:  # which it is when it is closed
             return
         self.last = now
-        of, said = self.format_dict, (self.desc or "").removesuffix(": ")
-        count = f"{of['n']} of {of['total']}" if of["total"] else str(of["n"])
+        of = self.format_dict
         seconds = round(of["elapsed"], 1)
         numbers = {"done": of["n"], "total": of["total"], "unit": of["unit"], "seconds": seconds}
-        say(f"{said}: {count} {of['unit']}s" if said else f"{count} {of['unit']}s", progress=numbers)
+        say(_state(of, self.desc), progress=numbers)
+
+
+class _Lines(tqdm):  # type: ignore[misc]
+    """A bar for a log file: a line now and then, and the last state when it is closed."""
+
+    def __init__(self, **options: Any):
+        self.last = time.monotonic()
+        super().__init__(**options)
+
+    def display(self, *arguments: Any, **options: Any) -> None:
+        now, of = time.monotonic(), self.format_dict
+        if not self.disable and (now - self.last < PLAIN_INTERVAL or of["n"] == of["total"]):
+            return  # the last state is told at the end alone
+        self.last = now
+        told = f"{_state(of, self.desc)} in {self.format_interval(of['elapsed'])}"
+        if of["n"] and of["n"] < (of["total"] or 0):
+            left = self.format_interval((of["total"] - of["n"]) * of["elapsed"] / of["n"])
+            told += f", about {left} left"
+        say(told)
+
+
+def _state(of: Mapping[str, Any], desc: str | None) -> str:
+    """A bar's state in words: what it says of itself, and how much is done."""
+    said = (desc or "").removesuffix(": ")
+    count = f"{of['n']} of {of['total']}" if of["total"] else str(of["n"])
+    return f"{said}: {count} {of['unit']}s" if said else f"{count} {of['unit']}s"
 
 
 class SnippetBar(Progress):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssrl_pipeline.errors import ConfigError, VideoError
+from ssrl_pipeline.messages import without_secrets
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "rtp", "srt", "tcp", "udp")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -38,17 +39,6 @@ def parse_sources(texts: Sequence[str]) -> list[Source]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"two sources are named {twice[0]!r}; name them, as in gate=rtsp://host/stream")
     return sources
-
-
-def without_secrets(address: str) -> str:
-    """An address without the user, the password and the query that it may hold; a path as it is."""
-    if not (scheme := _URL.match(address)):
-        return address
-    rest, mark, query = address[scheme.end() :].partition("?")
-    _, at, host = rest.rpartition("@")
-    if "@" in query:  # a password may hold a question mark, so what is in front is not known to be a host
-        return f"{scheme[0]}***"
-    return scheme[0] + ("***@" if at else "") + host.partition("#")[0] + ("?***" if mark else "")
 
 
 def _parse(text: str) -> Source:

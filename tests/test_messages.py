@@ -115,7 +115,26 @@ def test_bars_are_messages_now_and_then(
     assert not any("\r" in line["message"] for line in lines)
 
 
-def test_text_is_text_and_a_bar_stays_whole(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("interval", "told"), [(0.0, [0, 1, 2, 3]), (1e9, [3])])
+def test_a_bar_in_a_log_file_is_lines_now_and_then(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, interval: float, told: list[int]
+) -> None:
+    monkeypatch.setattr(terminal, "PLAIN_INTERVAL", interval)
+    messages.set_up(as_json=False)
+    with terminal.progress_bar(desc="rendering", total=3, unit="video") as bar:
+        for _ in range(3):
+            bar.update()
+    err = capfd.readouterr().err
+    assert "\r" not in err and err.endswith("\n")
+    lines = err.splitlines()
+    assert [line.split(" in ")[0] for line in lines] == [f"rendering: {n} of 3 videos" for n in told]
+    assert ["left" in line for line in lines] == [0 < n < 3 for n in told]
+
+
+def test_text_is_text_and_a_bar_stays_whole(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     messages.set_up(as_json=False)
     with terminal.progress_bar(total=2, unit="video") as bar:
         bar.update()
@@ -126,6 +145,31 @@ def test_text_is_text_and_a_bar_stays_whole(capfd: pytest.CaptureFixture[str]) -
     texts = [line.split("\r")[-1] for line in err.split("\n")]
     assert [text for text in texts if "video" not in text] == ["noted", "error: bad", "worse", ""]
     assert out == "" and "50%" in err
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("rtsp://u:secret@h:554/a: lost", "rtsp://***@h:554/a: lost"),
+        ("'http://h/a?token=secret', twice", "'http://h/a?***', twice"),
+        ("rtsp://***@h/a?***: lost", "rtsp://***@h/a?***: lost"),
+        ("https:/u:secret@h/best.pt: no such file", "https://***@h/best.pt: no such file"),
+        ("my/gate=rtsp://u:secret@h: no such file", "my/gate=rtsp://***@h: no such file"),
+        ("see https://h/a, C:/a@b?c and a/b@c.mp4", "see https://h/a, C:/a@b?c and a/b@c.mp4"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_addresses_in_messages_lose_their_secrets(
+    capfd: pytest.CaptureFixture[str], said: str, told: str, as_json: bool
+) -> None:
+    messages.set_up(as_json)
+    messages.say(said, reason=said)
+    err = capfd.readouterr().err
+    if as_json:
+        line = json.loads(err)
+        assert line["message"] == line["reason"] == told
+    else:
+        assert err == f"{told}\n"
 
 
 @pytest.mark.parametrize(

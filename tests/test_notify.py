@@ -97,7 +97,9 @@ def test_what_a_webhook_refuses_is_told_without_the_password(
     receiver: Receiver, codes: list[int], attempts: int, said: str
 ) -> None:
     receiver.codes = codes
-    deliver = webhook(f"http://user:secret@127.0.0.1:{receiver.server_port}/x?token=secret", waits=(0, 0))
+    deliver = webhook(
+        f"http://user:secret@127.0.0.1:{receiver.server_port}/secret/x?token=secret", waits=(0, 0)
+    )
     with pytest.raises(PipelineError, match=said) as error:
         deliver(MESSAGE)
     assert len(receiver.got) == attempts
