@@ -63,16 +63,17 @@ class _Lines(tqdm):  # type: ignore[misc]
     """A bar for a log file: a line now and then, and the last state when it is closed."""
 
     def __init__(self, **options: Any):
-        self.last = time.monotonic()
+        self.last, self.told = time.monotonic(), -1
         super().__init__(**options)
 
     def display(self, *arguments: Any, **options: Any) -> None:
-        now, of = time.monotonic(), self.format_dict
-        if not self.disable and (now - self.last < PLAIN_INTERVAL or of["n"] == of["total"]):
-            return  # the last state is told at the end alone
-        self.last = now
+        now, of, closed = time.monotonic(), self.format_dict, self.disable
+        # The last state is told once: when the bar is closed, if it was not the latest line already.
+        if of["n"] == self.told if closed else now - self.last < PLAIN_INTERVAL or of["n"] == of["total"]:
+            return
+        self.last, self.told = now, of["n"]
         told = f"{_state(of, self.desc)} in {self.format_interval(of['elapsed'])}"
-        if of["n"] and of["n"] < (of["total"] or 0):
+        if not closed and of["n"] and of["n"] < (of["total"] or 0):
             left = self.format_interval((of["total"] - of["n"]) * of["elapsed"] / of["n"])
             told += f", about {left} left"
         say(told)

@@ -131,6 +131,18 @@ def test_a_bar_in_a_log_file_is_lines_now_and_then(
     assert ["left" in line for line in lines] == [0 < n < 3 for n in told]
 
 
+def test_the_last_state_in_a_log_file_is_told_once_where_less_came_than_was_expected(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages.set_up(as_json=False)
+    with terminal.progress_bar(total=9, unit="snippet") as bar:
+        bar.update()
+        monkeypatch.setattr(terminal, "PLAIN_INTERVAL", 0.0)
+        bar.update()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("2 of 9 snippets in ")
+
+
 def test_text_is_text_and_a_bar_stays_whole(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
