@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbone import Backbone
 from ssrl_pipeline.extractors.dense import PATCHES, plan_passes
-from ssrl_pipeline.extractors.engines import Engine, check_engine, make_engine
+from ssrl_pipeline.extractors.engines import Engine, check_engine, make_engine, why_not
 from ssrl_pipeline.extractors.feed import Described, Feed
 from ssrl_pipeline.extractors.inception import InceptionI3d
 from ssrl_pipeline.extractors.precision import choose_precision, recorded, warn_of_cudnn
@@ -101,6 +101,8 @@ class FeatureExtractor:
         self.backbone.register_load_state_dict_post_hook(lambda *_: engines.clear())
         self.normalisation = self.preset.normalisation or Normalisation(self.backbone.mean, self.backbone.std)
         self.passes = plan_passes(self.backbone, self.preset.views, patches)
+        if engine != "auto" and (reason := why_not(engine, self.device, self.backbone)):
+            raise PipelineError(f"engine {engine!r} does not run here: {reason}")
 
     @property
     def recipe(self) -> dict[str, Any]:

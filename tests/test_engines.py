@@ -216,3 +216,12 @@ def test_openvino_with_the_real_weights_gives_eagers_features(shared: Path) -> N
     for name, rows in expected.items():
         assert rows.max() > 0.5
         assert np.abs(found[name] - rows).max() < 1e-4, name
+
+
+def test_an_engine_that_cannot_run_here_is_told_before_any_video(make_video, tmp_path: Path) -> None:
+    make_video(tmp_path / "videos" / "a.mp4", frames=4)
+    folders = ["--videos", str(tmp_path / "videos"), "--features", str(tmp_path / "features")]
+    options = ["--weights", "random", "--device", "cpu", "--engine", "triton"]
+    done = CliRunner().invoke(extract, [*folders, *options])
+    assert str(done.exception) == "engine 'triton' does not run here: it is for GPUs, not for cpu"
+    assert not (tmp_path / "features").exists()
