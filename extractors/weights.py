@@ -25,7 +25,15 @@ from safetensors.numpy import load_file, save
 
 from ssrl_pipeline.errors import WeightsError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.unpickle import load_arrays
-from ssrl_pipeline.files import check_archive, clear_leftovers, file_sha256, read_json, whole_file, write_json
+from ssrl_pipeline.files import (
+    check_archive,
+    clear_leftovers,
+    file_sha256,
+    mistaken_download,
+    read_json,
+    whole_file,
+    write_json,
+)
 
 Arrays = dict[str, np.ndarray]
 
@@ -139,6 +147,8 @@ def read_weights(path: Path) -> Arrays:
     Raises:
         WeightsError: no such file, an unknown form, or damaged.
     """
+    if path.is_dir():
+        raise WeightsError(f"{path}: a folder; give the weights' file")
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
     readers: dict[str, Callable[[Path], Arrays]] = {
@@ -152,6 +162,8 @@ def read_weights(path: Path) -> Arrays:
     }
     if path.suffix not in readers:
         raise WeightsError(f"{path}: weights end in {', '.join(readers)}")
+    if mistake := mistaken_download(path):
+        raise WeightsError(f"{path}: {mistake}")
     try:
         return readers[path.suffix](path)
     except Exception as error:  # readers of damaged files raise nearly anything
@@ -241,6 +253,10 @@ def _read_torch(path: Path) -> Arrays:
         if is_out_of_memory(error):
             raise
         raise WeightsError(first_line(error)) from error
+    if isinstance(state, dict) and ({"weights", "recipe"} <= state.keys() or "evaluations" in state):
+        raise WeightsError(
+            "it is from a run of `train`: --checkpoint takes its best.pt, --weights the backbone's"
+        )
     if isinstance(state, dict) and "model_state" in state:
         state = state["model_state"]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):

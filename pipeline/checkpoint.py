@@ -16,10 +16,11 @@ from torch import Tensor
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.errors import CheckpointError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.weights import content_sha256
-from ssrl_pipeline.files import check_archive, whole_file
+from ssrl_pipeline.files import check_archive, mistaken_download, whole_file
 from ssrl_pipeline.models import build_model
 
 FORMAT = 1
+_UNFINISHED = "the run is not finished and has no best.pt yet; the same `train --name` goes on with it"
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Raises CheckpointError where the file is missing, damaged, or no checkpoint of ours."""
+    """Reads a checkpoint: a file, or a run's folder for its best.pt.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or no checkpoint of ours.
+    """
+    path = checkpoint_file(path)
     content = load(path)
+    if "format" not in content:
+        raise CheckpointError(f"{path}: {_what_else(path, content)}")
     try:
         if content.pop("format") != FORMAT:
             raise CheckpointError(f"{path}: made by another version of ssrl-pipeline")
@@ -101,6 +109,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
         return checkpoint
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not a checkpoint of ssrl-pipeline ({error})") from error
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The file that is meant: `path` itself, or its best.pt where it is a run's folder.
+
+    Raises:
+        CheckpointError: a folder without a best.pt.
+    """
+    if not path.is_dir():
+        return path
+    if (path / "best.pt").is_file():
+        return path / "best.pt"
+    if (path / "last.pt").is_file():
+        raise CheckpointError(f"{path}: {_UNFINISHED}")
+    if runs := sorted(found.parent for found in path.glob("*/best.pt")):
+        raise CheckpointError(f"{path}: a folder of runs; give one of them, such as {runs[0]}")
+    raise CheckpointError(f"{path}: a folder without a best.pt; give a run's folder, or a checkpoint's file")
 
 
 def newest_checkpoint(runs: Path) -> Path:
@@ -124,6 +149,8 @@ def save(path: Path, content: dict[str, Any]) -> None:
 def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
+    if mistake := mistaken_download(path):
+        raise CheckpointError(f"{path}: {mistake}")
     try:
         check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -134,3 +161,18 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: not a checkpoint of ssrl-pipeline")
     return content
+
+
+def _what_else(path: Path, content: dict[str, Any]) -> str:
+    """What a file is that PyTorch reads and that is no checkpoint, and what to give instead."""
+    if {"identity", "evaluations"} <= content.keys():
+        best = path.with_name("best.pt")
+        instead = f"give {best}" if best.is_file() else _UNFINISHED
+        return f"what training goes on from, not a checkpoint to score with; {instead}"
+    weights = next((content[key] for key in ("model_state", "state_dict") if key in content), content)
+    if isinstance(weights, dict) and weights and all(isinstance(v, Tensor) for v in weights.values()):
+        return (
+            "bare weights, not a checkpoint of ssrl-pipeline; give the best.pt that `train` has written "
+            "(a backbone's weights are given with --weights)"
+        )
+    return "not a checkpoint of ssrl-pipeline; give the best.pt that `train` has written"

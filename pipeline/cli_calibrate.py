@@ -12,6 +12,7 @@ from ssrl_pipeline.cli_options import (
     device_option,
     echo_json,
     features_option,
+    find_checkpoint,
     json_option,
     labels_option,
     load_labels,
@@ -79,13 +80,13 @@ def calibrate(
         )
     settings = load_settings(config, assignments, flags, data=("features", "labels", "runs"))
     from ssrl_pipeline.calibrate_checkpoint import calibrate_checkpoint
-    from ssrl_pipeline.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+    from ssrl_pipeline.checkpoint import load_checkpoint, save_checkpoint
     from ssrl_pipeline.events import EventRule
     from ssrl_pipeline.extractors.extractor import find_device
     from ssrl_pipeline.released import open_features
     from ssrl_pipeline.terminal import say, table
 
-    path = checkpoint or newest_checkpoint(Path(settings.data.runs))
+    path = find_checkpoint(checkpoint, settings)
     store = open_features(settings.data.features, settings.data.layout)
     result = calibrate_checkpoint(
         load_checkpoint(path),

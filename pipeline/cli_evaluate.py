@@ -12,6 +12,7 @@ from ssrl_pipeline.cli_options import (
     device_option,
     echo_json,
     features_option,
+    find_checkpoint,
     json_option,
     labels_option,
     load_intervals,
@@ -83,13 +84,13 @@ def evaluate(
     """
     settings = load_settings(config, assignments, flags, data=("features", "labels", "intervals", "runs"))
     from ssrl_pipeline import evaluate as stage
-    from ssrl_pipeline.checkpoint import load_checkpoint, newest_checkpoint
+    from ssrl_pipeline.checkpoint import load_checkpoint
     from ssrl_pipeline.extractors.extractor import find_device
     from ssrl_pipeline.released import open_features
     from ssrl_pipeline.runs import evaluation_folder
     from ssrl_pipeline.terminal import say, table
 
-    path = checkpoint or newest_checkpoint(Path(settings.data.runs))
+    path = find_checkpoint(checkpoint, settings)
     loaded = load_checkpoint(path)
     store = open_features(settings.data.features, settings.data.layout)
     labels, intervals = load_labels(settings, store), load_intervals(settings)

@@ -10,6 +10,7 @@ from ssrl_pipeline.cli_options import (
     checkpoint_option,
     config_option,
     echo_json,
+    find_checkpoint,
     json_option,
     load_settings,
     runs_option,
@@ -38,11 +39,10 @@ def export(
     gives the same scores as PyTorch. Needs the extra `onnx`.
     """
     settings = load_settings(config, assignments, flags, data=("runs",))
-    from ssrl_pipeline.checkpoint import newest_checkpoint
     from ssrl_pipeline.onnx_export import export_onnx
     from ssrl_pipeline.terminal import say, table
 
-    path = checkpoint or newest_checkpoint(Path(settings.data.runs))
+    path = find_checkpoint(checkpoint, settings)
     say(f"exporting {path}")
     written = export_onnx(path, out)
     if as_json:

@@ -39,7 +39,9 @@ labels_option = click.option(
 )
 runs_option = click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
 checkpoint_option = click.option(
-    "--checkpoint", type=PATH, help="Checkpoint.  [default: best.pt of the newest run]"
+    *("--checkpoint", "checkpoint"),
+    type=PATH,
+    help="Checkpoint, or a run's folder for its best.pt.  [default: the newest run]",
 )
 weights_option = click.option(
     "--weights", metavar="FILE", help="Backbone weights.  [default: the published ones, fetched once]"
@@ -109,6 +111,13 @@ def load_settings(
     """Defaults < file < --set < named flags; `sections` says in which section a flag belongs."""
     named = {f"{section}.{name}": flags[name] for section, names in sections.items() for name in names}
     return load_config(Settings, config, assignments, named)
+
+
+def find_checkpoint(given: Path | None, settings: Settings) -> Path:
+    """The file that --checkpoint means, or the best of the newest run."""
+    from ssrl_pipeline.checkpoint import checkpoint_file, newest_checkpoint
+
+    return newest_checkpoint(Path(settings.data.runs)) if given is None else checkpoint_file(given)
 
 
 def open_dataset(settings: Settings, features: "Features | None") -> "Dataset":

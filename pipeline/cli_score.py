@@ -15,6 +15,7 @@ from ssrl_pipeline.cli_options import (
     cluster_options,
     config_option,
     echo_json,
+    find_checkpoint,
     find_intervals,
     json_option,
     load_settings,
@@ -102,7 +103,6 @@ def score(
     from ssrl_pipeline.score_inputs import find_inputs, match_intervals
 
     found = find_inputs(videos, out)
-    from ssrl_pipeline.checkpoint import newest_checkpoint
     from ssrl_pipeline.overlay import find_encoder
     from ssrl_pipeline.score import ScorerOptions
     from ssrl_pipeline.score_job import FAILED
@@ -114,7 +114,7 @@ def score(
         find_encoder()  # or an error before hours of work
     features = location(settings.data.features)
     intervals = _known_intervals(settings)
-    path = checkpoint or newest_checkpoint(Path(settings.data.runs))
+    path = find_checkpoint(checkpoint, settings)
     chosen = settings.extract
     options = ScorerOptions(path, chosen.weights, settings.events, chosen.engine, chosen.precision)
     with _placed(options, device, where) as (scorer, place, on):

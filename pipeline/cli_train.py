@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +55,9 @@ if TYPE_CHECKING:
     help="What chooses the best checkpoint; test as published code does, for comparison.  [default: val]",
 )
 @click.option(
+    "--skip-missing", is_flag=True, help="Leave out labelled videos without features, and name them."
+)
+@click.option(
     "--devices", type=click.IntRange(1), default=1, help="Processes, each on a GPU of its own or on the CPU."
 )
 @device_option
@@ -67,6 +69,7 @@ def train(
     seeds: int | None,
     more_seeds: tuple[int, ...],
     devices: int,
+    skip_missing: bool,
     config: str | None,
     assignments: tuple[str, ...],
     device: str,
@@ -89,10 +92,16 @@ def train(
         raise click.UsageError(f"unexpected argument {more_seeds[0]}; several seeds are given with --seeds")
     if name is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise click.UsageError("under torchrun give the run a --name, by which all processes find it")
-    name = name or time.strftime("%Y%m%d-%H%M%S")
     chosen = [] if seeds is None else [seeds, *more_seeds]
+    runs = Path(settings.data.runs)
+    from ssrl_pipeline.run_folder import named_run
+
     if devices > 1:
-        _launch(devices, settings, name, chosen, device, as_json)
+        from ssrl_pipeline.train import check_shares
+
+        check_shares(settings.train, devices)
+        with named_run(runs, name) as name:
+            _launch(devices, settings, name, chosen, skip_missing, device, as_json)
         return
     from ssrl_pipeline.detectors import train_detector
     from ssrl_pipeline.distributed import join
@@ -103,23 +112,44 @@ def train(
         labels = _labels(settings, store)
         wanted = bool(chosen) or settings.train.select_on == "test"
         intervals = find_intervals(settings) if wanted else None
+        if skip_missing:
+            needed = {v: label for v, label in labels.items() if wanted or label.split != "test"}
+            left_out = _missing(store, needed, group.is_main)
+            labels = {video: label for video, label in labels.items() if video not in left_out}
+            if intervals is not None:
+                intervals = {video: rows for video, rows in intervals.items() if video not in left_out}
 
         def fit(run: Path, seed: int) -> Path:
             training = dataclasses.replace(settings.train, seed=seed)
             options = (settings.model, training, settings.memory, group, _report, intervals)
             return train_detector(store, labels, run, *options)
 
-        run = Path(settings.data.runs) / name
-        if not chosen:
-            best = fit(run, settings.train.seed)
-            if group.is_main:
-                _show_run(best, as_json)
-            return
-        from ssrl_pipeline.seeds import train_seeds
+        with named_run(runs, name) as name:
+            if not chosen:
+                best = fit(runs / name, settings.train.seed)
+                if group.is_main:
+                    _show_run(best, as_json)
+                return
+            from ssrl_pipeline.seeds import train_seeds
 
-        found = train_seeds(chosen, fit, run, store, labels, group, intervals)
-        if group.is_main:
-            _show_seeds(run, found, as_json)
+            found = train_seeds(chosen, fit, runs / name, store, labels, group, intervals)
+            if group.is_main:
+                _show_seeds(runs / name, found, as_json)
+
+
+def _missing(store: "Features", labels: "Labels", tell: bool) -> set[str]:
+    """The labelled videos that the store lacks, said one by one; an error where it lacks all."""
+    from ssrl_pipeline.splits import check_videos
+    from ssrl_pipeline.terminal import say
+
+    missing = set(labels) - set(store.videos())
+    if len(missing) == len(labels):
+        check_videos(store, labels, "label those that it has")
+    if missing and tell:
+        say(f"left out, for {store.root} has no features of them: {len(missing)} of {len(labels)} videos")
+        for video in sorted(missing):
+            say(f"left out: {video!r}")
+    return missing
 
 
 def _labels(settings: Settings, store: "Features") -> "Labels":
@@ -195,14 +225,18 @@ def _number(value: float | None) -> float:
 
 
 def _launch(
-    devices: int, settings: Settings, name: str, seeds: list[int], device: str, as_json: bool
+    devices: int,
+    settings: Settings,
+    name: str,
+    seeds: list[int],
+    skip_missing: bool,
+    device: str,
+    as_json: bool,
 ) -> None:
     """The same command, in several processes; the settings reach them as a file."""
     from ssrl_pipeline.distributed import launch
     from ssrl_pipeline.messages import are_json
-    from ssrl_pipeline.train import check_shares
 
-    check_shares(settings.train, devices)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.yaml")
         config.write_text(to_yaml(to_tree(settings)), encoding="utf-8")
@@ -215,6 +249,7 @@ def _launch(
             "--device",
             device,
         ]
+        arguments += ["--skip-missing"] * skip_missing
         if seeds:
             arguments += ["--seeds", *map(str, seeds)]
         launch(devices, arguments + ["--json"] * as_json)

@@ -15,6 +15,7 @@ import click
 
 from ssrl_pipeline.cli_options import (
     config_option,
+    find_checkpoint,
     load_settings,
     scorer_options,
     set_option,
@@ -60,7 +61,6 @@ def watch(
     """
     backbone = ("weights", "engine", "precision")
     settings = load_settings(config, assignments, flags, data=("runs",), extract=backbone)
-    from ssrl_pipeline.checkpoint import newest_checkpoint
     from ssrl_pipeline.notify import Notifier, program, webhook
     from ssrl_pipeline.watch_sources import parse_sources
 
@@ -70,7 +70,7 @@ def watch(
         receivers["--exec"] = program(_split(command))
     if url is not None:
         receivers["--webhook"] = webhook(url)
-    path = checkpoint or newest_checkpoint(Path(settings.data.runs))
+    path = find_checkpoint(checkpoint, settings)
     from ssrl_pipeline.score import Scorer
     from ssrl_pipeline.terminal import say
     from ssrl_pipeline.watch import Watch

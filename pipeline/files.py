@@ -136,6 +136,28 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def mistaken_download(path: Path) -> str | None:
+    """What a file is, and the way out, where it was left in place of the one that was to be fetched.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(1024)
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if not head:
+        return "damaged: an empty file"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, which only names the file; fetch the file itself with `git lfs pull`"
+    if start.startswith(b"/annex/") or b".git/annex/objects/" in start:
+        return "a git-annex pointer, which only names the file; fetch the file itself with `git annex get`"
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<!--")):
+        return "a web page, saved in place of the file; open its address in a browser and download the file"
+    if start.startswith(b"<?xml"):
+        return "an XML text, most likely a server's answer in place of the file; download the file again"
+    return None
+
+
 def check_archive(path: Path) -> None:
     """Raises an error where a file is no zip archive as PyTorch and NumPy write them, or a bit has changed.
 

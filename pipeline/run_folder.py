@@ -11,8 +11,10 @@ In a group of processes the main one writes; all read.
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +58,34 @@ def owned(path: Path, group: Group) -> Iterator[None]:
             raise BusyError(f"{path}: {holder} is training in it; wait for its end or choose another --name")
         clear_leftovers(path)
         yield
+
+
+@contextmanager
+def named_run(runs: Path, name: str | None) -> Iterator[str]:
+    """A run's name: the one given, or date and time, with a number after it where another run has that.
+
+    The folder of a run that nobody has named is made here, in one step that only one process can do, and
+    goes again if nothing has been written into it.
+    """
+    if name is not None:
+        yield name
+        return
+    runs.mkdir(parents=True, exist_ok=True)
+    folder = _new_folder(runs, time.strftime("%Y%m%d-%H%M%S"))
+    try:
+        yield folder.name
+    finally:
+        with suppress(OSError):  # mostly it is no longer empty
+            folder.rmdir()
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    for number in count(1):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder
 
 
 class RunFolder:

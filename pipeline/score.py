@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.calibrate import choose_rule
-from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
 from ssrl_pipeline.errors import CheckpointError, PipelineError, VideoError
 from ssrl_pipeline.events import EventSettings
 from ssrl_pipeline.extractors import FeatureExtractor
@@ -34,7 +34,7 @@ class Scorer:
     """Scores videos with one checkpoint, which stays loaded; memory does not grow with their length.
 
     Args:
-        checkpoint: a file.
+        checkpoint: a file, or a run's folder for its best.pt.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         weights: of the backbone; None for the published ones.
         events: what makes frames an event; a threshold of None is the checkpoint's.
@@ -57,7 +57,7 @@ class Scorer:
         engine: str = "auto",
         precision: str | None = "auto",
     ):
-        self.path = Path(checkpoint)
+        self.path = checkpoint_file(Path(checkpoint))
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
         self.chosen = choose_rule(events or EventSettings(), self.checkpoint)
         self.device = find_device(device)

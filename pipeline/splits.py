@@ -1,5 +1,7 @@
 """Which videos train and which choose, and whether the store has them."""
 
+from collections.abc import Collection
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +10,7 @@ from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
 from ssrl_pipeline.labels import Intervals, Labels, frame_labels
 from ssrl_pipeline.released import Features
 
+MOST_NAMED = 10  # of the videos that are missing
 FEWEST_TO_DRAW_FROM = 10  # videos of either class
 
 
@@ -78,17 +81,39 @@ def check_scales(wanted: tuple[str, ...] | None, store: Features) -> tuple[str, 
     return wanted
 
 
-def check_videos(store: Features, videos: list[str]) -> None:
-    """Raises StoreError where the store lacks some of the videos."""
+def check_videos(
+    store: Features, videos: Collection[str], leave_out: str = "leave them out with `train --skip-missing`"
+) -> None:
+    """Raises StoreError, which names them, where the store lacks some of the videos.
+
+    Args:
+        leave_out: what to do where they cannot be extracted.
+    """
     stored = store.videos()
     missing = sorted(set(videos) - set(stored))
-    if missing:
-        example = f"; it has {stored[0]!r} and {len(stored) - 1} more" if stored else "; it is empty"
+    if not missing:
+        return
+    named = ", ".join(map(repr, missing[:MOST_NAMED]))
+    more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+    lacks = f"{store.root}: lacks {len(missing)} of {len(videos)} labelled videos: {named}{more}; "
+    if pair := _named_otherwise(missing, sorted(set(stored) - set(videos))):
         raise StoreError(
-            f"{store.root}: lacks {len(missing)} of {len(videos)} labelled videos, "
-            f"{missing[0]!r} first{example} "
-            "(names are paths below the folder given to `extract --videos`)"
+            f"{lacks}it has {pair[1]!r}, and names are paths below the folder given to `extract --videos`: "
+            f"is that {pair[0]!r}?"
         )
+    raise StoreError(f"{lacks}extract them (`extract` says why a video fails), or {leave_out}")
+
+
+def _named_otherwise(missing: list[str], others: list[str]) -> tuple[str, str] | None:
+    """A video that is missing, and one in the store that may be the same below another folder."""
+    by_file: dict[str, list[str]] = {}
+    for other in others:
+        by_file.setdefault(PurePosixPath(other).name, []).append(other)
+    for video in missing:
+        for other in by_file.get(PurePosixPath(video).name, ()):
+            if f"/{video}".endswith(f"/{other}") or f"/{other}".endswith(f"/{video}"):
+                return video, other
+    return None
 
 
 def ground_truth(store: Features, labels: Labels, intervals: Intervals, split: str) -> dict[str, np.ndarray]:
@@ -103,7 +128,7 @@ def ground_truth(store: Features, labels: Labels, intervals: Intervals, split: s
         raise LabelError(
             f"no video is labelled as of split {split!r}; give labels.csv a column split (train, val, test)"
         )
-    check_videos(store, list(chosen))
+    check_videos(store, chosen, f"take them out of the {split} split")
     unknown = sorted(set(intervals) - set(labels))
     if unknown:
         raise LabelError(f"anomalous intervals name {unknown[0]!r}, which the labels do not know")

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from ssrl_pipeline import cli, cli_options
+from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.store import FeatureStore
 
 QUICK = ("--preset", "live", "--weights", "random", "--device", "cpu")
@@ -247,6 +248,7 @@ def test_wrong_usage(
         (("evaluate",), ["runs", "--checkpoint"]),
         (("evaluate", "--checkpoint", "nowhere.pt"), ["nowhere.pt", "no such"]),
         (("evaluate", "--checkpoint", "TEXT"), ["text.mp4", "damaged"]),
+        (("evaluate", "--checkpoint", "STORE"), ["without a best.pt", "a run's folder"]),
         (("score", "VIDEO"), ["runs", "--checkpoint"]),
         (("score", "VIDEO", "--checkpoint", "nowhere.pt"), ["nowhere.pt", "no such"]),
         (("score", "VIDEO", "--checkpoint", "TEXT"), ["text.mp4", "damaged"]),
@@ -284,6 +286,41 @@ def test_a_device_that_is_missing_is_no_other_device(
     where = ("--videos", videos) if command == "extract" else ("--features", store.root)
     result = run(command, *where, "--device", "cuda:7")
     assert result == Result(1, "", the_error(result, 1, "'cuda:7'", "missing") + "\n")
+
+
+def test_videos_without_features_are_named_and_may_be_left_out(
+    run: Callable[..., Result], tmp_path: Path, tiny_store: Callable[..., FeatureStore]
+) -> None:
+    splits = ("train", "train", "test", "test")
+    videos = {f"{kind}{i}.mp4": s for kind in ("normal", "abnormal") for i, s in enumerate(splits)}
+    gone = {"normal0.mp4", "abnormal3.mp4"}
+    store = tiny_store(dict.fromkeys(sorted(set(videos) - gone), 6))
+    rows = [f"{video},{video[:-5]},{split}" for video, split in videos.items()]
+    Path("labels.csv").write_text("\n".join(["video,label,split", *rows]))
+    Path("intervals.csv").write_text("video,start,end\nabnormal2.mp4,32,64\nabnormal3.mp4,32,64\n")
+    quick = ("--steps", 2, "-o", "train.segments=6", "-o", "train.batch_size=2", "--device", "cpu")
+    where = ("--features", store.root)
+
+    refused = the_error(run("train", *where, *quick), 1, "1 of 4", "'normal0.mp4'", "--skip-missing")
+    assert "name" not in refused
+    assert list(Path("runs").iterdir()) == []  # what nothing was written into has gone
+
+    done = run("train", *where, *quick, "--skip-missing", "--name", "a")
+    assert done.code == 0, done.err
+    assert "left out: 'normal0.mp4'" in done.err and "abnormal3" not in done.err  # test videos are not needed
+    learned = load_checkpoint(Path("runs/a")).provenance["train_videos"]
+    assert learned == ["normal1.mp4", "abnormal0.mp4", "abnormal1.mp4"]
+
+    judged = run("train", *where, *quick, "--skip-missing", "--select-on", "test", "--name", "b")
+    assert judged.code == 0, judged.err
+    assert "left out: 'abnormal3.mp4'" in judged.err
+    the_error(run("evaluate", *where, "--checkpoint", "runs/a"), 1, "abnormal3.mp4", "of the test split")
+
+    Path("labels.csv").write_text("video,label\nvideos/normal1.mp4,normal\nvideos/abnormal0.mp4,abnormal\n")
+    for option in ((), ("--skip-missing",)):
+        the_error(
+            run("train", *where, *quick, *option), 1, "2 of 2", "'abnormal0.mp4'", "names are paths below"
+        )
 
 
 def test_from_features_to_metrics_in_json(

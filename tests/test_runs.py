@@ -2,10 +2,14 @@
 
 import json
 import math
+import re
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -17,6 +21,7 @@ from ssrl_pipeline.config import to_yaml
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.files import write_json, write_text
 from ssrl_pipeline.metrics import FIGURES
+from ssrl_pipeline.run_folder import named_run
 from ssrl_pipeline.runs import Run, differing, evaluation_folder, find_runs, group_spreads
 
 Make = Callable[..., Path]
@@ -228,3 +233,32 @@ def test_json(make: Make, tmp_path: Path) -> None:
     assert said["runs"][1]["evaluations"]["test"]["auc"] == 0.75
     assert said["differing"] == ["train.optimiser.lr"]
     assert said["groups"]["seeds"]["test.auc"] == {"mean": 0.75, "deviation": None, "runs": 1}
+
+
+def test_runs_of_one_moment_have_names_of_their_own(tmp_path: Path) -> None:
+    """Many at once, each of which looks at the same clock."""
+    together = threading.Barrier(8)
+
+    def begin(number: int) -> str:
+        together.wait()
+        with named_run(tmp_path / "runs", None) as name:
+            (tmp_path / "runs" / name / "best.pt").write_text(str(number))
+            return name
+
+    with (
+        mock.patch("ssrl_pipeline.run_folder.time.strftime", return_value="20260102-030405"),
+        ThreadPoolExecutor(8) as pool,
+    ):
+        names = list(pool.map(begin, range(8)))
+    assert sorted(names) == ["20260102-030405", *(f"20260102-030405-{number}" for number in range(2, 9))]
+    for number, name in enumerate(names):
+        assert (tmp_path / "runs" / name / "best.pt").read_text() == str(number)
+
+
+def test_a_run_that_leaves_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError), named_run(tmp_path, None) as name:
+        assert (tmp_path / name).is_dir() and re.fullmatch(r"\d{8}-\d{6}", name)
+        raise PipelineError
+    assert list(tmp_path.iterdir()) == []
+    with named_run(tmp_path, "mine") as name:
+        assert name == "mine" and list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import weakref
 from pathlib import Path
 
@@ -260,3 +261,33 @@ def test_newest_checkpoint(tmp_path: Path) -> None:
         (tmp_path / name / "best.pt").touch()
     os.utime(tmp_path / "b" / "best.pt", (1, 1))
     assert newest_checkpoint(tmp_path) == tmp_path / "a" / "best.pt"
+
+
+def test_a_runs_folder_means_its_best(checkpoint: Path, tmp_path: Path) -> None:
+    assert load_checkpoint(checkpoint.parent).sha256 == load_checkpoint(checkpoint).sha256
+    assert Scorer(checkpoint.parent, "cpu", "random").path == checkpoint
+    with pytest.raises(CheckpointError, match="a folder of runs; .* such as .*a$"):
+        load_checkpoint(checkpoint.parent.parent)
+    with pytest.raises(CheckpointError, match="without a best.pt"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(CheckpointError, match="not finished .*train --name"):
+        load_checkpoint(tmp_path)
+
+
+def test_what_is_given_for_a_checkpoint_is_told(checkpoint: Path, tmp_path: Path) -> None:
+    torch.save({"layer.weight": torch.ones(2)}, tmp_path / "backbone.pth")
+    torch.save({"model_state": {"layer.weight": torch.ones(2)}}, tmp_path / "published.pyth")
+    torch.save({"stage": 1, "evaluations": [], "identity": {}}, tmp_path / "last.pt")
+    (tmp_path / "lfs.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n")
+    for name, reason in (
+        ("backbone.pth", "bare weights.*--weights"),
+        ("published.pyth", "bare weights.*--weights"),
+        ("last.pt", "what training goes on from.*not finished"),
+        ("lfs.pt", "a Git LFS pointer.*git lfs pull"),
+    ):
+        with pytest.raises(CheckpointError, match=f"{name}: {reason}"):
+            load_checkpoint(tmp_path / name)
+    shutil.copy(checkpoint, tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match=r"what training goes on from.*; give .*best\.pt$"):
+        load_checkpoint(tmp_path / "last.pt")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.errors import WeightsError
 from ssrl_pipeline.extractors import weights
 from ssrl_pipeline.extractors.unpickle import load_arrays
@@ -144,3 +145,33 @@ def test_hash_is_of_the_content() -> None:
         {"z": a["x"], "y": a["y"]},
     ]
     assert len({content_sha256(other) for other in [a, *others]}) == 5
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors", "w.pkl"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n", "a Git LFS pointer"),
+        (b"/annex/objects/SHA256E-s123--abc.pt\n", "a git-annex pointer"),
+        (b"<html>Google Drive quota</html>", "a web page"),
+        (b"\xef\xbb\xbf\r\n <!DOCTYPE HTML><title>Sign in</title>", "a web page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "an XML text"),
+        (b"", "damaged: an empty file"),
+    ],
+)
+def test_what_was_downloaded_in_place_of_weights_is_told(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=f"{name}: {said}"):
+        read_weights(tmp_path / name)
+
+
+def test_a_run_is_not_a_backbones_weights(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "best.pt", Checkpoint({"w": torch.ones(1)}, {}, {}, {}, {}))
+    torch.save({"evaluations": [], "identity": {}}, tmp_path / "last.pt")
+    for name in ("best.pt", "last.pt"):
+        with pytest.raises(WeightsError, match=f"{name}: .*from a run of `train`.*--checkpoint"):
+            read_weights(tmp_path / name)
+    with pytest.raises(WeightsError, match="a folder"):
+        read_weights(tmp_path)
