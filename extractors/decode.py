@@ -28,9 +28,16 @@ from ssrl_pipeline.extractors.worker_process import WorkerFailed, WorkerProcess
 __all__ = ["DECODERS", "EXTENSIONS", "Limits", "Video", "VideoInfo", "open_video", "probe"]
 
 DECODERS = ("decord", "opencv", *(["pyav"] if find_spec("av") else []))  # PyAV is of the extra `video`
-EXTENSIONS = {
-    *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
-    *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+EXTENSIONS = {  # under which libav's containers and raw streams of video go; not those of sound or pictures
+    *(".3g2", ".3gp", ".3gp2", ".3gpp", ".f4v", ".ismv", ".m4v", ".mj2", ".mov", ".mp4", ".mp4v", ".qt"),
+    *(".evo", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".mod", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts"),
+    *(".tod", ".tp", ".trp", ".ts", ".vob"),  # MPEG, as those before
+    *(".amv", ".asf", ".avi", ".divx", ".dvr-ms", ".wm", ".wmv", ".wtv", ".xvid"),
+    *(".flv", ".ivf", ".ivr", ".mk3d", ".mkv", ".nut", ".ogm", ".ogv", ".rm", ".rmvb", ".webm", ".y4m"),
+    *(".dif", ".dv", ".gxf", ".mxf"),  # of studios and tapes
+    *(".dav", ".ifv", ".mxg"),  # of recorders of cameras
+    *(".264", ".265", ".266", ".avc", ".h261", ".h263", ".h264", ".h265", ".h266", ".h26l", ".hevc", ".vvc"),
+    *(".av1", ".mjpeg", ".mjpg", ".obu", ".rcv", ".vc1"),  # raw, as those before
 }
 SCALE = ("decord", "opencv")  # frames of another size to the first's, without a word
 SLOWEST_DISK = 10e6  # bytes a second: decord goes through the whole file before its first frame
@@ -138,12 +145,16 @@ def require_file(path: Path) -> None:
         raise VideoError(f"{path}: not a regular file")
 
 
-def probe(paths: Iterable[Path], seconds: float = HEADER_SECONDS) -> Iterator[VideoInfo | None]:
+def probe(
+    paths: Iterable[Path], seconds: float = HEADER_SECONDS, guess: bool = False
+) -> Iterator[VideoInfo | None]:
     """What the containers say, one after the other, read in one process; None for what cannot be read.
 
     Args:
         paths: of the videos.
         seconds: after which a file is given up.
+        guess: whether the frames of one that tells no number, or an unlikely rate, are reckoned from
+            its first packets and its size, as a negative number; 0 where it has none. They are no promise.
     """
     worker: WorkerProcess | None = None
     try:
@@ -152,7 +163,7 @@ def probe(paths: Iterable[Path], seconds: float = HEADER_SECONDS) -> Iterator[Vi
                 yield None
                 continue
             worker = worker or WorkerProcess({"limit": Limits().memory})
-            worker.send({"path": str(path)})
+            worker.send({"path": str(path), "guess": guess})
             try:
                 answer = worker.receive(seconds)
             except WorkerFailed:

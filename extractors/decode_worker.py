@@ -9,7 +9,7 @@ there is to do. For frames:
     an empty line when the memory has its size, and one for each free slot of the ring
     -> {"frames": 16} for each block, the slots in turn; then {"end": true} or {"error": "..."}
 
-For headers, {"limit": bytes}, then {"path": ...} again and again, each answered
+For headers, {"limit": bytes}, then {"path": ..., "guess": bool} again and again, each answered
 by {"info": ...} or {"error": ...}. For sizes, {"sizes": path, "limit": bytes}, answered by
 {"looking": true} now and then, and by {"sizes": [[width, height], ...]}. {"memory": true}
 says that the limit was met.
@@ -101,11 +101,16 @@ def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) 
 
 
 def _probe(inbox: "_Inbox", answer: Callable[..., None]) -> None:
-    from ssrl_pipeline.extractors.decoders import read_header
+    from ssrl_pipeline.extractors.decoders import FASTEST, guess_frames, read_header
 
     while True:
+        task = inbox.get()
+        path = Path(task["path"])
         try:
-            answer(info=read_header(Path(inbox.get()["path"])))
+            info = read_header(path)
+            if task["guess"] and (info.reported_frames <= 0 or info.fps > FASTEST):
+                info = info._replace(reported_frames=-guess_frames(path))
+            answer(info=info)
         except VideoError as error:
             answer(error=str(error))
 

@@ -4,6 +4,7 @@ What reads a stranger's file can crash, hang or eat the memory, so the package
 calls these in a worker only; see :mod:`ssrl_pipeline.extractors.decode`.
 """
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from ssrl_pipeline.extractors.truncation import is_matroska, is_mpeg_stream, mis
 DECORDS_MOST = 1 << 30  # bytes of all frames of a video that decord is given
 _REPEATED = 1e-9  # share of the frames that decord may put in the place of others; 0 would mean all
 DESCRIPTORS = Path("/proc/self/fd")  # where Linux shows the open files of a process
+FASTEST = 240.0  # frames a second that a header is believed: those of telephones
+GUESSED_BY = 32 << 20  # bytes: about a minute of a camera, read in a fraction of a second
 _COVER = 0x400  # libav's AV_DISPOSITION_ATTACHED_PIC
 
 
@@ -77,6 +80,8 @@ def open_decord(path: Path, threads: int = 0) -> Opened:
     if channels != 3:  # it mistakes the padding of narrow frames for a channel
         raise VideoError(f"{path}: not a video that decord can read ({width} pixels are too narrow for it)")
     info = VideoInfo(float(reader.get_avg_fps()), width, height, len(reader))
+    if not math.isfinite(info.fps):  # of IVF
+        raise VideoError(f"{path}: decord knows no rate of its frames")
     if info.reported_frames * first.nbytes > DECORDS_MOST:
         raise VideoError(f"{path}: {info.reported_frames} frames of {width}x{height} are too many for decord")
 
@@ -204,6 +209,30 @@ def read_header(path: Path) -> VideoInfo:
         return _header(capture)
     finally:
         capture.release()
+
+
+def guess_frames(path: Path) -> int:
+    """How many frames a file has that does not say it: its packets, counted without decoding them.
+
+    Of a file longer than :data:`GUESSED_BY`, those of the beginning, and as many more as its size allows.
+
+    Raises:
+        VideoError: not a video that OpenCV reads.
+    """
+    import cv2
+
+    capture = _capture(path, threads=1)
+    count, read_bytes, whole = 0, 0, False
+    try:
+        capture.set(cv2.CAP_PROP_FORMAT, -1)  # packets in the place of frames
+        while read_bytes < GUESSED_BY and not whole:
+            there, packet = capture.read()
+            whole = not there
+            if there:
+                count, read_bytes = count + 1, read_bytes + packet.size
+    finally:
+        capture.release()
+    return count if whole else round(count * path.stat().st_size / read_bytes)
 
 
 def _capture(path: Path, threads: int) -> Any:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ssrl_pipeline.store import FeatureStore
     from ssrl_pipeline.storing import Outcome, Progress
 
+NAMED = 5  # videos in a message
+
 
 @click.command()
 @click.option("--videos", metavar="DIR", help="Folder of videos, or one video.  [default: videos]")
@@ -70,20 +72,21 @@ def extract(
     """Turn videos into a store of multi-scale I3D features.
 
     A second run skips what is finished. A video that fails does not stop the
-    others; the table at the end says which failed and why.
+    others; the table at the end says which failed and why. Of a folder, files with
+    the endings of videos are taken; how many others were left out is told.
     """
     of_extract = ("preset", "backbone", "weights", "dtype", "patches", "engine", "precision", "workers")
     settings = load_settings(config, assignments, flags, data=("videos", "features"), extract=of_extract)
     from ssrl_pipeline import extract as stage
     from ssrl_pipeline.extract_devices import extract_on_devices, parse_devices
     from ssrl_pipeline.store import DTYPES, location
-    from ssrl_pipeline.terminal import table
+    from ssrl_pipeline.terminal import say, table
 
     chosen = settings.extract
     if chosen.dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
     videos, features = Path(settings.data.videos), location(settings.data.features)
-    stage.require_there(videos)
+    stage.find_videos(videos, note=say)  # or an error, before a backbone is made
     options = stage.ExtractorOptions(
         *(chosen.backbone, chosen.preset, chosen.weights, chosen.patches, chosen.engine, chosen.precision)
     )
@@ -183,6 +186,12 @@ def _tell_estimate(
     click.echo(table(rows, ("what", "estimate")))
     for name in found.unreadable:
         say(f"cannot be opened, not counted: {name}")
+    for name in found.empty:
+        say(f"opens, but no snippet is found in it, not counted: {name}")
+    if guessed := found.guessed:
+        more = ", and more" if len(guessed) > NAMED else ""
+        names = f"{', '.join(guessed[:NAMED])}{more}"
+        say(f"no sure length in {len(guessed)}, counted by their first packets and size: {names}")
     if found.free_bytes is not None and found.disk_bytes > found.free_bytes:
         say("the features will not fit on this disk; --dtype float16 halves them")
 

@@ -91,7 +91,8 @@ def score(
     rate of false alarms by `ssrl-pipeline calibrate`. report.html shows all videos
     of the run beside their scores, in any browser.
 
-    A folder's videos are named by their path below it. What is done already is
+    A folder's videos are named by their path below it; how many files were left out,
+    since their endings are of no video, is told. What is done already is
     skipped; if only the threshold has changed, events and pictures are made anew.
     """
     sections = {
@@ -102,7 +103,7 @@ def score(
     where = read_cluster(flags)
     from ssrl_pipeline.score_inputs import find_inputs, match_intervals
 
-    found = find_inputs(videos, out)
+    found = find_inputs(videos, out, say)
     from ssrl_pipeline.overlay import find_encoder
     from ssrl_pipeline.score import ScorerOptions
     from ssrl_pipeline.score_job import FAILED

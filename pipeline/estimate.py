@@ -33,8 +33,10 @@ class Estimate(NamedTuple):
 
     videos: int
     todo: int  # of these, not in the store or changed since
-    unreadable: list[str]  # of those, whose container tells nothing; counted as no snippets
-    snippets: int  # that the containers of `todo` promise
+    unreadable: list[str]  # of those, that cannot be opened; counted as no snippets
+    guessed: list[str]  # of those, whose container tells no sure length; counted by their size
+    empty: list[str]  # of those, that open and have no snippets: without frames, or shorter than one
+    snippets: int  # that the containers of `todo` promise, and those of `guessed`
     disk_bytes: int  # of their features
     free_bytes: int | None  # on the store's disk; None: an object store tells of none
     seconds: float  # for all of `todo`; nan where no video could be timed
@@ -61,16 +63,18 @@ def estimate(
     videos = find_videos(root)
     store = _open_store(features, extractor)
     todo = {name: path for name, path in videos.items() if not (store and store.is_current(name, path))}
-    counts = dict(zip(todo, expected_snippets(todo.values(), extractor.preset.drop_last), strict=True))
-    total = sum(counts.values())
+    expected = dict(zip(todo, expected_snippets(todo.values(), extractor.preset.drop_last), strict=True))
+    total = sum(one.snippets for one in expected.values())
     row = sum(extractor.preset.view_sizes.values()) * extractor.backbone.feature_size
     workers = workers or WORKERS[extractor.device.type]
-    timed = _time_some([todo[name] for name, count in counts.items() if count], extractor, workers)
+    timed = _time_some([todo[name] for name, one in expected.items() if one.snippets], extractor, workers)
     seconds = [one / devices for one in timed]
     return Estimate(
         videos=len(videos),
         todo=len(todo),
-        unreadable=[name for name, count in counts.items() if not count],
+        unreadable=[name for name, one in expected.items() if not one.opens],
+        guessed=[name for name, one in expected.items() if one.guessed and one.snippets],
+        empty=[name for name, one in expected.items() if one.opens and not one.snippets],
         snippets=total,
         disk_bytes=total * row * (2 if dtype == "float16" else 4),
         free_bytes=None if isinstance(features, str) else shutil.disk_usage(_existing(features)).free,

@@ -7,7 +7,9 @@ extractions may share a store: each takes the next video that no other is at.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +22,12 @@ from ssrl_pipeline.messages import is_address, without_secrets
 from ssrl_pipeline.store import FeatureStore, Recipe
 from ssrl_pipeline.storing import Outcome, Progress, claim_each, store_videos
 
+BESIDE = {  # endings of tables, notes and subtitles: nobody takes these for videos
+    *(".csv", ".db", ".html", ".ini", ".json", ".jsonl", ".list", ".log", ".mat", ".md", ".npy", ".npz"),
+    *(".pdf", ".py", ".srt", ".toml", ".tsv", ".txt", ".vtt", ".xml", ".yaml", ".yml"),
+}
+ENDING = re.compile(r"\.[\w-]{1,10}")
+TOLD = 8  # endings of files that were left out
 LEAST_FRAME = 8  # bytes: a frame in which nothing moves, and its entry in the index, take more
 WORKERS = {"cpu": 1, "cuda": 4}  # videos decoded at the same time
 
@@ -52,6 +60,14 @@ class ExtractorOptions(NamedTuple):
         return PRESETS[self.preset].drop_last
 
 
+class Expected(NamedTuple):
+    """What a video is expected to have, before it is decoded."""
+
+    snippets: int
+    guessed: bool = False  # from its size, since the container does not tell
+    opens: bool = True
+
+
 class Plan(NamedTuple):
     """What an extraction has before it."""
 
@@ -81,10 +97,17 @@ def refuse_address(path: Path | str) -> None:
         )
 
 
-def find_videos(root: Path) -> dict[str, Path]:
+def find_videos(
+    root: Path, note: Callable[[str], None] = lambda text: None, but: Path | None = None
+) -> dict[str, Path]:
     """All videos below a folder (or one file): name below the root -> path, sorted by name.
 
     A folder that may not be read stands for the videos in it, and fails as a video does.
+
+    Args:
+        root: the folder or the file.
+        note: told in a line which other files were left out, except such as lie beside videos.
+        but: a folder that is not entered.
 
     Raises:
         ConfigError: an address.
@@ -94,6 +117,8 @@ def find_videos(root: Path) -> dict[str, Path]:
     if root.is_file():
         return {root.name: root}
     found: dict[str, Path] = {}
+    others: list[str] = []
+    but = but and but.resolve()
 
     def closed(error: OSError) -> None:
         path = Path(error.filename)
@@ -103,13 +128,50 @@ def find_videos(root: Path) -> dict[str, Path]:
 
     for folder, folders, files in os.walk(root, onerror=closed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if but:
+            folders[:] = [name for name in folders if Path(folder, name).resolve() != but]
         for name in files:
-            path = Path(folder, name)
-            if path.suffix.lower() in EXTENSIONS and not name.startswith("."):
+            if name.startswith("."):
+                continue
+            if is_video(name):
+                path = Path(folder, name)
                 found[path.relative_to(root).as_posix()] = path
+            else:
+                others.append(name)
     if not found:
-        raise PipelineError(f"{root}: no videos here (looked for {' '.join(sorted(EXTENSIONS))})")
+        told = left_out(others, beside=())
+        raise PipelineError(f"{root}: no videos here" + (f"; {told}" if told else ""))
+    if told := left_out(others):
+        note(f"{root}: {told}")
     return dict(sorted(found.items()))
+
+
+def is_video(name: str) -> bool:
+    """Whether a file in a folder is taken for a video, which its ending decides."""
+    return Path(name).suffix.lower() in EXTENSIONS
+
+
+def left_out(names: Iterable[str], beside: Collection[str] = BESIDE) -> str:
+    """``left out 40 by their endings: 30 .jpg, 10 .dat (...)``, or "" where there are none.
+
+    Args:
+        names: of files that are not taken for videos.
+        beside: endings of which nothing is said.
+    """
+    endings = Counter(
+        ending if ENDING.fullmatch(ending) else "without an ending"
+        for ending in (Path(name).suffix.lower() for name in names)
+        if ending not in beside
+    )
+    if not endings:
+        return ""
+    most_first = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
+    most = ", ".join(f"{count} {ending}" for ending, count in most_first[:TOLD])
+    more = ", and more" if len(endings) > TOLD else ""
+    return (
+        f"left out {sum(endings.values())} by their endings: {most}{more} "
+        "(a file that is named by itself is read whatever its ending)"
+    )
 
 
 def extract(
@@ -153,7 +215,8 @@ def make_plan(
 ) -> tuple[dict[str, Path], Plan]:
     """What the store does not hold, the longest first: so that no worker is left alone with it at the end."""
     todo = [name for name, path in videos.items() if not store.is_current(name, path)]
-    counts = dict(zip(todo, expected_snippets([videos[name] for name in todo], drop_last), strict=True))
+    expected = expected_snippets([videos[name] for name in todo], drop_last)
+    counts = {name: one.snippets for name, one in zip(todo, expected, strict=True)}
     longest_first = sorted(todo, key=lambda name: -counts[name])
     return {name: videos[name] for name in longest_first}, Plan(len(videos), len(todo), sum(counts.values()))
 
@@ -169,15 +232,15 @@ def skip(videos: Iterable[str], store: FeatureStore, progress: Progress) -> dict
     return outcomes
 
 
-def expected_snippets(videos: Iterable[Path], drop_last: bool = False) -> Iterator[int]:
-    """How many snippets each container promises, for a progress bar; none where it cannot be read.
+def expected_snippets(videos: Iterable[Path], drop_last: bool = False) -> Iterator[Expected]:
+    """How many snippets each container promises, or its size lets expect; none where it cannot be read.
 
     A promise of more frames than the file has bytes for is cut to these.
     """
     videos = list(videos)
-    for path, info in zip(videos, probe(videos), strict=True):
+    for path, info in zip(videos, probe(videos, guess=True), strict=True):
         if info is None:
-            yield 0
+            yield Expected(0, opens=False)
             continue
-        room = path.stat().st_size // LEAST_FRAME
-        yield snippet_count(min(max(0, info.reported_frames), room), drop_last)
+        frames = min(abs(info.reported_frames), path.stat().st_size // LEAST_FRAME)
+        yield Expected(snippet_count(frames, drop_last), guessed=info.reported_frames < 0)

@@ -1,19 +1,22 @@
 """The videos that `score` is told of: files, folders, and patterns that no shell has expanded."""
 
 import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ssrl_pipeline.annotations import video_id
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.extract import find_videos, refuse_address
-from ssrl_pipeline.extractors.decode import EXTENSIONS
+from ssrl_pipeline.extract import find_videos, is_video, left_out, refuse_address
 from ssrl_pipeline.labels import Intervals
 
 OTHER_WAY = "score the folder that holds both, or one of them into another folder with --out"
 
 
-def find_inputs(inputs: Sequence[str | Path], out: Path) -> dict[str, Path]:
+Note = Callable[[str], None]
+
+
+def find_inputs(inputs: Sequence[str | Path], out: Path, note: Note = lambda text: None) -> dict[str, Path]:
     """Name -> path of all videos; a name is also that of the folder below `out`.
 
     A folder's videos, of any depth, are named by their path below it, a file by its own
@@ -24,13 +27,14 @@ def find_inputs(inputs: Sequence[str | Path], out: Path) -> dict[str, Path]:
     Args:
         inputs: what the user has named. A file need not be there.
         out: folder of the results.
+        note: told in a line what was left out of a folder, or of what a pattern matches.
 
     Raises:
         ConfigError: an address; a folder or a pattern has no videos; or two results would lie in one folder.
     """
     found: dict[str, Path] = {}
     for text in map(str, inputs):
-        for name, path in _expand(text, out):
+        for name, path in _expand(text, out, note):
             first = found.setdefault(name, path)
             if first != path and first.resolve() != path.resolve():
                 raise ConfigError(
@@ -54,36 +58,32 @@ def find_inputs(inputs: Sequence[str | Path], out: Path) -> dict[str, Path]:
     return found
 
 
-def _expand(text: str, out: Path) -> Iterator[tuple[str, Path]]:
+def _expand(text: str, out: Path, note: Note) -> Iterator[tuple[str, Path]]:
     refuse_address(text)
     path = Path(text)
     if path.is_dir():
-        videos = _below(path, out)
-        if not videos:
-            raise ConfigError(f"{text}: no videos in this folder (looked for {' '.join(sorted(EXTENSIONS))})")
+        try:
+            videos = find_videos(path, note, out)
+        except PipelineError as error:
+            raise ConfigError(str(error)) from error
         yield from videos.items()
     elif path.exists() or not glob.has_magic(text):
         yield path.name, path
     else:
         # Path.glob takes no absolute pattern.
         matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
-        files = [p for p in matches if p.is_file() and p.suffix.lower() in EXTENSIONS and not _in(p, out)]
-        folders = [p for p in matches if p.is_dir() and not _in(p, out)] if "**" not in text else []
-        matching = [(p.name, p) for p in files] + [pair for p in folders for pair in _below(p, out).items()]
+        matches = [path for path in matches if not _in(path, out)]
+        files = [path for path in matches if path.is_file()]
+        matching = [(path.name, path) for path in files if is_video(path.name)]
+        for folder in [path for path in matches if path.is_dir()] if "**" not in text else []:
+            with suppress(PipelineError):
+                matching += find_videos(folder, note, out).items()
+        told = left_out(path.name for path in files if not is_video(path.name))
         if not matching:
-            raise ConfigError(f"{text}: no video matches this pattern")
+            raise ConfigError(f"{text}: no video matches this pattern" + (f"; {told}" if told else ""))
+        if told:
+            note(f"{text}: {told}")
         yield from matching
-
-
-def _below(folder: Path, out: Path) -> dict[str, Path]:
-    """The videos of a folder, without the results of earlier runs that may lie in it."""
-    try:
-        videos = find_videos(folder)
-    except PipelineError:
-        return {}
-    if not _in(out, folder):
-        return videos
-    return {name: path for name, path in videos.items() if not _in(path, out)}
 
 
 def _in(path: Path, folder: Path) -> bool:

@@ -142,5 +142,6 @@ def outcome(finished: Finished) -> Outcome:
 def _counted(jobs: Sequence[Job], drop_last: bool) -> list[Job]:
     """With the snippets that the containers promise."""
     there = [job.request.path for job in jobs if job.status == EXTRACTED and job.source]
-    counts = dict(zip(there, extract.expected_snippets(there, drop_last), strict=True))
+    expected = zip(there, extract.expected_snippets(there, drop_last), strict=True)
+    counts = {path: one.snippets for path, one in expected}
     return [job._replace(snippets=counts.get(job.request.path, 0)) for job in jobs]

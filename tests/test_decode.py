@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.extract import find_videos
 from ssrl_pipeline.extractors import decode, decoders
 from ssrl_pipeline.extractors.decode import DECODERS, open_video
 from ssrl_pipeline.extractors.decoders import read_header
@@ -343,3 +344,58 @@ def test_decord_is_not_given_what_may_fill_the_memory(
     monkeypatch.setattr(decoders, "DECORDS_MOST", 40 * 64 * 48 * 3 - 1)
     with pytest.raises(VideoError, match="40 frames of 64x48"):
         decoders.open_decord(video)
+
+
+@pytest.mark.parametrize(
+    "family",
+    ["matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "h264", "hevc", "dhav", "dv", "mjpeg", "vvc", "nut"],
+)
+def test_endings_that_libav_knows_for_videos_are_taken(family: str) -> None:
+    av = pytest.importorskip("av")
+    others = {"m4a", "m4b", "isma", "mka", "mks", "avif", "heic", "heif", "mpo"}  # of sound, text, pictures
+    known = av.ContainerFormat(family, "r").extensions - others - {"ism", "psp"}  # nobody uses these
+    assert known and {f".{ending}" for ending in known} <= decode.EXTENSIONS
+
+
+@pytest.mark.parametrize(
+    ("ending", "container", "codec"),
+    [
+        *((ending, "h264", "libx264") for ending in (".264", ".h264", ".avc")),
+        *((ending, "hevc", "libx265") for ending in (".265", ".h265", ".hevc")),
+        *((ending, "vob", "mpeg2video") for ending in (".vob", ".mod", ".m2p")),
+        *((ending, "mpegts", "mpeg2video") for ending in (".m2t", ".tod", ".trp")),
+        *((ending, "mjpeg", "mjpeg") for ending in (".mjpeg", ".mjpg")),
+        *((".m1v", "mpeg1video", "mpeg1video"), (".m2v", "mpeg2video", "mpeg2video")),
+        *((".f4v", "mp4", "mpeg4"), (".mxf", "mxf", "mpeg2video"), (".dv", "dv", "dvvideo")),
+        *(
+            (".rm", "rm", "rv20"),
+            (".ivf", "ivf", "libvpx"),
+            (".nut", "nut", "mpeg4"),
+            (".wtv", "wtv", "mpeg4"),
+        ),
+    ],
+)
+def test_what_has_a_videos_ending_is_read(tmp_path: Path, ending: str, container: str, codec: str) -> None:
+    """By one decoder, with a rate that is a number."""
+    av = pytest.importorskip("av")
+    path = tmp_path / f"video{ending}"
+    width, height = (720, 576) if codec == "dvvideo" else (176, 144)
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=25)
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for shade in range(0, 200, 10):
+            frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), shade, np.uint8), "rgb24")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    assert list(find_videos(tmp_path)) == [path.name]
+    for decoder in DECODERS:
+        try:
+            with open_video(path, decoder) as video:
+                shades = [frame.mean() for frame in video.frames]
+        except VideoError:
+            continue
+        assert np.isfinite(video.info.fps)
+        assert shades == pytest.approx(range(0, 200, 10), abs=4)
+        return
+    pytest.fail("no decoder reads it")

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from click.testing import CliRunner
 from ssrl_pipeline.cli import cli
 from ssrl_pipeline.errors import PipelineError, StoreError
 from ssrl_pipeline.estimate import duration, estimate, size
-from ssrl_pipeline.extract import expected_snippets, extract
+from ssrl_pipeline.extract import Expected, expected_snippets, extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decode import probe
+from ssrl_pipeline.extractors.decoders import guess_frames
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 from byte_surgery import avi_lies
@@ -180,4 +182,58 @@ def test_promise_of_more_frames_than_there_are_bytes_for(
     path.write_bytes(content)
     (info,) = probe([path])
     assert info and info.reported_frames > len(content)
-    assert list(expected_snippets([path, tmp_path / "none.avi"])) == [math.ceil(len(content) // 8 / 16), 0]
+    assert list(expected_snippets([path, tmp_path / "none.avi"])) == [
+        Expected(math.ceil(len(content) // 8 / 16)),
+        Expected(0, opens=False),
+    ]
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """A raw stream of 40 frames, which has no header."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "raw" / "raw.m2v"
+    path.parent.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), np.uint8)
+    with av.open(str(path), "w", format="mpeg2video") as file:
+        stream = file.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for picture in noise:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        file.mux(stream.encode())
+    return path
+
+
+def test_a_video_without_a_length_is_counted_and_told_from_a_broken_one(
+    raw: Path, extractor: FeatureExtractor, tmp_path: Path
+) -> None:
+    (raw.parent / "text.264").write_bytes(b"no video")
+    (info,) = probe([raw])
+    assert info and info.reported_frames <= 0
+    found = estimate(raw.parent, tmp_path / "features", extractor)
+    assert (found.guessed, found.unreadable, found.empty) == ([raw.name], ["text.264"], [])
+    assert found.snippets == 3
+    command = ["extract", "--videos", str(raw.parent), "--features", str(tmp_path / "f"), "--preset", "live"]
+    told = CliRunner().invoke(cli, [*command, "--weights", "random", "--device", "cpu", "--dry-run"])
+    assert "no sure length in 1" in told.stderr and "cannot be opened, not counted: text.264" in told.stderr
+
+
+def test_a_long_video_is_reckoned_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "frames of one size.y4m"
+    path.write_bytes(b"YUV4MPEG2 W64 H48 F25:1\n" + 40 * (b"FRAME\n" + bytes(64 * 48 * 3 // 2)))
+    assert guess_frames(path) == 40
+    monkeypatch.setattr("ssrl_pipeline.extractors.decoders.GUESSED_BY", 50_000)
+    assert guess_frames(path) == 40
+
+
+def test_a_video_shorter_than_a_snippet_opens(
+    make_video: Callable[..., Path],
+    extractor: FeatureExtractor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the preset leaves out what does not fill one."""
+    make_video(tmp_path / "videos" / "short.mp4", frames=9)
+    monkeypatch.setattr(extractor, "preset", replace(extractor.preset, drop_last=True))
+    found = estimate(tmp_path / "videos", tmp_path / "features", extractor)
+    assert (found.empty, found.unreadable, found.snippets) == (["short.mp4"], [], 0)

@@ -14,6 +14,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "pictures").mkdir()
+    for name in ("1.jpg", "2.JPG", "list.txt"):
+        (tmp_path / "pictures" / name).touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -39,6 +42,8 @@ def test_files_folders_and_patterns(here: Path, inputs: list[str], expected: dic
         (["cams/a.mp4", "other/a.mp4"], ["cams/a.mp4", "other/a.mp4", "--out"]),
         (["*/a.mp4"], ["cams/a.mp4", "other/a.mp4", "folder that holds both"]),
         (["empty"], ["empty", "no videos"]),
+        (["pictures"], ["pictures", "no videos", "left out 3", "2 .jpg", "1 .txt"]),
+        (["pictures/*"], ["no video matches", "left out 2", "2 .jpg"]),
         (["cams", "nothing*.mp4"], ["nothing*.mp4", "no video matches"]),
     ],
 )
@@ -66,6 +71,25 @@ def test_results_of_before_are_no_input(here: Path) -> None:
     assert set(find_inputs(["cams"], Path("cams/scores"))) == {"a.mp4", "yard/b.avi", "yard/deep/c.mkv"}
     assert set(find_inputs(["cams/**"], Path("cams/scores"))) == {"a.mp4", "b.avi", "c.mkv"}
     assert "scores/a.mp4/overlay.mp4" in find_inputs(["cams"], Path("scores"))
+
+
+def test_what_was_left_out_is_told(here: Path) -> None:
+    """Except tables beside the videos, hidden files, and results of before."""
+    for name in ("labels.csv", ".DS_Store", "scores/a.mp4/timeline.png", "yard/rec.DAV"):
+        (here / "cams" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / "cams" / name).touch()
+    told: list[str] = []
+    assert "yard/rec.DAV" in find_inputs(["cams"], Path("cams/scores"), told.append)
+    assert told == []
+    for name in ("a.jpg", "yard/b.JPG", "c.dat", "no ending", "e. g. this one"):
+        (here / "cams" / name).touch()
+    find_inputs(["cams"], Path("cams/scores"), told.append)
+    find_inputs(["cams/*"], Path("cams/scores"), told.append)
+    assert [line.partition(" (")[0] for line in told] == [
+        "cams: left out 5 by their endings: 2 .jpg, 2 without an ending, 1 .dat",
+        "cams/yard: left out 1 by their endings: 1 .jpg",
+        "cams/*: left out 4 by their endings: 2 without an ending, 1 .dat, 1 .jpg",
+    ]
 
 
 def test_a_name_with_brackets_is_a_file(here: Path) -> None:
