@@ -140,7 +140,8 @@ def find_videos(
                 others.append(name)
     if not found:
         told = left_out(others, beside=())
-        raise PipelineError(f"{root}: no videos here" + (f"; {told}" if told else ""))
+        looked = "looked for .mp4, .avi, .mkv and the other endings in docs/inputs.md"
+        raise PipelineError(f"{root}: no videos here ({looked})" + (f"; {told}" if told else ""))
     if told := left_out(others):
         note(f"{root}: {told}")
     return dict(sorted(found.items()))

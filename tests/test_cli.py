@@ -195,7 +195,7 @@ def test_a_missing_folder_is_one_line_and_nothing_else(tmp_path: Path) -> None:
 def test_a_folder_without_videos(run: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "readme.txt").write_text("nothing to see", encoding="utf-8")
-    line = the_error(run("extract", "--videos", tmp_path / "notes"), 1, tmp_path / "notes", ".mp4")
+    line = the_error(run("extract", "--videos", tmp_path / "notes"), 1, tmp_path / "notes", ".mp4", "1 .txt")
     assert line.startswith("error: ")
 
 
