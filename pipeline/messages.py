@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 # One letter is a drive of Windows; one slash is left of two where an address was taken for a path.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?=[^/])")
 _ADDRESS = re.compile(_SCHEME.pattern + r"""\S+?(?=[]),.:;'"`]*(?:\s|$))""")
+# user:password@, where the scheme was forgotten.
+_LOGIN = re.compile(r"(?<![^\s'\"=])[^\s:/@'\"=]+:[^\s/@'\"]+@(?=[\w\[])")
 
 
 def say(message: str, level: int = logging.INFO, **fields: Any) -> None:
@@ -52,7 +54,7 @@ def without_secrets(address: str) -> str:
 
 def hide_secrets(text: str) -> str:
     """A text whose addresses are told as :func:`without_secrets` tells them."""
-    return _ADDRESS.sub(lambda found: without_secrets(found[0]), text)
+    return _LOGIN.sub("***@", _ADDRESS.sub(lambda found: without_secrets(found[0]), text))
 
 
 def set_up(as_json: bool) -> None:

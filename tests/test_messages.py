@@ -201,3 +201,16 @@ def test_too_little_memory_is_one_line(call: Call, monkeypatch: pytest.MonkeyPat
     assert code == 1 and len(lines) == 1
     assert lines[0]["message"].startswith("out of memory (") and "--device" in lines[0]["message"]
     assert "\n" not in lines[0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("user:pw@host/x: no such file", "***@host/x: no such file"),
+        ("gate=admin:a?b&c@10.0.0.7:554/live", "gate=***@10.0.0.7:554/live"),
+        ("rtsp://u:p@cam/1 and u:p@cam", "rtsp://***@cam/1 and ***@cam"),
+        ("error: mail me@home.org, at 10:30", "error: mail me@home.org, at 10:30"),
+    ],
+)
+def test_logins_are_hidden_also_where_the_scheme_was_forgotten(text: str, told: str) -> None:
+    assert messages.hide_secrets(text) == told
