@@ -77,7 +77,7 @@ class Tiles(NamedTuple):
     shared: bool = False  # as many programs as the chip has processors go through all tiles; else one each
 
 
-# The most outputs that it is for -> how they are cut.
+# The most outputs that it is for, in order -> how they are cut.
 TILES = {
     32: Tiles(256, 32, warps=8),
     64: Tiles(128, 64),
@@ -165,11 +165,11 @@ class Convolution:
 
 def choose_tiles(convolution: Convolution, length: int) -> Tiles:
     """What was fastest on an H200, by the kernel and its outputs, for clips of `length` positions."""
-    outputs, pointwise = convolution.outputs, convolution.kernel == (1, 1, 1)
+    outputs = convolution.outputs
     if length <= SMALL:
         return Tiles(SMALL, min(128, max(16, triton.next_power_of_2(outputs))), stages=4)
-    bound = next((bound for bound in sorted(POINTWISE if pointwise else TILES) if outputs <= bound), None)
-    tiles = (POINTWISE if pointwise else TILES)[bound] if bound else Tiles(128, 128)
+    table = POINTWISE if convolution.kernel == (1, 1, 1) else TILES
+    tiles = next((tiles for most, tiles in table.items() if outputs <= most), Tiles(128, 128))
     half = tiles.positions // 2
     if tiles.positions > 128 and math.ceil(length / half) % 2 and length < 4 * tiles.positions:
         tiles = tiles._replace(positions=half, warps=tiles.warps // 2)  # less of the last tile is empty

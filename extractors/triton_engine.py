@@ -79,8 +79,7 @@ class TritonI3d(Backbone):
         cells, shape = fold_pixels(clips, self.subtracted, self.dtype)
         n, channels = len(clips), (BEFORE + 1 + BEHIND) * CELL
         # Window m is the cells from m - 1 to m + 2: those of a row overlap in memory.
-        strides = ((BEFORE + shape.length + BEHIND) * CELL, CELL, 1)
-        windows = cells.as_strided((n, shape.length, channels), strides)
+        windows = cells.as_strided((n, shape.length, channels), cells.stride())
         y = shape.of(cells.new_empty(n, shape.length, self.first.outputs))
         self.first.run(windows, y.data, y, FIRST)
         return y

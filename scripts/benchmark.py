@@ -50,9 +50,7 @@ def main() -> None:
         "--snippets", type=int, default=2, help="of the video that is extracted in each round"
     )
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=["eager", "openvino"])
-    parser.add_argument(
-        "--precision", choices=[p for p in PRECISIONS if p != "auto"], default="float32", help="of ours"
-    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of ours")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)

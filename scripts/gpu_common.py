@@ -120,7 +120,7 @@ def relative_l2(found: np.ndarray, expected: np.ndarray) -> float:
 
 def precisions() -> list[str]:
     """All that an engine can be told by name, the one that counts most first."""
-    return sorted((name for name in PRECISIONS if name != "auto"), key=lambda name: name != "bfloat16")
+    return sorted(PRECISIONS, key=lambda name: name != "bfloat16")
 
 
 def restore_weights(path: Path, to: Path) -> None:

@@ -21,7 +21,7 @@ from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors import extractor as extractor_module
 from ssrl_pipeline.extractors.backbone import Backbone
-from ssrl_pipeline.extractors.engines import ENGINES, PRECISIONS, check_engine, why_not
+from ssrl_pipeline.extractors.engines import ENGINES, check_engine, why_not
 from ssrl_pipeline.extractors.snippets import snippets
 from ssrl_pipeline.extractors.views import Resize, kernels_for
 from ssrl_pipeline.extractors.weights import cache_path
@@ -107,7 +107,7 @@ def assert_near(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], s
         assert np.abs(found[name] - rows).max() <= share * np.abs(rows).max(), name
 
 
-@pytest.mark.parametrize("precision", [name for name in NEAR if name in PRECISIONS])
+@pytest.mark.parametrize("precision", NEAR)
 @pytest.mark.parametrize("engine", QUICK_ENGINES)
 def test_features_are_the_cpus(
     frames: np.ndarray, by_cpu: dict[str, np.ndarray], engine: str, precision: str
