@@ -132,23 +132,20 @@ class FeatureExtractor:
     def from_video(self, path: str | Path) -> Features:
         """The features of a whole video file, in memory; see :meth:`write_video` for long ones."""
         rows: list[Features] = []
-        self.write_video(Path(path), restart=rows.clear, write=rows.append)
+        self.write_video(Path(path), write=rows.append)
         return self._join(rows)
 
-    def write_video(
-        self, path: Path, restart: Callable[[], None], write: Callable[[Features], None]
-    ) -> VideoFeatures:
+    def write_video(self, path: Path, write: Callable[[Features], None]) -> VideoFeatures:
         """Hands over the features of a video snippet by snippet, so that memory stays flat.
 
         Args:
             path: the video.
-            restart: called before the first snippet of each decoder that is tried.
             write: called with view name -> float32 [1, P, D], in order.
 
         Raises:
-            VideoError: no decoder reads the file to its end.
+            VideoError: the file cannot be read to its end; what was handed over before is worthless.
         """
-        ((_, result),) = self.describe_videos([_Kept(path, restart, write)])
+        ((_, result),) = self.describe_videos([_Kept(path, write)])
         if isinstance(result, Exception):
             raise result
         return result
@@ -298,7 +295,6 @@ class _Kept(NamedTuple):
     """A job of the feed from its parts."""
 
     path: Path
-    restart: Callable[[], None]
     write: Callable[[Features], None]
 
 

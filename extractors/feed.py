@@ -103,13 +103,8 @@ class Feed(Generic[J]):
             self._finish(reading)
         elif reading.result:  # what came before it failed to be written
             pass
-        elif item.frames is None:
-            reading.attempt += 1
-            reading.undelivered = 0
-            self._group = [taken for taken in self._group if taken.reading is not reading]
-            self._try(reading, reading.job.restart)
-        else:
-            self._group.append(_Taken(reading, reading.attempt, item.frames))
+        elif item.frames is not None:
+            self._group.append(_Taken(reading, item.frames))
             reading.undelivered += 1
             if is_full([taken.frames for taken in self._group], self._batch()):
                 self._describe()
@@ -174,13 +169,12 @@ class _Taken(Generic[J]):
     """A snippet on its way."""
 
     reading: Reading[J]
-    attempt: int
     frames: np.ndarray
 
     @property
     def is_dropped(self) -> bool:
-        """Whether its decoder has failed since, or its video."""
-        return self.attempt != self.reading.attempt or isinstance(self.reading.result, Exception)
+        """Whether its video has failed since."""
+        return isinstance(self.reading.result, Exception)
 
 
 def _raise(error: PipelineError) -> list[Features]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.extractors.decode import EXTENSIONS
+from ssrl_pipeline.extractors.decoding import EXTENSIONS
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippet_count
 from ssrl_pipeline.labels import Intervals, Labels, frame_labels
 

@@ -18,7 +18,7 @@ import numpy as np
 from ssrl_pipeline.errors import StoreError, VideoError
 from ssrl_pipeline.extract import WORKERS, expected_snippets, find_videos
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decode import Limits, Video, open_video
+from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.extractors.extractor import decoding_threads
 from ssrl_pipeline.extractors.reading import is_full
 from ssrl_pipeline.extractors.snippets import snippets
@@ -100,9 +100,9 @@ def _time_some(paths: Sequence[Path], extractor: FeatureExtractor, workers: int)
     spread = [paths[len(paths) * i // SAMPLED] for i in range(SAMPLED)] if len(paths) > SAMPLED else paths
     seconds = []
     for path in spread:
-        try:  # OpenCV does not go through a long file first
+        try:
             limits = Limits(threads=decoding_threads(workers))
-            with open_video(path, "opencv", limits, lend=True) as video:
+            with open_video(path, limits, lend=True) as video:
                 group, reading = _read_group(video, extractor)
         except VideoError:
             continue

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extractors import PRESETS, FeatureExtractor
-from ssrl_pipeline.extractors.decode import EXTENSIONS, probe
+from ssrl_pipeline.extractors.decoding import EXTENSIONS, probe
 from ssrl_pipeline.extractors.precision import recorded
 from ssrl_pipeline.extractors.snippets import snippet_count
 from ssrl_pipeline.messages import is_address, without_secrets

@@ -22,7 +22,7 @@ import numpy as np
 from ssrl_pipeline.errors import PipelineError, VideoError
 from ssrl_pipeline.event_files import time_code
 from ssrl_pipeline.events import ASSUMED_FPS, Event, known
-from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.files import whole_file
 from ssrl_pipeline.heat import frame_heat
@@ -69,7 +69,6 @@ def save_overlay(
     events: Sequence[Event],
     heat: Mapping[str, np.ndarray],
     truth: np.ndarray | None = None,
-    decoder: str = "decord",
     watch: Callable[[int, np.ndarray], None] = lambda index, frame: None,
 ) -> None:
     """Writes the video once more, with what was found drawn on it.
@@ -85,7 +84,6 @@ def save_overlay(
         events: of the video, in order of time.
         heat: scale -> [T, P], of the same model; empty where there is none.
         truth: bool [N], the anomalous frames.
-        decoder: that the video was scored with, of :data:`ssrl_pipeline.extractors.decode.DECODERS`.
         watch: is shown every frame's number and the frame, uint8 [H, W, 3], before it is drawn on.
 
     Raises:
@@ -93,7 +91,7 @@ def save_overlay(
         VideoError: the video is not there any more, or not as long as when it was scored.
     """
     encoder = find_encoder()
-    source = open_video(video, decoder)
+    source = open_video(video)
     rate = fps if known(fps) else ASSUMED_FPS
     canvas = _Canvas(source.info.width, source.info.height, scores, events, truth)
     with source, whole_file(path) as scratch, _open(scratch) as container:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
-from ssrl_pipeline.extractors.decoders import is_utf8
+from ssrl_pipeline.extractors.decoding.video import is_utf8
 from ssrl_pipeline.files import clear_leftovers, whole_file, whole_folder
 from ssrl_pipeline.locks import locked
 from ssrl_pipeline.npy import HEADER_BYTES

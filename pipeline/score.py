@@ -94,17 +94,13 @@ class Scorer:
         heat = HeatStream(self.model, self.device)
         with ScoreStream(self.model, self.device) as stream:
 
-            def restart() -> None:
-                stream.restart()
-                heat.restart()
-
             def write(features: Mapping[str, np.ndarray]) -> None:
                 views = _tensors(self.model, features)
                 stream.add(views)
                 heat.add(views)
                 on_snippet()
 
-            result = self.extractor.write_video(video, restart=restart, write=write)
+            result = self.extractor.write_video(video, write=write)
             if not result.snippets:
                 raise VideoError(
                     f"{video}: {result.frames} frames are too few for one snippet of this preset"

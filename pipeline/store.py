@@ -75,10 +75,6 @@ class VideoWriter:
                 )
             writer.append(rows)
 
-    def restart(self) -> None:
-        for writer in self._writers.values():
-            writer.restart()
-
 
 class FeatureStore:
     """Features of many videos, all made with one recipe.

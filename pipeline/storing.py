@@ -6,13 +6,12 @@ Several processes may share a store: each takes the next video that no other is 
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decode import require_file
 from ssrl_pipeline.extractors.extractor import Features, VideoFeatures
 from ssrl_pipeline.files import file_sha256
 from ssrl_pipeline.store import FeatureStore, VideoMeta, VideoWriter
@@ -141,17 +140,11 @@ class _Storing:
         self._store, self._on_snippet = store, on_snippet
         self._started = time.perf_counter()
         self._writer: VideoWriter | None = None
-
-    def restart(self) -> None:
-        if self._writer:
-            self._writer.restart()
-            return
-        require_file(self.path)
-        self._source = self.path.stat()
-        self._writer = self._stack.enter_context(self._store.writer(self.name))
+        with suppress(OSError):  # then it cannot be opened either, as the result will say
+            self._source = self.path.stat()
 
     def write(self, features: Features) -> None:
-        assert self._writer
+        self._writer = self._writer or self._stack.enter_context(self._store.writer(self.name))
         self._writer.append(features)
         self._on_snippet()
 

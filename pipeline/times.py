@@ -13,6 +13,7 @@ import numpy as np
 
 PAUSE = 10.0  # usual lengths of a frame: what lasts longer until the next is a pause
 EXACT = 0.1  # lengths of a frame, that frame / rate may be off
+ALIKE = 1e-3  # relative difference up to which a container's rate is that of its stamps
 FASTEST = 1000.0  # frames a second that a container is believed
 
 
@@ -69,7 +70,8 @@ def from_stamps(stamps: np.ndarray, said: float) -> FrameTimes:
     for fps in (said, measured_rate(stamps)):
         if 0 < fps <= FASTEST and np.abs(stamps - number / fps).max() <= EXACT / fps:
             return FrameTimes(fps)
-    fps = measured_rate(stamps) or (said if 0 < said <= FASTEST else 0.0)
+    fps = measured_rate(stamps)
+    fps = said if abs(said - fps) <= ALIKE * fps else fps
     return FrameTimes(fps, stamps) if fps else FrameTimes()
 
 

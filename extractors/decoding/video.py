@@ -1,17 +1,14 @@
-"""Videos as a stream of RGB frames: decord decodes, OpenCV where decord cannot, PyAV where neither can.
+"""Videos as a stream of RGB frames with their times, decoded by libav in a process of its own.
 
-A video is decoded in a process of its own: one that hangs, crashes or eats the
-memory over a broken or hostile file is a :class:`VideoError` and nothing worse,
-and decoding goes on beside what is done with the frames. The memory is bounded,
-however slow the consumer is. A decoder that gives up in the middle raises
-:class:`VideoError`; whoever reads the frames starts again with the next of
-:data:`DECODERS`, so that no video is ever stitched together from two.
+A decoder that hangs, crashes or eats the memory over a broken or hostile file is a
+:class:`VideoError` and nothing worse, and decoding goes on beside what is done with the
+frames. The memory is bounded, however slow the consumer is. Files, streams on the network
+and cameras of this machine are read in the same way.
 """
 
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -19,15 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.decoders import DESCRIPTORS, VideoInfo, cut_short, fewer, is_utf8
-from ssrl_pipeline.extractors.ring import SLOTS, Layout, SharedMemory, map_blocks
-from ssrl_pipeline.extractors.sizes import SizeWatch, can_watch
-from ssrl_pipeline.extractors.transport import gaps
-from ssrl_pipeline.extractors.worker_process import WorkerFailed, WorkerProcess
+from ssrl_pipeline.extractors.decoding.containers import gaps
+from ssrl_pipeline.extractors.decoding.process import WorkerFailed, WorkerProcess
+from ssrl_pipeline.extractors.decoding.shared_frames import (
+    BLOCK_FRAMES,
+    SLOTS,
+    Layout,
+    SharedMemory,
+    map_blocks,
+)
 
-__all__ = ["DECODERS", "EXTENSIONS", "Limits", "Video", "VideoInfo", "open_video", "probe"]
-
-DECODERS = ("decord", "opencv", *(["pyav"] if find_spec("av") else []))  # PyAV is of the extra `video`
 EXTENSIONS = {  # under which libav's containers and raw streams of video go; not those of sound or pictures
     *(".3g2", ".3gp", ".3gp2", ".3gpp", ".f4v", ".ismv", ".m4v", ".mj2", ".mov", ".mp4", ".mp4v", ".qt"),
     *(".evo", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".mod", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts"),
@@ -39,11 +37,20 @@ EXTENSIONS = {  # under which libav's containers and raw streams of video go; no
     *(".264", ".265", ".266", ".avc", ".h261", ".h263", ".h264", ".h265", ".h266", ".h26l", ".hevc", ".vvc"),
     *(".av1", ".mjpeg", ".mjpg", ".obu", ".rcv", ".vc1"),  # raw, as those before
 }
-SCALE = ("decord", "opencv")  # frames of another size to the first's, without a word
-SLOWEST_DISK = 10e6  # bytes a second: decord goes through the whole file before its first frame
+DECODER = "pyav"  # what decodes, as meta.json and scores.json say it
 HEADER_SECONDS = 10.0
-_HOME = "ssrl_pipeline.extractors.decoders"
-_OPENERS = {name: f"{_HOME}:open_{name}" for name in ("decord", "opencv", "pyav")}
+DESCRIPTORS = Path("/proc/self/fd")  # where Linux shows the open files of a process
+_HOME = "ssrl_pipeline.extractors.decoding.decoder"
+OPENERS = {kind: f"{_HOME}:open_{kind}" for kind in ("file", "stream", "camera")}
+
+
+class VideoInfo(NamedTuple):
+    """What a container says of its video before any frame is decoded."""
+
+    fps: float  # frames a second; 0 when unknown
+    width: int
+    height: int
+    reported_frames: int  # may be wrong: the decoded frames decide; 0 when unknown
 
 
 class Limits(NamedTuple):
@@ -54,16 +61,32 @@ class Limits(NamedTuple):
     threads: int = 0  # 0: as many as the decoder likes, which is one a core
 
 
-class Video(NamedTuple):
-    """An open video; its process ends with the frames, with :meth:`close`, or when nobody holds it."""
+class Video:
+    """An open video; its process ends with the frames, with :meth:`close`, or when nobody holds it.
 
-    info: VideoInfo
-    decoder: str
-    frames: Iterator[np.ndarray]  # RGB, uint8 [H, W, 3]
-    damage: Callable[[], str]  # after the last frame: what libav complained of, what was scaled; or ""
+    Attributes:
+        info: what the container says; the size is that of the frames.
+        frames: an iterator over RGB frames, uint8 [H, W, 3].
+    """
+
+    def __init__(self, info: VideoInfo, conversation: "_Conversation", blocks: np.ndarray, lend: bool):
+        self.info, self._conversation = info, conversation
+        self.frames = _Frames(conversation.close, conversation.frames(blocks, lend))
+
+    @property
+    def time(self) -> float:
+        """When the frame that :attr:`frames` gave last is shown, in seconds from the beginning.
+
+        That of a live stream is its first frame.
+        """
+        return self._conversation.time
+
+    def damage(self) -> str:
+        """After the last frame: what libav complained of, what was scaled, whose times were mended; or ""."""
+        return self._conversation.damage()
 
     def close(self) -> None:
-        getattr(self.frames, "close", lambda: None)()
+        self.frames.close()
 
     def __enter__(self) -> "Video":
         return self
@@ -79,50 +102,76 @@ class Video(NamedTuple):
 
 def open_video(
     path: Path,
-    decoder: str = "decord",
     limits: Limits | None = None,
     started: Callable[[Callable[[], None]], None] = lambda end: None,
     lend: bool = False,
 ) -> Video:
-    """Opens a video with one decoder of :data:`DECODERS`.
+    """Opens a video file.
 
     A file that ends before its container says (AVI, FLV, Matroska, WebM, WMV, MP4) is
     an error. What states no size and no number of frames is taken as it is: an
     MPEG stream that was cut is a shorter video. Frames that libav mends, as it
-    and all players do, are given as they are mended; :attr:`Video.damage` tells.
+    and all players do, are given as they are mended; :meth:`Video.damage` tells.
 
     Args:
         path: the file.
-        decoder: which one.
         limits: of time, memory and threads; none given, the usual ones.
         started: told early what ends the decoding from another thread, while it opens the file too.
         lend: a frame is there until the next is asked for; else it is the caller's, who pays for a copy.
 
     Raises:
-        VideoError: the file is missing, empty, or not a video that this decoder
-            reads; while iterating, the decoder stopped before the end, crashed,
-            hung, or took too much memory.
+        VideoError: the file is missing, empty, or not a video; while iterating, the decoder
+            stopped before the end, crashed, hung, or took too much memory.
     """
     require_file(path)
-    if not is_utf8(str(path)) and not DESCRIPTORS.is_dir():  # OpenCV crashes over it
-        raise VideoError(f"{path}: its name is no UTF-8, and the decoders want that; rename it")
-    size = path.stat().st_size
-    if size == 0:
+    if not is_utf8(str(path)) and not DESCRIPTORS.is_dir():
+        raise VideoError(f"{path}: its name is no UTF-8, and the decoder wants that; rename it")
+    if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty")
-    if decoder not in DECODERS:  # said by a file
-        raise VideoError(f"{path}: unknown decoder {decoder!r}; there are {', '.join(DECODERS)}")
     limits = limits or Limits()
-    task: dict[str, Any] = {"decoder": _OPENERS[decoder], "path": str(path)}
-    task |= {"limit": limits.memory, "threads": limits.threads}
+    task = {"open": OPENERS["file"], "arguments": [str(path), limits.threads], "most": BLOCK_FRAMES}
+    return _open(path, task, limits, started, lend)
+
+
+def open_live(
+    address: str,
+    kind: str,
+    limits: Limits,
+    started: Callable[[Callable[[], None]], None] = lambda end: None,
+    lend: bool = False,
+) -> Video:
+    """Opens a stream on the network or a camera of this machine; frames come one by one, as they are sent.
+
+    Args:
+        address: a URL, or the camera's number.
+        kind: "stream" or "camera".
+        limits, started, lend: as of :func:`open_video`.
+
+    Raises:
+        VideoError: as :func:`open_video`; it tells the reason alone, for the address may hold a password.
+    """
+    arguments = [address, limits.threads, limits.seconds]
+    task = {"open": OPENERS[kind], "arguments": arguments, "most": 1}
+    # libav gives up first, and says why.
+    return _open(None, task, limits._replace(seconds=2 * limits.seconds + 1), started, lend)
+
+
+def _open(
+    path: Path | None,
+    task: dict[str, Any],
+    limits: Limits,
+    started: Callable[[Callable[[], None]], None],
+    lend: bool,
+) -> Video:
     memory = SharedMemory()
     try:
-        worker = WorkerProcess({**task, "memory": memory.key}, memory.descriptor, ahead=SLOTS)
+        task |= {"limit": limits.memory, "memory": memory.key}
+        worker = WorkerProcess(task, memory.descriptor, ahead=SLOTS)
         started(worker.close)
-        source = _Source(path, decoder, limits, worker)
+        conversation = _Conversation(path, limits, worker)
         try:
-            answer = source.ask(limits.seconds + size / SLOWEST_DISK)
-            info = VideoInfo(*answer["info"])
-            layout = Layout(info.height, info.width)
+            info = VideoInfo(*conversation.ask()["info"])
+            layout = Layout(info.height, info.width, task["most"])
             memory.grow(layout.total_bytes)
             blocks = map_blocks(memory.key, layout)
         except BaseException:
@@ -132,7 +181,7 @@ def open_video(
         memory.close()
     for _ in range(1 + SLOTS):  # the memory is there, all of it is free
         worker.send(None)
-    return Video(info, decoder, _Frames(source.close, source.frames(blocks, lend)), source.damage)
+    return Video(info, conversation, blocks, lend)
 
 
 def require_file(path: Path) -> None:
@@ -176,80 +225,58 @@ def probe(
             worker.close()
 
 
-class _Source:
-    """The conversation with a worker that decodes one video."""
+class _Conversation:
+    """What is said to and by a worker that decodes one video."""
 
-    def __init__(self, path: Path, decoder: str, limits: Limits, worker: WorkerProcess):
-        self.path, self.decoder, self.limits, self.worker = path, decoder, limits, worker
-        self.count = 0
-        self.remark = ""  # on the frames, after the last of them
-        self._sizes: SizeWatch | None = None  # once there are frames
+    def __init__(self, path: Path | None, limits: Limits, worker: WorkerProcess):
+        self.path, self.limits, self.worker = path, limits, worker
+        self.count, self.time = 0, 0.0
+        self._notes: list[str] = []  # on the frames, after the last of them
 
     def close(self) -> None:
         self.worker.close()
-        if self._sizes:
-            self._sizes.close()
 
-    def ask(self, seconds: float) -> dict[str, Any]:
+    def ask(self) -> dict[str, Any]:
         """The next answer that is no error."""
         try:
-            answer = self.worker.receive(seconds)
+            answer = self.worker.receive(self.limits.seconds)
         except WorkerFailed as error:
             raise self._failed(str(error)) from None
         if answer.get("memory"):
             raise self._failed(f"wants more memory than {self.limits.memory / (1 << 30):.3g} GiB")
         if "error" in answer:
-            raise VideoError(answer["error"])
+            raise VideoError(self._named(answer["error"]))
         return answer
 
     def frames(self, blocks: np.ndarray, lend: bool) -> Iterator[np.ndarray]:
         """uint8 [slots, frames of a block, H, W, 3] -> [H, W, 3] after [H, W, 3], lent or copied."""
         slot = 0
         try:
-            while "frames" in (answer := self.ask(self.limits.seconds)):
-                self._check_colours()
-                if self._sizes is None and self.decoder in SCALE and can_watch():
-                    self._sizes = SizeWatch(self.path, self.limits.memory)
-                for frame in blocks[slot, : answer["frames"]]:
+            while "times" in (answer := self.ask()):
+                times = answer["times"]
+                for frame, self.time in zip(blocks[slot, : len(times)], times, strict=True):
                     yield frame if lend else frame.copy()
                     self.count += 1
                 self.worker.given_back()
                 slot = (slot + 1) % len(blocks)
-            if self._sizes:
-                self.remark = self._sizes.result(self.limits.seconds)
+            self._notes = answer["notes"]
         finally:
             self.close()
-        self._check_colours()
-        self._check_end()
 
     def damage(self) -> str:
         found = self.worker.complaints()
-        if lost := gaps(self.path):
+        if self.path and (lost := gaps(self.path)):
             found = [f"{lost} gaps in the transport stream", *found]
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         said = [f"perhaps damaged ({found[0][:100]}{more})"] if found else []
-        return "; ".join([*said, self.remark] if self.remark else said)
-
-    def _check_colours(self) -> None:
-        """OpenCV 5.0 gives interlaced frames as black ones without an error; libav's complaint is there."""
-        if any(complaint.startswith("swscaler: Cannot convert") for complaint in self.worker.complaints()):
-            raise VideoError(
-                f"{self.path}: {self.decoder} cannot convert its frames, which are interlaced "
-                "(re-encode the file, or install the extra `video`)"
-            )
-
-    def _check_end(self) -> None:
-        """What a decoder passes over because it is damaged may be the rest of the video."""
-        if self.worker.complaints() and self.decoder != "opencv":
-            header = next(iter(probe([self.path])), None)
-            if header and fewer(self.count, header.reported_frames):
-                raise cut_short(self.path, self.count, header.reported_frames)
+        return "; ".join([*said, *self._notes])
 
     def _failed(self, what: str) -> VideoError:
-        return VideoError(
-            f"{self.path}: {self.decoder} {what}, after {self.count} frames "
-            "(re-encode the file or leave it out)"
-        )
+        way_out = " (re-encode the file or leave it out)" if self.path else ""
+        return VideoError(self._named(f"the decoder {what}, after {self.count} frames{way_out}"))
+
+    def _named(self, text: str) -> str:
+        return text if self.path is None or text.startswith(f"{self.path}: ") else f"{self.path}: {text}"
 
 
 class _Frames(Iterator[np.ndarray]):
@@ -266,3 +293,11 @@ class _Frames(Iterator[np.ndarray]):
 
     def close(self) -> None:
         self._end()
+
+
+def is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
