@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import av
@@ -80,6 +81,7 @@ def open_stream(address: str, threads: int = 1, seconds: float = 10.0) -> Opened
         VideoError: the reason alone, without the address, which may hold a password; also while iterating.
     """
     options = {"rtsp_flags": "prefer_tcp"} if address.startswith("rtsp") else {}
+    begun = monotonic()
     try:
         container = _open(address, options=options, seconds=seconds)
         if _WITHOUT_CLOCK.search(container.format.name) and not container.duration:
@@ -89,16 +91,19 @@ def open_stream(address: str, threads: int = 1, seconds: float = 10.0) -> Opened
             )
         stream = _video(container)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(_reason(error, seconds)) from error
+        # An RTSP server that does not answer is "invalid data", too.
+        timed_out = monotonic() - begun >= seconds
+        raise VideoError(_no_answer(seconds) if timed_out else _reason(error, seconds)) from error
     return _opened_live(container, stream, threads, seconds)
 
 
 def open_camera(number: str, threads: int = 1, seconds: float = 10.0) -> Opened:
-    """A camera of this machine, by its number. Arguments and errors are those of :func:`open_stream`."""
+    """A camera of this machine, by its number or, on Linux, its device; else as :func:`open_stream`."""
     system = _CAMERAS.get(sys.platform)
     if system is None:
         raise VideoError(f"cameras of {sys.platform} are not read; give the address of a stream")
-    name = {"video4linux2": f"/dev/video{number}", "avfoundation": f"{number}:none"}.get(system)
+    device = f"/dev/video{number}" if number.isdecimal() else number
+    name = {"video4linux2": device, "avfoundation": f"{number}:none"}.get(system)
     try:
         if name is None:
             found = [device for device in av.enumerate_input_devices(system) if "video" in device.media_types]
@@ -266,19 +271,26 @@ def _opened_live(container: Any, stream: Any, threads: int, seconds: float) -> O
 
 def _because(error: Exception) -> str:
     """What libav said, without the file's name; "" where it says no more than that it is no video."""
-    text = error.strerror if isinstance(error, OSError) else str(error)
-    said = "" if isinstance(error, av.error.InvalidDataError) else (text or "")
+    said = "" if isinstance(error, av.error.InvalidDataError) else _said(error)
     return f" ({said[:1].lower()}{said[1:]})" if said else ""
+
+
+def _no_answer(seconds: float) -> str:
+    return f"no answer for {seconds:g} seconds"
+
+
+def _said(error: Exception) -> str:
+    """libav's words, which alone do not name the file or the address."""
+    return getattr(error, "strerror", None) or ("" if isinstance(error, av.FFmpegError) else str(error))
 
 
 def _reason(error: Exception, seconds: float) -> str:
     """Why a stream ended, in libav's words."""
     if isinstance(error, av.error.ExitError | av.error.TimeoutError):
-        return f"no answer for {seconds:g} seconds"
+        return _no_answer(seconds)
     if isinstance(error, av.error.InvalidDataError):
         return "what it sends is no video"
-    text = error.strerror if isinstance(error, OSError) else str(error)
-    return (text or type(error).__name__).partition(" (")[0] if text else type(error).__name__
+    return _said(error) or type(error).__name__
 
 
 @contextmanager

@@ -143,7 +143,7 @@ def open_live(
     """Opens a stream on the network or a camera of this machine; frames come one by one, as they are sent.
 
     Args:
-        address: a URL, or the camera's number.
+        address: a URL, or the camera's number or device.
         kind: "stream" or "camera".
         limits, started, lend: as of :func:`open_video`.
 
@@ -245,7 +245,7 @@ class _Conversation:
         if answer.get("memory"):
             raise self._failed(f"wants more memory than {self.limits.memory / (1 << 30):.3g} GiB")
         if "error" in answer:
-            raise VideoError(self._named(answer["error"]))
+            raise VideoError(self._named(answer["error"]) if self.path else self._reason(answer["error"]))
         return answer
 
     def frames(self, blocks: np.ndarray, lend: bool) -> Iterator[np.ndarray]:
@@ -274,6 +274,12 @@ class _Conversation:
     def _failed(self, what: str) -> VideoError:
         way_out = " (re-encode the file or leave it out)" if self.path else ""
         return VideoError(self._named(f"the decoder {what}, after {self.count} frames{way_out}"))
+
+    def _reason(self, said: str) -> str:
+        """Why a live stream is not there: what libav complained of tells more than its error's name."""
+        self.worker.close()  # then all complaints are here
+        complaints = [one for one in self.worker.complaints() if "Immediate exit" not in one]
+        return f"{said} ({complaints[-1]})" if complaints else said
 
     def _named(self, text: str) -> str:
         return text if self.path is None or text.startswith(f"{self.path}: ") else f"{self.path}: {text}"
