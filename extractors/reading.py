@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from ssrl_pipeline.extractors.decoding import DECODER, Limits, Video, VideoInfo, open_video
+from ssrl_pipeline.extractors.decoding import DECODER, Video, VideoInfo
 from ssrl_pipeline.extractors.snippets import Pending, snippets
 from ssrl_pipeline.times import FrameTimes, from_stamps
 
@@ -45,6 +45,12 @@ class Job(Protocol):
 
     def write(self, features: Features) -> None:
         """Called with view name -> float32 [1, P, D], in order."""
+
+
+class Opener(Protocol):
+    """Opens a video, whose frames are lent; see :func:`ssrl_pipeline.extractors.decoding.open_video`."""
+
+    def __call__(self, path: Path, *, started: Callable[[Callable[[], None]], None]) -> Video: ...
 
 
 J = TypeVar("J", bound=Job)
@@ -118,18 +124,17 @@ class Reading(Generic[J]):
     def __init__(
         self,
         job: J,
+        opener: Opener,
         drop_last: bool,
         channel: Channel[J],
         pending: Callable[[], Pending] = Pending,
-        threads: int = 0,
     ):
         self.job = job
         self.undelivered = 0  # snippets that were taken and not written
         self.result: VideoFeatures | Exception | None = None
         self.told = False
         self.stopped = False
-        self._drop_last, self._channel, self._pending = drop_last, channel, pending
-        self._limits = Limits(threads=threads)
+        self._opener, self._drop_last, self._channel, self._pending = opener, drop_last, channel, pending
         self._lock = threading.Lock()
         self._end_worker: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name=f"reading {job.path.name}", daemon=True)
@@ -156,7 +161,7 @@ class Reading(Generic[J]):
 
     def _read(self) -> VideoFeatures:
         stamps, count = array("d"), 0
-        with open_video(self.job.path, self._limits, self._started, lend=True) as video:
+        with self._opener(self.job.path, started=self._started) as video:
             for frames in snippets(_noting(video, stamps), self._drop_last, self._pending()):
                 self._channel.put(Item(self, frames))
                 del frames  # or its memory would be held while the next fills up

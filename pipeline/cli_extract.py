@@ -13,6 +13,7 @@ from ssrl_pipeline.cli_options import (
     echo_json,
     engine_option,
     features_option,
+    frames_option,
     json_option,
     load_settings,
     precision_option,
@@ -30,10 +31,15 @@ if TYPE_CHECKING:
     from ssrl_pipeline.storing import Outcome, Progress
 
 NAMED = 5  # videos in a message
+FLAGS = (  # that are settings of the section `extract`
+    *("preset", "backbone", "weights", "dtype", "patches"),
+    *("engine", "precision", "workers", "frames"),
+)
 
 
 @click.command()
 @click.option("--videos", metavar="DIR", help="Folder of videos, or one video.  [default: videos]")
+@frames_option
 @features_option
 @click.option("--preset", help="Views of a snippet: paper, fast, live or gowtham.  [default: paper]")
 @click.option("--backbone", help="i3d, i3d_r50 or i3d_r50_nl.  [default: i3d]")
@@ -75,7 +81,17 @@ def extract(
     others; the table at the end says which failed and why. Of a folder, files with
     the endings of videos are taken; how many others were left out is told.
     """
-    of_extract = ("preset", "backbone", "weights", "dtype", "patches", "engine", "precision", "workers")
+    of_extract = (
+        "preset",
+        "backbone",
+        "weights",
+        "dtype",
+        "patches",
+        "engine",
+        "precision",
+        "workers",
+        "frames",
+    )
     settings = load_settings(config, assignments, flags, data=("videos", "features"), extract=of_extract)
     from ssrl_pipeline import extract as stage
     from ssrl_pipeline.extract_devices import extract_on_devices, parse_devices
@@ -86,9 +102,12 @@ def extract(
     if chosen.dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
     videos, features = Path(settings.data.videos), location(settings.data.features)
-    stage.find_videos(videos, note=say)  # or an error, before a backbone is made
+    stage.find_videos(
+        videos, note=say, pictures=chosen.frames is not None
+    )  # or an error, before a backbone is made
     options = stage.ExtractorOptions(
-        *(chosen.backbone, chosen.preset, chosen.weights, chosen.patches, chosen.engine, chosen.precision)
+        *(chosen.backbone, chosen.preset, chosen.weights, chosen.patches, chosen.engine, chosen.precision),
+        picture_fps=chosen.frames,
     )
     where = read_cluster(flags)
     if dry_run and where:

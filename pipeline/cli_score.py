@@ -17,6 +17,7 @@ from ssrl_pipeline.cli_options import (
     echo_json,
     find_checkpoint,
     find_intervals,
+    frames_option,
     json_option,
     load_settings,
     read_cluster,
@@ -40,6 +41,7 @@ NAME = 34  # letters of a video's name in the table, which then fits 100 columns
 @click.command()
 @click.argument("videos", nargs=-1, required=True)
 @scorer_options
+@frames_option
 @click.option("--out", type=PATH, default="scores", show_default=True, help="Gets one folder per video.")
 @click.option(
     "--contact-sheet/--no-contact-sheet",
@@ -97,13 +99,13 @@ def score(
     """
     sections = {
         "data": ("runs", "features", "intervals"),
-        "extract": ("weights", "engine", "precision"),
+        "extract": ("weights", "engine", "precision", "frames"),
     }
     settings = load_settings(config, assignments, flags, **sections)
     where = read_cluster(flags)
     from ssrl_pipeline.score_inputs import find_inputs, match_intervals
 
-    found = find_inputs(videos, out, say)
+    found = find_inputs(videos, out, say, settings.extract.frames is not None)
     from ssrl_pipeline.overlay import find_encoder
     from ssrl_pipeline.score import ScorerOptions
     from ssrl_pipeline.score_job import FAILED
@@ -117,7 +119,9 @@ def score(
     intervals = _known_intervals(settings)
     path = find_checkpoint(checkpoint, settings)
     chosen = settings.extract
-    options = ScorerOptions(path, chosen.weights, settings.events, chosen.engine, chosen.precision)
+    options = ScorerOptions(
+        path, chosen.weights, settings.events, chosen.engine, chosen.precision, chosen.frames
+    )
     with _placed(options, device, where) as (scorer, place, on):
         index = open_store(features, scorer, flags["features"] is not None, say)
         say(f"scoring with {path} on {on}")

@@ -60,7 +60,7 @@ def estimate(
     Raises:
         PipelineError: there are no videos, or the store is of another recipe.
     """
-    videos = find_videos(root)
+    videos = find_videos(root, pictures=extractor.picture_fps is not None)
     store = _open_store(features, extractor)
     todo = {name: path for name, path in videos.items() if not (store and store.is_current(name, path))}
     expected = dict(zip(todo, expected_snippets(todo.values(), extractor.preset.drop_last), strict=True))
@@ -102,7 +102,7 @@ def _time_some(paths: Sequence[Path], extractor: FeatureExtractor, workers: int)
     for path in spread:
         try:
             limits = Limits(threads=decoding_threads(workers))
-            with open_video(path, limits, lend=True) as video:
+            with open_video(path, limits, lend=True, picture_fps=extractor.picture_fps) as video:
                 group, reading = _read_group(video, extractor)
         except VideoError:
             continue

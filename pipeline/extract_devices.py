@@ -85,7 +85,7 @@ def extract_on_devices(
     Raises:
         PipelineError: as there; the others are ended then.
     """
-    videos = find_videos(root)
+    videos = find_videos(root, pictures=options.picture_fps is not None)
     store = FeatureStore.create(features, options.recipe(), dtype)
     todo, plan = make_plan(videos, store, options.drop_last)
     progress = begin(plan)

@@ -91,8 +91,8 @@ def save_overlay(
         VideoError: the video is not there any more, or not as long as when it was scored.
     """
     encoder = find_encoder()
-    source = open_video(video)
     rate = fps if known(fps) else ASSUMED_FPS
+    source = open_video(video, picture_fps=rate)
     canvas = _Canvas(source.info.width, source.info.height, scores, events, truth)
     with source, whole_file(path) as scratch, _open(scratch) as container:
         # A player refuses rates that no one has: 29.97 is 30000/1001.

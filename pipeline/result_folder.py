@@ -60,7 +60,7 @@ def save_result(result: "VideoScores", folder: Path, drawn: Drawn, truth: np.nda
             )
             pictures = taker.pictures
         else:
-            pictures = read_pictures(result.video, wanted)
+            pictures = read_pictures(result.video, wanted, result.fps)
         if wanted:
             save_contact_sheet(scratch / "contact_sheet.png", name, events, pictures)
             save_peaks(scratch / PEAKS, pictures, peaks)

@@ -39,6 +39,7 @@ class Scorer:
         weights: of the backbone; None for the published ones.
         events: what makes frames an event; a threshold of None is the checkpoint's.
         engine: what runs the backbone; see :class:`FeatureExtractor`.
+        picture_fps: of folders of pictures; see :class:`FeatureExtractor`.
         precision: of the backbone; `auto` is that of the checkpoint's features where the device works in
             it. Any other scores too, and a warning says so. None: the scorer is to plan by, not to score.
 
@@ -56,6 +57,7 @@ class Scorer:
         events: EventSettings | None = None,
         engine: str = "auto",
         precision: str | None = "auto",
+        picture_fps: float | None = None,
     ):
         self.path = checkpoint_file(Path(checkpoint))
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
@@ -77,6 +79,7 @@ class Scorer:
             patches=recipe.get("patches", "exact"),
             engine=engine,
             precision=precision or "auto",
+            picture_fps=picture_fps,
         )
         made = self.extractor.recipe if precision else with_precision_of(self.extractor.recipe, recipe)
         require_scorable(recipe, made, f"the checkpoint {self.path}", "this extraction")
@@ -175,6 +178,7 @@ class ScorerOptions(NamedTuple):
     events: EventSettings | None = None
     engine: str = "auto"
     precision: str | None = "auto"
+    picture_fps: float | None = None
 
     def build(self, device: str) -> Scorer:
         """Raises as :class:`Scorer` does."""

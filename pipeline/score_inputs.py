@@ -16,7 +16,9 @@ OTHER_WAY = "score the folder that holds both, or one of them into another folde
 Note = Callable[[str], None]
 
 
-def find_inputs(inputs: Sequence[str | Path], out: Path, note: Note = lambda text: None) -> dict[str, Path]:
+def find_inputs(
+    inputs: Sequence[str | Path], out: Path, note: Note = lambda text: None, pictures: bool = False
+) -> dict[str, Path]:
     """Name -> path of all videos; a name is also that of the folder below `out`.
 
     A folder's videos, of any depth, are named by their path below it, a file by its own
@@ -27,6 +29,7 @@ def find_inputs(inputs: Sequence[str | Path], out: Path, note: Note = lambda tex
     Args:
         inputs: what the user has named. A file need not be there.
         out: folder of the results.
+        pictures: whether folders of pictures are videos.
         note: told in a line what was left out of a folder, or of what a pattern matches.
 
     Raises:
@@ -34,7 +37,7 @@ def find_inputs(inputs: Sequence[str | Path], out: Path, note: Note = lambda tex
     """
     found: dict[str, Path] = {}
     for text in map(str, inputs):
-        for name, path in _expand(text, out, note):
+        for name, path in _expand(text, out, note, pictures):
             first = found.setdefault(name, path)
             if first != path and first.resolve() != path.resolve():
                 raise ConfigError(
@@ -58,12 +61,12 @@ def find_inputs(inputs: Sequence[str | Path], out: Path, note: Note = lambda tex
     return found
 
 
-def _expand(text: str, out: Path, note: Note) -> Iterator[tuple[str, Path]]:
+def _expand(text: str, out: Path, note: Note, pictures: bool) -> Iterator[tuple[str, Path]]:
     refuse_address(text)
     path = Path(text)
     if path.is_dir():
         try:
-            videos = find_videos(path, note, out)
+            videos = find_videos(path, note, out, pictures)
         except PipelineError as error:
             raise ConfigError(str(error)) from error
         yield from videos.items()
@@ -77,7 +80,7 @@ def _expand(text: str, out: Path, note: Note) -> Iterator[tuple[str, Path]]:
         matching = [(path.name, path) for path in files if is_video(path.name)]
         for folder in [path for path in matches if path.is_dir()] if "**" not in text else []:
             with suppress(PipelineError):
-                matching += find_videos(folder, note, out).items()
+                matching += find_videos(folder, note, out, pictures).items()
         told = left_out(path.name for path in files if not is_video(path.name))
         if not matching:
             raise ConfigError(f"{text}: no video matches this pattern" + (f"; {told}" if told else ""))

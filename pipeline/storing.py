@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.extractor import Features, VideoFeatures
-from ssrl_pipeline.files import file_sha256
+from ssrl_pipeline.source import SourceFile
 from ssrl_pipeline.store import FeatureStore, VideoMeta, VideoWriter
 
 
@@ -141,7 +141,7 @@ class _Storing:
         self._started = time.perf_counter()
         self._writer: VideoWriter | None = None
         with suppress(OSError):  # then it cannot be opened either, as the result will say
-            self._source = self.path.stat()
+            self._source = SourceFile(self.path)
 
     def write(self, features: Features) -> None:
         self._writer = self._writer or self._stack.enter_context(self._store.writer(self.name))
@@ -183,8 +183,8 @@ class _Storing:
             width=result.info.width,
             height=result.info.height,
             decoder=result.decoder,
-            source_bytes=self._source.st_size,
-            source_mtime_ns=self._source.st_mtime_ns,
-            source_sha256=file_sha256(self.path),
+            source_bytes=self._source.bytes,
+            source_mtime_ns=self._source.mtime_ns,
+            source_sha256=self._source.sha256,
             damage=result.damage,
         )

@@ -19,6 +19,7 @@ from av.video.reformatter import VideoReformatter
 
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decoding.containers import misses_bytes
+from ssrl_pipeline.extractors.decoding.pictures import picture_files
 from ssrl_pipeline.extractors.decoding.stamps import Stamps
 from ssrl_pipeline.extractors.decoding.video import DESCRIPTORS, VideoInfo, is_utf8
 
@@ -67,6 +68,31 @@ def open_file(name: str, threads: int = 0) -> Opened:
         _check_end(path, frames, info)
 
     return Opened(info, checked(), frames.notes)
+
+
+def open_pictures(name: str, fps: float) -> Opened:
+    """A folder of pictures, which are the frames of a video in the natural order of their names.
+
+    Args:
+        name: the folder's path.
+        fps: frames a second.
+
+    Raises:
+        VideoError: there are none; while iterating, one cannot be read.
+    """
+    files, pixels = picture_files(Path(name)), _Pixels()
+    if not files:
+        raise VideoError(f"{name}: no pictures in it")
+
+    def frames() -> Iterator[tuple[np.ndarray, float]]:
+        for number, path in enumerate(files):
+            try:  # not by its name, which may look like a pattern
+                with path.open("rb") as file, _open(file) as container:
+                    yield pixels.of(next(container.decode(_video(container)))), number / fps
+            except (av.FFmpegError, OSError, ValueError, StopIteration) as error:
+                raise VideoError(f"{path}: not a picture that libav can read{_because(error)}") from error
+
+    return Opened(VideoInfo(fps, 0, 0, len(files)), frames(), pixels.notes)
 
 
 def open_stream(address: str, threads: int = 1, seconds: float = 10.0) -> Opened:
@@ -155,22 +181,16 @@ def guess_frames(path: Path) -> int:
 
 
 class _Frames:
-    """The frames of a container's video, each as RGB with its time.
-
-    Frames of another size than the first are scaled to it, or with `one_size` a ValueError.
-    """
+    """The frames of a container's video, each as RGB with its time."""
 
     def __init__(self, container: Any, stream: Any, threads: int, one_size: bool = False):
-        self._one_size = one_size
         stream.thread_type, stream.thread_count = "AUTO", threads
         self.container, self.stream = container, stream
         start = container.start_time
         may_leap = bool(container.format.flags & _MAY_LEAP)
         self.stamps = Stamps(_rate(stream), None if start is None else start / av.time_base, may_leap)
         self.first, self.last = 0.0, 0.0  # the times of these frames
-        self._rgb = VideoReformatter()
-        self._size: tuple[int, int] | None = None  # of the first frame
-        self._sizes: dict[tuple[int, int], None] = {}
+        self._pixels = _Pixels(one_size)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
         for packet in self.container.demux(self.stream):
@@ -182,14 +202,27 @@ class _Frames:
                 time = self.stamps.time(None if frame.time is None else float(frame.time))
                 self.first = time if self.stamps.frames == 1 else self.first
                 self.last = time
-                yield self._pixels(frame), time
+                yield self._pixels.of(frame), time
+
+    def notes(self) -> list[str]:
+        said = self._pixels.notes()
+        return [*said, note] if (note := self.stamps.note()) else said
+
+
+class _Pixels:
+    """Frames of all formats as RGB of one size, the first frame's; others are scaled, or a ValueError."""
+
+    def __init__(self, one_size: bool = False):
+        self._one_size = one_size
+        self._rgb = VideoReformatter()
+        self._size: tuple[int, int] | None = None
+        self._sizes: dict[tuple[int, int], None] = {}
 
     def notes(self) -> list[str]:
         first, *others = [f"{width}x{height}" for width, height in self._sizes] or [""]
-        said = [f"frames of {', '.join(others)} among those of {first}, scaled to these"] if others else []
-        return [*said, note] if (note := self.stamps.note()) else said
+        return [f"frames of {', '.join(others)} among those of {first}, scaled to these"] if others else []
 
-    def _pixels(self, frame: Any) -> np.ndarray:
+    def of(self, frame: Any) -> np.ndarray:
         """RGB, uint8 [H, W, 3]: a view of what swscale wrote, turned as it is to be shown."""
         self._sizes[frame.width, frame.height] = None
         self._size = width, height = self._size or (frame.width, frame.height)
@@ -224,7 +257,7 @@ def _turned(pixels: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray
 
 
 def _open(
-    name: str, form: str | None = None, options: dict[str, str] | None = None, seconds: float | None = None
+    name: Any, form: str | None = None, options: dict[str, str] | None = None, seconds: float | None = None
 ) -> Any:
     av.logging.restore_default_callback()  # errors are written to stderr, which is read
     av.logging.set_libav_level(av.logging.ERROR)

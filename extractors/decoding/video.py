@@ -41,7 +41,7 @@ DECODER = "pyav"  # what decodes, as meta.json and scores.json say it
 HEADER_SECONDS = 10.0
 DESCRIPTORS = Path("/proc/self/fd")  # where Linux shows the open files of a process
 _HOME = "ssrl_pipeline.extractors.decoding.decoder"
-OPENERS = {kind: f"{_HOME}:open_{kind}" for kind in ("file", "stream", "camera")}
+OPENERS = {kind: f"{_HOME}:open_{kind}" for kind in ("file", "pictures", "stream", "camera")}
 
 
 class VideoInfo(NamedTuple):
@@ -105,8 +105,9 @@ def open_video(
     limits: Limits | None = None,
     started: Callable[[Callable[[], None]], None] = lambda end: None,
     lend: bool = False,
+    picture_fps: float | None = None,
 ) -> Video:
-    """Opens a video file.
+    """Opens a video file, or a folder of pictures that are its frames.
 
     A file that ends before its container says (AVI, FLV, Matroska, WebM, WMV, MP4) is
     an error. What states no size and no number of frames is taken as it is: an
@@ -114,22 +115,30 @@ def open_video(
     and all players do, are given as they are mended; :meth:`Video.damage` tells.
 
     Args:
-        path: the file.
+        path: the file, or the folder.
         limits: of time, memory and threads; none given, the usual ones.
         started: told early what ends the decoding from another thread, while it opens the file too.
         lend: a frame is there until the next is asked for; else it is the caller's, who pays for a copy.
+        picture_fps: how many of a folder's pictures are shown a second.
 
     Raises:
-        VideoError: the file is missing, empty, or not a video; while iterating, the decoder
-            stopped before the end, crashed, hung, or took too much memory.
+        VideoError: the file is missing, empty, or not a video; it is a folder, and there is no
+            `picture_fps`; while iterating, the decoder stopped before the end, crashed, hung, or
+            took too much memory.
     """
-    require_file(path)
-    if not is_utf8(str(path)) and not DESCRIPTORS.is_dir():
-        raise VideoError(f"{path}: its name is no UTF-8, and the decoder wants that; rename it")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path}: the file is empty")
     limits = limits or Limits()
-    task = {"open": OPENERS["file"], "arguments": [str(path), limits.threads], "most": BLOCK_FRAMES}
+    if path.is_dir():
+        if not picture_fps:
+            raise VideoError(f"{path}: a folder; if its pictures are a video's frames, give --frames FPS")
+        task = {"open": OPENERS["pictures"], "arguments": [str(path), picture_fps]}
+    else:
+        require_file(path)
+        if not is_utf8(str(path)) and not DESCRIPTORS.is_dir():
+            raise VideoError(f"{path}: its name is no UTF-8, and the decoder wants that; rename it")
+        if path.stat().st_size == 0:
+            raise VideoError(f"{path}: the file is empty")
+        task = {"open": OPENERS["file"], "arguments": [str(path), limits.threads]}
+    task["most"] = BLOCK_FRAMES
     return _open(path, task, limits, started, lend)
 
 
@@ -265,7 +274,7 @@ class _Conversation:
 
     def damage(self) -> str:
         found = self.worker.complaints()
-        if self.path and (lost := gaps(self.path)):
+        if self.path and self.path.is_file() and (lost := gaps(self.path)):
             found = [f"{lost} gaps in the transport stream", *found]
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         said = [f"perhaps damaged ({found[0][:100]}{more})"] if found else []
