@@ -15,7 +15,9 @@ from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decode import require_file
 from ssrl_pipeline.extractors.extractor import Features, VideoFeatures
 from ssrl_pipeline.files import file_sha256
-from ssrl_pipeline.store import FeatureStore, VideoMeta, VideoWriter
+from ssrl_pipeline.store import FeatureStore, VideoWriter
+from ssrl_pipeline.times import FrameTimes, steady
+from ssrl_pipeline.video_meta import VideoMeta
 
 
 class Outcome(NamedTuple):
@@ -133,6 +135,11 @@ def store_video(
     return store_videos([Claimed(name, path, ExitStack())], store, extractor, progress=progress)[name]
 
 
+def frame_times(result: VideoFeatures) -> FrameTimes:
+    """When the frames of a described video are shown."""
+    return getattr(result, "times", steady(result.info.fps))
+
+
 class _Storing:
     """A video on its way into the store: a job of the extractor's feed."""
 
@@ -163,7 +170,7 @@ class _Storing:
                 raise result
             meta = self._meta(result)
             assert self._writer
-            self._writer.meta = meta
+            self._writer.meta, self._writer.stamps = meta, frame_times(result).stamps
             self._stack.close()
         except DiskError:
             raise
@@ -186,7 +193,7 @@ class _Storing:
         return VideoMeta(
             frames=result.frames,
             snippets=result.snippets,
-            fps=result.info.fps,
+            fps=frame_times(result).fps,
             width=result.info.width,
             height=result.info.height,
             decoder=result.decoder,
