@@ -8,6 +8,7 @@ False alarms are counted in one of two units:
             field's false-alarm rate (Sultani et al. 2018). The default, at 1 %: it needs
             no frame rate, and a quarter of an hour of footage can tell it.
     hour    events per hour of normal video, under the whole rule: what an operator feels.
+            Pauses in which no frame is shown do not count.
             It takes hours of footage to tell: of H hours, no rate below 1/H but none at all.
 
 The videos must be ones that the model did not learn from: it knows those.
@@ -24,7 +25,8 @@ from scipy.stats import chi2
 
 from ssrl_pipeline.checkpoint import Checkpoint
 from ssrl_pipeline.errors import CheckpointError, PipelineError
-from ssrl_pipeline.events import THRESHOLD, EventRule, EventSettings, event_bounds, known
+from ssrl_pipeline.events import THRESHOLD, EventRule, EventSettings, event_bounds
+from ssrl_pipeline.times import FrameTimes
 
 UNITS = ("frame", "hour")
 CONFIDENCE = 0.95
@@ -87,7 +89,7 @@ class Calibration(NamedTuple):
 
 def calibrate(
     scores: Mapping[str, np.ndarray],
-    fps: Mapping[str, float],
+    times: Mapping[str, FrameTimes],
     false_alarms: float,
     unit: str = "frame",
     rule: EventRule | None = None,
@@ -102,7 +104,7 @@ def calibrate(
 
     Args:
         scores: normal video -> float32 [N], 0 to 1.
-        fps: video -> frames a second; 0 where unknown.
+        times: video -> when its frames are shown.
         false_alarms: share of frames, at least 0 and less than 1; or events per hour.
         unit: one of UNITS.
         rule: how scores become events; its threshold does not matter.
@@ -127,30 +129,31 @@ def calibrate(
         last = len(pooled) - 1 - allowed
         threshold = _possible(_above(float(np.partition(pooled, last)[last])))
     else:
-        threshold = _by_events(scores, fps, false_alarms, rule, pooled)
+        threshold = _by_events(scores, times, false_alarms, rule, pooled)
     chosen = dataclasses.replace(rule, threshold=threshold)
-    return Calibration(chosen, false_alarms, unit, count_false_alarms(scores, fps, chosen))
+    return Calibration(chosen, false_alarms, unit, count_false_alarms(scores, times, chosen))
 
 
 def count_false_alarms(
-    scores: Mapping[str, np.ndarray], fps: Mapping[str, float], rule: EventRule
+    scores: Mapping[str, np.ndarray], times: Mapping[str, FrameTimes], rule: EventRule
 ) -> FalseAlarms:
     """What a rule raises on normal videos; arguments are those of :func:`calibrate`."""
-    rates = [fps[video] for video in scores]
-    seconds = sum(len(scores[video]) / fps[video] for video in scores) if all(map(known, rates)) else None
+    known = all(times[video].known for video in scores)
     return FalseAlarms(
         threshold=rule.threshold,
         frames=sum(int((values >= rule.threshold).sum()) for values in scores.values()),
         of_frames=sum(map(len, scores.values())),
-        events=sum(len(event_bounds(values, fps[video], rule)) for video, values in scores.items()),
-        hours=None if seconds is None else seconds / 3600,
+        events=sum(len(event_bounds(values, times[video], rule)) for video, values in scores.items()),
+        hours=_hours(scores, times) if known else None,
         videos=len(scores),
     )
 
 
-def share_detected(scores: Mapping[str, np.ndarray], fps: Mapping[str, float], rule: EventRule) -> float:
+def share_detected(
+    scores: Mapping[str, np.ndarray], times: Mapping[str, FrameTimes], rule: EventRule
+) -> float:
     """Share of (abnormal) videos with an event at least; nan where there are no videos."""
-    hits = [len(event_bounds(values, fps[video], rule)) > 0 for video, values in scores.items()]
+    hits = [len(event_bounds(values, times[video], rule)) > 0 for video, values in scores.items()]
     return float(np.mean(hits)) if hits else math.nan
 
 
@@ -206,17 +209,17 @@ def choose_rule(settings: EventSettings, checkpoint: Checkpoint) -> ChosenRule:
 
 def _by_events(
     scores: Mapping[str, np.ndarray],
-    fps: Mapping[str, float],
+    times: Mapping[str, FrameTimes],
     per_hour: float,
     rule: EventRule,
     pooled: np.ndarray,
 ) -> float:
-    if unknown := [video for video in scores if not known(fps[video])]:
+    if unknown := [video for video in scores if not times[video].known]:
         raise PipelineError(
             f"{unknown[0]}: its frame rate is unknown, so false alarms per hour are too; "
             "calibrate to a share of frames, or leave the video out"
         )
-    hours = sum(len(values) / fps[video] for video, values in scores.items()) / 3600
+    hours = _hours(scores, times)
     allowed = math.floor(per_hour * hours + 1e-9)
     peaks = {video: float(values.max()) for video, values in scores.items()}
     distinct = np.unique(pooled)[::-1]
@@ -227,7 +230,7 @@ def _by_events(
             continue
         lower = dataclasses.replace(rule, threshold=candidate)
         raising = [video for video, peak in peaks.items() if peak >= candidate]
-        if sum(len(event_bounds(scores[video], fps[video], lower)) for video in raising) > allowed:
+        if sum(len(event_bounds(scores[video], times[video], lower)) for video in raising) > allowed:
             break
         threshold = candidate
     else:
@@ -237,6 +240,10 @@ def _by_events(
                 "per hour whatever the threshold; ask for fewer, or calibrate with longer videos"
             )
     return _possible(threshold)
+
+
+def _hours(scores: Mapping[str, np.ndarray], times: Mapping[str, FrameTimes]) -> float:
+    return sum(times[video].seconds(len(values)) for video, values in scores.items()) / 3600
 
 
 def _ranks(count: int) -> Iterator[int]:

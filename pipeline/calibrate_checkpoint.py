@@ -82,24 +82,25 @@ def calibrate_checkpoint(
     videos = held_out_videos(checkpoint, labels, split)
     check_videos(store, list(videos))
     model = checkpoint.build().to(device)
-    fps = {video: store.meta(video).fps for video in videos}
+    times = {video: store.times(video) for video in videos}
 
     def score(chosen: Iterable[str]) -> dict[str, np.ndarray]:
         return {video: score_stored(video, model, store, device) for video in chosen}
 
     normal = score(video for video, abnormal in videos.items() if not abnormal)
     abnormal = score(video for video, abnormal in videos.items() if abnormal)
-    calibration = calibrate(normal, fps, false_alarms, unit, rule)
+    calibration = calibrate(normal, times, false_alarms, unit, rule)
     tried = []
     around = (false_alarms / 5, false_alarms / 2, false_alarms, 2 * false_alarms, 5 * false_alarms)
     for asked in dict.fromkeys(around):
         try:
-            other = calibrate(normal, fps, asked, unit, rule)
+            other = calibrate(normal, times, asked, unit, rule)
         except PipelineError:  # more than there can be, or fewer than any threshold gives
             continue
-        tried.append(Tried(asked, other.found, share_detected(abnormal, fps, other.rule)))
+        tried.append(Tried(asked, other.found, share_detected(abnormal, times, other.rule)))
     plain = dataclasses.replace(rule, threshold=THRESHOLD)
-    tried.append(Tried(None, count_false_alarms(normal, fps, plain), share_detected(abnormal, fps, plain)))
+    detected = share_detected(abnormal, times, plain)
+    tried.append(Tried(None, count_false_alarms(normal, times, plain), detected))
     return Calibrated(
         with_threshold(checkpoint, calibration, split), calibration, tried, len(abnormal), split
     )

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events import Event, EventRule, known
+from ssrl_pipeline.events import Event, EventRule
 from ssrl_pipeline.files import whole_file, write_json, write_text
+from ssrl_pipeline.times import is_rate
 
 COLUMNS = (
     *("event", "start_frame", "end_frame", "peak_frame"),
@@ -38,13 +39,13 @@ def save_events(
     """
     content = {
         "video": video,
-        "fps": fps if known(fps) else None,
+        "fps": fps if is_rate(fps) else None,
         "rule": {**asdict(rule), "low": rule.low, "threshold_from": origin},
         "events": [describe(number, event) for number, event in enumerate(events, 1)],
     }
     write_json(folder / "events.json", content)
     write_csv(folder / "events.csv", events)
-    if not known(fps):
+    if not is_rate(fps):
         return ["events.json", "events.csv"]
     write_vtt(folder / "events.vtt", events)
     write_srt(folder / "events.srt", events)

@@ -6,8 +6,12 @@ A rule makes them, in this order:
    one of which at least scores the threshold. Two thresholds, hysteresis as in
    Canny's edges (1986), keep a score that wavers about one from cutting one
    incident into many.
+   A pause of the video that is longer than `gap` ends the run.
 2. Events with at most `gap` between them become one, the gap's frames with them.
 3. Events shorter than `shortest` are dropped.
+
+Lengths are those of the times at which frames are shown: an event lasts from the
+start of its first frame to the end of its last.
 
 Dimensions: N frames, E events.
 """
@@ -19,9 +23,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.times import CLOSE, FrameTimes, is_rate
 
 THRESHOLD = 0.5  # where nothing was calibrated: what the field counts false alarms at (Sultani et al. 2018)
 ASSUMED_FPS = 25.0  # turns a rule's seconds into frames where a video does not tell its rate
+known = is_rate
 
 
 class Event(NamedTuple):
@@ -33,7 +39,7 @@ class Event(NamedTuple):
     peak_score: float
     mean_score: float  # of all frames from start to end
     start_s: float | None
-    end_s: float | None
+    end_s: float | None  # when the last frame is over
     peak_s: float | None
 
 
@@ -72,49 +78,54 @@ class EventRule(EventSettings):
         return self.hysteresis * self.threshold
 
 
-def find_events(scores: np.ndarray, fps: float, rule: EventRule) -> list[Event]:
+def find_events(scores: np.ndarray, times: FrameTimes, rule: EventRule) -> list[Event]:
     """The events of one video, in order of time; they neither touch nor overlap.
 
     Args:
         scores: float [N]. What equals a threshold reaches it, in the type of the scores.
-        fps: frames a second; 0 where unknown: the events then have no times, and
-            the rule's seconds are counted at 25 frames each.
+        times: of the frames; where unknown the events have none either, and the
+            rule's seconds are counted at 25 frames each.
         rule: see the module.
 
     Raises:
         PipelineError: a score is no number.
     """
-    bounds = event_bounds(scores, fps, rule)
-    rate = fps if known(fps) else None
+    bounds = event_bounds(scores, times, rule)
+    peaks = np.array([start + _peak(scores[start:end]) for start, end in bounds.tolist()], np.int64)
+    shown = (times.start_of(bounds[:, 0]), times.end_of(bounds[:, 1] - 1), times.start_of(peaks))
     events = []
-    for start, end in bounds.tolist():
-        peak = start + _peak(scores[start:end])
+    for (start, end), peak, *seconds in zip(
+        bounds.tolist(), peaks.tolist(), *(when.tolist() for when in shown), strict=True
+    ):
         events.append(
             Event(
                 *(start, end, peak, float(scores[peak]), float(scores[start:end].mean(dtype=np.float64))),
-                *(None if rate is None else frame / rate for frame in (start, end, peak)),
+                *(seconds if times.known else (None, None, None)),
             )
         )
     return events
 
 
-def event_bounds(scores: np.ndarray, fps: float, rule: EventRule) -> np.ndarray:
+def event_bounds(scores: np.ndarray, times: FrameTimes, rule: EventRule) -> np.ndarray:
     """int [E, 2]: start and end of each event; arguments and errors are those of :func:`find_events`."""
     if scores.ndim != 1 or not np.isfinite(scores).all():
         raise PipelineError(
             f"scores {list(scores.shape)} are not one finite number for each frame; score the video again"
         )
-    rate = fps if known(fps) else ASSUMED_FPS
-    inside = np.concatenate([[False], scores >= rule.low, [False]])
-    starts, ends = np.flatnonzero(inside[1:] != inside[:-1]).reshape(-1, 2).T
+    times = times if times.known else FrameTimes(ASSUMED_FPS)
+    close = CLOSE / times.fps
+    inside = np.concatenate([[False], scores >= rule.low, [False]])  # of frame f: inside[f + 1]
+    changes, pauses = np.flatnonzero(inside[1:] != inside[:-1]), times.pauses(len(scores), rule.gap)
+    cuts = pauses[inside[pauses] & inside[pauses + 1]]  # through a run, which ends and begins there
+    starts, ends = np.sort(np.concatenate([changes, cuts, cuts])).reshape(-1, 2).T
     if not len(starts):
         return np.empty((0, 2), np.int64)
     # What lies between two runs is below both thresholds: the highest from start to start is the run's.
     reached = np.maximum.reduceat(scores, starts) >= rule.threshold
     starts, ends = starts[reached], ends[reached]
-    apart = starts[1:] - ends[:-1] > math.floor(rule.gap * rate + 1e-6)
+    apart = times.start_of(starts[1:]) - times.end_of(ends[:-1] - 1) > rule.gap + close
     starts, ends = starts[np.append(True, apart)[: len(starts)]], ends[np.append(apart, True)[: len(ends)]]
-    lasting = ends - starts >= math.ceil(rule.shortest * rate - 1e-6)
+    lasting = times.end_of(ends - 1) - times.start_of(starts) >= rule.shortest - close
     return np.stack([starts[lasting], ends[lasting]], axis=1)
 
 
@@ -123,8 +134,3 @@ def _peak(scores: np.ndarray) -> int:
     lower = np.flatnonzero(scores[first:] < scores[first])
     length = int(lower[0]) if len(lower) else len(scores) - first
     return first + (length - 1) // 2
-
-
-def known(fps: float) -> bool:
-    """Whether a container's frame rate is one."""
-    return math.isfinite(fps) and fps > 0

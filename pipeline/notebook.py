@@ -6,7 +6,6 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ssrl_pipeline.event_files import time_code
-from ssrl_pipeline.events import known
 from ssrl_pipeline.timeline import save_timeline
 
 if TYPE_CHECKING:
@@ -18,12 +17,15 @@ MOST = 20  # events in the table, the first
 def result_html(result: "VideoScores") -> str:
     """A small table of facts, one of events, and the timeline as an inline PNG; all text is escaped."""
     summary = result.summary()
-    peak, fps = summary["summary"]["peak_frame"], result.fps
-    when = f"{time_code(peak / fps)}, frame {peak}" if known(fps) else f"frame {peak}"
+    peak, length, when = summary["summary"]["peak_frame"], f"{summary['frames']} frames", ""
+    if result.timing.known:
+        at = "at" if result.stamps is None else f"over {time_code(result.duration)}, about"
+        length += f" {at} {result.fps:.4g} a second"
+        when = f"{time_code(result.times[peak])}, "
     facts = {
         "Video": str(result.video),
-        "Length": f"{summary['frames']} frames" + (f" at {fps:.4g} a second" if known(fps) else ""),
-        "Highest score": f"{summary['summary']['max']:.4f} at {when}",
+        "Length": length,
+        "Highest score": f"{summary['summary']['max']:.4f} at {when}frame {peak}",
         "Mean score": f"{summary['summary']['mean']:.4f}",
         "Checkpoint": str(result.checkpoint),
         "Threshold": f"{result.chosen.rule.threshold:.4g}, of {result.chosen.origin}",

@@ -22,7 +22,9 @@ from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.files import read_json, write_json
 from ssrl_pipeline.npy import map_npy
-from ssrl_pipeline.store import FeatureStore, Recipe, VideoMeta, check_recipe, location
+from ssrl_pipeline.store import FeatureStore, Recipe, check_recipe, location
+from ssrl_pipeline.times import FrameTimes
+from ssrl_pipeline.video_meta import VideoMeta
 
 SEGMENTS = 32  # of the released UCF-Crime training files
 NOTES = "released.json"  # what `store export` knows and names and shapes do not tell
@@ -40,6 +42,8 @@ class Features(Protocol):
     def videos(self) -> list[str]: ...
 
     def meta(self, video: str) -> VideoMeta: ...
+
+    def times(self, video: str) -> FrameTimes: ...
 
     def read(
         self, video: str, views: Collection[str] | None = None, *, check: bool = True
@@ -122,6 +126,10 @@ class ReleasedFeatures:
                     f"where {self._path(video, 'clip')} holds the other"
                 )
         return {name: _to_length(view.array, len(clip.array)) for name, view in found.items()}
+
+    def times(self, video: str) -> FrameTimes:
+        """Not known."""
+        return FrameTimes()
 
     def is_segmented(self, video: str) -> bool:
         """Whether the files are means of segments, which do not tell how long the video is."""

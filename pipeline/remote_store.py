@@ -27,16 +27,16 @@ from ssrl_pipeline.npy import HEADER_BYTES
 from ssrl_pipeline.store import (
     FeatureStore,
     Recipe,
-    VideoMeta,
     VideoWriter,
     filled,
     is_name_below,
     is_same_source,
     map_view,
-    parse_meta,
     parse_store,
     require_no_secrets,
 )
+from ssrl_pipeline.times import FrameTimes, steady
+from ssrl_pipeline.video_meta import TIMES, VideoMeta, parse_meta, stored_times, times_format
 
 CACHE = "SSRL_PIPELINE_CACHE"  # names the cache folder
 CACHE_GB = "SSRL_PIPELINE_CACHE_GB"  # how much of features it holds
@@ -116,11 +116,18 @@ class RemoteStore(FeatureStore):
             if views is not None and view not in views:
                 continue
             name, info = f"{self.root}/{video}/{view}.npy", found.get(f"{view}.npy")
-            if info is None:
-                raise StoreError(f"{name}: missing; extract the video again")
             shape, crc32 = (meta.snippets, count, self.recipe["feature_size"]), meta.crc32.get(view)
-            arrays[view] = self._cached(name, info, shape, crc32 if check else None)
+            arrays[view] = self._cached(name, info, shape, self.dtype, crc32 if check else None)
         return arrays
+
+    def times(self, video: str) -> FrameTimes:
+        """When each frame is shown, read in the cache, into which it is fetched first."""
+        meta = self.meta(video)
+        if not meta.times:
+            return steady(meta.fps)
+        name, info = f"{self.root}/{video}/{TIMES}.npy", self._listed(video).get(f"{TIMES}.npy")
+        array = self._cached(name, info, *times_format(meta), meta.crc32.get(TIMES))
+        return stored_times(meta, name, array)
 
     def is_current(self, video: str, source: Path) -> bool:
         """By the sizes of the arrays, which are not fetched for it; `read` compares their checksums."""
@@ -133,6 +140,8 @@ class RemoteStore(FeatureStore):
             f"{view}.npy": HEADER_BYTES + meta.snippets * count * row
             for view, count in self.recipe["views"].items()
         }
+        if meta.times:
+            sizes[f"{TIMES}.npy"] = HEADER_BYTES + 8 * meta.frames
         if any(found.get(name, {}).get("size") != size for name, size in sizes.items()):
             return False
         return is_same_source(meta, source)
@@ -171,17 +180,24 @@ class RemoteStore(FeatureStore):
         return {path.rpartition("/")[2]: info for path, info in found.items()}
 
     def _cached(
-        self, name: str, info: dict[str, Any], shape: tuple[int, ...], crc32: str | None
+        self,
+        name: str,
+        info: dict[str, Any] | None,
+        shape: tuple[int, ...],
+        dtype: str,
+        crc32: str | None,
     ) -> np.ndarray:
-        """One view, mapped from the cache; a copy that is damaged there is fetched once more."""
+        """One array, mapped from the cache; a copy that is damaged there is fetched once more."""
+        if info is None:
+            raise StoreError(f"{name}: missing; extract the video again")
         key = f"{name} {version(info)}"
         with self._cache.kept(key, lambda to: self._fetch(info, to)) as path:
             try:
-                return map_view(path, name, shape, self.dtype, crc32)
+                return map_view(path, name, shape, dtype, crc32)
             except StoreError:
                 path.unlink(missing_ok=True)
         with self._cache.kept(key, lambda to: self._fetch(info, to)) as path:
-            return map_view(path, name, shape, self.dtype, crc32)
+            return map_view(path, name, shape, dtype, crc32)
 
     def _fetch(self, info: dict[str, Any], to: Path) -> None:
         with _told(self.root):

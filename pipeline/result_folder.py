@@ -12,7 +12,7 @@ from ssrl_pipeline.calibrate import ChosenRule
 from ssrl_pipeline.contact_sheet import save_contact_sheet, sheet_frames
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.event_files import save_events
-from ssrl_pipeline.events import EventRule, known
+from ssrl_pipeline.events import EventRule
 from ssrl_pipeline.files import read_json, whole_folder, write_json
 from ssrl_pipeline.labels import intervals_of
 from ssrl_pipeline.models.ssrl import parse_scale
@@ -20,6 +20,7 @@ from ssrl_pipeline.npy import read_npz
 from ssrl_pipeline.overlay import save_overlay
 from ssrl_pipeline.pictures import PictureTaker, peak_frames, read_pictures, save_peaks
 from ssrl_pipeline.source import read_source
+from ssrl_pipeline.times import is_rate, steady
 
 if TYPE_CHECKING:
     from ssrl_pipeline.video_scores import VideoScores
@@ -47,6 +48,8 @@ def save_result(result: "VideoScores", folder: Path, drawn: Drawn, truth: np.nda
         write_json(scratch / "scores.json", {**result.summary(), "drawn": drawn._asdict()})
         arrays: dict[str, Any] = {"scores": result.scores, "snippet_scores": result.snippet_scores}
         arrays |= {f"heat_{scale}": rows for scale, rows in result.heat.items()}
+        if result.stamps is not None:
+            arrays["times"] = result.stamps
         np.savez(scratch / "scores.npz", fps=result.fps, **arrays)
         save_events(scratch, events, str(result.video), result.fps, rule, result.chosen.origin)
         save_timeline(scratch / "timeline.png", result, truth, events, rule.threshold)
@@ -72,13 +75,16 @@ def load_result(folder: Path) -> tuple["VideoScores", Drawn]:
 
     try:
         said, numbers = read_json(folder / "scores.json"), read_npz(folder / "scores.npz")
+        fps, stamps = float(numbers["fps"]), numbers.get("times")
+        if not 0 <= fps < math.inf:
+            raise ValueError(f"fps {fps}")
         rule = EventRule(**{name: said["rule"][name] for name in RULE})
         drawn = _read_drawn(**said.get("drawn", {"contact_sheet": False, "overlay": False}))
         result = VideoScores(
             video=Path(said["video"]),
             scores=numbers["scores"],
             snippet_scores=numbers["snippet_scores"],
-            fps=float(numbers["fps"]),
+            fps=steady(fps).fps if stamps is None else fps,
             width=int(said["width"]),
             height=int(said["height"]),
             decoder=str(said["decoder"]),
@@ -90,6 +96,7 @@ def load_result(folder: Path) -> tuple["VideoScores", Drawn]:
             source=read_source(said.get("source")),
             stored=said.get("features") == "stored",
             damage=str(said.get("damage", "")),
+            stamps=stamps,
         )
         _check(result, said)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -108,7 +115,7 @@ def _read_drawn(contact_sheet: Any, overlay: Any, truth: Any = None) -> Drawn:
 def missing_files(folder: Path, result: "VideoScores", drawn: Drawn) -> list[str]:
     """Files that the folder ought to hold and has not, or empty ones."""
     names = ["scores.csv", "events.json", "events.csv", "timeline.png"]
-    if known(result.fps):
+    if is_rate(result.fps):
         names += ["events.vtt", "events.srt"][: 1 + bool(result.events)]  # without any, the latter is empty
     if drawn.contact_sheet and result.events:
         names += ["contact_sheet.png", PEAKS]
@@ -120,8 +127,6 @@ def missing_files(folder: Path, result: "VideoScores", drawn: Drawn) -> list[str
 def _check(result: "VideoScores", said: Mapping[str, Any]) -> None:
     """Raises ValueError where numbers are not what scores.json says of them."""
     frames, snippets = int(said["frames"]), int(said["snippets"])
-    if not 0 <= result.fps < math.inf:
-        raise ValueError(f"fps {result.fps}")
     for name, numbers, shape in (
         ("scores", result.scores, (frames,)),
         ("snippet_scores", result.snippet_scores, (snippets,)),
@@ -143,4 +148,4 @@ def _save_table(path: Path, result: "VideoScores") -> None:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["frame", "time_s", "score"])
         for frame, (time, score) in enumerate(zip(result.times, result.scores, strict=True)):
-            rows.writerow([frame, f"{time:.6f}" if result.fps else "", f"{score:.6f}"])
+            rows.writerow([frame, f"{time:.6f}" if result.timing.known else "", f"{score:.6f}"])

@@ -109,10 +109,10 @@ class Scorer:
                     f"{video}: {result.frames} frames are too few for one snippet of this preset"
                 )
             snippet_scores = _numbers(str(video), stream.scores())
-        info = result.info
-        about = (info.fps, info.width, info.height, result.decoder)
+        info, times = result.info, result.times
+        about = (times.fps, info.width, info.height, result.decoder)
         scored = self._result(video, snippet_scores, result.frames, about, heat, self.extractor.recipe)
-        return replace(scored, damage=result.damage)
+        return replace(scored, damage=result.damage, stamps=times.stamps)
 
     def score_from(self, store: Features, stored: str, video: str | Path) -> VideoScores:
         """Scores one video by features that are there already: nothing is decoded or extracted.
@@ -129,6 +129,7 @@ class Scorer:
         names = f"the checkpoint {self.path}", f"the store {store.root}"
         require_scorable(self.checkpoint.recipe, store.recipe, *names)
         features, meta = store.read(stored, self.model.views), store.meta(stored)
+        times = store.times(stored)
         heat = HeatStream(self.model, self.device)
         with ScoreStream(self.model, self.device) as stream:
             for begin in range(0, meta.snippets, CHUNK):
@@ -137,9 +138,9 @@ class Scorer:
                 stream.add(views)
                 heat.add(views)
             snippet_scores = _numbers(str(video), stream.scores())
-        about = (meta.fps, meta.width, meta.height, meta.decoder)
+        about = (times.fps, meta.width, meta.height, meta.decoder)
         result = self._result(Path(video), snippet_scores, meta.frames, about, heat, store.recipe)
-        return replace(result, stored=True, damage=meta.damage)
+        return replace(result, stored=True, damage=meta.damage, stamps=times.stamps)
 
     def _result(
         self,

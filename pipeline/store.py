@@ -2,18 +2,19 @@
 
     features/store.json                        the recipe
     features/robbery/cam1.mp4/clip.npy         [T, P, D] float16 or float32, one file per view
+    features/robbery/cam1.mp4/times.npy        float64 [N], when each frame is shown, in seconds; left out
+                                               where that is its number divided by the rate
     features/robbery/cam1.mp4/meta.json        frames, fps, size, snippets, decoder, source, checksums
 
 On an object store (``s3://bucket/features``) it is :mod:`ssrl_pipeline.remote_store`.
-Dimensions: T snippets, P crops or patches, D feature size.
+Dimensions: N frames, T snippets, P crops or patches, D feature size.
 """
 
-import math
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -24,36 +25,14 @@ from ssrl_pipeline.files import clear_leftovers, read_json, whole_folder, write_
 from ssrl_pipeline.locks import locked
 from ssrl_pipeline.messages import without_secrets
 from ssrl_pipeline.npy import NpyWriter, map_npy, rows_crc32
-from ssrl_pipeline.source import Source, SourceFile
+from ssrl_pipeline.source import SourceFile
+from ssrl_pipeline.times import FrameTimes, steady
+from ssrl_pipeline.video_meta import TIMES, VideoMeta, check_stamps, parse_meta, stored_times, times_format
 
 Recipe = dict[str, Any]
 DTYPES = ("float32", "float16")
 _CLAIM = ".lock"
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
-_CRC = "[0-9a-f]{8}"
-_MOST_FRAMES = 1024  # of a snippet: far more than any preset's, far less than what fills the memory
-
-
-@dataclass(frozen=True)
-class VideoMeta:
-    """What the store knows of a video beside its features."""
-
-    frames: int  # as decoded
-    snippets: int
-    fps: float
-    width: int
-    height: int
-    decoder: str
-    source_bytes: int
-    source_mtime_ns: int
-    source_sha256: str
-    damage: str = ""  # what the decoder complained of; "" where of nothing, or where it is not known
-    crc32: dict[str, str] = field(default_factory=dict)  # view -> of its rows; empty where none was taken
-
-    @property
-    def source(self) -> Source:
-        """What identifies the video's file as it was."""
-        return Source(self.source_bytes, self.source_mtime_ns, self.source_sha256)
 
 
 class VideoWriter:
@@ -62,6 +41,7 @@ class VideoWriter:
     def __init__(self, writers: Mapping[str, NpyWriter]):
         self._writers = writers
         self.meta: VideoMeta | None = None  # set before the end, else the video is not stored
+        self.stamps: np.ndarray | None = None  # float64 [N] of FrameTimes, where it has any
 
     def append(self, features: Mapping[str, np.ndarray]) -> None:
         """view name -> [n, P, D]. Raises StoreError where a feature is no number in the store's type."""
@@ -169,14 +149,18 @@ class FeatureStore:
         for name, count in self.recipe["views"].items():
             if views is not None and name not in views:
                 continue
-            path = self._folder(video) / f"{name}.npy"
-            if path.is_symlink() and not path.resolve().is_relative_to(self._path.resolve()):
-                raise StoreError(
-                    f"{path}: a link that leads out of the store; delete the folder, extract again"
-                )
+            path = self._array(video, name)
             shape = (meta.snippets, count, self.recipe["feature_size"])
             found[name] = map_view(path, path, shape, self.dtype, meta.crc32.get(name) if check else None)
         return found
+
+    def times(self, video: str) -> FrameTimes:
+        """When each frame of the video is shown; raises as :meth:`read` does."""
+        meta = self.meta(video)
+        if not meta.times:
+            return steady(meta.fps)
+        path = self._array(video, TIMES)
+        return stored_times(meta, path, map_view(path, path, *times_format(meta), meta.crc32.get(TIMES)))
 
     def is_current(self, video: str, source: Path) -> bool:
         """Whether the video is stored, whole by its arrays' sizes, and its source has not changed since.
@@ -184,7 +168,11 @@ class FeatureStore:
         The arrays are not read through for it: going on after a stop would begin with reading terabytes.
         """
         try:
-            return is_same_source(self.meta(video), source) and bool(self.read(video, check=False))
+            meta = self.meta(video)
+            if meta.times:
+                path = self._array(video, TIMES)
+                map_view(path, path, *times_format(meta), None)
+            return is_same_source(meta, source) and bool(self.read(video, check=False))
         except StoreError:
             return False
 
@@ -207,6 +195,12 @@ class FeatureStore:
             filled(folder, self.recipe, self.dtype) as writer,
         ):
             yield writer
+
+    def _array(self, video: str, name: str) -> Path:
+        path = self._folder(video) / f"{name}.npy"
+        if path.is_symlink() and not path.resolve().is_relative_to(self._path.resolve()):
+            raise StoreError(f"{path}: a link that leads out of the store; delete the folder, extract again")
+        return path
 
     def _folder(self, video: str) -> Path:
         """The video's folder; names that would lead out of the store are refused."""
@@ -266,9 +260,14 @@ def filled(folder: Path, recipe: Recipe, dtype: str) -> Iterator[VideoWriter]:
             stack.callback(writers[name].close)
         writer = VideoWriter(writers)
         yield writer
-    assert writer.meta is not None
-    meta = replace(writer.meta, crc32={name: one.crc32 for name, one in writers.items()})
-    write_json(folder / "meta.json", asdict(meta))
+        assert writer.meta is not None
+        if writer.stamps is not None:
+            check_stamps(writer.stamps, writer.meta.frames)
+            writers[TIMES] = NpyWriter(folder / f"{TIMES}.npy", (), np.float64)
+            stack.callback(writers[TIMES].close)
+            writers[TIMES].append(writer.stamps)
+    crc32 = {name: one.crc32 for name, one in writers.items()}
+    write_json(folder / "meta.json", asdict(replace(writer.meta, crc32=crc32, times=TIMES in writers)))
 
 
 def map_view(path: Path, name: object, shape: tuple[int, ...], dtype: str, crc32: str | None) -> np.ndarray:
@@ -305,13 +304,6 @@ def parse_store(content: Any) -> tuple[Recipe, str]:
     return recipe, dtype
 
 
-def parse_meta(content: Any) -> VideoMeta:
-    """What a meta.json holds. Raises ValueError or TypeError where it is none."""
-    meta = VideoMeta(**content)
-    _check_meta(meta)
-    return meta
-
-
 def is_same_source(meta: VideoMeta, source: Path) -> bool:
     """Whether the video that was stored has not changed since."""
     try:
@@ -332,26 +324,10 @@ def is_name_below(name: str, windows: bool = os.name == "nt") -> bool:
 def check_recipe(recipe: Any) -> None:
     """Raises ValueError, KeyError or the like where views or the feature size are not what they should be."""
     for name, count in recipe["views"].items():
-        if not re.fullmatch(r"\w+", name) or type(count) is not int or count < 1:
+        if not re.fullmatch(r"\w+", name) or name == TIMES or type(count) is not int or count < 1:
             raise ValueError(f"view {name!r} of {count!r}")
     if type(recipe["feature_size"]) is not int or recipe["feature_size"] < 1:
         raise ValueError(f"feature size {recipe['feature_size']!r}")
-
-
-def _check_meta(meta: VideoMeta) -> None:
-    """Raises ValueError: a length that is none would end in an error far away, or in all of the memory."""
-    for name in ("frames", "snippets", "width", "height", "source_bytes"):
-        value = getattr(meta, name)
-        if type(value) is not int or value < 0:
-            raise ValueError(f"{name} {value!r}")
-    if not meta.snippets or not 0 < meta.frames <= _MOST_FRAMES * meta.snippets:
-        raise ValueError(f"{meta.frames} frames in {meta.snippets} snippets")
-    if type(meta.fps) not in (int, float) or not 0 <= meta.fps < math.inf:
-        raise ValueError(f"fps {meta.fps!r}")
-    if type(meta.damage) is not str:
-        raise ValueError(f"damage {meta.damage!r}")
-    if type(meta.crc32) is not dict or not all(re.fullmatch(_CRC, str(crc)) for crc in meta.crc32.values()):
-        raise ValueError(f"crc32 {meta.crc32!r}")
 
 
 def require_same_recipe(first: Recipe, second: Recipe, first_name: str, second_name: str) -> None:

@@ -14,7 +14,8 @@ from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.extractor import Features, VideoFeatures
 from ssrl_pipeline.source import SourceFile
-from ssrl_pipeline.store import FeatureStore, VideoMeta, VideoWriter
+from ssrl_pipeline.store import FeatureStore, VideoWriter
+from ssrl_pipeline.video_meta import VideoMeta
 
 
 class Outcome(NamedTuple):
@@ -156,7 +157,7 @@ class _Storing:
                 raise result
             meta = self._meta(result)
             assert self._writer
-            self._writer.meta = meta
+            self._writer.meta, self._writer.stamps = meta, result.times.stamps
             self._stack.close()
         except DiskError:
             raise
@@ -179,7 +180,7 @@ class _Storing:
         return VideoMeta(
             frames=result.frames,
             snippets=result.snippets,
-            fps=result.info.fps,
+            fps=result.times.fps,
             width=result.info.width,
             height=result.info.height,
             decoder=result.decoder,

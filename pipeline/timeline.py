@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events import Event, known
+from ssrl_pipeline.events import Event
 from ssrl_pipeline.labels import intervals_of
 from ssrl_pipeline.messages import one_line
+from ssrl_pipeline.times import FrameTimes
 
 if TYPE_CHECKING:
     from ssrl_pipeline.video_scores import VideoScores
@@ -57,7 +58,7 @@ def draw_timeline(
 
     Of a video with more frames than columns each column shows the highest of its
     scores as a line, the lowest as the top of the filled part: a single frame's
-    peak in a day stays visible.
+    peak in a day stays visible. Nothing is drawn where the video pauses.
 
     Args:
         axes: to draw on.
@@ -72,10 +73,10 @@ def draw_timeline(
     frames = len(result.scores)
     if truth is not None and len(truth) != frames:
         raise PipelineError(f"{result.video}: ground truth of {len(truth)} frames, scores of {frames}")
-    seconds = known(result.fps)
-    scale = 1 / result.fps if seconds else 1.0  # a frame on the time axis
-    _draw_scores(axes, result.scores, scale)
-    _draw_events(axes, events, frames, scale)
+    times = result.timing if result.timing.known else FrameTimes(1.0)  # an axis of frames
+    length = float(times.end_of(np.array(frames - 1)))
+    _draw_scores(axes, result.scores, times)
+    _draw_events(axes, events, times, length)
     if threshold is not None:
         axes.axhline(threshold, color=VERMILION, ls="--", lw=1.2)
         axes.annotate(
@@ -89,36 +90,46 @@ def draw_timeline(
     # A low threshold would lie flat on the axis; without one, low scores should look low.
     shown = max(float(result.scores.max()), 1.0 if threshold is None else threshold)
     top = 1 if shown > 0.4 else 1.25 * shown
-    axes.set(ylabel="anomaly score", xlim=(0, frames * scale), ylim=(0, top))
+    axes.set(ylabel="anomaly score", xlim=(0, length), ylim=(0, top))
     _draw_title(axes, result, len(events) if threshold is not None else None)
     if truth is not None:
-        _draw_truth(axes, truth, scale, top)
-    _draw_time(axes, frames * scale, seconds)
+        _draw_truth(axes, truth, times, top)
+    _draw_time(axes, length, result.timing.known)
 
 
-def _draw_scores(axes: Axes, scores: np.ndarray, scale: float) -> None:
-    starts = _column_starts(len(scores))
-    x = np.append(starts, len(scores)) * scale
-    low, high = np.minimum.reduceat(scores, starts), np.maximum.reduceat(scores, starts)
-    axes.fill_between(x, np.append(low, low[-1]), step="post", color=BLUE, alpha=0.25, lw=0)
-    axes.step(x, np.append(high, high[-1]), where="post", color=BLUE, lw=1.2)
+def _draw_scores(axes: Axes, scores: np.ndarray, times: FrameTimes) -> None:
+    pauses = times.pauses(len(scores))
+    starts = np.union1d(_column_starts(len(scores)), pauses)
+    behind = np.searchsorted(starts, pauses)  # columns that come after a pause
+    x = np.append(times.start_of(starts), times.end_of(np.array(len(scores) - 1)))
+    x = np.insert(x, np.repeat(behind, 2), np.repeat(times.end_of(pauses - 1), 2))
+
+    def steps(values: np.ndarray) -> np.ndarray:
+        """[W] -> the height from each x on: of the last column to the end or a pause, there of none."""
+        breaks = np.stack([values[behind - 1], np.full(len(pauses), np.nan)], axis=1).ravel()
+        return np.insert(np.append(values, values[-1]), np.repeat(behind, 2), breaks)
+
+    low, high = steps(np.minimum.reduceat(scores, starts)), steps(np.maximum.reduceat(scores, starts))
+    axes.fill_between(x, low, step="post", color=BLUE, alpha=0.25, lw=0)
+    axes.step(x, high, where="post", color=BLUE, lw=1.2)
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_events(axes: Axes, events: Sequence[Event], frames: int, scale: float) -> None:
+def _draw_events(axes: Axes, events: Sequence[Event], times: FrameTimes, length: float) -> None:
     numbered: list[float] = []
-    room = DIGIT_COLUMNS * (len(str(len(events))) + 0.5) * frames / COLUMNS
+    room = DIGIT_COLUMNS * (len(str(len(events))) + 0.5) * length / COLUMNS
     for number, event in sorted(enumerate(events, 1), key=lambda pair: -pair[1].peak_score):
         # The edge has a width in pixels, so that a short event in a long video is seen.
-        axes.axvspan(event.start * scale, event.end * scale, color=ORANGE, alpha=0.35, lw=1.5, zorder=0.5)
-        middle = (event.start + event.end) / 2
+        start, end = _span(times, event.start, event.end)
+        axes.axvspan(start, end, color=ORANGE, alpha=0.35, lw=1.5, zorder=0.5)
+        middle = (start + end) / 2
         if all(abs(middle - other) >= room for other in numbered):
             numbered.append(middle)
             axes.annotate(
                 str(number),
-                (middle * scale, 1.0),
+                (middle, 1.0),
                 xycoords=("data", "axes fraction"),
                 ha="center",
                 va="bottom",
@@ -128,17 +139,23 @@ def _draw_events(axes: Axes, events: Sequence[Event], frames: int, scale: float)
 
 def _draw_title(axes: Axes, result: "VideoScores", events: int | None) -> None:
     peak = int(result.scores.argmax())
-    where = f"{_when(peak / result.fps)}, frame {peak}" if known(result.fps) else f"frame {peak}"
+    where = f"{_when(result.times[peak])}, " if result.timing.known else ""
     found = "" if events is None else f"{events or 'no'} event{'' if events == 1 else 's'}, "
     name = one_line(result.video.name)
     name = name if len(name) <= 50 else f"...{name[-47:]}"
-    title = f"{name}: {found}highest score {result.scores[peak]:.2f} at {where}"
+    title = f"{name}: {found}highest score {result.scores[peak]:.2f} at {where}frame {peak}"
     axes.set_title(title, loc="left", fontsize=10, pad=16, parse_math=False)  # a name may hold `$x^$`
 
 
-def _draw_truth(axes: Axes, truth: np.ndarray, scale: float, top: float) -> None:
+def _span(times: FrameTimes, start: int, end: int) -> tuple[float, float]:
+    """From the start of a frame to the end of the one before another."""
+    return float(times.start_of(np.array(start))), float(times.end_of(np.array(end - 1)))
+
+
+def _draw_truth(axes: Axes, truth: np.ndarray, times: FrameTimes, top: float) -> None:
     """A band below zero, of TRUTH times the height of the scores."""
-    bands = [(start * scale, (end - start) * scale) for start, end in intervals_of(truth)]
+    spans = [_span(times, *interval) for interval in intervals_of(truth)]
+    bands = [(start, end - start) for start, end in spans]
     axes.axhspan(-TRUTH * top, 0, color="white", lw=0, zorder=0.9)  # events are shaded above it alone
     axes.broken_barh(bands, (-TRUTH * top, 0.7 * TRUTH * top), color=GREEN, lw=1.5)
     axes.axhline(0, color="black", lw=0.8)

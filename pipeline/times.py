@@ -8,13 +8,15 @@ Dimensions: N frames.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 PAUSE = 10.0  # usual lengths of a frame: what lasts longer until the next is a pause
 EXACT = 0.1  # lengths of a frame, that frame / rate may be off
 ALIKE = 1e-3  # relative difference up to which a container's rate is that of its stamps
-FASTEST = 1000.0  # frames a second that a container is believed
+FASTEST = 1000.0  # frames a second: from here on a container is not believed
+CLOSE = 1e-6  # lengths of a frame: times that differ by less are the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,19 +35,28 @@ class FrameTimes:
     def known(self) -> bool:
         return is_rate(self.fps)
 
+    def start_of(self, frames: np.ndarray) -> np.ndarray:
+        """Numbers of frames, int of any shape -> when each is shown, float64; nan where unknown."""
+        if self.stamps is None or not self.known:
+            return frames / (self.fps if self.known else np.nan)
+        return self.stamps[frames]
+
+    def end_of(self, frames: np.ndarray) -> np.ndarray:
+        """When the next frame is shown; before a pause, and of the last, after a usual length."""
+        if self.stamps is None or not self.known:
+            return (frames + 1) / (self.fps if self.known else np.nan)
+        last = len(self.stamps) - 1
+        starts, following = self.stamps[frames], self.stamps[np.minimum(frames + 1, last)]
+        usual = (frames == last) | (following - starts > PAUSE / self.fps)
+        return np.where(usual, starts + 1 / self.fps, following)
+
     def starts(self, frames: int) -> np.ndarray:
         """float64 [frames]: when each of the first frames is shown; nan where unknown."""
-        if not self.known:
-            return np.full(frames, np.nan)
-        return np.arange(frames) / self.fps if self.stamps is None else self.stamps[:frames]
+        return self.start_of(np.arange(frames))
 
     def ends(self, frames: int) -> np.ndarray:
-        """float64 [frames]: when the next is shown; before a pause, and of the last, after a usual length."""
-        if self.stamps is None or not self.known:
-            return np.arange(1, frames + 1) / (self.fps if self.known else np.nan)
-        starts = self.stamps[:frames]
-        lengths = np.diff(self.stamps[: frames + 1], append=np.inf)[:frames]
-        return starts + np.where(lengths > PAUSE / self.fps, 1 / self.fps, lengths)
+        """float64 [frames]: when each of the first frames is over; nan where unknown."""
+        return self.end_of(np.arange(frames))
 
     def seconds(self, frames: int) -> float:
         """How long the first frames are shown in all, pauses left out; nan where unknown."""
@@ -53,10 +64,34 @@ class FrameTimes:
             return frames / self.fps if self.known else math.nan
         return float((self.ends(frames) - self.starts(frames)).sum())
 
+    def duration(self, frames: int) -> float:
+        """From the start of the first frame to the end of the last of so many, pauses included."""
+        first, last = self.start_of(np.array(0)), self.end_of(np.array(frames - 1))
+        return float(last - first)
+
+    def pauses(self, frames: int, longer: float = 0.0) -> np.ndarray:
+        """int [n]: those of the first frames that come after a pause of more than so many seconds."""
+        if not len(self._pauses):
+            return self._pauses
+        after = self._pauses[self._pauses < frames]
+        seconds = self.start_of(after) - self.end_of(after - 1)
+        return after[seconds > longer + CLOSE / self.fps]
+
+    @cached_property
+    def _pauses(self) -> np.ndarray:
+        if self.stamps is None or not self.known:
+            return np.empty(0, np.int64)
+        return np.flatnonzero(np.diff(self.stamps) > PAUSE / self.fps) + 1
+
 
 def is_rate(fps: float) -> bool:
     """Whether a frame rate is known and one."""
     return math.isfinite(fps) and fps > 0
+
+
+def steady(said: float) -> FrameTimes:
+    """The times by a rate alone, as a container says it; unknown where that is implausible."""
+    return FrameTimes(said) if 0 < said < FASTEST else FrameTimes()
 
 
 def from_stamps(stamps: np.ndarray, said: float) -> FrameTimes:
@@ -67,11 +102,12 @@ def from_stamps(stamps: np.ndarray, said: float) -> FrameTimes:
         said: the rate that the container says; 0 where it says none.
     """
     number = np.arange(len(stamps))
-    for fps in (said, measured_rate(stamps)):
-        if 0 < fps <= FASTEST and np.abs(stamps - number / fps).max() <= EXACT / fps:
+    measured = measured_rate(stamps)
+    for fps in (said, measured):
+        if 0 < fps < FASTEST and np.abs(stamps - number / fps).max() <= EXACT / fps:
             return FrameTimes(fps)
-    fps = measured_rate(stamps)
-    fps = said if abs(said - fps) <= ALIKE * fps else fps
+    alike = abs(said - measured) <= ALIKE * measured
+    fps = measured if measured and not alike else steady(said).fps
     return FrameTimes(fps, stamps) if fps else FrameTimes()
 
 
@@ -82,3 +118,15 @@ def measured_rate(stamps: np.ndarray) -> float:
         return 0.0
     lengths = lengths[lengths <= PAUSE * np.median(lengths)]
     return float(len(lengths) / lengths.sum())
+
+
+def require_increasing(stamps: np.ndarray) -> None:
+    """Raises ValueError where these are not the times of frames, one after the other."""
+    if not np.isfinite(stamps).all():
+        raise ValueError(f"the time of frame {int(np.flatnonzero(~np.isfinite(stamps))[0])} is not finite")
+    if len(back := np.flatnonzero(np.diff(stamps) <= 0)):
+        frame = int(back[0]) + 1
+        raise ValueError(
+            f"frame {frame} is at {stamps[frame]:g} s, not later than the frame before, at "
+            f"{stamps[frame - 1]:g} s"
+        )

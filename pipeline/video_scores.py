@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssrl_pipeline.calibrate import ChosenRule
-from ssrl_pipeline.events import Event, find_events, known
+from ssrl_pipeline.events import Event, find_events
 from ssrl_pipeline.source import Source
+from ssrl_pipeline.times import FrameTimes, require_increasing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class VideoScores:
-    """What a scored video gives."""
+    """What a scored video gives. Raises ValueError where the stamps are not the times of its frames."""
 
     video: Path
     scores: np.ndarray  # float32 [N], 0 normal to 1 anomalous, one for each frame
     snippet_scores: np.ndarray  # float32 [T], of 16 frames each
-    fps: float  # 0 where the container does not say
+    fps: float  # frames a second while there is no pause; 0 where unknown
     width: int
     height: int
     decoder: str
@@ -37,16 +38,37 @@ class VideoScores:
     source: Source | None = None  # the file as it was when it was scored; None: not known
     stored: bool = False  # whether its features came from a store
     damage: str = ""  # what the decoder complained of; "" where of nothing
+    stamps: np.ndarray | None = None  # float64 [N], seconds; None: a frame is shown at its number / fps
+
+    def __post_init__(self) -> None:
+        if self.stamps is None:
+            return
+        if self.stamps.shape != self.scores.shape or self.stamps.dtype != np.float64:
+            raise ValueError(
+                f"stamps are {self.stamps.dtype} {list(self.stamps.shape)}, not float64 "
+                f"{list(self.scores.shape)}"
+            )
+        require_increasing(self.stamps)
 
     @cached_property
     def events(self) -> list[Event]:
         """When the scores say that something happens."""
-        return find_events(self.scores, self.fps, self.chosen.rule)
+        return find_events(self.scores, self.timing, self.chosen.rule)
+
+    @cached_property
+    def timing(self) -> FrameTimes:
+        """When frames are shown, and for how long."""
+        return FrameTimes(self.fps, self.stamps)
 
     @property
     def times(self) -> np.ndarray:
-        """float64 [N]: when each frame is shown, in seconds; nan where the rate is unknown."""
-        return np.arange(len(self.scores)) / (self.fps or np.nan)
+        """float64 [N]: when each frame is shown, in seconds; nan where unknown."""
+        return self.timing.starts(len(self.scores))
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first frame's start to the last one's end, pauses included; nan where unknown."""
+        return self.timing.duration(len(self.scores))
 
     def summary(self) -> dict[str, Any]:
         """The contents of scores.json."""
@@ -56,6 +78,7 @@ class VideoScores:
             "source": self.source and self.source._asdict(),
             "frames": len(self.scores),
             "fps": self.fps,
+            "duration_s": self.duration if self.timing.known else None,
             "width": self.width,
             "height": self.height,
             "decoder": self.decoder,
@@ -75,7 +98,7 @@ class VideoScores:
                 "mean": float(self.scores.mean()),
                 "max": float(self.scores[peak]),
                 "peak_frame": peak,
-                "peak_time_s": float(self.times[peak]) if self.fps else None,
+                "peak_time_s": float(self.times[peak]) if self.timing.known else None,
             },
         }
 
@@ -139,9 +162,9 @@ class VideoScores:
     def __repr__(self) -> str:
         peak = int(self.scores.argmax())
         length, where = f"{len(self.scores)} frames", f"frame {peak}"
-        if known(self.fps):
-            length += f", {len(self.scores) / self.fps:.1f} s"
-            where = f"{peak / self.fps:.1f} s, {where}"
+        if self.timing.known:
+            length += f", {self.duration:.1f} s"
+            where = f"{self.times[peak]:.1f} s, {where}"
         events = f"{len(self.events)} event{'' if len(self.events) == 1 else 's'}"
         highest = f"highest score {self.scores[peak]:.2f} at {where}"
         return f"<VideoScores {self.video.name!r}: {length}; {highest}; {events}>"

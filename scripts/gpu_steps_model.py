@@ -25,8 +25,9 @@ from ssrl_pipeline.models.streaming import score_long
 from ssrl_pipeline.models.window import WindowScorer
 from ssrl_pipeline.run_folder import Evaluation
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
-from ssrl_pipeline.store import FeatureStore, VideoMeta
+from ssrl_pipeline.store import FeatureStore
 from ssrl_pipeline.train import train
+from ssrl_pipeline.video_meta import VideoMeta
 from ssrl_pipeline.watch import TOGETHER
 
 FPS = 25  # of a camera

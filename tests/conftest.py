@@ -11,7 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssrl_pipeline.cluster import Cluster, ClusterOptions, connected
-from ssrl_pipeline.store import FeatureStore, VideoMeta
+from ssrl_pipeline.store import FeatureStore
+from ssrl_pipeline.video_meta import VideoMeta
 
 FEATURE_SIZE = 16
 VIEWS = {"clip": 1, "patch2x3": 6}

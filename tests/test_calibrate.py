@@ -12,7 +12,13 @@ import torch
 from click.testing import CliRunner, Result
 from scipy.stats import poisson
 
-from ssrl_pipeline.calibrate import calibrate, choose_rule, with_threshold
+from ssrl_pipeline.calibrate import (
+    calibrate,
+    choose_rule,
+    count_false_alarms,
+    share_detected,
+    with_threshold,
+)
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.cli import cli
 from ssrl_pipeline.errors import CheckpointError, PipelineError
@@ -20,8 +26,10 @@ from ssrl_pipeline.events import EventRule, EventSettings, find_events
 from ssrl_pipeline.files import write_text
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.store import FeatureStore
+from ssrl_pipeline.times import FrameTimes
 
-FPS = 10.0
+TIMES = FrameTimes(10.0)
+FPS = TIMES.fps
 RULE = EventRule(hysteresis=0.75, shortest=0.2, gap=0.4)
 
 
@@ -38,7 +46,7 @@ def below(threshold: float) -> float:
 
 def events_at(scores: dict[str, np.ndarray], threshold: float) -> int:
     rule = EventRule(threshold, RULE.hysteresis, RULE.shortest, RULE.gap)
-    return sum(len(find_events(values, FPS, rule)) for values in scores.values())
+    return sum(len(find_events(values, TIMES, rule)) for values in scores.values())
 
 
 @pytest.mark.parametrize("asked", [0.0, 0.0001, 0.005, 0.01, 0.05, 0.3, 0.99])
@@ -46,7 +54,7 @@ def events_at(scores: dict[str, np.ndarray], threshold: float) -> int:
 def test_the_share_of_frames_holds_and_one_step_lower_it_does_not(asked: float, seed: int) -> None:
     scores = footage(seed)
     every = np.concatenate(list(scores.values()))
-    found = calibrate(scores, dict.fromkeys(scores, FPS), asked, "frame", RULE)
+    found = calibrate(scores, dict.fromkeys(scores, TIMES), asked, "frame", RULE)
     threshold = found.rule.threshold
     assert (every >= threshold).mean() <= asked < (every >= below(threshold)).mean()
     assert found.found.share == (every >= threshold).mean()
@@ -62,7 +70,7 @@ def test_the_share_of_frames_holds_and_one_step_lower_it_does_not(asked: float, 
 def test_events_per_hour_hold_at_every_threshold_from_the_chosen_one_up(allowed: int, seed: int) -> None:
     scores = footage(seed)
     hours = 800 / FPS / 3600
-    found = calibrate(scores, dict.fromkeys(scores, FPS), (allowed + 0.5) / hours, "hour", RULE)
+    found = calibrate(scores, dict.fromkeys(scores, TIMES), (allowed + 0.5) / hours, "hour", RULE)
     threshold = found.rule.threshold
     levels = [*(float(np.nextafter(np.float32(i / 60), np.float32(1))) for i in range(60))]
     assert threshold in levels
@@ -82,7 +90,7 @@ def test_many_different_scores_are_searched_in_steps_that_still_hold() -> None:
     scores = {f"n{i}": rng.random(4000, np.float32) for i in range(2)}
     hours = 8000 / FPS / 3600
     rule = EventRule(shortest=0, gap=0, hysteresis=1)
-    found = calibrate(scores, dict.fromkeys(scores, FPS), 1500.5 / hours, "hour", rule)
+    found = calibrate(scores, dict.fromkeys(scores, TIMES), 1500.5 / hours, "hour", rule)
     # Of 8000 frames r score above the threshold: about r (1 - r/8000) runs of them.
     assert 0.97 * 1500 <= found.found.events <= 1500
     assert 1900 < found.found.frames < 2150
@@ -90,42 +98,55 @@ def test_many_different_scores_are_searched_in_steps_that_still_hold() -> None:
 
 def test_hours_are_those_of_each_videos_own_rate() -> None:
     scores = {"slow": np.zeros(3600, np.float32), "fast": np.zeros(3600, np.float32)}
-    found = calibrate(scores, {"slow": 1.0, "fast": 2.0}, 0, "hour").found
+    found = calibrate(scores, {"slow": FrameTimes(1.0), "fast": FrameTimes(2.0)}, 0, "hour").found
     assert (found.hours, found.per_hour) == (1.5, 0.0)
     assert found.most_per_hour == pytest.approx(-math.log(0.05) / 1.5)  # the rule of three
 
 
+def test_hours_and_events_are_those_that_frames_are_shown_in() -> None:
+    """Two minutes at a frame a second, with a day between them, and an alarm around it."""
+    times = FrameTimes(1.0, np.arange(120.0) + 86400 * (np.arange(120) >= 60))
+    scores = {"n": np.where(np.abs(np.arange(120) - 59.5) < 3, 0.9, 0.1).astype(np.float32)}
+    rule = EventRule(shortest=2.0, gap=5.0)
+    found = calibrate(scores, {"n": times}, 0, "hour", rule).found
+    assert (found.hours, found.threshold > 0.9) == (pytest.approx(120 / 3600), True)
+    assert count_false_alarms(scores, {"n": times}, rule).events == 2
+    assert count_false_alarms(scores, {"n": FrameTimes(1.0)}, rule).events == 1
+    assert share_detected(scores, {"n": times}, EventRule(shortest=4.0)) == 0
+    assert share_detected(scores, {"n": FrameTimes(1.0)}, EventRule(shortest=4.0)) == 1
+
+
 def test_scores_of_1_may_be_among_the_alarms_that_are_allowed() -> None:
-    scores, fps = {"n": np.zeros(36000, np.float32)}, {"n": 10.0}  # an hour
+    scores, times = {"n": np.zeros(36000, np.float32)}, {"n": TIMES}  # an hour
     scores["n"][[100, 5000]], scores["n"][9000] = 1.0, 0.75
     rule = EventRule(shortest=0)
-    found = calibrate(scores, fps, 2, "hour", rule)
+    found = calibrate(scores, times, 2, "hour", rule)
     assert 0.75 < found.rule.threshold <= 1
     assert found.found.events == 2
     with pytest.raises(PipelineError, match="score 1, the highest there is"):
-        calibrate(scores, fps, 1, "hour", rule)
+        calibrate(scores, times, 1, "hour", rule)
 
 
 def test_what_cannot_be_told_is_refused_with_the_way_out() -> None:
-    scores, fps = {"n": np.full(100, 0.5, np.float32)}, {"n": 10.0}
+    scores, times = {"n": np.full(100, 0.5, np.float32)}, {"n": TIMES}
     for arguments, message in (
-        (({}, fps, 0.01), "no frames of normal videos"),
-        (({"n": np.empty(0, np.float32)}, fps, 0.01), "no frames of normal videos"),
-        ((scores, fps, 1.0), "1 per frame; a share of frames is at least 0 and less than 1"),
-        ((scores, fps, -1.0, "hour"), "-1 per hour"),
-        ((scores, {"n": 0.0}, 1.0, "hour"), "n: its frame rate is unknown.*share of frames"),
-        ((scores, fps, 1000.0, "hour"), "1 normal videos of 0.00278 hours raise no more than 1000 events"),
-        (({"n": np.ones(100, np.float32)}, fps, 0.5), "score 1, the highest there is.*ask for more"),
+        (({}, times, 0.01), "no frames of normal videos"),
+        (({"n": np.empty(0, np.float32)}, times, 0.01), "no frames of normal videos"),
+        ((scores, times, 1.0), "1 per frame; a share of frames is at least 0 and less than 1"),
+        ((scores, times, -1.0, "hour"), "-1 per hour"),
+        ((scores, {"n": FrameTimes()}, 1.0, "hour"), "n: its frame rate is unknown.*share of frames"),
+        ((scores, times, 1000.0, "hour"), "1 normal videos of 0.00278 hours raise no more than 1000 events"),
+        (({"n": np.ones(100, np.float32)}, times, 0.5), "score 1, the highest there is.*ask for more"),
     ):
         with pytest.raises(PipelineError, match=message):
             calibrate(*arguments)
-    assert calibrate(scores, {"n": 0.0}, 0.01).found.per_hour is None  # frames need no rate
+    assert calibrate(scores, {"n": FrameTimes()}, 0.01).found.per_hour is None  # frames need no rate
 
 
 def test_the_rule_is_that_of_settings_then_checkpoint_then_default() -> None:
     bare = Checkpoint({}, {}, {}, {}, {"step": 3})
     scores = footage(0)
-    found = calibrate(scores, dict.fromkeys(scores, FPS), 0.05)
+    found = calibrate(scores, dict.fromkeys(scores, TIMES), 0.05)
     told = with_threshold(bare, found, "val")
     assert told.provenance["step"] == 3
     assert "threshold" not in bare.provenance

@@ -11,6 +11,7 @@ import webvtt
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.event_files import COLUMNS, save_events, time_code, write_srt, write_vtt
 from ssrl_pipeline.events import Event, EventRule, find_events
+from ssrl_pipeline.times import FrameTimes
 
 RULE = EventRule(threshold=0.5, hysteresis=0.5, shortest=0.0, gap=0.0)
 SCORES = np.array([0, 0.25, 0.75, 0.5, 0, 0, 1, 0], np.float32)
@@ -21,7 +22,8 @@ def at(start_s: float, end_s: float) -> Event:
 
 
 def test_all_files_tell_the_same(tmp_path: Path) -> None:
-    names = save_events(tmp_path, find_events(SCORES, 4.0, RULE), "a.mp4", 4.0, RULE, "as asked for")
+    events = find_events(SCORES, FrameTimes(4.0), RULE)
+    names = save_events(tmp_path, events, "a.mp4", 4.0, RULE, "as asked for")
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
 
     content = json.loads((tmp_path / "events.json").read_text())
@@ -91,7 +93,7 @@ def test_no_events_are_valid_files(tmp_path: Path) -> None:
 
 
 def test_without_a_rate_there_are_frames_and_no_subtitles(tmp_path: Path) -> None:
-    events = find_events(SCORES, 0.0, RULE)
+    events = find_events(SCORES, FrameTimes(), RULE)
     assert save_events(tmp_path, events, "a.mp4", 0.0, RULE, "") == ["events.json", "events.csv"]
     (row, _) = csv.DictReader((tmp_path / "events.csv").open())
     assert (row["start_frame"], row["start_s"], row["start_time"]) == ("1", "", "")

@@ -8,6 +8,7 @@ import pytest
 from ssrl_pipeline.config import load_config
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.events import ASSUMED_FPS, EventRule, EventSettings, find_events
+from ssrl_pipeline.times import FrameTimes
 
 EXACT = {"hysteresis": 1.0, "shortest": 0.0, "gap": 0.0}
 
@@ -47,7 +48,7 @@ def test_events_are_those_of_the_slow_reading() -> None:
             shortest=float(rng.integers(0, 4) / 4),
             gap=float(rng.integers(0, 5) / 4),
         )
-        events = find_events(scores.astype(np.float32), fps, rule)
+        events = find_events(scores.astype(np.float32), FrameTimes(fps), rule)
         assert [event[:2] for event in events] == slow_events(scores.tolist(), fps, rule)
         for event in events:
             part = scores[event.start : event.end].tolist()
@@ -77,28 +78,28 @@ def test_events_are_those_of_the_slow_reading() -> None:
     ],
 )
 def test_edges(scores: list[float], rule: dict[str, float], expected: list[tuple[int, int]]) -> None:
-    events = find_events(np.array(scores, np.float32), 1.0, EventRule(**{**EXACT, **rule}))
+    events = find_events(np.array(scores, np.float32), FrameTimes(1.0), EventRule(**{**EXACT, **rule}))
     assert [event[:2] for event in events] == expected
 
 
 def test_a_score_that_equals_the_threshold_reaches_it_in_single_precision() -> None:
     scores = np.array([0.7], np.float32)
     assert float(scores[0]) < 0.7
-    assert len(find_events(scores, 1.0, EventRule(threshold=0.7, shortest=0))) == 1
+    assert len(find_events(scores, FrameTimes(1.0), EventRule(threshold=0.7, shortest=0))) == 1
 
 
 def test_seconds_that_are_whole_frames_are_counted_as_such() -> None:
     scores = np.array([1, *[0] * 29, 1], np.float32)  # 0.29 * 100 is a little less than 29
-    assert len(find_events(scores, 100.0, EventRule(gap=0.29, shortest=0.0))) == 1
+    assert len(find_events(scores, FrameTimes(100.0), EventRule(gap=0.29, shortest=0.0))) == 1
     scores = np.array([1] * 7, np.float32)  # 0.07 * 100 a little more than 7
-    assert len(find_events(scores, 100.0, EventRule(gap=0.0, shortest=0.07))) == 1
+    assert len(find_events(scores, FrameTimes(100.0), EventRule(gap=0.0, shortest=0.07))) == 1
 
 
 @pytest.mark.parametrize("fps", [0.0, float("nan"), float("inf"), -1.0])
 def test_without_a_rate_seconds_are_25_frames_and_events_have_no_times(fps: float) -> None:
     scores = np.zeros(200, np.float32)
     scores[[*range(10, 35), *range(80, 104)]] = 0.9
-    (event,) = find_events(scores, fps, EventRule(shortest=1.0, gap=1.0))
+    (event,) = find_events(scores, FrameTimes(fps), EventRule(shortest=1.0, gap=1.0))
     assert ASSUMED_FPS == 25
     assert event[:3] == (10, 35, 22)
     assert event[5:] == (None, None, None)
@@ -107,12 +108,56 @@ def test_without_a_rate_seconds_are_25_frames_and_events_have_no_times(fps: floa
 def test_one_snippet_is_an_event_by_default() -> None:
     scores = np.zeros(160, np.float32)
     scores[32:48] = 0.6
-    assert [event[:2] for event in find_events(scores, 30.0, EventRule())] == [(32, 48)]
+    assert [event[:2] for event in find_events(scores, FrameTimes(30.0), EventRule())] == [(32, 48)]
+
+
+def stamped(*seconds: float) -> FrameTimes:
+    return FrameTimes(10.0, np.array(seconds))
+
+
+def test_seconds_are_those_of_the_frames_not_their_number() -> None:
+    """Usually a frame lasts 0.1 s; here some last 0.9 s, which is no pause yet."""
+    times = stamped(0.0, 0.1, 1.0, 1.1, 1.2, 1.3, 2.2, 2.3)
+    scores = np.array([1, 1, 0, 0, 0, 1, 1, 0], np.float32)
+    rule = {"threshold": 0.5, "shortest": 0.95, "gap": 0.25}
+    long = find_events(scores, times, EventRule(**rule))
+    assert [event[:3] for event in long] == [(0, 2, 0), (5, 7, 5)]
+    assert [event[5:] for event in long] == [(0.0, 1.0, 0.0), (1.3, 2.3, 1.3)]
+    (one,) = find_events(scores, times, EventRule(**{**rule, "gap": 0.3}))
+    assert (one.start, one.end, one.start_s, one.end_s) == (0, 7, 0.0, 2.3)
+    assert find_events(scores, times, EventRule(**{**rule, "shortest": 1.05})) == []
+
+
+@pytest.mark.parametrize(
+    ("gap", "expected"),
+    [
+        (600.0, [(18, 22)]),  # the pause is one of 599.96 s
+        (599.9, [(18, 20), (20, 22)]),
+        (0.0, [(18, 20), (20, 22)]),
+    ],
+)
+def test_a_pause_longer_than_the_gap_cuts_a_run(gap: float, expected: list[tuple[int, int]]) -> None:
+    times = FrameTimes(25.0, np.concatenate([np.arange(20) / 25, 600.76 + np.arange(20) / 25]))
+    scores = np.zeros(40, np.float32)
+    scores[18:22] = 0.9
+    events = find_events(scores, times, EventRule(shortest=0.08, gap=gap))
+    assert [event[:2] for event in events] == expected
+    assert events[0].start_s == pytest.approx(0.72) and events[-1].end_s == pytest.approx(600.84)
+    if len(events) == 2:
+        assert events[0].end_s == pytest.approx(0.8) and events[1].start_s == pytest.approx(600.76)
+
+
+def test_what_a_pause_cuts_off_has_to_reach_the_threshold_itself() -> None:
+    times = stamped(0.0, 0.1, 60.0, 60.1)
+    scores = np.array([0.9, 0.9, 0.45, 0.45], np.float32)
+    rule = EventRule(shortest=0.0)
+    assert [event[:2] for event in find_events(scores, times, rule)] == [(0, 2)]
+    assert [event[:2] for event in find_events(scores, FrameTimes(10.0), rule)] == [(0, 4)]
 
 
 def test_a_score_that_is_no_number_is_refused() -> None:
     with pytest.raises(PipelineError, match="finite"):
-        find_events(np.array([0.5, np.nan], np.float32), 1.0, EventRule())
+        find_events(np.array([0.5, np.nan], np.float32), FrameTimes(1.0), EventRule())
 
 
 def test_settings_are_read_and_checked() -> None:

@@ -20,7 +20,7 @@ HOUSE = {
     "configs": "ssrl_pipeline.configs",
 }
 NOT_OURS = {"tests", "scripts", "build", "dist", "venv"}
-GROUND_FLOOR = {f"ssrl_pipeline.{name}" for name in ("errors", "files", "locks", "tf32")}
+GROUND_FLOOR = {f"ssrl_pipeline.{name}" for name in ("errors", "files", "locks", "tf32", "times")}
 
 
 def option(section: str, name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from folders import contents
-from test_store import META, RECIPE, add, features
+from test_store import META, RECIPE, add, features, jittered, source
 
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extract import ExtractorOptions, extract
@@ -75,6 +75,30 @@ def test_what_is_written_is_read_back_by_another(url: str) -> None:
     # The layout of a folder: copied to one, it is that store.
     views = [f"a/b.mp4/{name}" for name in ("clip.npy", "meta.json", "patch2x3.npy")]
     assert keys(url) == [*views, *(name.replace("a/b", "c") for name in views), "store.json"]
+
+
+def test_times_are_read_back_and_noticed_when_damaged(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeatureStore.create(url, RECIPE)
+    add(store, "a.mp4", stamps=jittered())
+    add(store, "b.mp4")
+    other = FeatureStore.open(url)
+    times = other.times("a.mp4")
+    assert times.fps == 12.5 and times.stamps is not None
+    np.testing.assert_array_equal(times.stamps, jittered(), strict=True)
+    assert other.times("b.mp4").stamps is None
+    assert all(other.is_current(video, source(tmp_path)) for video in ("a.mp4", "b.mp4"))
+    files, path = connect(url)
+    content = files.cat_file(f"{path}/a.mp4/times.npy")
+    files.pipe_file(f"{path}/a.mp4/times.npy", content[:-1] + b"\1")
+    with pytest.raises(StoreError, match=r"a\.mp4/times\.npy.*checksum"):
+        other.times("a.mp4")
+    files.rm_file(f"{path}/a.mp4/times.npy")
+    with pytest.raises(StoreError, match=r"a\.mp4/times\.npy: missing"):
+        other.times("a.mp4")
+    assert not other.is_current("a.mp4", source(tmp_path))
+    assert other.is_current("b.mp4", source(tmp_path))
 
 
 def test_a_second_recipe_or_type_is_refused(url: str) -> None:

@@ -46,6 +46,41 @@ def test_what_was_saved_loads(folder: Path) -> None:
     assert drawn == (True, False, None) and result.heat["2x3"].shape == (3, 6)
 
 
+def test_times_are_in_all_files(tmp_path: Path) -> None:
+    """Frames an eighth of a second apart, a pause of 100 seconds before the last event."""
+    about = (8.0, 64, 48, "opencv", Path("best.pt"), {}, ChosenRule(EventRule(0.3), "the default"))
+    scores = np.repeat([0.1, 0.4, 0.2, 0.4], 16).astype(np.float32)
+    stamps = np.arange(64) / 8 + 100 * (np.arange(64) >= 48)
+    made = VideoScores(Path("a.mp4"), scores, scores[::16], *about, stamps=stamps)
+    made.save(tmp_path / "a.mp4", contact_sheet=False)
+    result, _ = load_result(tmp_path / "a.mp4")
+    assert result.stamps is not None and result.fps == 8
+    np.testing.assert_array_equal(result.stamps, stamps, strict=True)
+    np.testing.assert_array_equal(result.times, stamps)
+    said = json.loads((tmp_path / "a.mp4" / "scores.json").read_text())
+    assert (said["fps"], said["duration_s"], said["events"]) == (8.0, 108.0, 2)
+    rows = (tmp_path / "a.mp4" / "scores.csv").read_text().splitlines()
+    assert (rows[2], rows[48], rows[49]) == (
+        *("1,0.125000,0.100000", "47,5.875000,0.200000", "48,106.000000,0.400000"),
+    )
+    events = json.loads((tmp_path / "a.mp4" / "events.json").read_text())["events"]
+    shown = [(event["start_s"], event["end_s"], event["peak_s"]) for event in events]
+    assert shown == [(2.0, 4.0, 2.875), (106.0, 108.0, 106.875)]
+    assert "00:01:46.000 --> 00:01:48.000" in (tmp_path / "a.mp4" / "events.vtt").read_text()
+
+
+def test_a_steady_rate_needs_no_times(folder: Path) -> None:
+    assert "times" not in read_npz(folder / "scores.npz")
+    assert load_result(folder)[0].times[8] == 1.0
+
+
+def test_a_rate_that_no_camera_has_is_unknown(folder: Path) -> None:
+    """As results of former versions have it, of containers that say their clock's."""
+    np.savez(folder / "scores.npz", **(read_npz(folder / "scores.npz") | {"fps": np.float64(90000)}))
+    result, _ = load_result(folder)
+    assert result.fps == 0 and np.isnan(result.times).all()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -93,6 +128,10 @@ def test_a_summary_of_any_kind(folder: Path, content: bytes) -> None:
         {"heat_2x3": np.zeros((3, 7), np.float32)},
         {"heat_2x0": np.zeros((3, 0), np.float32)},
         {"heat_": np.zeros((3, 6), np.float32)},
+        {"times": np.arange(47.0)},
+        {"times": np.arange(48)},
+        {"times": np.arange(48.0)[::-1]},
+        {"times": np.full(48, np.nan)},
     ],
 )
 def test_numbers_that_do_not_belong(folder: Path, change: dict[str, Any]) -> None:

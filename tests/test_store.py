@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.store import FeatureStore, VideoMeta
+from ssrl_pipeline.store import FeatureStore
+from ssrl_pipeline.video_meta import VideoMeta
 
 RECIPE = {
     "preset": "fast",
@@ -45,10 +46,15 @@ def features(number: float = 1.0, snippets: int = 3) -> dict[str, np.ndarray]:
     return values
 
 
-def add(store: FeatureStore, video: str, number: float = 1.0) -> None:
+def add(store: FeatureStore, video: str, number: float = 1.0, stamps: np.ndarray | None = None) -> None:
     with store.writer(video) as writer:
         writer.append(features(number))
-        writer.meta = META
+        writer.meta, writer.stamps = META, stamps
+
+
+def jittered() -> np.ndarray:
+    """Times of META's 40 frames, with a pause."""
+    return np.cumsum(np.tile([0.05, 0.11], 20)) + (np.arange(40) >= 20) * 600.0
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
@@ -307,6 +313,101 @@ def test_damaged_meta(store: FeatureStore, tmp_path: Path, content: bytes) -> No
     with refused(str(store.root / "a.mp4" / "meta.json")):
         store.read("a.mp4")
     assert not store.is_current("a.mp4", source(tmp_path))
+
+
+def test_times_are_kept_where_the_rate_does_not_give_them(store: FeatureStore, tmp_path: Path) -> None:
+    add(store, "a.mp4", stamps=jittered())
+    add(store, "b.mp4")
+    path = store.root / "a.mp4" / "times.npy"
+    np.testing.assert_array_equal(np.load(path, allow_pickle=False), jittered(), strict=True)
+    again = FeatureStore.open(store.root)
+    times = again.times("a.mp4")
+    assert times.fps == 12.5 and times.stamps is not None
+    np.testing.assert_array_equal(times.stamps, jittered(), strict=True)
+    assert sorted(again.read("a.mp4")) == ["clip", "patch2x3"]
+    assert again.is_current("a.mp4", source(tmp_path))
+    assert not (store.root / "b.mp4" / "times.npy").exists()
+    assert (again.times("b.mp4").fps, again.times("b.mp4").stamps) == (12.5, None)
+    add(store, "a.mp4")  # replaced by one of a steady rate
+    assert not path.exists() and again.times("a.mp4").stamps is None
+
+
+def test_a_rate_that_no_camera_has_is_unknown(store: FeatureStore) -> None:
+    """As stores of former versions keep it, of containers that say their clock's."""
+    with store.writer("a.ts") as writer:
+        writer.append(features())
+        writer.meta = replace(META, fps=90000.0)
+    assert store.meta("a.ts").fps == 90000 and not store.times("a.ts").known
+
+
+TIMES_DAMAGES: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: path.unlink(),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "a frame less": lambda path: np.save(path, jittered()[:-1]),
+    "other type": lambda path: np.save(path, jittered().astype(np.float32)),
+    "a column": lambda path: np.save(path, jittered()[:, None]),
+    "a link out of the store": lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
+}
+
+
+@pytest.mark.parametrize("damage", TIMES_DAMAGES)
+def test_damaged_times(store: FeatureStore, tmp_path: Path, damage: str) -> None:
+    add(store, "a.mp4", stamps=jittered())
+    path = store.root / "a.mp4" / "times.npy"
+    TIMES_DAMAGES[damage](path)
+    with refused(str(path), "extract again"):
+        store.times("a.mp4")
+    assert not store.is_current("a.mp4", source(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("frame", "value", "mention"), [(3, np.nan, "frame 3"), (4, np.inf, "frame 4"), (5, 0.0, "frame 5")]
+)
+def test_times_that_are_none(store: FeatureStore, frame: int, value: float, mention: str) -> None:
+    """Of a file whose checksum is right, or was never taken."""
+    stamps = jittered()
+    stamps[frame] = value
+    with refused(mention), store.writer("a.mp4") as writer:
+        writer.append(features())
+        writer.meta, writer.stamps = META, stamps
+    assert store.videos() == []
+    add(store, "a.mp4", stamps=jittered())
+    folder = store.root / "a.mp4"
+    np.save(folder / "times.npy", stamps)
+    with refused(str(folder / "times.npy"), "checksum"):
+        store.times("a.mp4")
+    content = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    del content["crc32"]
+    (folder / "meta.json").write_text(json.dumps(content), encoding="utf-8")
+    with refused(str(folder / "times.npy"), mention):
+        store.times("a.mp4")
+
+
+def test_times_of_another_number_of_frames_are_not_stored(store: FeatureStore) -> None:
+    with refused("40 frames"):
+        add(store, "a.mp4", stamps=jittered()[:39])
+    assert store.videos() == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"times": 1}, {"times": "yes"}, {"times": None}, {"times": True, "fps": 0}]
+)
+def test_meta_whose_times_are_none(store: FeatureStore, wrong: dict[str, Any]) -> None:
+    add(store, "a.mp4")
+    path = store.root / "a.mp4" / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | wrong))
+    with refused(str(path), "damaged"):
+        store.meta("a.mp4")
+
+
+def test_a_store_of_before_times_were_kept_is_read(store: FeatureStore, tmp_path: Path) -> None:
+    add(store, "a.mp4")
+    path = store.root / "a.mp4" / "meta.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["times"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert (store.times("a.mp4").fps, store.times("a.mp4").stamps) == (12.5, None)
+    assert store.is_current("a.mp4", source(tmp_path))
 
 
 def test_a_store_without_checksums_is_read(store: FeatureStore, tmp_path: Path) -> None:

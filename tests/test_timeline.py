@@ -1,5 +1,6 @@
 """What timeline.png shows, by the figure that is saved and by the pixels of the picture."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from ssrl_pipeline.calibrate import ChosenRule
 from ssrl_pipeline.events import Event, EventRule, find_events
 from ssrl_pipeline.timeline import BLUE, COLUMNS, GREEN, ORANGE, VERMILION, save_timeline
+from ssrl_pipeline.times import FrameTimes
 from ssrl_pipeline.video_scores import VideoScores
 
 
@@ -48,7 +50,7 @@ def test_one_frame_of_a_day_stays_visible(drawn: list[Figure], tmp_path: Path) -
     scores, truth = np.full(frames, 0.1), np.zeros(frames, bool)
     scores[peak], truth[peak] = 0.9, True
     rule = EventRule(shortest=0)
-    (event,) = find_events(scores, 25.0, rule)
+    (event,) = find_events(scores, FrameTimes(25.0), rule)
     save_timeline(tmp_path / "a.png", video(scores), truth, [event], rule.threshold)
     (axes,) = drawn[0].axes
     line = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
@@ -105,11 +107,47 @@ def test_time_is_readable(
     assert axes.get_xlim() == (0, seconds)
 
 
+def test_the_axis_is_of_time_and_a_pause_is_empty(drawn: list[Figure], tmp_path: Path) -> None:
+    """Two frames a second, from 0 to 20 s and from 80 to 100 s; an event around the pause, one behind it."""
+    frames = np.arange(80)
+    stamps = frames / 2 + 60.0 * (frames >= 40)
+    scores = np.where((frames >= 30) & (frames < 50) | (frames >= 70), 0.8, 0.2)
+    shown = dataclasses.replace(video(scores, fps=2.0), stamps=stamps)
+    save_timeline(tmp_path / "a.png", shown, scores > 0.5, shown.events, 0.5)
+    (axes,) = drawn[0].axes
+    assert axes.get_xlim() == (0, 100)
+    assert ticks(axes)[:3] == ["0:00", "0:10", "0:20"]
+    assert axes.get_title(loc="left") == "a.mp4: 3 events, highest score 0.80 at 15.0 s, frame 30"
+    spans = [
+        (patch.get_x(), patch.get_x() + patch.get_width())
+        for patch in axes.patches
+        if to_hex(patch.get_facecolor()) == ORANGE.lower()
+    ]
+    assert sorted(spans) == [(15, 20), (80, 85), (95, 100)]
+    x, y = (np.asarray(values, float) for values in axes.lines[0].get_data())
+    for at, height in (
+        (1.0, 0.2),
+        (15.2, 0.8),
+        (19.9, 0.8),
+        (20.1, np.nan),
+        (79, np.nan),
+        (80.1, 0.8),
+        (99.9, 0.8),
+    ):
+        np.testing.assert_allclose(y[np.searchsorted(x, at, side="right") - 1], height, rtol=1e-6)
+    filled = pixels(tmp_path / "a.png", BLUE)[60:250]
+    across = [round(axes.transData.transform((at, 0))[0]) for at in (22, 78)]
+    assert not filled[:, across[0] : across[1]].any()
+    unknown = video(np.full(30, 0.1), fps=0.0)
+    save_timeline(tmp_path / "b.png", unknown)
+    assert (drawn[1].axes[0].get_xlim(), drawn[1].axes[0].get_xlabel()) == ((0, 30), "frame")
+
+
 def test_all_is_in_the_picture(drawn: list[Figure], tmp_path: Path) -> None:
     scores, truth = np.full(200, 0.2), np.zeros(200, bool)
     scores[50:100], truth[60:110] = 0.8, True
     rule = EventRule()
-    save_timeline(tmp_path / "a.png", video(scores), truth, find_events(scores, 25.0, rule), 0.5)
+    save_timeline(tmp_path / "a.png", video(scores), truth, find_events(scores, FrameTimes(25.0), rule), 0.5)
     (axes,) = drawn[0].axes
     (span,) = [patch for patch in axes.patches if to_hex(patch.get_facecolor()) == ORANGE.lower()]
     assert (span.get_x(), span.get_width()) == (2.0, 2.0)

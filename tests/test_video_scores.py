@@ -32,6 +32,27 @@ def test_a_line_tells_video_length_peak_and_events(result: VideoScores) -> None:
     assert "48 frames; highest score 0.90 at frame 16;" in unknown
 
 
+def test_times_are_those_of_the_stamps(result: VideoScores) -> None:
+    """The second half comes a minute later."""
+    late = dataclasses.replace(result, stamps=np.arange(48) / 8 + 60 * (np.arange(48) >= 16))
+    assert "48 frames, 66.0 s; highest score 0.90 at 62.0 s, frame 16; 1 event>" in repr(late)
+    html = late._repr_html_()
+    assert "48 frames over 00:01:06.000, about 8 a second" in html
+    assert "0.9000 at 00:01:02.000, frame 16" in html
+    assert "<td>00:01:02.000</td><td>00:01:04.000</td>" in html
+    assert "48 frames at 8 a second" in result._repr_html_()
+    unknown = dataclasses.replace(result, fps=0.0)
+    assert "<td style='text-align:left'>48 frames</td>" in unknown._repr_html_()
+    summary = unknown.summary()
+    assert (summary["duration_s"], summary["summary"]["peak_time_s"]) == (None, None)
+
+
+@pytest.mark.parametrize("stamps", [np.arange(47.0), np.arange(48), np.zeros(48), np.full(48, np.inf)])
+def test_stamps_are_one_time_for_each_frame(result: VideoScores, stamps: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="stamps are|frame"):
+        dataclasses.replace(result, stamps=stamps)
+
+
 def test_a_notebook_gets_escaped_facts_events_and_a_picture(result: VideoScores) -> None:
     html = result._repr_html_()
     assert "<i>" not in html and "&lt;i&gt;&amp;&#x27;.mp4" in html and "a &amp; b" in html
