@@ -99,9 +99,13 @@ def open_source(source: Source, timeout: float, started: Started, threads: int =
 def rate_of(stamps: np.ndarray, said: float) -> float:
     """Frames a second by the times of some, float64 [n]; 0 of less than two.
 
-    A source that says nearly the same is believed, for the times of a few frames waver.
+    A source that says nearly the same is believed, for the times of a few frames waver. Where they
+    came in a burst, as at the beginning of a stream, the middle one of the lengths is still right.
     """
-    fps = measured_rate(stamps)
+    if len(stamps) < 2:
+        return 0.0
+    usual, fps = 1 / float(np.median(np.diff(stamps))), measured_rate(stamps)
+    fps = fps if abs(fps - usual) <= WAVER * usual else usual
     return said if abs(said - fps) <= WAVER * fps else fps
 
 

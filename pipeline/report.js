@@ -27,28 +27,52 @@ function clock(seconds, digits = 1) {
 
 const number = (score) => score.toFixed(4);
 const count = (n, word) => `${n || "no"} ${word}${n === 1 ? "" : "s"}`;
-const when = (entry, at) => (entry.fps ? clock(at / entry.fps) : `frame ${at}`);
+const when = (entry, at) => (entry.fps ? clock(span(entry, at)[0]) : `frame ${at}`);
 
 // ---- frames, media time and the axis
 
-const position = (at) => (video.fps ? at / video.fps : at);
-const rate = () => video.fps || video.frames / player.duration;
-const frameAt = (seconds) => clamp(Math.floor(seconds * rate() + 1e-3));
+// From one knot to the next a frame lasts as long as the other; two of one frame lie around a pause before it.
+const knots = (entry) => entry.times ||
+  { frames: [0, entry.frames], seconds: [0, entry.fps ? entry.duration_s : player.duration] };
 const clamp = (at) => Math.max(0, Math.min(video.frames - 1, at));
+const start = (at) => (video.fps ? span(video, at)[0] : at); // on the axis
+const end = (at) => (video.fps ? span(video, at - 1)[1] : at); // of the frame before
 
-function scoreAt(at) {
-  const { frames, scores } = video.curve;
-  let low = 0, high = frames.length;
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    if (frames[middle] <= at) low = middle;
-    else high = middle;
-  }
-  return scores[low];
+function span(entry, at) {
+  // In seconds, from when and until when a frame is shown.
+  const { frames, seconds } = knots(entry), k = lastUpTo(frames, at);
+  const length = (seconds[k + 1] - seconds[k]) / (frames[k + 1] - frames[k]);
+  const from = seconds[k] + (at - frames[k]) * length;
+  return [from, from + length];
 }
 
+function frameAt(time) {
+  const { frames, seconds } = knots(video), k = Math.min(lastUpTo(seconds, time), frames.length - 2);
+  const each = (frames[k + 1] - frames[k]) / (seconds[k + 1] - seconds[k]);
+  const at = Math.floor(frames[k] + (time - seconds[k]) * each + 1e-3);
+  return clamp(Math.min(at, frames[k + 1] - 1)); // in a pause, the frame before it
+}
+
+function pauses() {
+  const { frames, seconds } = knots(video);
+  return frames.flatMap((at, k) => (at === frames[k + 1] ? [{ at, from: seconds[k], to: seconds[k + 1] }] : []));
+}
+
+function lastUpTo(sorted, value) {
+  let low = 0, high = sorted.length;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] <= value) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+const scoreAt = (at) => video.curve.scores[lastUpTo(video.curve.frames, at)];
+
 function seek(at) {
-  const target = (clamp(at) + 0.5) / rate(); // the middle of a frame: its edge may show the one before
+  const [from, to] = span(video, clamp(at));
+  const target = (from + to) / 2; // of a frame its edge may show the one before
   if (playable && Number.isFinite(target)) player.currentTime = target;
   show(clamp(at));
 }
@@ -60,9 +84,9 @@ function step(snippets) {
 
 function jump(direction) {
   // Shortly behind a start, "previous" means the event before.
-  const before = frame - (video.fps || 25) / 2;
+  const before = start(frame) - (video.fps ? 0.5 : 12);
   const starts = video.events.map((event) => event.start_frame);
-  const target = direction > 0 ? starts.find((at) => at > frame) : starts.filter((at) => at < before).pop();
+  const target = direction > 0 ? starts.find((at) => at > frame) : starts.filter((at) => start(at) < before).pop();
   if (target !== undefined) seek(target);
 }
 
@@ -77,7 +101,7 @@ function toggle() {
 function show(at) {
   frame = at;
   const score = scoreAt(at);
-  const place = video.fps ? `${clock(at / video.fps, 2)}, frame ${at}` : `frame ${at}`;
+  const place = video.fps ? `${clock(start(at), 2)}, frame ${at}` : `frame ${at}`;
   const text = `${place}: score ${video.curve.exact ? "" : "about "}${number(score)}`;
   $("readout").textContent = text;
   timeline.setAttribute("aria-valuenow", at);
@@ -99,7 +123,7 @@ function placePlayhead(score) {
   // By what is drawn: the timeline may have another size already, and the plot follows a little later.
   const box = plot.querySelector(".nsewdrag"), head = $("playhead"), { xaxis, yaxis } = plot.layout;
   const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => Number(box.getAttribute(name)));
-  const share = (position(frame) - xaxis.range[0]) / (xaxis.range[1] - xaxis.range[0]);
+  const share = (start(frame) - xaxis.range[0]) / (xaxis.range[1] - xaxis.range[0]);
   head.hidden = share < 0 || share > 1;
   head.style.transform = `translate(${x + share * width - 1}px, ${y}px)`;
   head.style.height = `${height}px`;
@@ -122,26 +146,36 @@ function drawHeat() {
 }
 
 function follow() {
-  if (Number.isFinite(player.currentTime * rate())) show(frameAt(player.currentTime));
+  if (video.fps || Number.isFinite(player.duration)) show(frameAt(player.currentTime));
   if (!player.paused && !player.ended) requestAnimationFrame(follow);
 }
 
 // ---- the timeline
 
+function points() {
+  // Of the curve: place on the axis, score and frame. It breaks off where the video pauses.
+  const { frames, scores } = video.curve, last = video.frames;
+  const made = [...frames.map((at, i) => [start(at), scores[i], at]), [end(last), scores.at(-1), last - 1]];
+  for (const { at, from, to } of video.fps ? pauses() : []) {
+    made.push([from, scoreAt(at - 1), at - 1], [from, null, at - 1], [to, scoreAt(at), at]);
+  }
+  return made.sort((one, other) => one[0] - other[0]);
+}
+
 function draw() {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const { curve, rule } = video;
   const shown = Math.max(video.max, rule.threshold), top = shown > 0.4 ? 1.02 : 1.25 * shown;
-  const x = [...curve.frames, video.frames].map(position), y = [...curve.scores, curve.scores.at(-1)];
-  const words = curve.frames.map((at) => `${when(video, at)}<br>score ${number(scoreAt(at))}`);
+  const made = points(), [x, y] = [0, 1].map((i) => made.map((point) => point[i]));
+  const words = made.map(([, , at]) => `${when(video, at)}<br>score ${number(scoreAt(at))}`);
   const shade = { x: [], y: [] };
   for (const { start_frame, end_frame } of video.events) {
-    const [start, end] = [position(start_frame), position(end_frame)];
-    shade.x.push(start, start, end, end, null);
+    const [from, to] = [start(start_frame), end(end_frame)];
+    shade.x.push(from, from, to, to, null);
     shade.y.push(0, top, top, 0, null);
   }
-  const truth = (video.truth || []).map(([start, end]) => ({
-    type: "rect", xref: "x", yref: "paper", x0: position(start), x1: position(end), y0: 1.015, y1: 1.05,
+  const truth = (video.truth || []).map(([first, behind]) => ({
+    type: "rect", xref: "x", yref: "paper", x0: start(first), x1: end(behind), y0: 1.015, y1: 1.05,
     fillcolor: colour("truth"), line: { color: colour("truth"), width: 1 },
   }));
   const line = (at, dash) => ({
@@ -163,7 +197,7 @@ function draw() {
     font: { color: colour("ink"), family: "system-ui, sans-serif", size: 12 },
     hovermode: "x", hoverdistance: -1, hoverlabel: { bgcolor: colour("panel"), font: { color: colour("ink") } },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-    xaxis: { ...axis, range: [0, position(video.frames)], showspikes: true, spikethickness: 1, spikedash: "dot" },
+    xaxis: { ...axis, range: [0, end(video.frames)], showspikes: true, spikethickness: 1, spikedash: "dot" },
     yaxis: { ...axis, range: [0, top], fixedrange: true },
     shapes: [line(rule.threshold, "dash"), ...(rule.low < rule.threshold ? [line(rule.low, "dot")] : []), ...truth],
     annotations: [{
@@ -193,7 +227,7 @@ function watchTimeline() {
       const box = timeline.getBoundingClientRect(), [from, to] = plot.layout.xaxis.range;
       const share = (event.clientX - box.left - MARGIN.l) / (box.width - MARGIN.l - MARGIN.r);
       const place = from + share * (to - from);
-      seek(Math.floor(video.fps ? place * video.fps : place));
+      seek(video.fps ? frameAt(place) : Math.floor(place));
     }
     pressed = null;
   });
@@ -220,7 +254,8 @@ function choose(index) {
   levels = video.heat && Uint8Array.from(atob(video.heat.levels), (c) => c.charCodeAt(0));
   $("name").textContent = video.name;
   const peak = `highest score ${number(video.max)} at ${when(video, video.peak_frame)}`;
-  const size = `${video.frames} frames${video.fps ? ` at ${+video.fps.toFixed(3)} a second` : ", rate unknown"}`;
+  const over = video.times ? ` over ${clock(video.duration_s)}, about` : " at";
+  const size = `${video.frames} frames${video.fps ? `${over} ${+video.fps.toFixed(3)} a second` : ", rate unknown"}`;
   $("numbers").textContent = `${count(video.events.length, "event")}; ${peak}; mean ${number(video.mean)}; ${size}`;
   $("origin").textContent = `Model ${video.model.kind}, ${video.checkpoint}; recipe ${video.recipe.backbone}, ` +
     `${video.recipe.preset}; threshold ${video.rule.threshold.toPrecision(4)} of ${video.rule.threshold_from}`;
@@ -247,13 +282,15 @@ function setShape(width, height) {
   $("screen").style.setProperty("--shape", (width || 16) / (height || 9));
 }
 
+const until = (event) => (video.fps ? clock(event.end_s) : `frame ${event.end_frame}`);
+
 function listEvents() {
   current = -1;
   $("no-events").hidden = video.events.length > 0;
   $("events").replaceChildren(...video.events.map((event) => {
     const last = event.end_frame - 1;
     const words = element("span", {},
-      element("strong", {}, `${event.event}. ${when(video, event.start_frame)} \u2013 ${when(video, event.end_frame)}`),
+      element("strong", {}, `${event.event}. ${when(video, event.start_frame)} \u2013 ${until(event)}`),
       element("span", {}, `highest ${number(event.peak_score)} at ${when(video, event.peak_frame)}`),
       element("span", { className: "faint" }, `mean ${number(event.mean_score)}, frames ${event.start_frame} to ${last}`),
     );
@@ -292,7 +329,7 @@ function listVideos() {
     const cell = (text, className = "") => element("td", { className }, text);
     return element("tr", {}, cell(`${i + 1}`), element("td", {}, name), cell(number(entry.max)),
       cell(when(entry, entry.peak_frame)), cell(`${entry.events.length}`), cell(number(entry.mean), "extra"),
-      cell(entry.fps ? clock(entry.frames / entry.fps) : `${entry.frames} frames`, "extra"));
+      cell(entry.fps ? clock(entry.duration_s) : `${entry.frames} frames`, "extra"));
   }));
 }
 

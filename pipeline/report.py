@@ -25,11 +25,11 @@ from plotly.offline import get_plotlyjs
 
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.event_files import describe
-from ssrl_pipeline.events import known
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.files import write_text
 from ssrl_pipeline.heat import frame_heat
 from ssrl_pipeline.labels import intervals_of
+from ssrl_pipeline.time_knots import time_knots
 
 if TYPE_CHECKING:
     from ssrl_pipeline.video_scores import VideoScores
@@ -67,7 +67,9 @@ def report_entry(
         "link": link(result.video, folder),
         **{key: summary[key] for key in ("video", "frames", "width", "height", "decoder", "checkpoint")},
         **{key: summary["summary"][key] for key in ("mean", "max", "peak_frame")},
-        "fps": result.fps if known(result.fps) else None,
+        "fps": result.fps if result.timing.known else None,
+        "duration_s": summary["duration_s"],
+        "times": None if result.stamps is None else time_knots(result.timing, summary["frames"]),
         "recipe": result.recipe,
         "rule": summary["rule"],
         "model": {"kind": "ssrl", **model},

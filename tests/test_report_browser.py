@@ -7,6 +7,7 @@ tells its number.
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,52 @@ def page(results: list[VideoScores], tmp_path_factory: pytest.TempPathFactory) -
     return out / "report.html"
 
 
+def uneven_times() -> np.ndarray:
+    """Short and long frames by turns, in whole milliseconds, and a pause of 20 s in the middle."""
+    lengths = np.random.default_rng(0).choice([0.04, 0.1, 0.13, 0.4], FRAMES).round(3)
+    lengths[0] = 0
+    lengths[FRAMES // 2] = 20
+    return np.cumsum(lengths)
+
+
+def uneven_shade(frame: int) -> int:
+    """Of a frame; those near it have quite another."""
+    return 20 + 77 * frame % 210
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of one video, whose frames come at times of their own."""
+    av = pytest.importorskip("av")
+    folder, stamps = tmp_path_factory.mktemp("uneven"), uneven_times()
+    with av.open(str(folder / "uneven.webm"), "w") as container:
+        stream = container.add_stream("libvpx", rate=30, options={"auto-alt-ref": "0", "lag-in-frames": "0"})
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for i, stamp in enumerate(stamps):
+            picture = np.full((120, 160, 3), uneven_shade(i), np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts, frame.time_base = round(1000 * stamp), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    scores = np.array([0.1, 0.7, 0.2, 0.1, 0.9, 0.3], np.float32)
+    rule = ChosenRule(EventRule(0.5, hysteresis=1.0, gap=0.0), "the settings")
+    about = (10.0, 160, 120, "opencv", Path("best.pt"), {"backbone": "i3d", "preset": "live"}, rule)
+    result = VideoScores(folder / "uneven.webm", frame_scores(scores, FRAMES), scores, *about, stamps=stamps)
+    save_report(folder / "report.html", [report_entry(result, folder, {"kind": "ssrl"})])
+    return folder / "report.html"
+
+
+@pytest.fixture
+def uneven_report(browser: Chrome, uneven: Path) -> Iterator["Report"]:
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.get(uneven.as_uri())
+    report = Report(browser)
+    report.time()
+    yield report
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
 class Report:
     """The open page."""
 
@@ -177,6 +224,64 @@ def test_a_click_on_the_timeline_seeks(report: Report) -> None:
         assert report.find("#readout").text.endswith(
             f"frame {frame}: score {SCORES[HOSTILE][frame // 16]:.4f}"
         )
+
+
+def test_frames_of_uneven_times_are_those_that_are_shown(uneven_report: Report) -> None:
+    report, stamps = uneven_report, uneven_times()
+    length = float(stamps[-1]) + 0.1
+
+    def check(frame: int) -> None:
+        assert report.frame() == frame
+        time = report.time()
+        assert stamps[frame] < time < (stamps[frame + 1] if frame + 1 < FRAMES else length)
+        assert report.shade() == pytest.approx(uneven_shade(frame), abs=4)
+
+    for frame in (*range(20), *range(40, 56), FRAMES - 2, FRAMES - 1):
+        report.run("seek(arguments[0])", frame)
+        check(frame)
+    box = report.find("#timeline").rect
+    left, right = report.run("return [plot.layout.margin.l, plot.layout.margin.r]")
+    for place in (0.5, 3.0, 5.0, 15.0, 26.0, 28.0):  # one of them in the pause
+        across = left + place / length * (box["width"] - left - right) - box["width"] / 2
+        timeline = report.find("#timeline")
+        ActionChains(report.browser).move_to_element_with_offset(timeline, round(across), 0).click().perform()
+        pixel = length / (box["width"] - left - right)
+        near = np.searchsorted(stamps, [place - pixel, place + pixel], side="right") - 1
+        frame = report.frame()
+        assert near[0] <= frame <= near[1]
+        check(frame)
+    for button, frame in zip(report.all("#events button"), (16, 64), strict=True):
+        button.click()
+        check(frame)
+        assert f"frame {frame}: score" in report.find("#readout").text
+        assert report.find("#readout").text.startswith(f"0:{stamps[frame]:05.2f}, ")
+    report.press("p")
+    check(16)
+    report.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    check(48)
+
+
+def test_the_axis_of_uneven_times_is_theirs_and_a_pause_is_empty(uneven_report: Report) -> None:
+    report, stamps = uneven_report, uneven_times()
+    assert (
+        "96 frames over" in report.find("#numbers").text
+        and "about 10 a second" in report.find("#numbers").text
+    )
+    assert report.run("return plot.layout.xaxis.range") == pytest.approx([0, stamps[-1] + 0.1], abs=1e-3)
+    x, y = report.run("return [plot.data[1].x, plot.data[1].y]")
+    (gap,) = [i for i, score in enumerate(y) if score is None]
+    assert (x[gap], x[gap + 1]) == pytest.approx((stamps[47] + 0.1, stamps[48]), abs=1e-3)
+    shade = report.run("return plot.data[0].x.filter((x) => x !== null)")
+    assert shade == pytest.approx([stamps[i] for i in (16, 16, 32, 32, 64, 64, 80, 80)], abs=0.02)
+
+
+def test_without_a_rate_frames_are_found_by_the_players_length(report: Report) -> None:
+    report.run("video = { ...video, fps: null, duration_s: null }; draw(); seek(48)")
+    assert report.time() == pytest.approx(48.5 / FPS, abs=0.05) and report.frame() == 48
+    assert report.shade() == pytest.approx(2 * 48 + 20, abs=4)
+    assert report.run("return plot.layout.xaxis.range") == [0, FRAMES]
+    report.press("p")
+    assert report.frame() == 16 and report.find("#readout").text.startswith("frame 16: ")
 
 
 def test_an_event_seeks_and_is_marked(report: Report) -> None:

@@ -287,7 +287,8 @@ class _Conversation:
     def _reason(self, said: str) -> str:
         """Why a live stream is not there: what libav complained of tells more than its error's name."""
         self.worker.close()  # then all complaints are here
-        complaints = [one for one in self.worker.complaints() if "Immediate exit" not in one]
+        complaints = self.worker.complaints()
+        complaints = [one for one in complaints if said not in one and "Immediate exit" not in one]
         return f"{said} ({complaints[-1]})" if complaints else said
 
     def _named(self, text: str) -> str:
