@@ -22,6 +22,7 @@ from ssrl_pipeline.cli_options import (
     runs_option,
     set_option,
 )
+from ssrl_pipeline.files import require_writable
 from ssrl_pipeline.labels import SPLITS
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def evaluate(
     from ssrl_pipeline.runs import evaluation_folder
     from ssrl_pipeline.terminal import say, table
 
+    if out:
+        require_writable(out)
     path = find_checkpoint(checkpoint, settings)
     loaded = load_checkpoint(path)
     store = open_features(settings.data.features, settings.data.layout)

@@ -25,6 +25,7 @@ from ssrl_pipeline.cli_options import (
     set_option,
 )
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.files import require_writable
 from ssrl_pipeline.labels import Intervals
 from ssrl_pipeline.messages import say
 from ssrl_pipeline.settings import Settings
@@ -113,6 +114,7 @@ def score(
     from ssrl_pipeline.terminal import SnippetBar, table
     from ssrl_pipeline.video_writer import require_encoder
 
+    require_writable(out)
     if overlay:
         require_encoder()  # or an error before hours of work
     features = location(settings.data.features)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extractors import PRESETS, FeatureExtractor
 from ssrl_pipeline.extractors.decoding import EXTENSIONS, FEWEST, is_picture, picture_files, probe
@@ -75,6 +77,12 @@ class Plan(NamedTuple):
     videos: int
     todo: int  # of these, not in the store or changed since
     snippets: int  # that the containers of `todo` promise
+    bytes: int = 0  # of their features; 0 where none are stored
+
+
+def snippet_bytes(recipe: Recipe, dtype: str) -> int:
+    """The bytes that the features of a snippet take in a store."""
+    return int(sum(recipe["views"].values()) * recipe["feature_size"] * np.dtype(dtype).itemsize)
 
 
 def require_there(root: Path) -> None:
@@ -249,7 +257,9 @@ def make_plan(
     expected = expected_snippets([videos[name] for name in todo], drop_last)
     counts = {name: one.snippets for name, one in zip(todo, expected, strict=True)}
     longest_first = sorted(todo, key=lambda name: -counts[name])
-    return {name: videos[name] for name in longest_first}, Plan(len(videos), len(todo), sum(counts.values()))
+    snippets = sum(counts.values())
+    size = snippets * snippet_bytes(store.recipe, store.dtype)
+    return {name: videos[name] for name in longest_first}, Plan(len(videos), len(todo), snippets, size)
 
 
 def skip(videos: Iterable[str], store: FeatureStore, progress: Progress) -> dict[str, Outcome]:
