@@ -62,7 +62,8 @@ def estimate(
     """
     videos = find_videos(root, pictures=extractor.picture_fps is not None)
     store = _open_store(features, extractor)
-    todo = {name: path for name, path in videos.items() if not (store and store.is_current(name, path))}
+    fps = extractor.picture_fps
+    todo = {name: path for name, path in videos.items() if not (store and store.is_current(name, path, fps))}
     expected = dict(zip(todo, expected_snippets(todo.values(), extractor.preset.drop_last), strict=True))
     total = sum(one.snippets for one in expected.values())
     workers = workers or WORKERS[extractor.device.type]

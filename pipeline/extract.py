@@ -238,7 +238,7 @@ def extract(
     """
     videos = find_videos(root, pictures=extractor.picture_fps is not None)
     store = FeatureStore.create(features, extractor.recipe, dtype)
-    todo, plan = make_plan(videos, store, extractor.preset.drop_last)
+    todo, plan = make_plan(videos, store, extractor.preset.drop_last, extractor.picture_fps)
     progress = begin(plan)
     try:
         outcomes = skip(videos.keys() - todo.keys(), store, progress)
@@ -250,10 +250,10 @@ def extract(
 
 
 def make_plan(
-    videos: Mapping[str, Path], store: FeatureStore, drop_last: bool
+    videos: Mapping[str, Path], store: FeatureStore, drop_last: bool, picture_fps: float | None
 ) -> tuple[dict[str, Path], Plan]:
     """What the store does not hold, the longest first: so that no worker is left alone with it at the end."""
-    todo = [name for name, path in videos.items() if not store.is_current(name, path)]
+    todo = [name for name, path in videos.items() if not store.is_current(name, path, picture_fps)]
     expected = expected_snippets([videos[name] for name in todo], drop_last)
     counts = {name: one.snippets for name, one in zip(todo, expected, strict=True)}
     longest_first = sorted(todo, key=lambda name: -counts[name])

@@ -129,7 +129,7 @@ class RemoteStore(FeatureStore):
         array = self._cached(name, info, *times_format(meta), meta.crc32.get(TIMES))
         return stored_times(meta, name, array)
 
-    def is_current(self, video: str, source: Path) -> bool:
+    def is_current(self, video: str, source: Path, picture_fps: float | None = None) -> bool:
         """By the sizes of the arrays, which are not fetched for it; `read` compares their checksums."""
         try:
             meta, found = self.meta(video), self._listed(video)
@@ -144,7 +144,7 @@ class RemoteStore(FeatureStore):
             sizes[f"{TIMES}.npy"] = HEADER_BYTES + 8 * meta.frames
         if any(found.get(name, {}).get("size") != size for name, size in sizes.items()):
             return False
-        return is_same_source(meta, source)
+        return is_same_source(meta, source, picture_fps)
 
     @contextmanager
     def claim(self, video: str) -> Iterator[bool]:

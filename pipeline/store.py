@@ -162,17 +162,20 @@ class FeatureStore:
         path = self._array(video, TIMES)
         return stored_times(meta, path, map_view(path, path, *times_format(meta), meta.crc32.get(TIMES)))
 
-    def is_current(self, video: str, source: Path) -> bool:
+    def is_current(self, video: str, source: Path, picture_fps: float | None = None) -> bool:
         """Whether the video is stored, whole by its arrays' sizes, and its source has not changed since.
 
         The arrays are not read through for it: going on after a stop would begin with reading terabytes.
+
+        Args:
+            picture_fps: where the source is a folder of pictures, how many are shown a second.
         """
         try:
             meta = self.meta(video)
             if meta.times:
                 path = self._array(video, TIMES)
                 map_view(path, path, *times_format(meta), None)
-            return is_same_source(meta, source) and bool(self.read(video, check=False))
+            return is_same_source(meta, source, picture_fps) and bool(self.read(video, check=False))
         except StoreError:
             return False
 
@@ -304,8 +307,10 @@ def parse_store(content: Any) -> tuple[Recipe, str]:
     return recipe, dtype
 
 
-def is_same_source(meta: VideoMeta, source: Path) -> bool:
+def is_same_source(meta: VideoMeta, source: Path, picture_fps: float | None = None) -> bool:
     """Whether the video that was stored has not changed since."""
+    if picture_fps and picture_fps != meta.fps and source.is_dir():
+        return False
     try:
         return SourceFile(source).is_still(meta.source)
     except OSError:

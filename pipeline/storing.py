@@ -99,7 +99,7 @@ def store_videos(
                 yield None
                 continue
             progress.start(claimed.name)
-            if store.is_current(claimed.name, claimed.path):
+            if store.is_current(claimed.name, claimed.path, extractor.picture_fps):
                 claimed.claim.close()
                 meta = store.meta(claimed.name)
                 conclude(Outcome(claimed.name, "skipped", meta.snippets, reason=meta.damage))

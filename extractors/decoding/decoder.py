@@ -239,12 +239,18 @@ class _Pixels:
 _SCALING = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
 
 
+_QUARTERS = (None, (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))  # turns against the clock
+
+
 def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
     """(a, b, c, d), which sends a stored pixel (x, y) to (a x + c y, b x + d y); None where there is none."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = np.frombuffer(data, np.int32, 5).tolist()
-            return a, b, c, d
+    try:
+        for data in frame.side_data:
+            if data.type.name == "DISPLAYMATRIX":
+                a, b, _, c, d = np.frombuffer(data, np.int32, 5).tolist()
+                return a, b, c, d
+    except ValueError:  # of a kind that PyAV does not know, beside which it shows no other
+        return _QUARTERS[round(frame.rotation / 90) % 4]
     return None
 
 
