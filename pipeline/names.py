@@ -33,7 +33,7 @@ def by_name(
     for spelling in spellings:
         first = found.setdefault(one_name(spelling), spelling)
         if first != spelling:
-            raise error(f"{where}: {two_spellings(first, spelling)}; rename or remove one")
+            raise error(f"{where}: {two_spellings(*sorted((first, spelling)))}; rename or remove one")
     return found
 
 
@@ -52,10 +52,11 @@ def on_disk(path: Path) -> Path:
         return path
     parent = on_disk(path.parent)
     try:
-        names = [entry.name for entry in parent.iterdir()]
+        with os.scandir(parent) as entries:
+            names = [entry.name for entry in entries]
     except OSError:
         return path
-    same = sorted(name for name in names if one_name(name) == one_name(path.name))
+    same = sorted(name for name in names if not name.isascii() and one_name(name) == one_name(path.name))
     if len(same) > 1:
         raise PipelineError(f"{parent}: {two_spellings(same[0], same[1])}; rename one, or name it exactly")
     return parent / (same[0] if same else path.name)
