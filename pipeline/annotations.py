@@ -145,14 +145,11 @@ def read_list(path: Path) -> dict[str, int]:
 
 
 def _require_one_path(line: str, place: str) -> None:
-    """A path may hold spaces where it has an ending; what else stands on the line is not passed over."""
-    first, *surplus = re.split(r"[\t,;]+", line)
-    if not surplus and " " in line:
-        *words, last = line.split()
-        if not _has_ending(last) or any(map(_has_ending, words)):
-            first, *surplus = [*words, last]
-    if any(surplus):
-        raise LabelError(f"{place}: {' '.join(surplus)!r} behind {first!r}; a list has a path on each line")
+    """A path may hold spaces and commas where it has an ending; what stands behind one is not passed over."""
+    *words, last = [word for word in re.split(r"[\s,;]+", line) if word]
+    if words and (not _has_ending(last) or any(map(_has_ending, words))):
+        surplus = " ".join([*words[1:], last])
+        raise LabelError(f"{place}: {surplus!r} behind {words[0]!r}; a list has a path on each line")
 
 
 def require_apart(

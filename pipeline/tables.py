@@ -116,7 +116,8 @@ def read_table(path: Path, columns: Columns) -> Iterator[Row]:
         LabelError: it cannot be read, a column is missing, or a row does not fit; the line is named.
     """
     lines = enumerate(_lines(read_text(path)), start=1)
-    delimiters, header = DELIMITERS, None
+    delimiters: Sequence[str] = DELIMITERS
+    header = None
     for number, line in lines:
         place, text = f"{path}, line {number}", line.strip()
         if not text or _is_comment(text, place, columns):

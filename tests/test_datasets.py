@@ -110,7 +110,7 @@ def test_names_that_differ_by_a_stroke_stay_two_videos() -> None:
     ],
 )
 def test_more_than_a_path_on_a_line_of_a_list_is_refused(tmp_path: Path, line: str, surplus: str) -> None:
-    write(tmp_path, {"list": f"# mine\na b/Abuse000 x264.mp4\n{line}\n"})
+    write(tmp_path, {"list": f"# mine\na, b/Abuse000 x264.mp4\n{line}\n"})
     with pytest.raises(LabelError) as error:
         read_list(tmp_path / "list")
     assert mentions(error, tmp_path / "list", "line 3", surplus)
