@@ -21,7 +21,7 @@ from ssrl_pipeline.files import mistaken_download
 T = TypeVar("T")
 
 DELIMITERS = (",", ";", "\t", "|", " ")
-MOST_DIGITS = 10  # of a frame number: more than a year of video
+MOST_DIGITS = 9  # of a frame number: a year of video at 30 frames per second
 _MARKS = (  # UTF-32's first: it begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
