@@ -21,6 +21,7 @@ from ssrl_pipeline.extractors.decoding import EXTENSIONS, FEWEST, is_picture, pi
 from ssrl_pipeline.extractors.precision import recorded
 from ssrl_pipeline.extractors.snippets import snippet_count
 from ssrl_pipeline.messages import is_address, without_secrets
+from ssrl_pipeline.names import by_name, on_disk, one_name
 from ssrl_pipeline.store import FeatureStore, Recipe
 from ssrl_pipeline.storing import Outcome, Progress, claim_each, store_videos
 
@@ -114,6 +115,7 @@ def find_videos(
 ) -> dict[str, Path]:
     """All videos below a folder (or one file): name below the root -> path, sorted by name.
 
+    Names are in the normal form of :mod:`ssrl_pipeline.names`, paths as the disk has them.
     A folder that may not be read stands for the videos in it, and fails as a video does. One
     that holds pictures and no videos or folders may be a video itself.
 
@@ -125,11 +127,12 @@ def find_videos(
 
     Raises:
         ConfigError: an address.
-        PipelineError: the folder is missing or holds no video.
+        PipelineError: the folder is missing or holds no video, or two of one name.
     """
+    root = on_disk(root)
     require_there(root)
     if root.is_file():
-        return {root.name: root}
+        return {one_name(root.name): root}
     found: dict[str, Path] = {}
     others: list[str] = []
     of_pictures: list[Path] = []
@@ -169,7 +172,7 @@ def find_videos(
         note(f"{root}: {hint}")
     if told := left_out(others):
         note(f"{root}: {told}")
-    return dict(sorted(found.items()))
+    return {name: found[spelling] for name, spelling in sorted(by_name(found, root).items())}
 
 
 def are_frames(names: Iterable[str]) -> bool:

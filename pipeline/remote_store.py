@@ -90,7 +90,7 @@ class RemoteStore(FeatureStore):
         store.require_same(recipe, dtype)
         return store
 
-    def videos(self) -> list[str]:
+    def _spellings(self) -> list[str]:
         with _told(self.root):
             paths = self._files.find(self._base)
         names = (path.removeprefix(f"{self._base}/").rpartition("/") for path in paths)
@@ -208,7 +208,7 @@ class RemoteStore(FeatureStore):
     def _key(self, video: str) -> str:
         if not (is_name_below(video) and is_utf8(video)):
             raise StoreError(f"{video!r} is not the name of a video in the store {self.root}")
-        return f"{self._base}/{video}"
+        return f"{self._base}/{self._spelling(video)}"
 
 
 class Cache:

@@ -1,6 +1,7 @@
 """The videos that `score` is told of: files, folders, and patterns that no shell has expanded."""
 
 import glob
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -9,6 +10,7 @@ from ssrl_pipeline.annotations import video_id
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extract import find_videos, is_video, left_out, refuse_address
 from ssrl_pipeline.labels import Intervals
+from ssrl_pipeline.names import on_disk, one_name, two_spellings
 
 OTHER_WAY = "score the folder that holds both, or one of them into another folder with --out"
 
@@ -40,9 +42,9 @@ def find_inputs(
         for name, path in _expand(text, out, note, pictures):
             first = found.setdefault(name, path)
             if first != path and first.resolve() != path.resolve():
-                raise ConfigError(
-                    f"{first} and {path}: the results of both would be in {out / name}; {OTHER_WAY}"
-                )
+                alike = one_name(str(first)) == one_name(str(path))
+                both = two_spellings(str(first), str(path)) if alike else f"{first} and {path}"
+                raise ConfigError(f"{both}: the results of both would be in {out / name}; {OTHER_WAY}")
     for name, path in found.items():
         for above in PurePosixPath(name).parents:
             if str(above) in found:
@@ -50,7 +52,7 @@ def find_inputs(
                     f"{found[str(above)]} and {path}: the results of one, {out / name}, would be in the "
                     f"other's folder; {OTHER_WAY}"
                 )
-        folder = out / name
+        folder = on_disk(out / name)
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: a file is where a folder of results is to be; choose another --out")
         if any(inner.is_dir() and not inner.name.startswith(".") for inner in folder.glob("*")):
@@ -63,7 +65,7 @@ def find_inputs(
 
 def _expand(text: str, out: Path, note: Note, pictures: bool) -> Iterator[tuple[str, Path]]:
     refuse_address(text)
-    path = Path(text)
+    path = on_disk(Path(text))
     if path.is_dir():
         try:
             videos = find_videos(path, note, out, pictures)
@@ -71,13 +73,15 @@ def _expand(text: str, out: Path, note: Note, pictures: bool) -> Iterator[tuple[
             raise ConfigError(str(error)) from error
         yield from videos.items()
     elif path.exists() or not glob.has_magic(text):
-        yield path.name, path
+        yield one_name(path.name), path
     else:
         # Path.glob takes no absolute pattern.
-        matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
+        spellings = {text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))}
+        found = {match for one in spellings for match in glob.glob(one, recursive=True)}  # noqa: PTH207
+        matches = [Path(match) for match in sorted(found)]
         matches = [path for path in matches if not _in(path, out)]
         files = [path for path in matches if path.is_file()]
-        matching = [(path.name, path) for path in files if is_video(path.name)]
+        matching = [(one_name(path.name), path) for path in files if is_video(path.name)]
         for folder in [path for path in matches if path.is_dir()] if "**" not in text else []:
             with suppress(PipelineError):
                 matching += find_videos(folder, note, out, pictures).items()

@@ -15,6 +15,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -24,6 +25,7 @@ from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.files import clear_leftovers, read_json, whole_folder, write_json
 from ssrl_pipeline.locks import locked
 from ssrl_pipeline.messages import without_secrets
+from ssrl_pipeline.names import by_name, one_name
 from ssrl_pipeline.npy import NpyWriter, map_npy, rows_crc32
 from ssrl_pipeline.source import SourceFile
 from ssrl_pipeline.times import FrameTimes, steady
@@ -117,10 +119,28 @@ class FeatureStore:
             raise StoreError(f"{self.root}: the store holds {self.dtype}, not {dtype}; choose another folder")
 
     def videos(self) -> list[str]:
-        """The names of all videos, paths below the videos' root, sorted."""
+        """The names of all videos, paths below the videos' root, sorted.
+
+        Raises:
+            StoreError: two videos have one name.
+        """
+        return sorted(by_name(self._spellings(), self.root, StoreError))
+
+    def _spellings(self) -> list[str]:
+        """The names of all videos, as they are spelt on the disk."""
         metas = self._path.rglob("meta.json")
         names = (meta.parent.relative_to(self._path) for meta in metas)
         return sorted(n.as_posix() for n in names if not any(part.startswith(".") for part in n.parts))
+
+    @cached_property
+    def _spelt(self) -> dict[str, str]:
+        """Name -> its spelling in the store, where that is another."""
+        spellings = by_name(self._spellings(), self.root, StoreError)
+        return {name: spelling for name, spelling in spellings.items() if name != spelling}
+
+    def _spelling(self, video: str) -> str:
+        """A video's name as it is spelt in the store, or is to be where it is new."""
+        return video if video.isascii() else self._spelt.get(one_name(video), one_name(video))
 
     def meta(self, video: str) -> VideoMeta:
         """Raises StoreError where the video is missing or its meta.json damaged."""
@@ -209,7 +229,7 @@ class FeatureStore:
         """The video's folder; names that would lead out of the store are refused."""
         if not is_name_below(video):
             raise StoreError(f"{video!r} is not the name of a video in the store {self.root}")
-        folder = self._path / video
+        folder = self._path / self._spelling(video)
         if not folder.resolve().is_relative_to(self._path.resolve()):
             raise StoreError(f"{folder}: a link that leads out of the store {self.root}; remove it")
         return folder

@@ -45,7 +45,7 @@ def test_pictures_of_every_format_are_those_that_pillow_reads(tmp_path: Path, en
     with Image.open(tmp_path / "a" / f"x%d 0.{ending}") as picture:
         expected = np.asarray(picture.convert("RGB")).astype(int)
     assert len(frames) == 2
-    assert np.abs(frames[0] - expected).mean() < 1.5
+    assert np.abs(frames[0] - expected).mean() < 3  # JPEG and WebP: colours at half the size
 
 
 def test_sixteen_bits_a_pixel_are_not_cut_to_white(tmp_path: Path) -> None:
