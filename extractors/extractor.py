@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbone import Backbone
+from ssrl_pipeline.extractors.decoding import Limits, open_video
 from ssrl_pipeline.extractors.dense import PATCHES, plan_passes
 from ssrl_pipeline.extractors.engines import Engine, check_engine, make_engine, why_not
 from ssrl_pipeline.extractors.feed import Described, Feed
@@ -54,6 +56,7 @@ class FeatureExtractor:
         batch_pixels: how many pixels (views x frames x height x width) pass the backbone
             at once; bounds the memory. None: ten crops of one snippet on a CPU, of 16 on
             a GPU. Halved where a GPU's memory does not suffice.
+        picture_fps: how many pictures of a folder that is a video are shown a second; None: no folder is.
         patches: `exact`: each passes the backbone by itself; `dense`: averages
             over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.dense`.
 
@@ -73,6 +76,7 @@ class FeatureExtractor:
         engine: str = "auto",
         precision: str = "auto",
         batch: int | None = None,
+        picture_fps: float | None = None,
     ):
         if backbone not in BACKBONES:
             raise ConfigError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
@@ -82,6 +86,7 @@ class FeatureExtractor:
             raise ConfigError(f"unknown patches {patches!r}; there are {', '.join(PATCHES)}")
         self.device = find_device(device)
         check_engine(engine, precision, self.device)
+        self.picture_fps = picture_fps
         self.engine, self.precision = engine, choose_precision(precision, self.device)
         if self.device.type == "cuda":
             warn_of_cudnn(self.precision)
@@ -132,23 +137,20 @@ class FeatureExtractor:
     def from_video(self, path: str | Path) -> Features:
         """The features of a whole video file, in memory; see :meth:`write_video` for long ones."""
         rows: list[Features] = []
-        self.write_video(Path(path), restart=rows.clear, write=rows.append)
+        self.write_video(Path(path), write=rows.append)
         return self._join(rows)
 
-    def write_video(
-        self, path: Path, restart: Callable[[], None], write: Callable[[Features], None]
-    ) -> VideoFeatures:
+    def write_video(self, path: Path, write: Callable[[Features], None]) -> VideoFeatures:
         """Hands over the features of a video snippet by snippet, so that memory stays flat.
 
         Args:
             path: the video.
-            restart: called before the first snippet of each decoder that is tried.
             write: called with view name -> float32 [1, P, D], in order.
 
         Raises:
-            VideoError: no decoder reads the file to its end.
+            VideoError: the file cannot be read to its end; what was handed over before is worthless.
         """
-        ((_, result),) = self.describe_videos([_Kept(path, restart, write)])
+        ((_, result),) = self.describe_videos([_Kept(path, write)])
         if isinstance(result, Exception):
             raise result
         return result
@@ -163,8 +165,14 @@ class FeatureExtractor:
             videos: how many are decoded at the same time; the features do not depend
                 on it, but for rounding where `batch` is more than 1.
         """
-        drop_last, threads = self.preset.drop_last, decoding_threads(videos)
-        feed: Feed[J] = Feed(self.start, drop_last, videos, lambda: self.batch, AHEAD, self.pending, threads)
+        opener = partial(
+            open_video,
+            limits=Limits(threads=decoding_threads(videos)),
+            lend=True,
+            picture_fps=self.picture_fps,
+        )
+        drop_last = self.preset.drop_last
+        feed: Feed[J] = Feed(self.start, opener, drop_last, videos, lambda: self.batch, AHEAD, self.pending)
         return feed.run(jobs)
 
     def pending(self) -> Pending:
@@ -298,7 +306,6 @@ class _Kept(NamedTuple):
     """A job of the feed from its parts."""
 
     path: Path
-    restart: Callable[[], None]
     write: Callable[[Features], None]
 
 

@@ -14,7 +14,16 @@ from typing import Generic
 import numpy as np
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors.reading import Channel, Features, Item, J, Reading, VideoFeatures, is_full
+from ssrl_pipeline.extractors.reading import (
+    Channel,
+    Features,
+    Item,
+    J,
+    Opener,
+    Reading,
+    VideoFeatures,
+    is_full,
+)
 from ssrl_pipeline.extractors.snippets import Pending
 
 Described = Callable[[], list[Features]]  # waits for what was started
@@ -28,27 +37,27 @@ class Feed(Generic[J]):
 
     Args:
         start: begins to describe uint8 [16, H, W, 3] each, and gives what waits for it.
+        opener: opens a video, whose frames are lent.
         drop_last: leave out a last snippet of fewer than 16 frames.
         videos: how many are decoded at the same time.
         batch: tells how many snippets are described together; it may change.
         ahead: how many groups may be under way on the device while the next is gathered.
         pending: where the snippets of one video fill up.
-        threads: with which each is decoded; 0: as many as its decoder likes.
     """
 
     def __init__(
         self,
         start: Callable[[Sequence[np.ndarray]], Described],
+        opener: Opener,
         drop_last: bool = False,
         videos: int = 1,
         batch: Callable[[], int] = lambda: 1,
         ahead: int = 0,
         pending: Callable[[], Pending] = Pending,
-        threads: int = 0,
     ):
-        self._start, self._drop_last = start, drop_last
+        self._start, self._opener, self._drop_last = start, opener, drop_last
         self._videos, self._batch, self._ahead = videos, batch, ahead
-        self._pending, self._threads = pending, threads
+        self._pending = pending
         self._group: list[_Taken[J]] = []
         self._under_way: deque[tuple[list[_Taken[J]], Described]] = deque()
         self._finished: deque[tuple[J, VideoFeatures | Exception]] = deque()
@@ -75,7 +84,7 @@ class Feed(Generic[J]):
                         break
                     if job is None:
                         break
-                    readings.add(Reading(job, self._drop_last, channel, self._pending, self._threads))
+                    readings.add(Reading(job, self._opener, self._drop_last, channel, self._pending))
                 if not (more or readings):
                     break
                 item = channel.get(ASK_AGAIN if more and len(readings) < self._videos else None)
@@ -103,13 +112,8 @@ class Feed(Generic[J]):
             self._finish(reading)
         elif reading.result:  # what came before it failed to be written
             pass
-        elif item.frames is None:
-            reading.attempt += 1
-            reading.undelivered = 0
-            self._group = [taken for taken in self._group if taken.reading is not reading]
-            self._try(reading, reading.job.restart)
-        else:
-            self._group.append(_Taken(reading, reading.attempt, item.frames))
+        elif item.frames is not None:
+            self._group.append(_Taken(reading, item.frames))
             reading.undelivered += 1
             if is_full([taken.frames for taken in self._group], self._batch()):
                 self._describe()
@@ -174,13 +178,12 @@ class _Taken(Generic[J]):
     """A snippet on its way."""
 
     reading: Reading[J]
-    attempt: int
     frames: np.ndarray
 
     @property
     def is_dropped(self) -> bool:
-        """Whether its decoder has failed since, or its video."""
-        return self.attempt != self.reading.attempt or isinstance(self.reading.result, Exception)
+        """Whether its video has failed since."""
+        return isinstance(self.reading.result, Exception)
 
 
 def _raise(error: PipelineError) -> list[Features]:

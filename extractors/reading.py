@@ -1,21 +1,19 @@
-"""A video that is read beside others: a thread that listens to its decoder, and the channel of all.
-
-Where one decoder fails, the thread starts again with the next.
-"""
+"""A video that is read beside others: a thread that listens to its decoder, and the channel of all."""
 
 import contextlib
 import threading
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.decode import DECODERS, Limits, VideoInfo, open_video
+from ssrl_pipeline.extractors.decoding import DECODER, Video, VideoInfo
 from ssrl_pipeline.extractors.snippets import Pending, snippets
+from ssrl_pipeline.times import FrameTimes, from_stamps
 
 Features = dict[str, np.ndarray]  # view name -> float32 [T, P, D]
 
@@ -35,7 +33,8 @@ class VideoFeatures(NamedTuple):
     decoder: str
     frames: int  # decoded frames
     snippets: int
-    damage: str = ""  # what libav complained of while it decoded; see Video
+    times: FrameTimes  # of the decoded frames
+    damage: str = ""  # what was noticed while it was decoded; see Video
 
 
 class Job(Protocol):
@@ -44,11 +43,14 @@ class Job(Protocol):
     @property
     def path(self) -> Path: ...
 
-    def restart(self) -> None:
-        """Called before the first snippet of each decoder that is tried."""
-
     def write(self, features: Features) -> None:
         """Called with view name -> float32 [1, P, D], in order."""
+
+
+class Opener(Protocol):
+    """Opens a video, whose frames are lent; see :func:`ssrl_pipeline.extractors.decoding.open_video`."""
+
+    def __call__(self, path: Path, *, started: Callable[[Callable[[], None]], None]) -> Video: ...
 
 
 J = TypeVar("J", bound=Job)
@@ -56,7 +58,7 @@ J = TypeVar("J", bound=Job)
 
 @dataclass(frozen=True)
 class Item(Generic[J]):
-    """What a thread tells: the frames of a snippet, its end, or neither where a decoder starts."""
+    """What a thread tells: the frames of a snippet, or the end of its video."""
 
     reading: "Reading[J]"
     frames: np.ndarray | None = None
@@ -122,19 +124,17 @@ class Reading(Generic[J]):
     def __init__(
         self,
         job: J,
+        opener: Opener,
         drop_last: bool,
         channel: Channel[J],
         pending: Callable[[], Pending] = Pending,
-        threads: int = 0,
     ):
         self.job = job
-        self.attempt = 0  # how many decoders have started, as far as the feed has heard
-        self.undelivered = 0  # snippets of this attempt that were taken and not written
+        self.undelivered = 0  # snippets that were taken and not written
         self.result: VideoFeatures | Exception | None = None
         self.told = False
         self.stopped = False
-        self._drop_last, self._channel, self._pending = drop_last, channel, pending
-        self._limits = Limits(threads=threads)
+        self._opener, self._drop_last, self._channel, self._pending = opener, drop_last, channel, pending
         self._lock = threading.Lock()
         self._end_worker: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name=f"reading {job.path.name}", daemon=True)
@@ -160,22 +160,15 @@ class Reading(Generic[J]):
             self._channel.put(Item(self, result=result))
 
     def _read(self) -> VideoFeatures:
-        failures = []
-        for decoder in DECODERS:
-            self._channel.put(Item(self))
-            counter = _Counter()
-            count = 0
-            try:
-                with open_video(self.job.path, decoder, self._limits, self._started, lend=True) as video:
-                    for frames in snippets(counter.count(video.frames), self._drop_last, self._pending()):
-                        self._channel.put(Item(self, frames))
-                        del frames  # or its memory would be held while the next fills up
-                        count += 1
-            except VideoError as error:
-                failures.append(error)
-            else:
-                return VideoFeatures(video.info, video.decoder, counter.frames, count, video.damage())
-        raise _all_of(self.job.path, failures)
+        stamps, count = array("d"), 0
+        with self._opener(self.job.path, started=self._started) as video:
+            for frames in snippets(_noting(video, stamps), self._drop_last, self._pending()):
+                self._channel.put(Item(self, frames))
+                del frames  # or its memory would be held while the next fills up
+                count += 1
+            times = from_stamps(np.frombuffer(stamps), video.info.fps)
+            info = video.info._replace(fps=times.fps)
+            return VideoFeatures(info, DECODER, len(stamps), count, times, video.damage())
 
     def _started(self, end_worker: Callable[[], None]) -> None:
         with self._lock:
@@ -184,24 +177,8 @@ class Reading(Generic[J]):
                 end_worker()
 
 
-class _Counter:
-    """Counts what passes through an iterator."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-
-    def count(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for frame in frames:
-            self.frames += 1
-            yield frame
-
-
-def _all_of(path: Path, failures: list[VideoError]) -> VideoError:
-    """What each of the decoders said, in one line; once where it is the same."""
-    if len({str(failure) for failure in failures}) == 1:
-        return failures[0]
-    said = [
-        f"{decoder}: {str(failure).removeprefix(f'{path}: ').removeprefix(f'{decoder} ')}"
-        for decoder, failure in zip(DECODERS, failures, strict=True)
-    ]
-    return VideoError(f"{path}: {'; '.join(said)}")
+def _noting(video: Video, stamps: "array[float]") -> Iterator[np.ndarray]:
+    """The frames of a video, whose times are appended as they come."""
+    for frame in video.frames:
+        stamps.append(video.time)
+        yield frame

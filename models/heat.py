@@ -126,10 +126,6 @@ class HeatStream:
         self._has_patches = any(name.startswith("patch") for name in model.views)
         related = model.ssrl if isinstance(model, FusedDetector) else model
         self._margin = reach(related.relation) if isinstance(related, SSRL) else 0
-        self.restart()
-
-    def restart(self) -> None:
-        """Forgets all snippets."""
         self._held: list[Mapping[str, Tensor]] = []
         self._count = self._done = 0  # snippets held; how many of them, the first, are looked at already
         self._heat: list[dict[str, Tensor]] = []  # on the device, which nobody waits for until the end

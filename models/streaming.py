@@ -85,12 +85,6 @@ class ScoreStream:
     ) -> None:
         self._file.close()
 
-    def restart(self) -> None:
-        """Forgets all chunks."""
-        self._waiting, self._snippets = [], 0
-        for part in self._parts:
-            part.restart()
-
     def add(self, views: Mapping[str, Tensor]) -> None:
         """The next snippets: view name -> [n, P, F]. Few at a time wait for others to come."""
         self._waiting.append(views)
@@ -122,8 +116,6 @@ class ScoreStream:
 class _Part(Protocol):
     """A model that scores by itself."""
 
-    def restart(self) -> None: ...
-
     def add(self, views: Mapping[str, Tensor]) -> None:
         """View name -> [1, n, P, F]."""
 
@@ -136,9 +128,6 @@ class _PerSnippet:
 
     def __init__(self, model: PatchMemory):
         self.model = model
-        self.restart()
-
-    def restart(self) -> None:
         self._scores: list[Tensor] = []  # on the device, which nobody waits for until the end
 
     def add(self, views: Mapping[str, Tensor]) -> None:
@@ -156,9 +145,6 @@ class _Related:
     def __init__(self, model: SSRL, device: torch.device, chunk: int, file: IO[bytes]):
         self.model, self.device, self.chunk = model, device, chunk
         self._file = file  # the sums, float32 [T, C, F]
-        self.restart()
-
-    def restart(self) -> None:
         self._file.truncate(0)
         self._snippets, self._crops = 0, 0
         self._gathered = torch.zeros((), dtype=torch.float64, device=self.device)  # then [C, inner, inner]

@@ -1,4 +1,4 @@
-"""What the field's annotation files have in common: names, lines, lists, and what is read from them.
+"""What the field's annotation files have in common: names, lists, and what is read from them.
 
 The adapters of single datasets are :mod:`ssrl_pipeline.ucf_crime`,
 :mod:`ssrl_pipeline.shanghaitech` and :mod:`ssrl_pipeline.xd_violence`;
@@ -6,18 +6,21 @@ The adapters of single datasets are :mod:`ssrl_pipeline.ucf_crime`,
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.extractors.decode import EXTENSIONS
+from ssrl_pipeline.extractors.decoding import EXTENSIONS
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippet_count
 from ssrl_pipeline.labels import Intervals, Labels, frame_labels
+from ssrl_pipeline.names import one_name
+from ssrl_pipeline.tables import read_lines
 
 NORMAL = "Normal"
+_CROP = re.compile(r"__[0-9]$")  # behind the name of a video, before the ending of features
 
 Snippets = Callable[[str], int]  # name of a video -> how many snippets its features have
 
@@ -77,14 +80,34 @@ def video_id(name: str) -> str:
 
     ``/elsewhere/UCF_Train/Abuse001_x264_i3d.npy``, ``Abuse/Abuse001_x264.mp4``
     and ``Abuse001_x264`` are one video. Folders (of either kind of slash) and
-    the endings of videos and features go; nothing else does, since
+    the endings of videos and features go, ``__0`` to ``__9`` of a crop's features
+    with them; nothing else does, since
     ``Normal_Videos003`` trains and ``Normal_Videos_003`` tests.
     """
-    base = re.split(r"[\\/]", name.rstrip("\\/"))[-1]
-    stem, dot, ending = base.rpartition(".")
-    if dot and (ending == "npy" or f".{ending.lower()}" in EXTENSIONS):
-        base = stem
+    bare = _bare(name)
+    return _of_crop(bare) if name.endswith(".npy") else bare
+
+
+def _bare(name: str) -> str:
+    base = re.split(r"[\\/]", one_name(name).rstrip("\\/"))[-1]
+    if _has_ending(base):
+        base = base.rpartition(".")[0]
     return base.removesuffix("_i3d")
+
+
+def _of_crop(bare: str) -> str:
+    """The video that a crop's features are of."""
+    return _CROP.sub("", bare).removesuffix("_i3d")
+
+
+def _has_ending(name: str) -> bool:
+    """Whether a name ends as videos and features do."""
+    return name.endswith(".npy") or _is_video_file(name)
+
+
+def _is_video_file(name: str) -> bool:
+    _, dot, ending = name.rpartition(".")
+    return bool(dot) and f".{ending.lower()}" in EXTENSIONS
 
 
 def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
@@ -99,60 +122,34 @@ def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
     raise LabelError(f"{folder}: lacks {what}, {' or '.join(names)}; set data.annotations to its folder")
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, line) of a text file, stripped; empty ones are passed over.
-
-    Raises:
-        LabelError: it cannot be read as text.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"{path}: cannot be read as text ({error})") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            yield number, line.strip()
-
-
 def read_list(path: Path) -> dict[str, int]:
-    """A list with a path on each line: bare name of the video -> line number, in order.
+    """A list with a path on each line: bare name of the video -> its first line, in order.
+
+    The files of a video's crops, ``X__0.npy`` to ``X__9.npy``, are one video.
 
     Raises:
-        LabelError: the list is empty, or names a video twice.
+        LabelError: the list is empty, names a file twice, or has more than a path on a line.
     """
     videos: dict[str, int] = {}
+    files: dict[str, int] = {}
     for number, line in read_lines(path):
-        video = video_id(line)
-        if video in videos:
-            raise LabelError(
-                f"{path}, line {number}: {video!r} is listed twice, first in line {videos[video]}"
-            )
-        videos[video] = number
+        _require_one_path(line, f"{path}, line {number}")
+        file = _bare(line)
+        if file in files:
+            raise LabelError(f"{path}, line {number}: {file!r} is listed twice, first in line {files[file]}")
+        files[file] = number
+        videos.setdefault(file if _is_video_file(line) else _of_crop(file), number)
     if not videos:
         raise LabelError(f"{path}: lists no videos")
     return videos
 
 
-def read_pairs(numbers: Sequence[str], path: Path, line: int) -> list[tuple[int, int]]:
-    """``["165", "240", "-1", "-1"]`` -> [(165, 240)], as written; pairs of -1 stand for nothing.
-
-    Raises:
-        LabelError: a number is none, they are odd in number, or a pair is negative or runs backwards.
-    """
-    try:
-        values = [int(number) for number in numbers]
-    except ValueError:
-        raise LabelError(f"{path}, line {line}: {' '.join(numbers)!r} are not all frame numbers") from None
-    if len(values) % 2:
-        raise LabelError(
-            f"{path}, line {line}: {' '.join(numbers)!r} is an odd number of frame numbers; "
-            "a start and an end make an interval"
-        )
-    pairs = [pair for pair in zip(values[::2], values[1::2], strict=True) if pair != (-1, -1)]
-    for start, end in pairs:
-        if not 0 <= start <= end:
-            raise LabelError(f"{path}, line {line}: interval {start} to {end} is negative or runs backwards")
-    return pairs
+def _require_one_path(line: str, place: str) -> None:
+    """A path may hold spaces and commas where it has an ending; what stands behind one is not passed over."""
+    *words, last = [word for word in re.split(r"[\s,;]+", line) if word]
+    if words and (not _has_ending(last) or any(map(_has_ending, words))):
+        surplus = " ".join([*words[1:], last])
+        raise LabelError(f"{place}: {surplus!r} behind {words[0]!r}; a list has a path on each line")
 
 
 def require_apart(

@@ -114,7 +114,7 @@ def held_out_videos(checkpoint: Checkpoint, labels: Labels, split: str) -> dict[
     """
     chosen = {video: label.abnormal for video, label in labels.items() if label.split == split}
     if split == "val" and not chosen:
-        aside = checkpoint.provenance.get("val_videos", ())
+        aside = checkpoint.videos("val")
         chosen = {video: labels[video].abnormal for video in aside if video in labels}
     if all(chosen.values()):
         raise LabelError(
@@ -127,7 +127,7 @@ def held_out_videos(checkpoint: Checkpoint, labels: Labels, split: str) -> dict[
                 else "; the labels name none"
             )
         )
-    if learned := sorted(set(chosen) & set(checkpoint.provenance.get("train_videos", ()))):
+    if learned := sorted(set(chosen) & set(checkpoint.videos("train"))):
         raise LabelError(
             f"{learned[0]!r} is labelled as of split {split!r}, but the model learned from it, and scores it "
             "as it will score no other video; take videos that were not trained on"

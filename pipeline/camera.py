@@ -9,15 +9,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.events import known
+from ssrl_pipeline.events import ASSUMED_FPS
+from ssrl_pipeline.extractors.decoding import Limits, Video, open_live, open_video
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, Pending
+from ssrl_pipeline.messages import hide_secrets
+from ssrl_pipeline.times import FrameTimes, measured_rate
 from ssrl_pipeline.watch_sources import Source
 
+WAVER = 0.02  # share by which the rate of a few frames may be off
+TELLING = 2.0  # seconds of a live stream after which its rate is told, where a snippet takes longer
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds from one attempt to open a lost stream to the next
 RECORDED_WAITING = 2  # snippets of a recording that are read ahead
 NEWS_WAITING = 64  # items of any kind that wait; then the thread does
@@ -27,9 +33,13 @@ class Snippet(NamedTuple):
     images: np.ndarray  # RGB, uint8 [16, H, W, 3]
     frame: int  # the number of the first, of all that were read of this source
     frames: int  # less than 16 where the end was completed by looping
-    time_s: float | None  # of the first: since the source's first frame; of a recording its position,
-    # None where its rate is unknown
+    times: FrameTimes  # seconds since the source's first frame; of a recording, positions in it
     clock: float  # when the last was read, time.monotonic()
+
+    @property
+    def time_s(self) -> float:
+        """When the first is shown."""
+        return float(self.times.starts(1)[0])
 
 
 class Dropped(NamedTuple):
@@ -37,12 +47,12 @@ class Dropped(NamedTuple):
 
     frame: int
     frames: int
-    time_s: float | None  # of the first, as of a snippet
+    time_s: float  # of the first, as of a snippet
     reason: str
 
 
 class Connected(NamedTuple):
-    fps: float  # 0 where the source does not say
+    fps: float  # by the times of the first frames; 0 where one alone came
     width: int
     height: int
     live: bool
@@ -60,37 +70,69 @@ class Lost(NamedTuple):
 class Ended(NamedTuple):
     frames: int  # read in all
     error: str | None  # None: a recording came to its end
+    note: str = ""  # what was noticed on the way
 
 
 Item = Snippet | Dropped | Connected | Lost | Ended
-Opener = Callable[[Source, float], Any]
+Started = Callable[[Callable[[], None]], None]
+Opener = Callable[[Source, float, Started], Video]
 
 
-def open_capture(source: Source, timeout: float, threads: int = 1) -> Any:
-    """A cv2.VideoCapture, or None where the source cannot be opened.
+def open_source(source: Source, timeout: float, started: Started, threads: int = 1) -> Video:
+    """Opens what is watched; frames are lent.
 
     Args:
         source: what is opened.
-        timeout: seconds after which it is given up.
-        threads: that decode it. OpenCV's default is one a core, for each camera.
+        timeout: seconds without a frame after which a stream is given up.
+        started: told early what ends the reading from another thread.
+        threads: that decode it. The decoder's default is one a core, for each camera.
+
+    Raises:
+        VideoError: it cannot be opened.
     """
-    import os
+    if source.kind == "file":
+        return open_video(Path(source.address), Limits(threads=threads), started, lend=True)
+    kind = "camera" if source.kind == "device" else "stream"
+    return open_live(source.address, kind, Limits(seconds=timeout, threads=threads), started, lend=True)
 
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # libav's AV_LOG_QUIET; it would print addresses
-    import cv2
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    if source.kind == "device":
-        capture = cv2.VideoCapture(int(source.address))
-    else:
-        limit = int(1000 * timeout)
-        options = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
-        options += [cv2.CAP_PROP_N_THREADS, threads]
-        capture = cv2.VideoCapture(source.address, cv2.CAP_FFMPEG, options)
-    if capture.isOpened():
-        return capture
-    capture.release()
-    return None
+def rate_of(stamps: np.ndarray, said: float) -> float:
+    """Frames a second by the times of some, float64 [n]; 0 of less than two.
+
+    A source that says nearly the same is believed, for the times of a few frames waver. Where they
+    came in a burst, as at the beginning of a stream, the middle one of the lengths is still right.
+    """
+    if len(stamps) < 2:
+        return 0.0
+    usual, fps = 1 / float(np.median(np.diff(stamps))), measured_rate(stamps)
+    fps = fps if abs(fps - usual) <= WAVER * usual else usual
+    return said if abs(said - fps) <= WAVER * fps else fps
+
+
+class LiveClock:
+    """When the frames of a live stream were taken, by this machine's clock.
+
+    They come late, by the network's moods; how far they are apart is in their stamps. The
+    frame that was the least late of late tells what the difference between the clocks is.
+    """
+
+    DRIFT = 0.01  # by which the stream's clock may be slower, as a share
+    JUMP = 10.0  # seconds between the clocks that make the stream's one that began anew
+
+    def __init__(self) -> None:
+        self._late: float | None = None  # this clock's time less the stream's, of the least late frame
+        self._before = 0.0
+
+    def time(self, now: float, stamp: float) -> float:
+        """The time of a frame that comes now, in seconds of this clock; never less than the last frame's."""
+        late = now - stamp
+        if self._late is None or abs(late - self._late) > self.JUMP:
+            self._late = late
+        else:
+            self._late = min(late, self._late + self.DRIFT * (now - self._now))
+        self._now = now
+        self._before = max(self._before + 1e-6, stamp + self._late)
+        return self._before
 
 
 class Camera:
@@ -101,7 +143,7 @@ class Camera:
         timeout: seconds without a frame after which a stream is lost.
         fps: the rate to assume, whatever the source says.
         drop_last: leave out a recording's last snippet where it is not complete.
-        opener: gives something that reads like cv2.VideoCapture, or None.
+        opener: opens the source; see :func:`open_source`.
         pending: where a snippet fills up.
     """
 
@@ -112,7 +154,7 @@ class Camera:
         timeout: float = 10.0,
         fps: float | None = None,
         drop_last: bool = False,
-        opener: Opener = open_capture,
+        opener: Opener = open_source,
         pending: Callable[[], Pending] = Pending,
     ):
         self.source, self.frames = source, 0
@@ -121,21 +163,24 @@ class Camera:
         self._items: deque[Item] = deque()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=source.name, daemon=True)
-        self._capture: Any = None
+        self._video: Video | None = None  # of a file, once it is open
         self._zero: float | None = None  # time.monotonic() of the first frame
         self._last = 0.0  # of the last
+        self._rate = ASSUMED_FPS  # of the snippet before
+        self._lock = threading.Lock()
+        self._end_reading: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Raises VideoError where the source is a file that is no video; streams are tried again."""
         if self.source.kind == "file":
-            self._capture = self._opener(self.source, self._timeout)
-            if self._capture is None:
-                raise VideoError(f"{self.source.shown}: not a video that OpenCV can open")
+            self._video = self._open()
         self._thread.start()
 
     def stop(self) -> None:
         """Tells the thread to end; see :meth:`join`."""
         self._stopped.set()
+        with self._lock:
+            self._end_reading()
         with self._ready:
             self._ready.notify_all()
 
@@ -158,35 +203,47 @@ class Camera:
             self._ready.notify_all()
         return taken
 
+    def _open(self) -> Video:
+        return self._opener(self.source, self._timeout, self._started)
+
+    def _started(self, end_reading: Callable[[], None]) -> None:
+        with self._lock:
+            self._end_reading = end_reading
+            if self._stopped.is_set():
+                end_reading()
+
     def _run(self) -> None:
         try:
-            if self.source.kind == "file":
-                self._read_recording(self._capture)
+            if self._video:
+                self._read_recording(self._video)
             else:
                 self._read_stream()
-        except (
-            Exception
-        ) as error:  # said by the main thread: a thread that dies in silence is a camera unwatched
-            text = str(error).replace(self.source.address, self.source.shown)
-            self._put(Ended(self.frames, f"{type(error).__name__}: {text}"))
+        except Exception as error:  # told, for a thread that dies in silence is a camera unwatched
+            self._put(Ended(self.frames, f"{type(error).__name__}: {self._shown(error)}"))
+
+    def _shown(self, error: Exception) -> str:
+        """What an error says, without the address's secrets."""
+        text = str(error)
+        if self.source.kind == "stream":
+            text = text.replace(self.source.address, self.source.shown)
+        return hide_secrets(text)
 
     def _read_stream(self) -> None:
         wait, told, lost_at = FIRST_WAIT, False, None
         while not self._stopped.is_set():
-            reason, read = "cannot be opened", 0
-            capture = self._opener(self.source, self._timeout)
-            if capture is not None and self._is_recording(capture):
-                self._read_recording(capture)
-                return
-            if capture is not None:
-                reason, before = "no more frames", self.frames
-                try:
-                    self._read(capture, lost_at, live=True)
-                finally:
-                    capture.release()
-                read = self.frames - before
+            reason, before = "no more frames", self.frames
+            try:
+                video = self._open()
+                if self._is_recording(video):
+                    self._read_recording(video)
+                    return
+                with video:
+                    self._read(video, lost_at, live=True)
+            except VideoError as error:
+                reason = self._shown(error) + ("" if self.frames > before else self.source.hint)
             if self._stopped.is_set():
                 return
+            read = self.frames - before
             if read or not told:
                 self._put(Lost(reason, self.frames, self._last - (self._zero or self._last)))
                 told = True
@@ -195,61 +252,71 @@ class Camera:
             self._stopped.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
-    def _is_recording(self, capture: Any) -> bool:
+    def _is_recording(self, video: Video) -> bool:
         """A file on a server, which would begin anew with every attempt, and not a live stream."""
-        import cv2
+        return self.source.address.startswith("http") and video.info.reported_frames > 0
 
-        return self.source.address.startswith("http") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
-
-    def _read_recording(self, capture: Any) -> None:
-        import cv2
-
-        reported = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    def _read_recording(self, video: Video) -> None:
+        error, note = None, ""
         try:
-            self._read(capture, None, live=False)
+            with video:
+                self._read(video, None, live=False)
+                note = video.damage()
+        except VideoError as failure:
+            error = self._shown(failure).removeprefix(f"{self.source.shown}: ")
+        self._put(Ended(self.frames, error, note))
+
+    def _read(self, video: Video, lost_at: float | None, live: bool) -> None:
+        """Snippets until there is no further frame. Raises VideoError where that is not the end."""
+        pending, clock, told = self._pending(), LiveClock(), False
+        shown: list[tuple[float, float]] = []  # of each frame that is pending: our time, the source's
+        begun = None
+        try:
+            for image in video.frames:
+                if self._stopped.is_set():
+                    return
+                self._last = time.monotonic()
+                begun = self._last if begun is None else begun
+                self._zero = self._last if self._zero is None else self._zero
+                own = video.time if live or not self._fps else self.frames / self._fps
+                shown.append((clock.time(self._last, own) - self._zero if live else own, own))
+                pending.next(image.shape)[:] = image
+                self.frames += 1
+                if not told and (pending.frames == SNIPPET_FRAMES or self._last - begun >= TELLING):
+                    self._connect(video, shown, live, lost_at)
+                    told = True
+                if pending.frames == SNIPPET_FRAMES:
+                    self._put_snippet(pending, self._times(video, shown), live)
+                    shown = []
         finally:
-            capture.release()
-        # OpenCV does not tell the end from an error; containers' counts may be off by a little.
-        whole = self.frames and self.frames >= 0.99 * reported - 1
-        error = None if whole else f"truncated or damaged, read {self.frames} of {reported} frames"
-        self._put(Ended(self.frames, error))
+            if shown and not told:
+                self._connect(video, shown, live, lost_at)
+            if shown and (live or self._drop_last):
+                self._drop(
+                    len(shown), shown[0][0], "the stream was lost" if live else "too few for a snippet"
+                )
+            elif shown:
+                self._put_snippet(pending, self._times(video, shown), live)
 
-    def _read(self, capture: Any, lost_at: float | None, live: bool) -> None:
-        """Snippets until there is no further frame."""
-        import cv2
+    def _connect(
+        self, video: Video, shown: list[tuple[float, float]], live: bool, lost_at: float | None
+    ) -> None:
+        assert self._zero is not None
+        first = self._zero + shown[0][0] if live else self._zero
+        gap = None if lost_at is None else first - lost_at
+        fps = self._times(video, shown).fps if len(shown) > 1 or not live else 0.0
+        size = video.info.width, video.info.height
+        self._put(Connected(fps, *size, live, self.frames - len(shown), self._zero, gap))
 
-        fps = self._fps or float(capture.get(cv2.CAP_PROP_FPS))
-        pending, connected = self._pending(), False
-        first_s: float | None = None
-        while not self._stopped.is_set():
-            found, image = capture.read()
-            if not found:
-                break
-            self._last = time.monotonic()
-            self._zero = self._last if self._zero is None else self._zero
-            if not connected:
-                gap = None if lost_at is None else self._last - lost_at
-                height, width = image.shape[:2]
-                self._put(Connected(fps, width, height, live, self.frames, self._zero, gap))
-                connected = True
-            if pending.frames and pending.shape != image.shape:
-                self._drop(pending.frames, first_s, "the picture changed its size")
-                pending.clear()
-            if not pending.frames:
-                position = self.frames / fps if known(fps) else None
-                first_s = self._last - self._zero if live else position
-            cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=pending.next(image.shape))
-            self.frames += 1
-            if pending.frames == SNIPPET_FRAMES:
-                self._put_snippet(pending, first_s, live)
-        if pending.frames and (live or self._drop_last):
-            self._drop(pending.frames, first_s, "the stream was lost" if live else "too few for a snippet")
-        elif pending.frames:
-            self._put_snippet(pending, first_s, live)
+    def _times(self, video: Video, shown: list[tuple[float, float]]) -> FrameTimes:
+        """The times of a snippet, and the rate by the source's own."""
+        times, own = np.array(shown).T
+        self._rate = self._fps or rate_of(own, video.info.fps) or self._rate
+        return FrameTimes(self._rate, times)
 
-    def _put_snippet(self, pending: Pending, first_s: float | None, live: bool) -> None:
+    def _put_snippet(self, pending: Pending, times: FrameTimes, live: bool) -> None:
         frames = pending.frames
-        self._put(Snippet(pending.take(), self.frames - frames, frames, first_s, self._last), live)
+        self._put(Snippet(pending.take(), self.frames - frames, frames, times, self._last), live)
 
     def _drop(self, frames: int, time_s: float | None, reason: str) -> None:
         self._put(Dropped(self.frames - frames, frames, time_s, reason))

@@ -18,6 +18,7 @@ from ssrl_pipeline.errors import CheckpointError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.weights import content_sha256
 from ssrl_pipeline.files import check_archive, mistaken_download, whole_file
 from ssrl_pipeline.models import build_model
+from ssrl_pipeline.names import one_name
 
 FORMAT = 1
 _UNFINISHED = "the run is not finished and has no best.pt yet; the same `train --name` goes on with it"
@@ -44,6 +45,10 @@ class Checkpoint:
         weights = content_sha256({name: value.numpy() for name, value in self.weights.items()})
         said = json.dumps([weights, self.model, self.recipe], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()
+
+    def videos(self, part: str) -> list[str]:
+        """The videos that it learned from ("train") or was chosen by ("val"), as far as it says."""
+        return [one_name(video) for video in self.provenance.get(f"{part}_videos", ())]
 
     def build(self) -> Any:
         """The model, a :data:`ssrl_pipeline.models.Detector` in evaluation mode.

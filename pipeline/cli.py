@@ -28,6 +28,7 @@ from ssrl_pipeline.cli_score import score
 from ssrl_pipeline.cli_train import train
 from ssrl_pipeline.cli_watch import watch
 from ssrl_pipeline.errors import ConfigError, PipelineError, first_line, is_out_of_memory
+from ssrl_pipeline.files import require_writable
 
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of SIGINT or SIGTERM
 
@@ -75,6 +76,7 @@ def demo(out: Path, seed: int, device: str, engine: str | None) -> None:
     """Run the whole pipeline on videos that it renders itself, with real I3D weights."""
     from ssrl_pipeline.demo import run_demo
 
+    require_writable(out)
     run_demo(out, seed, device, engine or "auto")
 
 

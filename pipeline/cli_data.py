@@ -18,6 +18,7 @@ from ssrl_pipeline.cli_options import (
     set_option,
 )
 from ssrl_pipeline.errors import PipelineError, StoreError
+from ssrl_pipeline.files import require_writable
 
 if TYPE_CHECKING:
     from ssrl_pipeline.dataset_check import Problem, Report
@@ -111,6 +112,7 @@ def store_export(
     """
     flags["features"] = features
     settings = load_settings(config, assignments, flags, data=("features", "labels"))
+    require_writable(out)
     from ssrl_pipeline.export import export_released
     from ssrl_pipeline.store import FeatureStore, location
     from ssrl_pipeline.terminal import say, table

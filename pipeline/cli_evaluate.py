@@ -1,5 +1,6 @@
 """The command `evaluate`."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,14 @@ from ssrl_pipeline.cli_options import (
     runs_option,
     set_option,
 )
+from ssrl_pipeline.files import require_writable
 from ssrl_pipeline.labels import SPLITS
 
 if TYPE_CHECKING:
     from ssrl_pipeline.bootstrap import Interval
     from ssrl_pipeline.evaluate import EvaluationResult
+
+SHOWN = 5  # videos of a wrong length
 
 
 @click.command()
@@ -85,18 +89,30 @@ def evaluate(
     settings = load_settings(config, assignments, flags, data=("features", "labels", "intervals", "runs"))
     from ssrl_pipeline import evaluate as stage
     from ssrl_pipeline.checkpoint import load_checkpoint
+    from ssrl_pipeline.dataset_check import wrong_lengths
     from ssrl_pipeline.extractors.extractor import find_device
     from ssrl_pipeline.released import open_features
     from ssrl_pipeline.runs import evaluation_folder
     from ssrl_pipeline.terminal import say, table
 
+    if out:
+        require_writable(out)
     path = find_checkpoint(checkpoint, settings)
     loaded = load_checkpoint(path)
     store = open_features(settings.data.features, settings.data.layout)
     labels, intervals = load_labels(settings, store), load_intervals(settings)
+    dataset = open_dataset(settings, store) if settings.data.dataset else None
+    if dataset and (wrong := wrong_lengths(dataset, store, split)):
+        for problem in wrong[:SHOWN]:
+            say(f"{problem.video}: {problem.detail}", logging.WARNING)
+        say(
+            f"features and annotations differ in length for {len(wrong)} of {len(dataset.split(split))} "
+            f"videos, so their ground truth may be shifted (`ssrl-pipeline dataset check`)",
+            logging.WARNING,
+        )
     result = stage.evaluate(
         *(loaded, store, labels, intervals, split, find_device(device)),
-        classes=open_dataset(settings, store).classes if settings.data.dataset else None,
+        classes=dataset.classes if dataset else None,
         threshold=threshold,
         bootstrap=bootstrap,
     )

@@ -16,6 +16,7 @@ from ssrl_pipeline.cli_options import (
     runs_option,
     set_option,
 )
+from ssrl_pipeline.files import require_writable
 
 
 @click.command()
@@ -42,6 +43,7 @@ def export(
     from ssrl_pipeline.onnx_export import export_onnx
     from ssrl_pipeline.terminal import say, table
 
+    require_writable(out.parent)
     path = find_checkpoint(checkpoint, settings)
     say(f"exporting {path}")
     written = export_onnx(path, out)

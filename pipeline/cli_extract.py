@@ -13,6 +13,7 @@ from ssrl_pipeline.cli_options import (
     echo_json,
     engine_option,
     features_option,
+    frames_option,
     json_option,
     load_settings,
     precision_option,
@@ -30,10 +31,15 @@ if TYPE_CHECKING:
     from ssrl_pipeline.storing import Outcome, Progress
 
 NAMED = 5  # videos in a message
+FLAGS = (  # that are settings of the section `extract`
+    *("preset", "backbone", "weights", "dtype", "patches"),
+    *("engine", "precision", "workers", "frames"),
+)
 
 
 @click.command()
 @click.option("--videos", metavar="DIR", help="Folder of videos, or one video.  [default: videos]")
+@frames_option
 @features_option
 @click.option("--preset", help="Views of a snippet: paper, fast, live or gowtham.  [default: paper]")
 @click.option("--backbone", help="i3d, i3d_r50 or i3d_r50_nl.  [default: i3d]")
@@ -75,10 +81,21 @@ def extract(
     others; the table at the end says which failed and why. Of a folder, files with
     the endings of videos are taken; how many others were left out is told.
     """
-    of_extract = ("preset", "backbone", "weights", "dtype", "patches", "engine", "precision", "workers")
+    of_extract = (
+        "preset",
+        "backbone",
+        "weights",
+        "dtype",
+        "patches",
+        "engine",
+        "precision",
+        "workers",
+        "frames",
+    )
     settings = load_settings(config, assignments, flags, data=("videos", "features"), extract=of_extract)
     from ssrl_pipeline import extract as stage
     from ssrl_pipeline.extract_devices import extract_on_devices, parse_devices
+    from ssrl_pipeline.files import require_writable
     from ssrl_pipeline.store import DTYPES, location
     from ssrl_pipeline.terminal import say, table
 
@@ -86,9 +103,14 @@ def extract(
     if chosen.dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
     videos, features = Path(settings.data.videos), location(settings.data.features)
-    stage.find_videos(videos, note=say)  # or an error, before a backbone is made
+    stage.find_videos(
+        videos, note=say, pictures=chosen.frames is not None
+    )  # or an error, before a backbone is made
+    if isinstance(features, Path) and not dry_run:
+        require_writable(features)
     options = stage.ExtractorOptions(
-        *(chosen.backbone, chosen.preset, chosen.weights, chosen.patches, chosen.engine, chosen.precision)
+        *(chosen.backbone, chosen.preset, chosen.weights, chosen.patches, chosen.engine, chosen.precision),
+        picture_fps=chosen.frames,
     )
     where = read_cluster(flags)
     if dry_run and where:
@@ -104,13 +126,13 @@ def extract(
     if where:
         store, outcomes = _extract_on_cluster(videos, features, options, device, chosen.dtype, where)
     elif devices:
-        begin = _teller(options, ", ".join(names))
+        begin = _teller(options, ", ".join(names), features)
         store, outcomes = extract_on_devices(
             videos, features, options, names, chosen.dtype, begin, chosen.workers
         )
     else:
         extractor = options.build(device)
-        begin = _teller(options, f"{extractor.device} in {extractor.precision}")
+        begin = _teller(options, f"{extractor.device} in {extractor.precision}", features)
         store, outcomes = stage.extract(videos, features, extractor, chosen.dtype, begin, chosen.workers)
     if as_json:
         echo_json({"features": str(store.root), "videos": [o._asdict() for o in outcomes]})
@@ -122,11 +144,18 @@ def extract(
         raise PipelineError(f"{failed} of {len(outcomes)} videos failed; the others are in {store.root}")
 
 
-def _teller(options: "ExtractorOptions", device: str) -> "Callable[[Plan], Progress]":
+def _teller(options: "ExtractorOptions", device: str, features: Path | str) -> "Callable[[Plan], Progress]":
     """Says what will be done, and shows how far it is."""
+    from ssrl_pipeline.estimate import size
+    from ssrl_pipeline.files import free_bytes
     from ssrl_pipeline.terminal import SnippetBar, say
 
     def begin(plan: "Plan") -> "Progress":
+        if isinstance(features, Path) and plan.bytes > (free := free_bytes(features)):
+            say(
+                f"the disk of {features} is too small: the features will take {size(plan.bytes)}, "
+                f"{size(free)} are free; --dtype float16 halves them"
+            )
         dense = " with dense patches" if options.patches == "dense" else ""
         recipe = f"{options.preset} views{dense}, {options.backbone} on {device}"
         say(f"{plan.videos} videos, {plan.todo} to extract: {recipe}")
@@ -149,7 +178,8 @@ def _extract_on_cluster(
     from ssrl_pipeline.cluster_extract import extract_on_cluster
 
     with connected(where, device) as cluster:
-        begin = _teller(options, f"{cluster.device}, up to {cluster.slots()} tasks of the cluster at once")
+        place = f"{cluster.device}, up to {cluster.slots()} tasks of the cluster at once"
+        begin = _teller(options, place, features)
         return extract_on_cluster(videos, features, options, cluster, dtype, begin)
 
 

@@ -56,6 +56,13 @@ precision_option = click.option(
     "checkpoint was trained with, else a GPU's tf32, else float32.  [default: auto]",
 )
 
+frames_option = click.option(
+    "--frames",
+    type=click.FloatRange(0, 1000, min_open=True),
+    metavar="FPS",
+    help="Folders of pictures are videos, too, of so many frames a second.",
+)
+
 _CLUSTER = (
     click.option("--cluster", type=click.Choice(["ray"]), help="A task per video on a Ray cluster."),
     click.option(

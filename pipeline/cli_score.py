@@ -17,6 +17,7 @@ from ssrl_pipeline.cli_options import (
     echo_json,
     find_checkpoint,
     find_intervals,
+    frames_option,
     json_option,
     load_settings,
     read_cluster,
@@ -24,6 +25,7 @@ from ssrl_pipeline.cli_options import (
     set_option,
 )
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.files import require_writable
 from ssrl_pipeline.labels import Intervals
 from ssrl_pipeline.messages import say
 from ssrl_pipeline.settings import Settings
@@ -40,6 +42,7 @@ NAME = 34  # letters of a video's name in the table, which then fits 100 columns
 @click.command()
 @click.argument("videos", nargs=-1, required=True)
 @scorer_options
+@frames_option
 @click.option("--out", type=PATH, default="scores", show_default=True, help="Gets one folder per video.")
 @click.option(
     "--contact-sheet/--no-contact-sheet",
@@ -97,13 +100,13 @@ def score(
     """
     sections = {
         "data": ("runs", "features", "intervals"),
-        "extract": ("weights", "engine", "precision"),
+        "extract": ("weights", "engine", "precision", "frames"),
     }
     settings = load_settings(config, assignments, flags, **sections)
     where = read_cluster(flags)
     from ssrl_pipeline.score_inputs import find_inputs, match_intervals
 
-    found = find_inputs(videos, out, say)
+    found = find_inputs(videos, out, say, settings.extract.frames is not None)
     from ssrl_pipeline.score import ScorerOptions
     from ssrl_pipeline.score_job import FAILED
     from ssrl_pipeline.score_many import open_store, score_many
@@ -111,13 +114,16 @@ def score(
     from ssrl_pipeline.terminal import SnippetBar, table
     from ssrl_pipeline.video_writer import require_encoder
 
+    require_writable(out)
     if overlay:
         require_encoder()  # or an error before hours of work
     features = location(settings.data.features)
     intervals = _known_intervals(settings)
     path = find_checkpoint(checkpoint, settings)
     chosen = settings.extract
-    options = ScorerOptions(path, chosen.weights, settings.events, chosen.engine, chosen.precision)
+    options = ScorerOptions(
+        path, chosen.weights, settings.events, chosen.engine, chosen.precision, chosen.frames
+    )
     with _placed(options, device, where) as (scorer, place, on):
         index = open_store(features, scorer, flags["features"] is not None, say)
         say(f"scoring with {path} on {on}")

@@ -24,6 +24,7 @@ from ssrl_pipeline.cli_options import (
 )
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.files import require_writable
 from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def train(
         raise click.UsageError("under torchrun give the run a --name, by which all processes find it")
     chosen = [] if seeds is None else [seeds, *more_seeds]
     runs = Path(settings.data.runs)
+    require_writable(runs)
     from ssrl_pipeline.run_folder import named_run
 
     if devices > 1:

@@ -54,9 +54,9 @@ def extract_on_cluster(
     features = features if isinstance(features, str) else features.absolute()
     if options.weights not in (None, "random"):
         options = options._replace(weights=str(Path(str(options.weights)).absolute()))
-    videos = find_videos(root)
+    videos = find_videos(root, pictures=options.picture_fps is not None)
     store = FeatureStore.create(features, options.recipe(), dtype)
-    todo, plan = make_plan(videos, store, options.drop_last)
+    todo, plan = make_plan(videos, store, options.drop_last, options.picture_fps)
     progress = begin(plan)
     shown = ClusterProgress(progress)
     bench = _Bench(options, cluster.device, cluster.cpus, features)

@@ -71,7 +71,7 @@ def score_on(cluster: Cluster, options: ScorerOptions) -> Place:
                 written.append(name)
             shown.finish(outcome(finished))
             yield finished
-        require_visible(written, lambda name: load_result(out / name))
+        require_visible(written, lambda name: load_result(by_name[name].request.folder))
 
     return place
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssrl_pipeline.errors import StoreError
+from ssrl_pipeline.names import one_name
 from ssrl_pipeline.source import Source, SourceFile
 from ssrl_pipeline.store import FeatureStore
 
@@ -33,7 +34,7 @@ class ContentIndex:
         and time: time alone does not tell, since copies and archives give many files one.
         """
         alike = self._by_size.get(file.bytes, [])
-        named = [s for s in alike if Path(s.video).name == file.path.name]
+        named = [s for s in alike if Path(s.video).name == one_name(file.path.name)]
         unchanged = [s for s in named if s.source.mtime_ns == file.mtime_ns]
         if len(unchanged) == 1:
             return unchanged[0].video

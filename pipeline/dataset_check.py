@@ -97,12 +97,37 @@ def _check_features(
         return
     if annotated is None:
         lengths[video] = frames
-        return
+    elif detail := _wrong_length(features, snippets, annotated):
+        yield Problem("wrong length", video, detail)
+
+
+def wrong_lengths(dataset: Dataset, features: Features, split: str) -> list[Problem]:
+    """The videos of a split whose features are longer or shorter than the annotations say, or tell no length.
+
+    Videos without features, or whose length no annotation tells, are not among them.
+
+    Raises:
+        StoreError: what the features say of a video is damaged.
+    """
+    problems, stored = [], set(features.videos())
+    for video in dataset.split(split):
+        if video not in stored:
+            continue
+        if isinstance(features, ReleasedFeatures) and features.is_segmented(video):
+            problems.append(Problem("wrong length", video, "means of segments, which do not tell its frames"))
+        elif video in dataset.frames:
+            detail = _wrong_length(features, features.meta(video).snippets, dataset.frames[video])
+            problems += [Problem("wrong length", video, detail)] if detail else []
+    return problems
+
+
+def _wrong_length(features: Features, snippets: int, annotated: int) -> str:
+    """What differs; "" where nothing does."""
     preset = PRESETS.get(features.recipe.get("preset", ""))
     expected = snippet_count(annotated, drop_last=preset is not None and preset.drop_last)
-    if snippets != expected:
-        detail = f"{snippets} snippets where {annotated} annotated frames make {expected}"
-        yield Problem("wrong length", video, detail)
+    if snippets == expected:
+        return ""
+    return f"{snippets} snippets where {annotated} annotated frames make {expected}"
 
 
 def _check_truth(dataset: Dataset, truth: Mapping[str, np.ndarray | None]) -> Iterator[Problem]:

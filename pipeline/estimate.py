@@ -6,7 +6,6 @@ Nothing is stored for it.
 """
 
 import math
-import shutil
 import statistics
 import time
 from collections.abc import Sequence
@@ -16,12 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ssrl_pipeline.errors import StoreError, VideoError
-from ssrl_pipeline.extract import WORKERS, expected_snippets, find_videos
+from ssrl_pipeline.extract import WORKERS, expected_snippets, find_videos, snippet_bytes
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decode import Limits, Video, open_video
+from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.extractors.extractor import decoding_threads
 from ssrl_pipeline.extractors.reading import is_full
 from ssrl_pipeline.extractors.snippets import snippets
+from ssrl_pipeline.files import free_bytes
 from ssrl_pipeline.store import FeatureStore, is_store, require_same_recipe
 
 SAMPLED = 3  # videos that are timed
@@ -60,12 +60,12 @@ def estimate(
     Raises:
         PipelineError: there are no videos, or the store is of another recipe.
     """
-    videos = find_videos(root)
+    videos = find_videos(root, pictures=extractor.picture_fps is not None)
     store = _open_store(features, extractor)
-    todo = {name: path for name, path in videos.items() if not (store and store.is_current(name, path))}
+    fps = extractor.picture_fps
+    todo = {name: path for name, path in videos.items() if not (store and store.is_current(name, path, fps))}
     expected = dict(zip(todo, expected_snippets(todo.values(), extractor.preset.drop_last), strict=True))
     total = sum(one.snippets for one in expected.values())
-    row = sum(extractor.preset.view_sizes.values()) * extractor.backbone.feature_size
     workers = workers or WORKERS[extractor.device.type]
     timed = _time_some([todo[name] for name, one in expected.items() if one.snippets], extractor, workers)
     seconds = [one / devices for one in timed]
@@ -76,8 +76,8 @@ def estimate(
         guessed=[name for name, one in expected.items() if one.guessed and one.snippets],
         empty=[name for name, one in expected.items() if one.opens and not one.snippets],
         snippets=total,
-        disk_bytes=total * row * (2 if dtype == "float16" else 4),
-        free_bytes=None if isinstance(features, str) else shutil.disk_usage(_existing(features)).free,
+        disk_bytes=total * snippet_bytes(extractor.recipe, dtype),
+        free_bytes=None if isinstance(features, str) else free_bytes(features),
         seconds=total * statistics.mean(seconds) if seconds else (math.nan if todo else 0.0),
         seconds_spread=(total * min(seconds), total * max(seconds)) if seconds else (math.nan, math.nan),
     )
@@ -100,9 +100,9 @@ def _time_some(paths: Sequence[Path], extractor: FeatureExtractor, workers: int)
     spread = [paths[len(paths) * i // SAMPLED] for i in range(SAMPLED)] if len(paths) > SAMPLED else paths
     seconds = []
     for path in spread:
-        try:  # OpenCV does not go through a long file first
+        try:
             limits = Limits(threads=decoding_threads(workers))
-            with open_video(path, "opencv", limits, lend=True) as video:
+            with open_video(path, limits, lend=True, picture_fps=extractor.picture_fps) as video:
                 group, reading = _read_group(video, extractor)
         except VideoError:
             continue
@@ -137,12 +137,6 @@ def _time_describing(group: Sequence[np.ndarray], extractor: FeatureExtractor) -
     for _ in range(TIMED):
         extractor.describe(group)
     return (time.perf_counter() - start) / (TIMED * len(group))
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
-    folder = folder.absolute()
-    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def duration(seconds: float) -> str:

@@ -13,12 +13,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extractors import PRESETS, FeatureExtractor
-from ssrl_pipeline.extractors.decode import EXTENSIONS, probe
+from ssrl_pipeline.extractors.decoding import EXTENSIONS, FEWEST, is_picture, picture_files, probe
 from ssrl_pipeline.extractors.precision import recorded
 from ssrl_pipeline.extractors.snippets import snippet_count
 from ssrl_pipeline.messages import is_address, without_secrets
+from ssrl_pipeline.names import by_name, on_disk, one_name
 from ssrl_pipeline.store import FeatureStore, Recipe
 from ssrl_pipeline.storing import Outcome, Progress, claim_each, store_videos
 
@@ -41,6 +44,7 @@ class ExtractorOptions(NamedTuple):
     patches: str = "exact"
     engine: str = "auto"
     precision: str = "auto"
+    picture_fps: float | None = None
 
     def build(self, device: str) -> FeatureExtractor:
         """Raises PipelineError: an unknown name, a missing device, weights that cannot be had."""
@@ -74,6 +78,12 @@ class Plan(NamedTuple):
     videos: int
     todo: int  # of these, not in the store or changed since
     snippets: int  # that the containers of `todo` promise
+    bytes: int = 0  # of their features; 0 where none are stored
+
+
+def snippet_bytes(recipe: Recipe, dtype: str) -> int:
+    """The bytes that the features of a snippet take in a store."""
+    return int(sum(recipe["views"].values()) * recipe["feature_size"] * np.dtype(dtype).itemsize)
 
 
 def require_there(root: Path) -> None:
@@ -98,26 +108,34 @@ def refuse_address(path: Path | str) -> None:
 
 
 def find_videos(
-    root: Path, note: Callable[[str], None] = lambda text: None, but: Path | None = None
+    root: Path,
+    note: Callable[[str], None] = lambda text: None,
+    but: Path | None = None,
+    pictures: bool = False,
 ) -> dict[str, Path]:
     """All videos below a folder (or one file): name below the root -> path, sorted by name.
 
-    A folder that may not be read stands for the videos in it, and fails as a video does.
+    Names are in the normal form of :mod:`ssrl_pipeline.names`, paths as the disk has them.
+    A folder that may not be read stands for the videos in it, and fails as a video does. One
+    that holds pictures and no videos or folders may be a video itself.
 
     Args:
         root: the folder or the file.
         note: told in a line which other files were left out, except such as lie beside videos.
         but: a folder that is not entered.
+        pictures: whether folders of pictures are videos; else they are told.
 
     Raises:
         ConfigError: an address.
-        PipelineError: the folder is missing or holds no file with a video's extension.
+        PipelineError: the folder is missing or holds no video, or two of one name.
     """
+    root = on_disk(root)
     require_there(root)
     if root.is_file():
-        return {root.name: root}
+        return {one_name(root.name): root}
     found: dict[str, Path] = {}
     others: list[str] = []
+    of_pictures: list[Path] = []
     but = but and but.resolve()
 
     def closed(error: OSError) -> None:
@@ -130,6 +148,9 @@ def find_videos(
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if but:
             folders[:] = [name for name in folders if Path(folder, name).resolve() != but]
+        if not folders and are_frames(files):
+            of_pictures.append(Path(folder))
+            continue
         for name in files:
             if name.startswith("."):
                 continue
@@ -138,13 +159,33 @@ def find_videos(
                 found[path.relative_to(root).as_posix()] = path
             else:
                 others.append(name)
+    if pictures:
+        found |= {
+            (root.name if path == root else path.relative_to(root).as_posix()): path for path in of_pictures
+        }
+    hint = _hint(of_pictures) if of_pictures and not pictures else ""
     if not found:
-        told = left_out(others, beside=())
+        told = "; ".join(part for part in (left_out(others, beside=()), hint) if part)
         looked = "looked for .mp4, .avi, .mkv and the other endings in docs/inputs.md"
         raise PipelineError(f"{root}: no videos here ({looked})" + (f"; {told}" if told else ""))
+    if hint:
+        note(f"{root}: {hint}")
     if told := left_out(others):
         note(f"{root}: {told}")
-    return dict(sorted(found.items()))
+    return {name: found[spelling] for name, spelling in sorted(by_name(found, root).items())}
+
+
+def are_frames(names: Iterable[str]) -> bool:
+    """Whether the files of a folder are a video's frames: pictures, and no videos."""
+    names = list(names)
+    return sum(map(is_picture, names)) >= FEWEST and not any(map(is_video, names))
+
+
+def _hint(folders: list[Path]) -> str:
+    some = ", ".join(f"{path.name} ({len(picture_files(path))} pictures)" for path in folders[:3])
+    more = ", and more" if len(folders) > 3 else ""
+    count = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
+    return f"left out {count} of pictures: {some}{more}; give --frames FPS if these are frames of videos"
 
 
 def is_video(name: str) -> bool:
@@ -198,9 +239,9 @@ def extract(
     Raises:
         PipelineError: there are no videos, the store is of another recipe, or the disk is full.
     """
-    videos = find_videos(root)
+    videos = find_videos(root, pictures=extractor.picture_fps is not None)
     store = FeatureStore.create(features, extractor.recipe, dtype)
-    todo, plan = make_plan(videos, store, extractor.preset.drop_last)
+    todo, plan = make_plan(videos, store, extractor.preset.drop_last, extractor.picture_fps)
     progress = begin(plan)
     try:
         outcomes = skip(videos.keys() - todo.keys(), store, progress)
@@ -212,14 +253,16 @@ def extract(
 
 
 def make_plan(
-    videos: Mapping[str, Path], store: FeatureStore, drop_last: bool
+    videos: Mapping[str, Path], store: FeatureStore, drop_last: bool, picture_fps: float | None
 ) -> tuple[dict[str, Path], Plan]:
     """What the store does not hold, the longest first: so that no worker is left alone with it at the end."""
-    todo = [name for name, path in videos.items() if not store.is_current(name, path)]
+    todo = [name for name, path in videos.items() if not store.is_current(name, path, picture_fps)]
     expected = expected_snippets([videos[name] for name in todo], drop_last)
     counts = {name: one.snippets for name, one in zip(todo, expected, strict=True)}
     longest_first = sorted(todo, key=lambda name: -counts[name])
-    return {name: videos[name] for name in longest_first}, Plan(len(videos), len(todo), sum(counts.values()))
+    snippets = sum(counts.values())
+    size = snippets * snippet_bytes(store.recipe, store.dtype)
+    return {name: videos[name] for name in longest_first}, Plan(len(videos), len(todo), snippets, size)
 
 
 def skip(videos: Iterable[str], store: FeatureStore, progress: Progress) -> dict[str, Outcome]:
@@ -239,7 +282,13 @@ def expected_snippets(videos: Iterable[Path], drop_last: bool = False) -> Iterat
     A promise of more frames than the file has bytes for is cut to these.
     """
     videos = list(videos)
-    for path, info in zip(videos, probe(videos, guess=True), strict=True):
+    files = [path for path in videos if not path.is_dir()]
+    infos = dict(zip(files, probe(files, guess=True), strict=True))
+    for path in videos:
+        if path.is_dir():
+            yield Expected(snippet_count(len(picture_files(path)), drop_last))
+            continue
+        info = infos[path]
         if info is None:
             yield Expected(0, opens=False)
             continue

@@ -85,9 +85,9 @@ def extract_on_devices(
     Raises:
         PipelineError: as there; the others are ended then.
     """
-    videos = find_videos(root)
+    videos = find_videos(root, pictures=options.picture_fps is not None)
     store = FeatureStore.create(features, options.recipe(), dtype)
-    todo, plan = make_plan(videos, store, options.drop_last)
+    todo, plan = make_plan(videos, store, options.drop_last, options.picture_fps)
     progress = begin(plan)
     devices = devices[: max(1, len(todo))]
     threads = max(1, torch.get_num_threads() // len(devices))

@@ -44,7 +44,7 @@ def _extract(task: dict[str, Any], parent: "_Parent") -> None:
     extractor = ExtractorOptions(**task["options"]).build(task["device"])
     store = FeatureStore.open(location(task["features"]))
     require_same_recipe(store.recipe, extractor.recipe, f"the store {store.root}", "this process")
-    videos = find_videos(Path(task["videos"]))
+    videos = find_videos(Path(task["videos"]), pictures=extractor.picture_fps is not None)
     workers = task["workers"] or WORKERS[extractor.device.type]
     store_videos(_given(parent, store, videos), store, extractor, workers, _Told(parent))
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssrl_pipeline.errors import DiskError
+from ssrl_pipeline.errors import DiskError, PipelineError
 from ssrl_pipeline.locks import try_lock
 
 _SCRATCH = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part(\.\w+)?")
@@ -80,6 +81,37 @@ def whole_folder(target: Path) -> Iterator[Path]:
             _flush_folder(target.parent)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def require_writable(folder: Path) -> None:
+    """To be called before long work whose result goes into a folder, which need not be there yet.
+
+    Raises:
+        PipelineError: nothing can be written there.
+    """
+    above = _existing(folder)
+    try:
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{above.name} is a file")
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise PipelineError(
+            f"{folder}: cannot be written ({said[:1].lower()}{said[1:]}); choose another folder, or change "
+            f"what {above} allows"
+        ) from error
+
+
+def free_bytes(folder: Path) -> int:
+    """On the disk of a folder, which need not be there yet."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def clear_leftovers(folder: Path, name: str | None = None) -> None:

@@ -57,7 +57,7 @@ def train_fused(
     """
     refuse_other_run(run, "fused")
     first = checkpoints.load_checkpoint(ssrl)
-    val = set(first.provenance.get("val_videos", ()))
+    val = set(first.videos("val"))
     kept = {v: Label(label.abnormal, "val") if v in val else label for v, label in labels.items()}
     second = checkpoints.load_checkpoint(train_memory(store, kept, run / "memory", settings, seed))
     known = {video: labels[video].abnormal for video in sorted(val) if video in labels}
@@ -85,7 +85,7 @@ def fuse(
     require_scorable(ssrl.recipe, memory.recipe, "SSRL's checkpoint", "the memory's")
     require_scorable(ssrl.recipe, store.recipe, "the checkpoints", f"the store {store.root}")
     for checkpoint in (ssrl, memory):
-        if learned := sorted(set(val) & set(checkpoint.provenance.get("train_videos", ()))):
+        if learned := sorted(set(val) & set(checkpoint.videos("train"))):
             raise LabelError(
                 f"{learned[0]!r} is to choose the weight by, but the {checkpoint.kind} model learned from it"
             )
@@ -99,7 +99,7 @@ def fuse(
         recipe=ssrl.recipe,
         settings=memory.settings | ssrl.settings,
         provenance={
-            "train_videos": sorted({v for c in parts.values() for v in c.provenance.get("train_videos", ())}),
+            "train_videos": sorted({v for c in parts.values() for v in c.videos("train")}),
             "val_videos": list(val),
             "weights_tried": [trial._asdict() for trial in trials],
             **{part: c.provenance for part, c in parts.items()},

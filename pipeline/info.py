@@ -16,7 +16,7 @@ PACKAGES = (
     "torch",
     "torchvision",
     "pytorchvideo",
-    "decord2",
+    "av",
     "opencv-python-headless",
     "numpy",
     "openvino",
@@ -39,8 +39,7 @@ def collect() -> dict[str, str]:
     facts[f"precisions on {device.type}"] = ", ".join(offered(device))
     for engine in ENGINES[1:]:
         facts[f"engine {engine}"] = why_not(engine, device) or "available"
-    facts["decoder decord"] = _decord()
-    facts["decoder OpenCV"] = _opencv()
+    facts["decoder"] = _decoder()
     facts["weights cache"] = str(cache_path("i3d").parent)
     for backbone in SOURCES:
         path = cache_path(backbone)
@@ -75,18 +74,13 @@ def _cudnn() -> str:
         return f"not usable: {error}"
 
 
-def _decord() -> str:
+def _decoder() -> str:
     try:
-        import decord
+        import av
     except (ImportError, OSError) as error:
         return f"not usable: {error}"
-    return str(decord.__version__)
-
-
-def _opencv() -> str:
-    import cv2
-
-    ffmpeg = next(
-        (line.split()[-1] for line in cv2.getBuildInformation().splitlines() if "FFMPEG:" in line), "?"
+    return ", ".join(
+        f"{name} {'.'.join(map(str, version))}"
+        for name, version in av.library_versions.items()
+        if name in ("libavcodec", "libavformat")
     )
-    return f"{cv2.__version__}, FFmpeg {ffmpeg}"

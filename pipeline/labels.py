@@ -1,19 +1,22 @@
 """Labels of videos and ground truth of frames.
 
 labels.csv      video,label[,split]    label normal or abnormal; split train, val or test
-intervals.csv   video,start,end        anomalous frames, 0-based, end exclusive; a row per interval
+intervals.csv   video,start,end        anomalous frames, 0-based, end exclusive; a row per interval, or
+                                       several intervals in a row: video,start,end,start,end
 
-Videos are named as in the feature store: by their path below the videos' root.
+Videos are named as in the feature store: by their path below the videos' root. How the tables may be
+written is in :mod:`ssrl_pipeline.tables`.
 """
 
-import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.names import one_name
+from ssrl_pipeline.tables import Columns, Row, frame_pairs, is_number, read_table
 
 LABELS = ("normal", "abnormal")
 SPLITS = ("train", "val", "test")
@@ -35,15 +38,18 @@ def read_labels(path: Path) -> Labels:
         LabelError: no such file, a column is missing, or a row does not fit; the line is named.
     """
     labels: Labels = {}
-    for line, row in _rows(path, ("video", "label")):
-        label, split = row["label"].lower(), (row.get("split") or "").lower() or None
+    for row in read_table(path, _LABELS):
+        video, said = _video(row), row.cells
+        label, split = said["label"].lower(), said.get("split", "").lower() or None
+        if not label:
+            raise LabelError(f"{row.place}: {video!r} has no label, normal or abnormal")
         if label not in LABELS:
-            raise LabelError(f"{path}, line {line}: label {row['label']!r} is neither normal nor abnormal")
+            raise LabelError(f"{row.place}: label {said['label']!r} is neither normal nor abnormal")
         if split not in (None, *SPLITS):
-            raise LabelError(f"{path}, line {line}: split {row['split']!r} is not one of {', '.join(SPLITS)}")
-        if row["video"] in labels:
-            raise LabelError(f"{path}, line {line}: {row['video']!r} is listed twice")
-        labels[row["video"]] = Label(label == "abnormal", split)
+            raise LabelError(f"{row.place}: split {said['split']!r} is not one of {', '.join(SPLITS)}")
+        if video in labels:
+            raise LabelError(f"{row.place}: {video!r} is listed twice")
+        labels[video] = Label(label == "abnormal", split)
     if not labels:
         raise LabelError(f"{path}: lists no videos")
     return labels
@@ -71,22 +77,18 @@ def labels_from_folders(videos: Iterable[str]) -> Labels:
 
 
 def read_intervals(path: Path) -> Intervals:
-    """Reads intervals.csv.
+    """Reads intervals.csv; -1,-1 stands for no interval, as in the field's files.
 
     Raises:
         LabelError: no such file, a column is missing, or a row does not fit; the line is named.
     """
     intervals: Intervals = {}
-    for line, row in _rows(path, ("video", "start", "end")):
-        try:
-            start, end = int(row["start"]), int(row["end"])
-        except ValueError:
-            raise LabelError(
-                f"{path}, line {line}: start {row['start']!r} and end {row['end']!r} are frame numbers"
-            ) from None
-        if not 0 <= start < end:
-            raise LabelError(f"{path}, line {line}: interval {start} to {end} is empty or negative")
-        intervals.setdefault(row["video"], []).append((start, end))
+    for row in read_table(path, _INTERVALS):
+        video = _video(row)
+        for start, end in frame_pairs(row.repeated, row.place):
+            if start == end:
+                raise LabelError(f"{row.place}: interval {start} to {end} is empty, for the end is exclusive")
+            intervals.setdefault(video, []).append((start, end))
     return intervals
 
 
@@ -117,27 +119,29 @@ def intervals_of(truth: np.ndarray) -> list[tuple[int, int]]:
     return [(start, end) for start, end in edges.reshape(-1, 2).tolist()]
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, row) of a CSV file, cells stripped; rows without a value are passed over."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if missing:
-                raise LabelError(
-                    f"{path}: has no column {missing[0]!r}; its first line reads {','.join(columns)}"
-                )
-            for row in reader:
-                cells = {key: (value or "").strip() for key, value in row.items() if key is not None}
-                if any(cells.values()):
-                    if not cells["video"]:
-                        raise LabelError(f"{path}, line {reader.line_num}: names no video")
-                    if not cells["video"].isprintable():
-                        raise LabelError(
-                            f"{path}, line {reader.line_num}: {cells['video']!r} is no file's name"
-                        )
-                    yield reader.line_num, cells
-    except FileNotFoundError:
-        raise LabelError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LabelError(f"{path}: cannot be read as CSV ({error})") from error
+def _is_label_row(cells: Sequence[str]) -> bool:
+    label, split = ([cell.lower() for cell in cells[1:3]] + ["", ""])[:2]
+    return bool(cells and cells[0]) and label in LABELS and split in ("", *SPLITS)
+
+
+def _is_interval_row(cells: Sequence[str]) -> bool:
+    return len(cells) >= 3 and bool(cells[0]) and all(map(is_number, cells[1:]))
+
+
+_LABELS = Columns(("video", "label"), ("split",), _is_label_row)
+_INTERVALS = Columns(
+    required=("video", "start", "end"),
+    optional=(),
+    is_row=_is_interval_row,
+    repeated=("start", "end"),
+    hint=" (start and end are frame numbers, counted from 0)",
+)
+
+
+def _video(row: Row) -> str:
+    video = row.cells["video"]
+    if not video:
+        raise LabelError(f"{row.place}: names no video")
+    if not video.isprintable():
+        raise LabelError(f"{row.place}: {video!r} is no file's name")
+    return one_name(video)

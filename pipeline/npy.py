@@ -116,12 +116,6 @@ class NpyWriter:
         """The checksum of all rows, eight hexadecimal digits."""
         return f"{self._crc:08x}"
 
-    def restart(self) -> None:
-        """Drops all rows."""
-        self.rows, self._crc = 0, 0
-        self._file.truncate(HEADER_BYTES)
-        self._file.seek(HEADER_BYTES)
-
     def close(self) -> None:
         with self._file:  # which closes it where the disk has no room for the header, too
             self._write_header()

@@ -18,7 +18,7 @@ import numpy as np
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.event_files import time_code
 from ssrl_pipeline.events import ASSUMED_FPS, Event
-from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.heat import frame_heat
 from ssrl_pipeline.times import FrameTimes
@@ -41,7 +41,6 @@ def save_overlay(
     events: Sequence[Event],
     heat: Mapping[str, np.ndarray],
     truth: np.ndarray | None = None,
-    decoder: str = "decord",
     watch: Callable[[int, np.ndarray], None] = lambda index, frame: None,
 ) -> None:
     """Writes the video once more, with what was found drawn on it.
@@ -57,16 +56,15 @@ def save_overlay(
         events: of the video, in order of time.
         heat: scale -> [T, P], of the same model; empty where there is none.
         truth: bool [N], the anomalous frames.
-        decoder: that the video was scored with, of :data:`ssrl_pipeline.extractors.decode.DECODERS`.
         watch: is shown every frame's number and the frame, uint8 [H, W, 3], before it is drawn on.
 
     Raises:
         PipelineError: there is no encoder; see :class:`VideoWriter`.
         VideoError: the video is not there any more, or not as long as when it was scored.
     """
-    source = open_video(video, decoder)
     rate = times.fps if times.known else ASSUMED_FPS
     shown = times.starts(len(scores)).tolist()
+    source = open_video(video, picture_fps=rate)
     canvas = _Canvas(source.info.width, source.info.height, scores, events, truth)
     height, width = canvas.picture.shape[:2]
     with source, VideoWriter(path, width, height, rate) as writer:

@@ -1,8 +1,8 @@
 """Frames of a video as small pictures: those of all that shows some, in one pass of decoding.
 
-The video is decoded in order, up to the last frame that is wanted, with the
-decoder that scored it: so these are the frames that were scored, which seeking does
-not promise in every container. One frame and the small pictures are held at a time.
+The video is decoded in order, up to the last frame that is wanted: so these are the
+frames that were scored, which seeking does not promise in every container. One frame
+and the small pictures are held at a time.
 """
 
 import io
@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from ssrl_pipeline.errors import PipelineError, VideoError
-from ssrl_pipeline.events import Event
-from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.events import ASSUMED_FPS, Event
+from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.npy import read_npz
 
 TILE = (320, 240)  # at most, in pixels
@@ -38,8 +38,12 @@ class PictureTaker:
             self.pictures[index] = _small(frame)
 
 
-def read_pictures(video: Path, wanted: Collection[int], decoder: str) -> Pictures:
+def read_pictures(video: Path, wanted: Collection[int], fps: float = 0.0) -> Pictures:
     """Decodes a video for some of its frames; without any it is not opened.
+
+    Args:
+        video: a file, or a folder of pictures, of `fps` a second.
+        wanted: numbers of frames.
 
     Raises:
         VideoError: the video is not there any more, or not as long as when it was scored.
@@ -47,7 +51,7 @@ def read_pictures(video: Path, wanted: Collection[int], decoder: str) -> Picture
     if not wanted:
         return {}
     taker, last = PictureTaker(wanted), max(wanted)
-    with open_video(video, decoder) as source:
+    with open_video(video, picture_fps=fps or ASSUMED_FPS) as source:
         for index, frame in enumerate(itertools.islice(source.frames, last + 1)):
             taker(index, frame)
     if last not in taker.pictures:

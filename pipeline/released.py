@@ -8,6 +8,9 @@ their axes the other way round, [P, 32, F]. A file is read as such where its fir
 axis is the number of patches or crops and its second is 32; of snippets, [T, P, F],
 the second axis is the number of patches. Where both readings fit, neither is taken.
 
+A file for each crop, X__0.npy to X__4.npy or X__9.npy, as XD-Violence's authors and UR-DMU released them,
+is of :mod:`ssrl_pipeline.crop_files`.
+
 Dimensions: T snippets or segments, P crops or patches, F feature size.
 """
 
@@ -18,11 +21,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from ssrl_pipeline.crop_files import crops_shape, find_crops, map_crops
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.files import read_json, write_json
+from ssrl_pipeline.names import one_name
 from ssrl_pipeline.npy import map_npy
-from ssrl_pipeline.store import FeatureStore, Recipe, check_recipe, location
+from ssrl_pipeline.store import FeatureStore, Recipe, check_recipe, is_store, location
 from ssrl_pipeline.times import FrameTimes
 from ssrl_pipeline.video_meta import VideoMeta
 
@@ -61,11 +66,20 @@ def open_features(name: Path | str, layout: str) -> Features:
     Args:
         name: a folder or, of a store, its URL.
 
-
     Raises:
         StoreError: there are none.
     """
-    return ReleasedFeatures(Path(name)) if layout == "released" else FeatureStore.open(location(name))
+    if layout == "released":
+        return ReleasedFeatures(Path(name))
+    place = location(name)
+    if isinstance(place, Path) and not is_store(place):
+        there = next((path for kind in ("*_i3d.npy", "*__0.npy") for path in place.rglob(kind)), None)
+        if there is not None:
+            raise StoreError(
+                f"{place}: no feature store here (no store.json), but {there.name}, named as RTFM's, "
+                "XD-Violence's or UR-DMU's features are; read such with -o data.layout=released"
+            )
+    return FeatureStore.open(place)
 
 
 class ReleasedFeatures:
@@ -77,14 +91,23 @@ class ReleasedFeatures:
 
     def __init__(self, root: Path):
         self.root = root
-        self._files = _find(root)
+        self._files, self._crops = _find(root), find_crops(root)
+        if both := sorted(self._files["clip"].keys() & self._crops.keys()):
+            raise StoreError(
+                f"{self._files['clip'][both[0]]} and {both[0]}__0.npy: crops of one video in two layouts; "
+                "set data.features to a folder that holds one"
+            )
+        if not self._files["clip"] and not self._crops:
+            raise StoreError(
+                f"{root}: no released features here (no file is named X_i3d.npy, or X__0.npy as of a crop)"
+            )
         notes = read_notes(root / NOTES)
         self._segments = (notes.segments if notes else None) or SEGMENTS
         self.recipe = notes.recipe if notes else self._guess_recipe()
 
     def videos(self) -> list[str]:
         """The bare names of all videos with crop features, sorted."""
-        return sorted(self._files["clip"])
+        return sorted([*self._files["clip"], *self._crops])
 
     def meta(self, video: str) -> VideoMeta:
         """Counts 16 frames a snippet, since nothing tells the true length; rate and size are 0, unknown.
@@ -92,7 +115,11 @@ class ReleasedFeatures:
         Raises:
             StoreError: the file of crops is missing, damaged, or of another shape.
         """
-        snippets, status = len(self._view(video, "clip").array), self._path(video, "clip").stat()
+        if video in self._crops:
+            snippets, first = len(self._map_crops(video)[0]), self._crops[video][0]
+        else:
+            snippets, first = len(self._view(video, "clip").array), self._path(video, "clip")
+        status = first.stat()
         return VideoMeta(
             frames=SNIPPET_FRAMES * snippets,
             snippets=snippets,
@@ -133,9 +160,16 @@ class ReleasedFeatures:
 
     def is_segmented(self, video: str) -> bool:
         """Whether the files are means of segments, which do not tell how long the video is."""
-        return self._view(video, "clip").segmented
+        return video not in self._crops and self._view(video, "clip").segmented
+
+    def _map_crops(self, video: str) -> list[np.ndarray]:
+        return map_crops(self._crops[video], self.recipe["views"]["clip"], self.recipe["feature_size"])
 
     def _view(self, video: str, name: str) -> _View:
+        if name == "clip" and video in self._crops:
+            return _View(
+                np.stack(self._map_crops(video), axis=1), segmented=False
+            )  # [T, F] each -> [T, P, F]
         path, count, size = self._path(video, name), self.recipe["views"][name], self.recipe["feature_size"]
         array = _map(path)
         snippets, segmented = array.shape[1] == count, array.shape[:2] == (count, self._segments)
@@ -155,13 +189,17 @@ class ReleasedFeatures:
 
     def _guess_recipe(self) -> Recipe:
         """Views from the names; the number of crops and the feature size from the first file of crops."""
-        path = next(iter(self._files["clip"].values()))
-        first, second, size = _map(path).shape
-        if first == second == SEGMENTS:
-            raise StoreError(
-                f"{path}: {[first, second, size]} has {SEGMENTS} snippets of {SEGMENTS} crops or {SEGMENTS} "
-                f"segments; `ssrl-pipeline store export` writes a {NOTES} that tells"
-            )
+        if self._files["clip"]:
+            path = next(iter(self._files["clip"].values()))
+            first, second, size = _map(path).shape
+            if first == second == SEGMENTS:
+                raise StoreError(
+                    f"{path}: {[first, second, size]} has {SEGMENTS} snippets of {SEGMENTS} crops or "
+                    f"{SEGMENTS} segments; `ssrl-pipeline store export` writes a {NOTES} that tells"
+                )
+            count = first if second == SEGMENTS else second
+        else:
+            count, size = crops_shape(self._crops)
         patches = sorted(name for name in self._files if name != "clip")
         counts = {name: int(name[5]) * int(name[7]) for name in patches}  # patchRxC
         return {
@@ -169,7 +207,7 @@ class ReleasedFeatures:
             "backbone": "unknown",
             "weights_sha256": None,
             "feature_size": size,
-            "views": {"clip": first if second == SEGMENTS else second, **counts},
+            "views": {"clip": count, **counts},
             "geometry": {},
         }
 
@@ -218,13 +256,11 @@ def _find(root: Path) -> dict[str, dict[str, Path]]:
         if name is None or any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
         view = f"patch{name['rows']}x{name['columns']}" if name["rows"] else "clip"
-        first = files.setdefault(view, {}).setdefault(name["video"], path)
+        first = files.setdefault(view, {}).setdefault(one_name(name["video"]), path)
         if first != path:
             raise StoreError(
                 f"{first} and {path}: one name for two files; set data.features to a folder that holds one"
             )
-    if not files["clip"]:
-        raise StoreError(f"{root}: no released features here (no file is named X_i3d.npy)")
     return files
 
 

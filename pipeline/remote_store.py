@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
-from ssrl_pipeline.extractors.decoders import is_utf8
+from ssrl_pipeline.extractors.decoding.video import is_utf8
 from ssrl_pipeline.files import clear_leftovers, whole_file, whole_folder
 from ssrl_pipeline.locks import locked
 from ssrl_pipeline.npy import HEADER_BYTES
@@ -90,7 +90,7 @@ class RemoteStore(FeatureStore):
         store.require_same(recipe, dtype)
         return store
 
-    def videos(self) -> list[str]:
+    def _spellings(self) -> list[str]:
         with _told(self.root):
             paths = self._files.find(self._base)
         names = (path.removeprefix(f"{self._base}/").rpartition("/") for path in paths)
@@ -129,7 +129,7 @@ class RemoteStore(FeatureStore):
         array = self._cached(name, info, *times_format(meta), meta.crc32.get(TIMES))
         return stored_times(meta, name, array)
 
-    def is_current(self, video: str, source: Path) -> bool:
+    def is_current(self, video: str, source: Path, picture_fps: float | None = None) -> bool:
         """By the sizes of the arrays, which are not fetched for it; `read` compares their checksums."""
         try:
             meta, found = self.meta(video), self._listed(video)
@@ -144,7 +144,7 @@ class RemoteStore(FeatureStore):
             sizes[f"{TIMES}.npy"] = HEADER_BYTES + 8 * meta.frames
         if any(found.get(name, {}).get("size") != size for name, size in sizes.items()):
             return False
-        return is_same_source(meta, source)
+        return is_same_source(meta, source, picture_fps)
 
     @contextmanager
     def claim(self, video: str) -> Iterator[bool]:
@@ -208,7 +208,7 @@ class RemoteStore(FeatureStore):
     def _key(self, video: str) -> str:
         if not (is_name_below(video) and is_utf8(video)):
             raise StoreError(f"{video!r} is not the name of a video in the store {self.root}")
-        return f"{self._base}/{video}"
+        return f"{self._base}/{self._spelling(video)}"
 
 
 class Cache:

@@ -59,11 +59,11 @@ def save_result(result: "VideoScores", folder: Path, drawn: Drawn, truth: np.nda
             taker = PictureTaker(wanted)  # the overlay's pass through the video serves all pictures
             save_overlay(
                 *(scratch / "overlay.mp4", result.video, result.scores, result.timing, events, result.heat),
-                *(truth, result.decoder, taker),
+                *(truth, taker),
             )
             pictures = taker.pictures
         else:
-            pictures = read_pictures(result.video, wanted, result.decoder)
+            pictures = read_pictures(result.video, wanted, result.fps)
         if wanted:
             save_contact_sheet(scratch / "contact_sheet.png", name, events, pictures)
             save_peaks(scratch / PEAKS, pictures, peaks)

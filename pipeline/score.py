@@ -27,7 +27,6 @@ from ssrl_pipeline.models.heat import HeatStream
 from ssrl_pipeline.models.streaming import CHUNK, ScoreStream, score_long
 from ssrl_pipeline.released import Features
 from ssrl_pipeline.store import Recipe, require_same_recipe
-from ssrl_pipeline.storing import frame_times
 from ssrl_pipeline.video_scores import VideoScores
 
 
@@ -40,6 +39,7 @@ class Scorer:
         weights: of the backbone; None for the published ones.
         events: what makes frames an event; a threshold of None is the checkpoint's.
         engine: what runs the backbone; see :class:`FeatureExtractor`.
+        picture_fps: of folders of pictures; see :class:`FeatureExtractor`.
         precision: of the backbone; `auto` is that of the checkpoint's features where the device works in
             it. Any other scores too, and a warning says so. None: the scorer is to plan by, not to score.
 
@@ -57,6 +57,7 @@ class Scorer:
         events: EventSettings | None = None,
         engine: str = "auto",
         precision: str | None = "auto",
+        picture_fps: float | None = None,
     ):
         self.path = checkpoint_file(Path(checkpoint))
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
@@ -78,6 +79,7 @@ class Scorer:
             patches=recipe.get("patches", "exact"),
             engine=engine,
             precision=precision or "auto",
+            picture_fps=picture_fps,
         )
         made = self.extractor.recipe if precision else with_precision_of(self.extractor.recipe, recipe)
         require_scorable(recipe, made, f"the checkpoint {self.path}", "this extraction")
@@ -95,23 +97,19 @@ class Scorer:
         heat = HeatStream(self.model, self.device)
         with ScoreStream(self.model, self.device) as stream:
 
-            def restart() -> None:
-                stream.restart()
-                heat.restart()
-
             def write(features: Mapping[str, np.ndarray]) -> None:
                 views = _tensors(self.model, features)
                 stream.add(views)
                 heat.add(views)
                 on_snippet()
 
-            result = self.extractor.write_video(video, restart=restart, write=write)
+            result = self.extractor.write_video(video, write=write)
             if not result.snippets:
                 raise VideoError(
                     f"{video}: {result.frames} frames are too few for one snippet of this preset"
                 )
             snippet_scores = _numbers(str(video), stream.scores())
-        info, times = result.info, frame_times(result)
+        info, times = result.info, result.times
         about = (times.fps, info.width, info.height, result.decoder)
         scored = self._result(video, snippet_scores, result.frames, about, heat, self.extractor.recipe)
         return replace(scored, damage=result.damage, stamps=times.stamps)
@@ -181,6 +179,7 @@ class ScorerOptions(NamedTuple):
     events: EventSettings | None = None
     engine: str = "auto"
     precision: str | None = "auto"
+    picture_fps: float | None = None
 
     def build(self, device: str) -> Scorer:
         """Raises as :class:`Scorer` does."""

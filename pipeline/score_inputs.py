@@ -1,6 +1,7 @@
 """The videos that `score` is told of: files, folders, and patterns that no shell has expanded."""
 
 import glob
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -9,6 +10,7 @@ from ssrl_pipeline.annotations import video_id
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extract import find_videos, is_video, left_out, refuse_address
 from ssrl_pipeline.labels import Intervals
+from ssrl_pipeline.names import on_disk, one_name, two_spellings
 
 OTHER_WAY = "score the folder that holds both, or one of them into another folder with --out"
 
@@ -16,7 +18,9 @@ OTHER_WAY = "score the folder that holds both, or one of them into another folde
 Note = Callable[[str], None]
 
 
-def find_inputs(inputs: Sequence[str | Path], out: Path, note: Note = lambda text: None) -> dict[str, Path]:
+def find_inputs(
+    inputs: Sequence[str | Path], out: Path, note: Note = lambda text: None, pictures: bool = False
+) -> dict[str, Path]:
     """Name -> path of all videos; a name is also that of the folder below `out`.
 
     A folder's videos, of any depth, are named by their path below it, a file by its own
@@ -27,6 +31,7 @@ def find_inputs(inputs: Sequence[str | Path], out: Path, note: Note = lambda tex
     Args:
         inputs: what the user has named. A file need not be there.
         out: folder of the results.
+        pictures: whether folders of pictures are videos.
         note: told in a line what was left out of a folder, or of what a pattern matches.
 
     Raises:
@@ -34,12 +39,12 @@ def find_inputs(inputs: Sequence[str | Path], out: Path, note: Note = lambda tex
     """
     found: dict[str, Path] = {}
     for text in map(str, inputs):
-        for name, path in _expand(text, out, note):
+        for name, path in _expand(text, out, note, pictures):
             first = found.setdefault(name, path)
             if first != path and first.resolve() != path.resolve():
-                raise ConfigError(
-                    f"{first} and {path}: the results of both would be in {out / name}; {OTHER_WAY}"
-                )
+                alike = one_name(str(first)) == one_name(str(path))
+                both = two_spellings(str(first), str(path)) if alike else f"{first} and {path}"
+                raise ConfigError(f"{both}: the results of both would be in {out / name}; {OTHER_WAY}")
     for name, path in found.items():
         for above in PurePosixPath(name).parents:
             if str(above) in found:
@@ -47,7 +52,7 @@ def find_inputs(inputs: Sequence[str | Path], out: Path, note: Note = lambda tex
                     f"{found[str(above)]} and {path}: the results of one, {out / name}, would be in the "
                     f"other's folder; {OTHER_WAY}"
                 )
-        folder = out / name
+        folder = on_disk(out / name)
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: a file is where a folder of results is to be; choose another --out")
         if any(inner.is_dir() and not inner.name.startswith(".") for inner in folder.glob("*")):
@@ -58,26 +63,28 @@ def find_inputs(inputs: Sequence[str | Path], out: Path, note: Note = lambda tex
     return found
 
 
-def _expand(text: str, out: Path, note: Note) -> Iterator[tuple[str, Path]]:
+def _expand(text: str, out: Path, note: Note, pictures: bool) -> Iterator[tuple[str, Path]]:
     refuse_address(text)
-    path = Path(text)
+    path = on_disk(Path(text))
     if path.is_dir():
         try:
-            videos = find_videos(path, note, out)
+            videos = find_videos(path, note, out, pictures)
         except PipelineError as error:
             raise ConfigError(str(error)) from error
         yield from videos.items()
     elif path.exists() or not glob.has_magic(text):
-        yield path.name, path
+        yield one_name(path.name), path
     else:
         # Path.glob takes no absolute pattern.
-        matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
+        spellings = {text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))}
+        found = {match for one in spellings for match in glob.glob(one, recursive=True)}  # noqa: PTH207
+        matches = [Path(match) for match in sorted(found)]
         matches = [path for path in matches if not _in(path, out)]
         files = [path for path in matches if path.is_file()]
-        matching = [(path.name, path) for path in files if is_video(path.name)]
+        matching = [(one_name(path.name), path) for path in files if is_video(path.name)]
         for folder in [path for path in matches if path.is_dir()] if "**" not in text else []:
             with suppress(PipelineError):
-                matching += find_videos(folder, note, out).items()
+                matching += find_videos(folder, note, out, pictures).items()
         told = left_out(path.name for path in files if not is_video(path.name))
         if not matching:
             raise ConfigError(f"{text}: no video matches this pattern" + (f"; {told}" if told else ""))

@@ -14,6 +14,7 @@ from ssrl_pipeline.content_index import ContentIndex
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.labels import intervals_of
+from ssrl_pipeline.names import on_disk
 from ssrl_pipeline.pictures import load_peaks
 from ssrl_pipeline.report import report_entry
 from ssrl_pipeline.result_folder import PEAKS, Drawn, load_result, missing_files, save_result
@@ -49,7 +50,7 @@ class Request(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        return self.out / self.name
+        return on_disk(self.out / self.name)
 
 
 class Job(NamedTuple):

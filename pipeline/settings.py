@@ -38,10 +38,12 @@ class ExtractSettings:
     precision: str = "auto"  # float32; on a GPU also tf32, which auto is where it has it, bfloat16, float16
     patches: str = "exact"  # or "dense": from one pass over the frame, an approximation with less work
     workers: int | None = None  # videos decoded at the same time; None: 1 on a CPU, 4 on a GPU
+    frames: float | None = None  # pictures a second of folders that are videos; None: no folder is
 
     def __post_init__(self) -> None:
         require(self.patches in ("exact", "dense"), "patches", self.patches, "exact or dense")
         require(self.workers is None or self.workers >= 1, "workers", self.workers, "1 or more")
+        require(self.frames is None or 0 < self.frames <= 1000, "frames", self.frames, "a number up to 1000")
 
 
 @dataclass(frozen=True)

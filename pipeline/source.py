@@ -1,10 +1,15 @@
-"""A video's file, and how one knows it again: by size and time of change, else by content."""
+"""A video's file, and how one knows it again: by size and time of change, else by content.
 
+Of a video that is a folder of pictures, size and content are those of all, the time is the latest.
+"""
+
+import hashlib
 import stat
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ssrl_pipeline.extractors.decoding import picture_files
 from ssrl_pipeline.files import file_sha256
 
 
@@ -24,14 +29,20 @@ class SourceFile:
     """
 
     def __init__(self, path: Path):
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+        self._pictures = picture_files(path) if path.is_dir() else []
+        states = [one.stat() for one in self._pictures or [path]]
+        if not all(stat.S_ISREG(one.st_mode) for one in states):
             raise OSError(f"{path}: not a regular file")
-        self.path, self.bytes, self.mtime_ns = path, status.st_size, status.st_mtime_ns
+        self.path = path
+        self.bytes = sum(one.st_size for one in states)
+        self.mtime_ns = max(one.st_mtime_ns for one in states)
 
     @cached_property
     def sha256(self) -> str:
-        return file_sha256(self.path)
+        if not self._pictures:
+            return file_sha256(self.path)
+        hashes = "".join(file_sha256(picture) for picture in self._pictures)  # in order; names do not count
+        return hashlib.sha256(hashes.encode()).hexdigest()
 
     @property
     def identity(self) -> Source:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -24,6 +25,7 @@ from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.files import clear_leftovers, read_json, whole_folder, write_json
 from ssrl_pipeline.locks import locked
 from ssrl_pipeline.messages import without_secrets
+from ssrl_pipeline.names import by_name, one_name
 from ssrl_pipeline.npy import NpyWriter, map_npy, rows_crc32
 from ssrl_pipeline.source import SourceFile
 from ssrl_pipeline.times import FrameTimes, steady
@@ -54,10 +56,6 @@ class VideoWriter:
                     "damaged weights (`ssrl-pipeline weights verify`), or use --dtype float32"
                 )
             writer.append(rows)
-
-    def restart(self) -> None:
-        for writer in self._writers.values():
-            writer.restart()
 
 
 class FeatureStore:
@@ -121,10 +119,28 @@ class FeatureStore:
             raise StoreError(f"{self.root}: the store holds {self.dtype}, not {dtype}; choose another folder")
 
     def videos(self) -> list[str]:
-        """The names of all videos, paths below the videos' root, sorted."""
+        """The names of all videos, paths below the videos' root, sorted.
+
+        Raises:
+            StoreError: two videos have one name.
+        """
+        return sorted(by_name(self._spellings(), self.root, StoreError))
+
+    def _spellings(self) -> list[str]:
+        """The names of all videos, as they are spelt on the disk."""
         metas = self._path.rglob("meta.json")
         names = (meta.parent.relative_to(self._path) for meta in metas)
         return sorted(n.as_posix() for n in names if not any(part.startswith(".") for part in n.parts))
+
+    @cached_property
+    def _spelt(self) -> dict[str, str]:
+        """Name -> its spelling in the store, where that is another."""
+        spellings = by_name(self._spellings(), self.root, StoreError)
+        return {name: spelling for name, spelling in spellings.items() if name != spelling}
+
+    def _spelling(self, video: str) -> str:
+        """A video's name as it is spelt in the store, or is to be where it is new."""
+        return video if video.isascii() else self._spelt.get(one_name(video), one_name(video))
 
     def meta(self, video: str) -> VideoMeta:
         """Raises StoreError where the video is missing or its meta.json damaged."""
@@ -166,17 +182,20 @@ class FeatureStore:
         path = self._array(video, TIMES)
         return stored_times(meta, path, map_view(path, path, *times_format(meta), meta.crc32.get(TIMES)))
 
-    def is_current(self, video: str, source: Path) -> bool:
+    def is_current(self, video: str, source: Path, picture_fps: float | None = None) -> bool:
         """Whether the video is stored, whole by its arrays' sizes, and its source has not changed since.
 
         The arrays are not read through for it: going on after a stop would begin with reading terabytes.
+
+        Args:
+            picture_fps: where the source is a folder of pictures, how many are shown a second.
         """
         try:
             meta = self.meta(video)
             if meta.times:
                 path = self._array(video, TIMES)
                 map_view(path, path, *times_format(meta), None)
-            return is_same_source(meta, source) and bool(self.read(video, check=False))
+            return is_same_source(meta, source, picture_fps) and bool(self.read(video, check=False))
         except StoreError:
             return False
 
@@ -210,7 +229,7 @@ class FeatureStore:
         """The video's folder; names that would lead out of the store are refused."""
         if not is_name_below(video):
             raise StoreError(f"{video!r} is not the name of a video in the store {self.root}")
-        folder = self._path / video
+        folder = self._path / self._spelling(video)
         if not folder.resolve().is_relative_to(self._path.resolve()):
             raise StoreError(f"{folder}: a link that leads out of the store {self.root}; remove it")
         return folder
@@ -308,8 +327,10 @@ def parse_store(content: Any) -> tuple[Recipe, str]:
     return recipe, dtype
 
 
-def is_same_source(meta: VideoMeta, source: Path) -> bool:
+def is_same_source(meta: VideoMeta, source: Path, picture_fps: float | None = None) -> bool:
     """Whether the video that was stored has not changed since."""
+    if picture_fps and picture_fps != meta.fps and source.is_dir():
+        return False
     try:
         return SourceFile(source).is_still(meta.source)
     except OSError:

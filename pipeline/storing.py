@@ -6,17 +6,15 @@ Several processes may share a store: each takes the next video that no other is 
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decode import require_file
 from ssrl_pipeline.extractors.extractor import Features, VideoFeatures
-from ssrl_pipeline.files import file_sha256
+from ssrl_pipeline.source import SourceFile
 from ssrl_pipeline.store import FeatureStore, VideoWriter
-from ssrl_pipeline.times import FrameTimes, steady
 from ssrl_pipeline.video_meta import VideoMeta
 
 
@@ -101,7 +99,7 @@ def store_videos(
                 yield None
                 continue
             progress.start(claimed.name)
-            if store.is_current(claimed.name, claimed.path):
+            if store.is_current(claimed.name, claimed.path, extractor.picture_fps):
                 claimed.claim.close()
                 meta = store.meta(claimed.name)
                 conclude(Outcome(claimed.name, "skipped", meta.snippets, reason=meta.damage))
@@ -135,11 +133,6 @@ def store_video(
     return store_videos([Claimed(name, path, ExitStack())], store, extractor, progress=progress)[name]
 
 
-def frame_times(result: VideoFeatures) -> FrameTimes:
-    """When the frames of a described video are shown."""
-    return getattr(result, "times", steady(result.info.fps))
-
-
 class _Storing:
     """A video on its way into the store: a job of the extractor's feed."""
 
@@ -148,17 +141,11 @@ class _Storing:
         self._store, self._on_snippet = store, on_snippet
         self._started = time.perf_counter()
         self._writer: VideoWriter | None = None
-
-    def restart(self) -> None:
-        if self._writer:
-            self._writer.restart()
-            return
-        require_file(self.path)
-        self._source = self.path.stat()
-        self._writer = self._stack.enter_context(self._store.writer(self.name))
+        with suppress(OSError):  # then it cannot be opened either, as the result will say
+            self._source = SourceFile(self.path)
 
     def write(self, features: Features) -> None:
-        assert self._writer
+        self._writer = self._writer or self._stack.enter_context(self._store.writer(self.name))
         self._writer.append(features)
         self._on_snippet()
 
@@ -170,7 +157,7 @@ class _Storing:
                 raise result
             meta = self._meta(result)
             assert self._writer
-            self._writer.meta, self._writer.stamps = meta, frame_times(result).stamps
+            self._writer.meta, self._writer.stamps = meta, result.times.stamps
             self._stack.close()
         except DiskError:
             raise
@@ -193,12 +180,12 @@ class _Storing:
         return VideoMeta(
             frames=result.frames,
             snippets=result.snippets,
-            fps=frame_times(result).fps,
+            fps=result.times.fps,
             width=result.info.width,
             height=result.info.height,
             decoder=result.decoder,
-            source_bytes=self._source.st_size,
-            source_mtime_ns=self._source.st_mtime_ns,
-            source_sha256=file_sha256(self.path),
+            source_bytes=self._source.bytes,
+            source_mtime_ns=self._source.mtime_ns,
+            source_sha256=self._source.sha256,
             damage=result.damage,
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 PAUSE = 10.0  # usual lengths of a frame: what lasts longer until the next is a pause
 EXACT = 0.1  # lengths of a frame, that frame / rate may be off
+ALIKE = 1e-3  # relative difference up to which a container's rate is that of its stamps
 FASTEST = 1000.0  # frames a second: from here on a container is not believed
 CLOSE = 1e-6  # lengths of a frame: times that differ by less are the same
 
@@ -105,7 +106,8 @@ def from_stamps(stamps: np.ndarray, said: float) -> FrameTimes:
     for fps in (said, measured):
         if 0 < fps < FASTEST and np.abs(stamps - number / fps).max() <= EXACT / fps:
             return FrameTimes(fps)
-    fps = measured or steady(said).fps
+    alike = abs(said - measured) <= ALIKE * measured
+    fps = measured if measured and not alike else steady(said).fps
     return FrameTimes(fps, stamps) if fps else FrameTimes()
 
 

@@ -4,6 +4,7 @@
     UCF_Annotation.txt                Abuse/Abuse028_x264.mp4 1412 Abuse 165 240 -1 -1
     ucf-train.list, ucf-test.list     Abuse001_x264_i3d.npy
     Anomaly_Train.txt                 Abuse/Abuse001_x264.mp4
+    UCF_Train.list, UCF_Test.list     dataset/Abuse/Abuse001_x264__0.npy, UR-DMU's, a line per crop
 
 Start and end of an interval count from zero and both belong to it, as RTFM's
 and SSRL's ground truth has them: ``165 240`` is [165, 241). Over all snippets of
@@ -18,15 +19,14 @@ from ssrl_pipeline.annotations import (
     NORMAL,
     Dataset,
     find_file,
-    read_lines,
     read_list,
-    read_pairs,
     require_apart,
     video_id,
     whole_snippets,
 )
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.labels import Label
+from ssrl_pipeline.tables import frame_pairs, read_lines
 
 CLASSES = (
     *("Abuse", "Arrest", "Arson", "Assault", "Burglary", "Explosion", "Fighting"),
@@ -38,8 +38,8 @@ TEMPORAL = (
     "UCF_Annotation.txt",
     "Test_Annotation.txt",
 )
-TRAIN = ("ucf-train.list", "Anomaly_Train.txt")
-TEST = ("ucf-test.list", "Anomaly_Test.txt")
+TRAIN = ("ucf-train.list", "Anomaly_Train.txt", "UCF_Train.list")
+TEST = ("ucf-test.list", "Anomaly_Test.txt", "UCF_Test.list")
 
 
 class Annotation(NamedTuple):
@@ -91,7 +91,7 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
     """Reads temporal annotations in any of the forms that go round.
 
     A line is ``NAME [FRAMES] [CLASS] START END [START END ...]``, set apart by
-    spaces, tabs or commas: five columns have the name and two intervals, six a
+    spaces, tabs, commas or semicolons: five columns have the name and two intervals, six a
     class or a number of frames besides, seven both. -1 -1 stands for no interval.
 
     Raises:
@@ -99,7 +99,7 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
     """
     annotations: dict[str, Annotation] = {}
     for number, line in read_lines(path):
-        name, *columns = re.split(r"[\s,]+", line)
+        name, *columns = re.split(r"[\s,;]+", line)
         video = video_id(name)
         words = [i for i, column in enumerate(columns) if not re.fullmatch(r"[+-]?\d+", column)]
         if len(columns) < 2 or len(words) > 1:
@@ -115,7 +115,7 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
             head, tail = columns[:odd], columns[odd:]
         if len(head) > 1:
             raise LabelError(f"{path}, line {number}: {' '.join(head)!r} before the class is not one number")
-        intervals = [(start, end + 1) for start, end in read_pairs(tail, path, number)]
+        intervals = [(start, end + 1) for start, end in frame_pairs(tail, f"{path}, line {number}")]
         if (kind != NORMAL) != bool(intervals):
             says = "no interval" if kind != NORMAL else f"interval {intervals[0][0]} to {intervals[0][1] - 1}"
             raise LabelError(f"{path}, line {number}: {video!r} is of class {kind}, but has {says}")

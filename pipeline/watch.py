@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssrl_pipeline.camera import Camera, Connected, Dropped, Ended, Item, Lost, Opener, Snippet, open_capture
+from ssrl_pipeline.camera import Camera, Connected, Dropped, Ended, Item, Lost, Opener, Snippet, open_source
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.event_stream import EventNews, EventStream
-from ssrl_pipeline.events import ASSUMED_FPS, EventRule, known
+from ssrl_pipeline.events import EventRule
 from ssrl_pipeline.extractors.reading import is_full
 from ssrl_pipeline.extractors.snippets import Pending
 from ssrl_pipeline.models import Detector
@@ -114,10 +114,10 @@ class Watch:
         self._views = tuple(model.views)
         self._ready = threading.Condition()
         threads = max(1, min(DECODING, torch.get_num_threads() // max(1, len(sources))))
-        opener = opener or partial(open_capture, threads=threads)
+        opener = opener or partial(open_source, threads=threads)
         reads = (settings.timeout, settings.fps, drop_last, opener, pending)
         self.posts = [
-            Post(Camera(source, self._ready, *reads), self._scorer.window(), EventStream(0, rule))
+            Post(Camera(source, self._ready, *reads), self._scorer.window(), EventStream(rule))
             for source in sources
         ]
 
@@ -174,7 +174,9 @@ class Watch:
         post.score, post.read_at = score, snippet.clock
         post.behind_s = time.monotonic() - snippet.clock
         try:
-            news = post.events.add(score, snippet.frames, snippet.time_s)
+            news = post.events.add(
+                score, snippet.times.starts(snippet.frames), snippet.times.ends(snippet.frames)
+            )
         except PipelineError as error:
             raise PipelineError(f"{post.name}: {error}") from error
         place = {"frame": snippet.frame, "frames": snippet.frames}
@@ -213,17 +215,16 @@ class Watch:
         elif isinstance(item, Ended):
             self._finish(post)
             post.ended, post.failed = True, item.error is not None
-            self._tell({"type": "end", "camera": post.name, "frames": item.frames, "error": item.error})
-            if item.error:
-                self._say(f"{post.name}: {item.error}")
+            line = {"type": "end", "camera": post.name, "frames": item.frames, "error": item.error}
+            self._tell(line | ({"note": item.note} if item.note else {}))
+            if item.error or item.note:
+                self._say(f"{post.name}: {item.error or item.note}")
 
     def _connect(self, post: Post, item: Connected) -> None:
         post.live, post.zero, post.connected = item.live, item.zero, True
-        # Of a live stream without a rate, the clock still tells the times of events.
-        fps = item.fps if known(item.fps) or not item.live else ASSUMED_FPS
-        post.events = EventStream(fps, self._rule, item.frame)
+        post.events = EventStream(self._rule, item.frame)
         post.reconnects += item.gap_s is not None
-        size = {"fps": item.fps if known(item.fps) else None, "width": item.width, "height": item.height}
+        size = {"fps": round(item.fps, 3) or None, "width": item.width, "height": item.height}
         self._tell(
             {
                 "type": "connected",
@@ -234,7 +235,7 @@ class Watch:
             }
         )
         after = "" if item.gap_s is None else f" after {item.gap_s:.1f} seconds"
-        rate = f"{item.fps:g} frames a second" if known(item.fps) else "no frame rate said, taken for 25"
+        rate = f"{item.fps:.4g} frames a second" if item.fps else "one frame so far"
         self._say(f"{post.name}: connected{after}, {item.width}x{item.height}, {rate}")
 
     def _drop(self, post: Post, item: Dropped) -> None:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssrl_pipeline.errors import ConfigError, VideoError
+from ssrl_pipeline.extractors.decoding import require_file
 from ssrl_pipeline.messages import without_secrets
 
+# A user and a password in which a character is not escaped: what comes before it would be the host.
+_UNESCAPED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^@/?#]*:[^@]*[/?#][^@]*@")
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "rtp", "srt", "tcp", "udp")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _NAMED = re.compile(r"([\w. -]+)=(.+)", re.DOTALL)
@@ -25,6 +28,13 @@ class Source:
     def shown(self) -> str:
         """The address for people."""
         return f"camera {self.address}" if self.kind == "device" else without_secrets(self.address)
+
+    @property
+    def hint(self) -> str:
+        """What may be wrong with an address that cannot be opened; "" where nothing is seen."""
+        if not _UNESCAPED.match(self.address):
+            return ""
+        return "; in a password, # is written as %23, / as %2F and ? as %3F"
 
 
 def parse_sources(texts: Sequence[str]) -> list[Source]:
@@ -51,12 +61,13 @@ def _parse(text: str) -> Source:
                 f"there are {', '.join(SCHEMES)}, a file's path, or a camera's number"
             )
         kind = "stream"
-    elif address.isdecimal():
+    elif address.isdecimal() or Path(address).is_char_device():
         kind = "device"
     else:
         kind = "file"
-        if not Path(address).is_file():
-            raise VideoError(f"{address}: no such file")
+        if Path(address).is_dir():
+            raise VideoError(f"{address}: a folder; name the files in it, or `score` all of them")
+        require_file(Path(address))
         if not Path(address).stat().st_size:
             raise VideoError(f"{address}: the file is empty")
     source = Source("", address, kind)

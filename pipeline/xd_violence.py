@@ -3,6 +3,7 @@
     annotations.txt            v=wVey5JDRf_g__#00-01-30_00-02-41_label_B6-0-0 142 296 447 508
     rgb.list, rgb_test.list    .../RGB/Salt.2010__#01-06-27_01-07-07_label_G-B2-0__0.npy
 
+UR-DMU hands the same out as XD_Annotation.txt, XD_Train.list and XD_Test.list.
 annotations.txt has the 500 anomalous test videos; some names in it end in .mp4.
 Starts count from zero and ends are exclusive, as the ground truth of the
 authors' code (XDVioDet, make_gt.py) slices them. The lists name every crop of a
@@ -11,23 +12,22 @@ three of B1 fighting, B2 shooting, B4 riot, B5 abuse, B6 car accident and
 G explosion, filled up with zeros.
 """
 
-import re
 from pathlib import Path
 
 from ssrl_pipeline.annotations import (
     NORMAL,
     Dataset,
     find_file,
-    read_lines,
     read_list,
-    read_pairs,
     require_apart,
     video_id,
 )
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.labels import Intervals, Label
+from ssrl_pipeline.tables import frame_pairs, read_lines
 
 CODES = ("B1", "B2", "B4", "B5", "B6", "G")
+ANNOTATIONS = ("annotations.txt", "XD_Annotation.txt")
 TRAIN = ("rgb.list", "xd-train.list", "XD_Train.list", "xd-i3d-train.list")
 TEST = ("rgb_test.list", "xd-test.list", "XD_Test.list", "xd-i3d-test.list")
 
@@ -38,11 +38,11 @@ def load(folder: Path) -> Dataset:
     Raises:
         LabelError: a file is missing or malformed, or files contradict each other.
     """
-    path = find_file(folder, ("annotations.txt",), "XD-Violence's temporal annotations")
+    path = find_file(folder, ANNOTATIONS, "XD-Violence's temporal annotations")
     train_path = find_file(folder, TRAIN, "XD-Violence's list of training videos")
     test_path = find_file(folder, TEST, "XD-Violence's list of test videos")
     intervals, lines = read_annotations(path)
-    train, test = read_crop_list(train_path), read_crop_list(test_path)
+    train, test = read_list(train_path), read_list(test_path)
     require_apart(train, test, train_path, test_path)
     kinds = {video: kinds_of(video, train_path, line) for video, line in train.items()}
     kinds |= {video: kinds_of(video, test_path, line) for video, line in test.items()}
@@ -76,25 +76,13 @@ def read_annotations(path: Path) -> tuple[Intervals, dict[str, int]]:
             )
         if kinds_of(video, path, number) == (NORMAL,):
             raise LabelError(f"{path}, line {number}: {video!r} is normal by its label, but is annotated")
-        rows = [pair for pair in read_pairs(numbers, path, number) if pair[0] < pair[1]]
+        rows = [pair for pair in frame_pairs(numbers, f"{path}, line {number}") if pair[0] < pair[1]]
         if not rows:
             raise LabelError(f"{path}, line {number}: {video!r} has no interval")
         intervals[video], lines[video] = rows, number
     if not intervals:
         raise LabelError(f"{path}: annotates no videos")
     return intervals, lines
-
-
-def read_crop_list(path: Path) -> dict[str, int]:
-    """A list of features or videos: bare name -> first line; the crops of a video are one.
-
-    Raises:
-        LabelError: the list is empty, or a line is there twice.
-    """
-    videos: dict[str, int] = {}
-    for entry, number in read_list(path).items():
-        videos.setdefault(re.sub(r"__\d$", "", entry), number)
-    return videos
 
 
 def kinds_of(video: str, path: Path, line: int) -> tuple[str, ...]:

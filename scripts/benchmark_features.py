@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.backbone import Backbone
-from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.engines import Engine, make_engine, why_not
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
 from ssrl_pipeline.extractors.transfer import Transfer
@@ -241,7 +241,7 @@ def macs(network: Backbone, shape: torch.Size) -> float:
 
 def cut_video(video: Path, to: Path, frames: int) -> int:
     """The beginning of a video again, as Motion JPEG, which every decoder reads to the same frames."""
-    info, _, source, _ = open_video(video, "opencv")
+    info, _, source, _ = open_video(video)
     writer = cv2.VideoWriter(str(to), cv2.VideoWriter.fourcc(*"MJPG"), 25, (info.width, info.height))
     count = 0
     for frame in itertools.islice(source, frames):

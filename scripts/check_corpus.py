@@ -3,12 +3,13 @@
     python scripts/check_corpus.py corpus/      # makes what is missing first; see corpus.py
     python scripts/check_corpus.py corpus/ --markdown docs/corpus.md
 
-A line for what the package does (the first decoder that reads the file to its end), and
-one for each decoder by itself. Exit code 1 where the package is wrong: a file that is not
-what the beginning of its name asks for.
+A line for each file. Exit code 1 where the package is wrong: a file that is not what the
+beginning of its name asks for, frames that are not ffmpeg's, or times that are not ffprobe's.
 """
 
 import argparse
+import json
+import math
 import shutil
 import subprocess
 import time
@@ -20,30 +21,32 @@ import numpy as np
 from corpus import files, make
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.decode import DECODERS, Limits, open_video
+from ssrl_pipeline.extractors.decoding import Limits, open_video
 from ssrl_pipeline.messages import one_line
 from ssrl_pipeline.terminal import table
+from ssrl_pipeline.times import FrameTimes, from_stamps
 
 PAGE = """# What becomes of each kind of video
 
 Made by `python scripts/check_corpus.py FOLDER --markdown docs/corpus.md`: {summary}.
 
 Frames are how many the package reads, of how many ffmpeg's program reads; those that are read are compared
-with ffmpeg's, but for damaged ones, which versions of libav mend in different ways. Where several decoders
-refuse a file, the last one's word is shown. [inputs.md](inputs.md) says the same in short.
+with ffmpeg's, and their times with ffprobe's, but for damaged ones, which versions of libav mend in different
+ways. Times are off by so many usual lengths of a frame at most; [inputs.md](inputs.md) is a summary.
 
-| kind | must be | outcome | frames | note with the result | |
-| --- | --- | --- | --- | --- | --- |
+| kind | must be | outcome | frames | times off by | note with the result | |
+| --- | --- | --- | --- | --- | --- | --- |
 {lines}
 """
+NEAR_TIME = 0.5  # lengths of a frame
 NEAR = 7.0  # mean absolute difference of grey levels that two conversions of colours may have
 
 
 class Decoded(NamedTuple):
-    """What one decoder makes of a file."""
+    """What the package makes of a file."""
 
-    decoder: str
     frames: np.ndarray  # uint8 [N, H, W, 3]; without the first, [0]
+    times: FrameTimes
     error: str  # why it did not come to the end; "" where it did
     damage: str
     seconds: float
@@ -52,27 +55,34 @@ class Decoded(NamedTuple):
 class Judged(NamedTuple):
     """A line of the table."""
 
-    verdict: str  # "", or WRONG for what the package does; "not" for one decoder's being unlike ffmpeg
+    verdict: str  # "" or WRONG
     kind: str
-    decoder: str
     outcome: str
     frames: int
     by_ffmpeg: int
     difference: float  # mean absolute difference of grey levels, of the frame that differs most
+    off: float  # of the time that differs most, in lengths of a frame; nan where not compared
     damage: str
     seconds: float
 
 
-def decode(path: Path, decoder: str, limits: Limits) -> Decoded:
-    start, frames, error, damage = time.perf_counter(), [], "", ""
+def decode(path: Path, limits: Limits) -> Decoded:
+    start, error, damage = time.perf_counter(), "", ""
+    frames: list[np.ndarray] = []
+    stamps: list[float] = []
+    fps = 0.0
     try:
-        with open_video(path, decoder, limits) as video:
-            frames.extend(video.frames)
+        with open_video(path, limits) as video:
+            fps = video.info.fps
+            for frame in video.frames:
+                frames.append(frame)
+                stamps.append(video.time)
             damage = video.damage()
     except VideoError as failure:
         error = str(failure).removeprefix(f"{path}: ")
     kept = np.stack(frames) if frames else np.zeros((0, 1, 1, 3), np.uint8)
-    return Decoded(decoder, kept, error, damage, time.perf_counter() - start)
+    times = from_stamps(np.array(stamps), fps) if stamps else FrameTimes()
+    return Decoded(kept, times, error, damage, time.perf_counter() - start)
 
 
 def asked_for(kind: str) -> str:
@@ -93,24 +103,40 @@ def is_right(kind: str, refused: bool, like_ffmpeg: bool, damage: str) -> bool:
     return asked != "bad" and like_ffmpeg and (asked != "" or not damage)
 
 
-def judge(folder: Path, path: Path, limits: Limits) -> list[Judged]:
+def judge(folder: Path, path: Path, limits: Limits) -> Judged:
     kind = path.relative_to(folder).as_posix()
-    tried = [decode(path, decoder, limits) for decoder in DECODERS]
-    product = next((one for one in tried if not one.error), tried[-1])
-    rows = []
-    for name, one in [("the package", product), *((one.decoder, one) for one in tried)]:
-        if one.error:
-            same, count, worst = False, 0, 0.0
-        else:
-            truth = ffmpeg_frames(path, (one.frames.shape[2], one.frames.shape[1]))
-            same, worst = compare(one.frames, truth)
-            count = len(truth)
-        right = is_right(kind, bool(one.error), same, one.damage)
-        wrong = "WRONG" if name == "the package" else "not"
-        outcome = one.error or (f"read by {one.decoder}" if one is product else "read")
-        numbers = (len(one.frames), count, worst, one.damage, one.seconds)
-        rows.append(Judged("" if right else wrong, kind, name, outcome, *numbers))
-    return rows
+    one = decode(path, limits)
+    same, count, worst, off = False, 0, 0.0, math.nan
+    if not one.error:
+        truth = ffmpeg_frames(path, (one.frames.shape[2], one.frames.shape[1]))
+        same, worst = compare(one.frames, truth)
+        count = len(truth)
+        if asked_for(kind) != "broken":
+            off = compare_times(one.times, ffprobe_times(path))
+    right = is_right(kind, bool(one.error), same and not off > NEAR_TIME, one.damage)
+    numbers = (len(one.frames), count, worst, off, one.damage, one.seconds)
+    return Judged("" if right else "WRONG", kind, one.error or "read", *numbers)
+
+
+def compare_times(times: FrameTimes, truth: list[float | None]) -> float:
+    """By how many lengths of a frame the times differ, from the first on, of that which differs most.
+
+    nan where a frame has no time by ffprobe, or ffprobe's do not grow: nothing is right then.
+    """
+    if any(one is None for one in truth) or not (np.diff(np.array(truth, float)) > 0).all():
+        return math.nan
+    found = times.starts(len(truth))
+    wanted = np.array(truth, float)
+    return float(np.abs((found - found[0]) - (wanted - wanted[0])).max() * (times.fps or math.nan))
+
+
+def ffprobe_times(path: Path) -> list[float | None]:
+    """When each frame of the first video is shown, as ffprobe says it, in seconds."""
+    command = ["ffprobe", "-v", "quiet", "-select_streams", "v:0", "-of", "json"]
+    command += ["-show_entries", "frame=best_effort_timestamp_time", f"file:{path}"]
+    content = json.loads(subprocess.run(command, capture_output=True, check=False).stdout or "{}")
+    stamps = [frame.get("best_effort_timestamp_time") for frame in content.get("frames", ())]
+    return [None if stamp is None else float(stamp) for stamp in stamps]
 
 
 def compare(frames: np.ndarray, truth: np.ndarray) -> tuple[bool, float]:
@@ -155,18 +181,19 @@ def markdown(kinds: Sequence[Judged]) -> str:
     must = {"": "read", "changing": "read, told", "bad": "refused", "broken": "told, or refused"}
     lines = []
     for row in kinds:
-        is_read = row.outcome.startswith("read by")
+        is_read = row.outcome == "read"
         outcome = row.outcome if is_read else f"refused: {row.outcome}"
         frames = f"{row.frames} of {row.by_ffmpeg}" if is_read else ""
         asked = must.get(asked_for(row.kind), "read, or refused")
-        cells = (row.kind, asked, outcome, frames, row.damage, row.verdict.lower() or "right")
+        off = "" if math.isnan(row.off) else f"{row.off:.2f}"
+        cells = (row.kind, asked, outcome, frames, off, row.damage, row.verdict.lower() or "right")
         lines.append("| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |")
     return PAGE.format(summary=summary(kinds), lines="\n".join(lines))
 
 
 def summary(kinds: Sequence[Judged]) -> str:
     wrong = sum(row.verdict != "" for row in kinds)
-    read = sum(row.outcome.startswith("read by") for row in kinds)
+    read = sum(row.outcome == "read" for row in kinds)
     return f"{len(kinds)} files: {read} read, {len(kinds) - read} refused, {wrong} wrong"
 
 
@@ -182,15 +209,14 @@ def main() -> None:
         raise SystemExit("ffmpeg is not installed; it makes the files")
     make(arguments.folder)
     limits, folder = Limits(seconds=arguments.seconds), arguments.folder
-    rows = [row for path in files(folder) for row in judge(folder, path, limits)]
+    rows = [judge(folder, path, limits) for path in files(folder)]
     print(
         table([[c[:90] if isinstance(c, str) else c for c in row] for row in rows], ("", *Judged._fields[1:]))
     )
-    kinds = [row for row in rows if row.decoder == "the package"]
     if arguments.markdown:
-        arguments.markdown.write_text(markdown(kinds), encoding="utf-8")
-    print(summary(kinds))
-    raise SystemExit(1 if any(row.verdict for row in kinds) else 0)
+        arguments.markdown.write_text(markdown(rows), encoding="utf-8")
+    print(summary(rows))
+    raise SystemExit(1 if any(row.verdict for row in rows) else 0)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from check_corpus import compare, ffmpeg_frames
 from corpus import make
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.decode import DECODERS, Limits, open_video
+from ssrl_pipeline.extractors.decoding import DECODERS, Limits, open_video
 
 SEEDS = (  # healthy and small, one of each container and of the commonest codecs
     *("h264.mp4", "h264 fragmented.mp4", "h264.mkv", "h264.ts", "h264.flv", "h264.3gp", "h265.mp4"),

@@ -24,7 +24,7 @@ from gpu_common import FACTS, PAYLOAD, REFERENCES, Check, precisions, relative_l
 from ssrl_pipeline.errors import ConfigError
 from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.engines import check_engine, make_engine, why_not
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
 
@@ -73,7 +73,7 @@ def references(check: Check) -> Iterator[Reference]:
 
 def first_frames(video: Path, snippets: int) -> np.ndarray:
     """RGB, uint8 [16 * snippets, H, W, 3]."""
-    with open_video(video, "opencv") as opened:
+    with open_video(video) as opened:
         return np.stack(list(islice(opened.frames, snippets * SNIPPET_FRAMES)))
 
 
@@ -127,7 +127,7 @@ def end_to_end(check: Check) -> None:
             f"{size}, frames in memory, {how}", rate, "snippets/s", f"{rate / alone:.1%} of backbone alone"
         )
         start, count = time.perf_counter(), 0
-        with open_video(video, "opencv") as opened:
+        with open_video(video) as opened:
             count = sum(1 for _ in islice(opened.frames, SNIPPET_FRAMES if check.tiny else None))
         decoded = count / SNIPPET_FRAMES / (time.perf_counter() - start)
         check.report(f"{size}, decoding alone, one process", decoded, "snippets/s", "process start among it")

@@ -434,3 +434,15 @@ def test_interrupted_is_130(run: Callable[..., Result], monkeypatch: pytest.Monk
     assert result.code == 130
     assert "Traceback" not in result.err
     assert "interrupted" in result.err
+
+
+def test_a_disk_that_will_be_too_small_is_told_before_the_work(
+    make_video: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run
+) -> None:
+    words = ["extract", "--videos", make_video(tmp_path / "a.mp4", frames=33), "--preset", "live"]
+    needed = 3 * (1 + 6) * 1024 * 4  # snippets, views, features of four bytes
+    for free, told in ((needed - 1, True), (needed, False)):
+        monkeypatch.setattr("ssrl_pipeline.files.free_bytes", lambda folder, free=free: free)
+        done = run(*words, "--weights", "random", "--features", tmp_path / f"features{free}")
+        assert done.code == 0
+        assert ("is too small: the features will take 86 kB, 86 kB are free" in done.err) == told

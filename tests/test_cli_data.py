@@ -116,6 +116,24 @@ def test_a_complete_dataset_passes(
     assert [group["kind"] for group in content["groups"]] == ["Abuse", "Normal", "Abuse", "Arson", "Normal"]
 
 
+def test_xd_violence_with_a_file_for_each_crop(run: Callable[..., Result], shared: Path) -> None:
+    folder = shared / "data" / "faults" / "features" / "xd"
+    arguments = ("dataset", "check", "xd_violence", "--annotations", folder / "ann")
+    arguments += ("--features", folder / "feat", "-o", "data.layout=released", "--json")
+    result = run(*arguments)
+    assert result.code == 0, result.err
+    content = json.loads(result.out)
+    counts = {(group["split"], group["kind"]): group["with_features"] for group in content["groups"]}
+    assert counts[("train", "Normal")] == 2
+    assert content["totals"] == {
+        "videos": 2,
+        "abnormal": 1,
+        "frames": (16 + 17) * 16,
+        "anomalous_frames": 70,
+        "without_length": 0,
+    }
+
+
 def test_what_is_missing_or_wrong_is_named(
     run: Callable[..., Result], ucf: Path, tiny_store: Callable[..., FeatureStore]
 ) -> None:

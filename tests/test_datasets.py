@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ssrl_pipeline import shanghaitech, ucf_crime, xd_violence
-from ssrl_pipeline.annotations import Dataset, video_id
+from ssrl_pipeline.annotations import Dataset, read_list, video_id
 from ssrl_pipeline.datasets import DATASETS, StoredNames, cut_to_length, load_dataset
 from ssrl_pipeline.errors import ConfigError, LabelError, StoreError
 from ssrl_pipeline.labels import Label
@@ -86,6 +86,10 @@ def mentions(error: pytest.ExceptionInfo[LabelError], *words: object) -> bool:
         ("training/videos/01_001.AVI", "01_001"),
         ("testing/frames/01_0014/", "01_0014"),
         ("Rush.Hour.3.2007.BluRay__#01_02_label_A", "Rush.Hour.3.2007.BluRay__#01_02_label_A"),
+        ("RGB/Salt.2010__#01_02_label_A__4.npy", "Salt.2010__#01_02_label_A"),
+        ("Abuse001_x264_i3d__9.npy", "Abuse001_x264"),
+        ("cam__1.mp4", "cam__1"),  # a video of that name, not a crop's features
+        ("ca\u0301mara.mp4", "c\u00e1mara"),
     ],
 )
 def test_one_video_has_one_bare_name(name: str, bare: str) -> None:
@@ -94,6 +98,27 @@ def test_one_video_has_one_bare_name(name: str, bare: str) -> None:
 
 def test_names_that_differ_by_a_stroke_stay_two_videos() -> None:
     assert video_id("Normal_Videos003_x264.mp4") != video_id("Normal_Videos_003_x264.mp4")
+
+
+@pytest.mark.parametrize(
+    ("line", "surplus"),
+    [
+        ("Abuse001_x264.mp4 Abuse", "'Abuse'"),
+        ("Abuse001_x264.mp4,1", "'1'"),
+        ("Abuse001_x264 1", "'1'"),
+        ("Abuse001_x264.npy Abuse002_x264.npy", "'Abuse002_x264.npy'"),
+    ],
+)
+def test_more_than_a_path_on_a_line_of_a_list_is_refused(tmp_path: Path, line: str, surplus: str) -> None:
+    write(tmp_path, {"list": f"# mine\na, b/Abuse000 x264.mp4\n{line}\n"})
+    with pytest.raises(LabelError) as error:
+        read_list(tmp_path / "list")
+    assert mentions(error, tmp_path / "list", "line 3", surplus)
+
+
+def test_a_list_in_utf_16_with_spaces_in_a_path(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("D:\\my data\\a b.npy\nc_i3d.npy\n", encoding="utf-16")
+    assert read_list(tmp_path / "list") == {"a b": 1, "c": 2}
 
 
 # UCF-Crime
@@ -204,6 +229,20 @@ def test_an_end_that_is_the_number_of_frames_is_the_last_frame(tmp_path: Path) -
         20,
         20,
     ]
+
+
+def test_lists_of_crops_as_ur_dmu_has_them(tmp_path: Path) -> None:
+    def crops(*videos: str) -> str:
+        return "".join(f"dataset/{video}__{crop}.npy\n" for video in videos for crop in range(10))
+
+    files = {
+        "UCF_Annotation.txt": UCF["UCF_Annotation.txt"],
+        "UCF_Train.list": crops("Abuse/Abuse001_x264", "Normal/Normal_Videos003_x264"),
+        "UCF_Test.list": crops("Abuse/Abuse028_x264", "Arson/Arson011_x264", "Normal/Normal_Videos_003_x264"),
+    }
+    dataset = ucf_crime.load(write(tmp_path, files))
+    assert dataset.split("train") == ["Abuse001_x264", "Normal_Videos003_x264"]
+    assert dataset.split("test") == ["Abuse028_x264", "Arson011_x264", "Normal_Videos_003_x264"]
 
 
 def test_real_ucf_crime_has_the_published_totals(shared: Path) -> None:
@@ -332,8 +371,14 @@ def test_real_shanghaitech_is_the_same_from_masks_and_from_the_array(shared: Pat
 # XD-Violence
 
 
-def test_xd_violence(tmp_path: Path) -> None:
-    dataset = load_dataset("xd_violence", write(tmp_path, XD))
+@pytest.mark.parametrize(
+    "names",
+    [{}, {"annotations.txt": "XD_Annotation.txt", "rgb.list": "XD_Train.list"}],
+    ids=["own", "ur-dmu"],
+)
+def test_xd_violence(tmp_path: Path, names: dict[str, str]) -> None:
+    write(tmp_path, {names.get(name, name): text for name, text in XD.items()})
+    dataset = load_dataset("xd_violence", tmp_path)
     film, net = "Salt.2010__#01-06-27_01-07-07_label_G-B2-0", "v=wVey5JDRf_g__#00-01-30_00-02-41_label_B6-0-0"
     assert dataset.labels == {
         "v=abc__#1_label_B1-0-0": Label(True, "train"),
@@ -353,6 +398,7 @@ def test_xd_violence(tmp_path: Path) -> None:
     [
         ("annotations.txt", "v=abc__#2_label_B1-0-0 5", ["line 3", "'5'"]),
         ("annotations.txt", "v=abc__#2_label_B1-0-0", ["line 3", "no interval"]),
+        ("annotations.txt", "v=abc__#2_label_B1-0-0 0:05 0:07.5", ["line 3", "times", "frame = seconds"]),
         ("annotations.txt", "v=abc__#2_label_B1-0-0 9 5", ["line 3", "9 to 5"]),
         ("annotations.txt", "v=abc__#2_label_B1-0-0 a b", ["line 3", "'a b'"]),
         ("annotations.txt", "v=abc__#2_label_A 5 9", ["line 3", "normal"]),

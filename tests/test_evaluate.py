@@ -169,6 +169,27 @@ def test_classes_of_a_known_dataset_have_rows(
     assert [row.split()[2:4] for row in rows] == [["B1", "(1)"], ["B4", "(2)"]]
 
 
+def test_features_of_another_length_than_the_annotations_are_named(
+    tiny_store: Callable[..., FeatureStore],
+    checkpoint: Checkpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    abuse, normal = "Abuse028_x264.mp4", "Normal_Videos_003_x264.mp4"
+    store = tiny_store({abuse: 5, normal: 3})
+    save_checkpoint(tmp_path / "best.pt", checkpoint)
+    lines = f"{abuse} 48 Abuse 10 20 -1 -1\n{normal} 48 Normal -1 -1 -1 -1\n"
+    write_text(tmp_path / "annotations" / "UCF_Annotation.txt", lines)
+    write_text(tmp_path / "annotations" / "Anomaly_Train.txt", "Abuse/Abuse001_x264.mp4\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--features", str(store.root), "--checkpoint", "best.pt", "--device", "cpu"]
+    done = CliRunner().invoke(cli, ["evaluate", *arguments, "-o", "data.dataset=ucf_crime"])
+    assert done.exit_code == 0, done.output
+    assert f"{abuse}: 5 snippets where 48 annotated frames make 3" in done.stderr
+    assert "differ in length for 1 of 2 videos" in done.stderr
+    assert normal not in done.stderr
+
+
 def test_json_says_the_same_as_the_file(command: Callable[..., Result]) -> None:
     said = json.loads(command("--json", "--bootstrap", "20", "--out", "here").stdout)
     assert said == json.loads(Path("here/metrics.json").read_text())

@@ -3,12 +3,24 @@
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ssrl_pipeline.cli import cli
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.files import file_sha256, scratch_name, whole_file, whole_folder, write_json, write_text
+from ssrl_pipeline.files import (
+    file_sha256,
+    free_bytes,
+    require_writable,
+    scratch_name,
+    whole_file,
+    whole_folder,
+    write_json,
+    write_text,
+)
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
@@ -173,3 +185,37 @@ def test_file_sha256_of_a_published_example(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert file_sha256(tmp_path / "x") == digest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no /proc, where nobody may write")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("score", "a.mp4", "--out", "{}"),
+        ("evaluate", "--out", "{}"),
+        ("export", "{}/a.onnx"),
+        ("extract", "--videos", "a.mp4", "--features", "{}"),
+        ("train", "--runs", "{}"),
+        ("demo", "--out", "{}"),
+        ("store", "export", "features", "{}"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_the_work(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no checkpoint, no store and no video: they are not looked at before."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.mp4").write_bytes(b"no video")
+    for place, reason in (("/proc/results", "/proc allows"), ("a.mp4/results", "a.mp4 is a file")):
+        done = CliRunner().invoke(cli, [word.format(place) for word in command])
+        assert done.exit_code == 1, done.output
+        assert str(done.exception).startswith(f"{place}: cannot be written (") and reason in str(
+            done.exception
+        )
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.mp4"]
+
+
+def test_a_folder_that_is_not_there_yet_can_be_written(tmp_path: Path) -> None:
+    require_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    assert 0 < free_bytes(tmp_path / "a" / "b") == free_bytes(tmp_path)

@@ -14,12 +14,10 @@ import pytest
 import torch
 
 import ssrl_pipeline
-from ssrl_pipeline import score, storing
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, save_checkpoint
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError, VideoError
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.events import EventSettings
-from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decode import VideoInfo
 from ssrl_pipeline.extractors.extractor import VideoFeatures
@@ -27,7 +25,6 @@ from ssrl_pipeline.labels import Label
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.streaming import CHUNK
 from ssrl_pipeline.score import Scorer, frame_scores, score_snippets
-from ssrl_pipeline.times import FrameTimes
 
 CPU = torch.device("cpu")
 LIVE = {"clip": 1, "patch2x3": 6}
@@ -82,22 +79,6 @@ def test_every_frame_has_a_score(scorer: Scorer, make_video, tmp_path: Path) -> 
     picture = cv2.imread(str(tmp_path / "out" / "timeline.png"))
     assert picture.shape[:2] == (360, 1200) and picture.std() > 5
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "v.mp4"]  # nothing left lying about
-
-
-def test_frames_have_the_times_that_the_decoder_gave(
-    scorer: Scorer, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Through a store, and without one: 10 frames, a pause of a minute, and 10 more."""
-    path = make_video(tmp_path / "videos" / "v.mp4", frames=20, size=(64, 48), fps=8)
-    stamps = np.arange(20) / 8 + 60 * (np.arange(20) >= 10)
-    for module in (score, storing):
-        monkeypatch.setattr(module, "frame_times", lambda result: FrameTimes(8.0, stamps))
-    store, _ = extract(path.parent, tmp_path / "features", scorer.extractor)
-    assert (tmp_path / "features" / "v.mp4" / "times.npy").exists()
-    assert store.meta("v.mp4").fps == 8
-    for result in (scorer.score(path), scorer.score_from(store, "v.mp4", path)):
-        np.testing.assert_array_equal(result.times, stamps)
-        assert (result.fps, result.duration) == (8.0, 62.5)
 
 
 def test_events_are_written_beside_the_scores(checkpoint: Path, make_video, tmp_path: Path) -> None:

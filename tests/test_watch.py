@@ -1,8 +1,6 @@
 """Cameras as they come: what is scored, lost, dropped and told."""
 
 import json
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,9 +17,11 @@ from ssrl_pipeline import camera, watch
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events import EventRule, find_events
 from ssrl_pipeline.extractors import reading
+from ssrl_pipeline.extractors.decoding import VideoInfo, open_video
 from ssrl_pipeline.extractors.snippets import Pending, snippets
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.settings import WatchSettings
+from ssrl_pipeline.times import FrameTimes
 from ssrl_pipeline.watch import Features, Line, Watch
 from ssrl_pipeline.watch_metrics import metrics_text
 from ssrl_pipeline.watch_sources import Source, parse_sources
@@ -37,31 +37,56 @@ def picture(number: int) -> np.ndarray:
     return mark(cv2.resize(noise, SIZE), number)
 
 
-class Capture:
-    """Reads like cv2.VideoCapture, once nothing waits to be taken."""
+class Fake:
+    """A source's frames, given once nothing waits to be taken.
+
+    Args:
+        numbers: of the frames.
+        fps: by their times.
+        length: that a recording says to have; what ends before it is cut short. 0: a stream.
+        after: called after the last.
+    """
 
     busy: Callable[[], bool] = staticmethod(lambda: False)
 
     def __init__(
-        self, numbers: Iterable[int], fps: float = 10.0, length: int = 0, after: Callable[[], None] = int
+        self, numbers: Iterable[int], fps: float = 10.0, length: int = 0, after: Callable[[], object] = int
     ):
-        self.numbers, self.after = iter(numbers), after
-        self.properties = {cv2.CAP_PROP_FPS: fps, cv2.CAP_PROP_FRAME_COUNT: length}
+        self.info, self.time = VideoInfo(fps, *SIZE, length), 0.0
+        self.frames = self._read(numbers, after)
 
-    def get(self, name: int) -> float:
-        return self.properties[name]
+    def _read(self, numbers: Iterable[int], after: Callable[[], object]) -> Iterator[np.ndarray]:
+        count = 0
+        for count, number in enumerate(numbers, 1):
+            while self.busy():
+                time.sleep(0.001)
+            self.time = (count - 1) / self.info.fps
+            yield picture(number)
+        after()
+        if count < self.info.reported_frames:
+            raise VideoError(f"truncated after {count} of {self.info.reported_frames} frames")
 
-    def read(self) -> tuple[bool, np.ndarray | None]:
-        while self.busy():
-            time.sleep(0.001)
-        number = next(self.numbers, None)
-        if number is None:
-            self.after()
-            return False, None
-        return True, cv2.cvtColor(picture(number), cv2.COLOR_RGB2BGR)
+    def damage(self) -> str:
+        return ""
 
-    def release(self) -> None:
-        pass
+    def __enter__(self) -> "Fake":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.frames.close()
+
+
+def opening(*attempts: Fake | None) -> Callable[..., Fake]:
+    """Opens one after the other; None and what comes after the last cannot be opened."""
+    waiting = iter(attempts)
+
+    def opener(source: Source, timeout: float, started: Any) -> Fake:
+        found = next(waiting, None)
+        if found is None:
+            raise VideoError(f"nothing at {source.address}")
+        return found
+
+    return opener
 
 
 def describe(images: np.ndarray) -> Features:
@@ -76,7 +101,7 @@ class Watched:
     def __init__(
         self,
         sources: list[Source],
-        opener: Callable[[Source, float], Any] = camera.open_capture,
+        opener: Callable[..., Any] = camera.open_source,
         extractor: Callable[[np.ndarray], Features] = describe,
         patient: bool = True,
         rule: EventRule = EventRule(),  # noqa: B008 (frozen)
@@ -98,11 +123,11 @@ class Watched:
             self.numbers += [[read_mark(image) for image in images] for images in snippets]
             return [extractor(images) for images in snippets]
 
-        def patiently(source: Source, timeout: float) -> Any:
-            capture = opener(source, timeout)
-            if patient and isinstance(capture, Capture):
-                capture.busy = lambda: any(post.camera.waiting() for post in self.job.posts)
-            return capture
+        def patiently(source: Source, timeout: float, started: Any) -> Any:
+            video = opener(source, timeout, started)
+            if patient and isinstance(video, Fake):
+                video.busy = lambda: any(post.camera.waiting() for post in self.job.posts)
+            return video
 
         self.job = Watch(
             *(
@@ -162,9 +187,7 @@ def test_a_file_is_scored_to_its_end_and_its_events_are_those_of_its_scores(
     watched = Watched(parse_sources([f"a={path}"]), rule=EventRule(threshold=0.5, gap=1.0), window=4, delay=1)
     assert watched.run() == []
 
-    capture, frames = cv2.VideoCapture(str(path)), []
-    while (read := capture.read())[0]:
-        frames.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+    frames = list(open_video(path).frames)
     rows = [describe(snippet)["clip"] for snippet in snippets(frames)]
     clips = torch.from_numpy(np.concatenate(rows))[None]
     expected = []
@@ -188,7 +211,7 @@ def test_a_file_is_scored_to_its_end_and_its_events_are_those_of_its_scores(
     rule = EventRule(threshold=threshold, hysteresis=1.0, gap=1.0)
     again = Watched(parse_sources([f"a={path}"]), rule=rule, window=4, delay=1)
     again.run()
-    events = find_events(of_frames, 10.0, rule)
+    events = find_events(of_frames, FrameTimes(10.0), rule)
     assert len(events) > 1
     keys = ("start", "end", "peak", "peak_score", "start_s", "end_s", "peak_s", "mean_score")
     ends = [[line[key] for key in keys] for line in again.of("event_end")]
@@ -200,10 +223,8 @@ def test_a_file_is_scored_to_its_end_and_its_events_are_those_of_its_scores(
 
 
 def test_a_lost_stream_comes_back_and_no_snippet_or_window_spans_the_gap() -> None:
-    attempts = iter(
-        [None, Capture(range(0, 40)), None, None, Capture(range(100, 140)), Capture(range(200, 216))]
-    )
-    watched = Watched([stream()], lambda source, timeout: next(attempts, None), window=3)
+    attempts = (None, Fake(range(0, 40)), None, None, Fake(range(100, 140)), Fake(range(200, 216)))
+    watched = Watched([stream()], opening(*attempts), window=3)
     assert watched.run(until=lambda: len(watched.scores()) == 5) == []
     flat = [number for numbers in watched.numbers for number in numbers]
     assert len(set(flat)) == len(flat)
@@ -222,9 +243,9 @@ def test_a_lost_stream_comes_back_and_no_snippet_or_window_spans_the_gap() -> No
 
 
 def test_an_open_event_ends_where_the_stream_is_lost() -> None:
-    attempts = iter([Capture(range(0, 32)), Capture(range(100, 132))])
+    attempts = opening(Fake(range(0, 32)), Fake(range(100, 132)))
     rule = EventRule(threshold=1e-9, shortest=0.0)
-    watched = Watched([stream()], lambda source, timeout: next(attempts, None), rule=rule)
+    watched = Watched([stream()], attempts, rule=rule)
     watched.run(until=lambda: len(watched.of("lost")) == 2)
     kinds = [line["type"] for line in watched.of("event_start", "event_end", "lost")]
     assert kinds == ["event_start", "event_end", "lost"] * 2
@@ -245,8 +266,8 @@ def test_the_newest_snippet_is_kept_where_the_model_is_slower() -> None:
         assert begun.wait(30)
         yield from range(16, 160)
 
-    attempts = iter([Capture(numbers(), after=read.set)])
-    watched = Watched([stream()], lambda source, timeout: next(attempts, None), slow, False, window=2)
+    attempts = opening(Fake(numbers(), after=read.set))
+    watched = Watched([stream()], attempts, slow, False, window=2)
     watched.run(until=lambda: len(watched.of("lost")) == 1)
     assert [numbers[0] for numbers in watched.numbers] == [0, 144]
     dropped = watched.of("dropped")
@@ -265,7 +286,7 @@ def test_a_file_waits_for_the_model() -> None:
         ahead.append(watched.job.posts[0].camera.frames - 16 * len(watched.numbers))
         return describe(images)
 
-    watched = Watched([Source("a", "a.mp4", "file")], lambda *_: Capture(range(240), length=240), slow, False)
+    watched = Watched([Source("a", "a.mp4", "file")], lambda *_: Fake(range(240), length=240), slow, False)
     assert watched.run() == []
     assert len(watched.scores()) == 15 and not watched.of("dropped")
     assert max(ahead) <= 16 * (camera.RECORDED_WAITING + 1)
@@ -302,7 +323,7 @@ def test_many_cameras_are_described_some_at_a_time(
         return describe(images)
 
     sources = [Source(f"c{i}", "a.mp4", "file") for i in range(40)]
-    watched = Watched(sources, lambda *_: Capture(range(48), length=48), slow, patient=False)
+    watched = Watched(sources, lambda *_: Fake(range(48), length=48), slow, patient=False)
     assert watched.run() == [] and ready.is_set()
     sizes = [len(group) for group in watched.groups]
     assert sum(sizes) == 120 and max(sizes) == most
@@ -318,8 +339,8 @@ def test_snippets_lie_where_they_are_wanted() -> None:
         given.append(np.zeros(shape, np.uint8))
         return given[-1]
 
-    capture = Capture(range(40), length=40)
-    watched = Watched([Source("a", "a.mp4", "file")], lambda *_: capture, pending=lambda: Pending(empty))
+    video = Fake(range(40), length=40)
+    watched = Watched([Source("a", "a.mp4", "file")], lambda *_: video, pending=lambda: Pending(empty))
     assert watched.run() == []
     assert all(snippet is memory for (snippet,), memory in zip(watched.groups, given, strict=True))
     assert watched.numbers[-1] == [*range(32, 40), *range(32, 40)]
@@ -329,12 +350,12 @@ def test_snippets_lie_where_they_are_wanted() -> None:
 def test_cameras_share_the_cores(monkeypatch: pytest.MonkeyPatch, cameras: int, threads: int) -> None:
     given: list[int] = []
 
-    def opener(source: Source, timeout: float, threads: int) -> Capture:
+    def opener(source: Source, timeout: float, started: Any, threads: int) -> Fake:
         given.append(threads)
-        return Capture(range(16), length=16)
+        return Fake(range(16), length=16)
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    monkeypatch.setattr(watch, "open_capture", opener)
+    monkeypatch.setattr(watch, "open_source", opener)
     torch.manual_seed(1)
     sources = [Source(f"c{i}", "a.mp4", "file") for i in range(cameras)]
     arguments = (SSRL(F, (), crops=1).eval(), lambda images: [describe(one) for one in images])
@@ -343,26 +364,9 @@ def test_cameras_share_the_cores(monkeypatch: pytest.MonkeyPatch, cameras: int, 
     assert given == [threads] * cameras
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_capture_decodes_with_the_threads_that_it_is_given(make_video, tmp_path: Path) -> None:
-    path = make_video(tmp_path / "a.mp4", frames=20, size=SIZE)
-    (source,) = parse_sources([str(path)])
-
-    def counted(threads: int) -> int:
-        before = len(os.listdir("/proc/self/task"))  # noqa: PTH208
-        capture = camera.open_capture(source, 5.0, threads)
-        assert capture.read()[0]
-        found = len(os.listdir("/proc/self/task")) - before  # noqa: PTH208
-        capture.release()
-        return found
-
-    assert counted(1) == 0
-    assert counted(5) >= 5
-
-
 def test_a_file_that_is_cut_short_is_told_at_its_end(make_video, tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", frames=32, size=SIZE)
-    cut = Watched(parse_sources([f"a={path}"]), lambda source, timeout: Capture(range(20), length=32))
+    cut = Watched(parse_sources([f"a={path}"]), lambda *_: Fake(range(20), length=32))
     assert cut.run() == ["a"]
     assert len(cut.scores()) == 2 and "20 of 32" in cut.lines[-1]["error"]
     path.write_text("no video\n" * 100)
@@ -373,9 +377,9 @@ def test_a_file_that_is_cut_short_is_told_at_its_end(make_video, tmp_path: Path)
 def test_a_recording_on_a_server_is_not_begun_anew() -> None:
     opened = []
 
-    def opener(source: Source, timeout: float) -> Capture:
+    def opener(source: Source, timeout: float, started: Any) -> Fake:
         opened.append(source)
-        return Capture(range(32), length=32)
+        return Fake(range(32), length=32)
 
     watched = Watched([Source("a", "http://host/a.mp4", "stream")], opener)
     assert watched.run() == []
@@ -383,7 +387,7 @@ def test_a_recording_on_a_server_is_not_begun_anew() -> None:
 
 
 def test_a_thread_that_fails_ends_its_camera_and_says_so() -> None:
-    def broken(source: Source, timeout: float) -> None:
+    def broken(source: Source, timeout: float, started: Any) -> None:
         raise RuntimeError(f"cannot read {source.address}")
 
     watched = Watched([stream()], broken)

@@ -40,6 +40,8 @@ def test_what_cannot_be_watched_is_said(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"empty\.mp4: the file is empty"):
         parse_sources([str(tmp_path / "empty.mp4")])
     with pytest.raises(VideoError, match="no such file"):
+        parse_sources([str(tmp_path / "none.mp4")])
+    with pytest.raises(VideoError, match="a folder; name the files in it"):
         parse_sources([str(tmp_path)])
     with pytest.raises(ConfigError, match="two sources are named 'gate'"):
         parse_sources(["gate=0", "gate=1"])

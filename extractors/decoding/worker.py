@@ -1,18 +1,16 @@
-"""What runs in a decoding process; :mod:`ssrl_pipeline.extractors.worker_process` starts it.
+"""What runs in a decoding process; :mod:`ssrl_pipeline.extractors.decoding.process` starts it.
 
 It reads lines of JSON and answers with lines of JSON, so that nothing a broken
 decoder leaves behind is ever run by the other side. A first line says what
 there is to do. For frames:
 
-    {"decoder": "module:function", "path": ..., "memory": ..., "limit": bytes, "threads": number}
+    {"open": "module:function", "arguments": [...], "memory": ..., "limit": bytes, "most": frames of a block}
     -> {"info": [fps, width, height, reported frames]}  or {"error": "..."}
     an empty line when the memory has its size, and one for each free slot of the ring
-    -> {"frames": 16} for each block, the slots in turn; then {"end": true} or {"error": "..."}
+    -> {"times": [seconds, ...]} for each block, the slots in turn; then {"notes": [...]} or {"error": "..."}
 
 For headers, {"limit": bytes}, then {"path": ..., "guess": bool} again and again, each answered
-by {"info": ...} or {"error": ...}. For sizes, {"sizes": path, "limit": bytes}, answered by
-{"looking": true} now and then, and by {"sizes": [[width, height], ...]}. {"memory": true}
-says that the limit was met.
+by {"info": ...} or {"error": ...}. {"memory": true} says that the limit was met.
 The process ends when its input does.
 """
 
@@ -44,12 +42,8 @@ def main() -> None:
     task = inbox.get()
     _limit_memory(task["limit"])
     try:
-        if "decoder" in task:
+        if "open" in task:
             _decode(task, inbox, answer)
-        elif "sizes" in task:
-            from ssrl_pipeline.extractors.sizes import look
-
-            look(Path(task["sizes"]), answer)
         else:
             _probe(inbox, answer)
     except MemoryError:
@@ -61,47 +55,44 @@ def main() -> None:
 
 
 def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) -> None:
-    import numpy as np
+    from ssrl_pipeline.extractors.decoding.shared_frames import SLOTS, Layout, map_blocks
 
-    from ssrl_pipeline.extractors.mp4_index import mirrored_axis
-    from ssrl_pipeline.extractors.ring import SLOTS, Layout, map_blocks
-
-    path = Path(task["path"])
-    module, _, function = task["decoder"].partition(":")
-    slot, filled = 0, 0
+    module, _, function = task["open"].partition(":")
+    slot, times = 0, list[float]()
     try:
-        opened = getattr(importlib.import_module(module), function)(path, task["threads"])
-        first = next(opened.frames)
-        shape = first.shape
-        axis = mirrored_axis(path)
+        opened = getattr(importlib.import_module(module), function)(*task["arguments"])
+        first = next(opened.frames, None)
+        if first is None:
+            raise VideoError("no frames in it")
+        shape = first[0].shape
         answer(info=[opened.info.fps, shape[1], shape[0], opened.info.reported_frames])
         inbox.get()
-        layout = Layout(*shape[:2])
+        layout = Layout(*shape[:2], task["most"])
         blocks = map_blocks(task["memory"], layout)
-        for count, frame in enumerate(itertools.chain([first], opened.frames)):
+        for count, (frame, time) in enumerate(itertools.chain([first], opened.frames)):
             if frame.shape != shape:
                 raise VideoError(
-                    f"{path}: frame {count} is {frame.shape[1]}x{frame.shape[0]}, those before are "
-                    f"{shape[1]}x{shape[0]} (re-encode the file to one size)"
+                    f"frame {count} is {frame.shape[1]}x{frame.shape[0]}, those before are "
+                    f"{shape[1]}x{shape[0]} (re-encode the video to one size)"
                 )
-            if filled == 0:
+            if not times:
                 inbox.get()
-            blocks[slot, filled] = frame if axis is None else np.flip(frame, axis)
-            filled += 1
-            if filled == layout.block_frames:
-                answer(frames=filled)
-                slot, filled = (slot + 1) % SLOTS, 0
-        if filled:
-            answer(frames=filled)
-        answer(end=True)
+            blocks[slot, len(times)] = frame
+            times.append(time)
+            if len(times) == layout.block_frames:
+                answer(times=times)
+                slot, times = (slot + 1) % SLOTS, []
+        if times:
+            answer(times=times)
+        answer(notes=opened.notes())
     except VideoError as error:
-        if filled:
-            answer(frames=filled)
+        if times:
+            answer(times=times)
         answer(error=str(error))
 
 
 def _probe(inbox: "_Inbox", answer: Callable[..., None]) -> None:
-    from ssrl_pipeline.extractors.decoders import FASTEST, guess_frames, read_header
+    from ssrl_pipeline.extractors.decoding.decoder import FASTEST, guess_frames, read_header
 
     while True:
         task = inbox.get()

@@ -13,7 +13,8 @@ from collections import deque
 from typing import Any
 
 _START = (
-    "import sys; sys.path[:] = sys.argv[1:]; from ssrl_pipeline.extractors.decode_worker import main; main()"
+    "import sys; sys.path[:] = sys.argv[1:]\n"
+    "from ssrl_pipeline.extractors.decoding.worker import main; main()"
 )
 _TICK = 0.25  # seconds between two looks at a worker that is waited for
 _LONGEST = 1 << 16  # bytes of an answer, and of a line on stderr
@@ -22,18 +23,18 @@ _COMPLAINT = re.compile(r"\[([^\[\]@]+) @ (?:0x)?[0-9a-fA-F]+\] *(.*)")  # of li
 
 
 class WorkerFailed(Exception):
-    """The worker hung, crashed or ended; the message continues "decord ..."."""
+    """The worker hung, crashed or ended; the message continues "the decoder ..."."""
 
 
 class WorkerProcess:
     """One worker. What it writes is read by threads, so that this works on all systems.
 
     A worker that decodes ahead of its consumer is stopped altogether (SIGSTOP, where
-    there is such a thing): decord's threads would go on and fill the memory. Nothing
-    but memory and time depends on it.
+    there is such a thing): the decoder's threads would go on. Nothing but memory and time
+    depends on it.
 
     Args:
-        task: the first line that it gets, as :mod:`ssrl_pipeline.extractors.decode_worker` says.
+        task: the first line that it gets, as :mod:`ssrl_pipeline.extractors.decoding.worker` says.
         descriptor: of shared memory, that it is to have too; -1 for none.
         ahead: blocks of frames after which it is stopped until they are :meth:`given_back`.
     """
@@ -129,7 +130,7 @@ class WorkerProcess:
         self._answers.put(None)
 
     def _heard(self, answer: dict[str, Any]) -> None:
-        if "frames" in answer:
+        if "times" in answer:
             with self._lock:
                 self._held += 1
                 if self._held >= self._ahead:

@@ -24,6 +24,7 @@ class Layout(NamedTuple):
 
     height: int
     width: int
+    most: int = BLOCK_FRAMES  # frames of a block; 1 where none may wait for the next
 
     @property
     def frame_bytes(self) -> int:
@@ -31,7 +32,7 @@ class Layout(NamedTuple):
 
     @property
     def block_frames(self) -> int:
-        return max(1, min(BLOCK_FRAMES, BLOCK_BYTES // self.frame_bytes))
+        return max(1, min(self.most, BLOCK_BYTES // self.frame_bytes))
 
     @property
     def total_bytes(self) -> int:

@@ -1,0 +1,319 @@
+"""Videos as a stream of RGB frames with their times, decoded by libav in a process of its own.
+
+A decoder that hangs, crashes or eats the memory over a broken or hostile file is a
+:class:`VideoError` and nothing worse, and decoding goes on beside what is done with the
+frames. The memory is bounded, however slow the consumer is. Files, streams on the network
+and cameras of this machine are read in the same way.
+"""
+
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.extractors.decoding.containers import gaps
+from ssrl_pipeline.extractors.decoding.process import WorkerFailed, WorkerProcess
+from ssrl_pipeline.extractors.decoding.shared_frames import (
+    BLOCK_FRAMES,
+    SLOTS,
+    Layout,
+    SharedMemory,
+    map_blocks,
+)
+
+EXTENSIONS = {  # under which libav's containers and raw streams of video go; not those of sound or pictures
+    *(".3g2", ".3gp", ".3gp2", ".3gpp", ".f4v", ".ismv", ".m4v", ".mj2", ".mov", ".mp4", ".mp4v", ".qt"),
+    *(".evo", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".mod", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts"),
+    *(".tod", ".tp", ".trp", ".ts", ".vob"),  # MPEG, as those before
+    *(".amv", ".asf", ".avi", ".divx", ".dvr-ms", ".wm", ".wmv", ".wtv", ".xvid"),
+    *(".flv", ".ivf", ".ivr", ".mk3d", ".mkv", ".nut", ".ogm", ".ogv", ".rm", ".rmvb", ".webm", ".y4m"),
+    *(".dif", ".dv", ".gxf", ".mxf"),  # of studios and tapes
+    *(".dav", ".ifv", ".mxg"),  # of recorders of cameras
+    *(".264", ".265", ".266", ".avc", ".h261", ".h263", ".h264", ".h265", ".h266", ".h26l", ".hevc", ".vvc"),
+    *(".av1", ".mjpeg", ".mjpg", ".obu", ".rcv", ".vc1"),  # raw, as those before
+}
+DECODER = "pyav"  # what decodes, as meta.json and scores.json say it
+HEADER_SECONDS = 10.0
+DESCRIPTORS = Path("/proc/self/fd")  # where Linux shows the open files of a process
+_HOME = "ssrl_pipeline.extractors.decoding.decoder"
+OPENERS = {kind: f"{_HOME}:open_{kind}" for kind in ("file", "pictures", "stream", "camera")}
+
+
+class VideoInfo(NamedTuple):
+    """What a container says of its video before any frame is decoded."""
+
+    fps: float  # frames a second; 0 when unknown
+    width: int
+    height: int
+    reported_frames: int  # may be wrong: the decoded frames decide; 0 when unknown
+
+
+class Limits(NamedTuple):
+    """What a decoding process may take before it is ended."""
+
+    seconds: float = 60.0  # without a frame, while somebody waits for one
+    memory: int = 6 << 30  # bytes of its own, frames on their way not counted; Linux alone keeps to it
+    threads: int = 0  # 0: as many as the decoder likes, which is one a core
+
+
+class Video:
+    """An open video; its process ends with the frames, with :meth:`close`, or when nobody holds it.
+
+    Attributes:
+        info: what the container says; the size is that of the frames.
+        frames: an iterator over RGB frames, uint8 [H, W, 3].
+    """
+
+    def __init__(self, info: VideoInfo, conversation: "_Conversation", blocks: np.ndarray, lend: bool):
+        self.info, self._conversation = info, conversation
+        self.frames = _Frames(conversation.close, conversation.frames(blocks, lend))
+
+    @property
+    def time(self) -> float:
+        """When the frame that :attr:`frames` gave last is shown, in seconds from the beginning.
+
+        That of a live stream is its first frame.
+        """
+        return self._conversation.time
+
+    def damage(self) -> str:
+        """After the last frame: what libav complained of, what was scaled, whose times were mended; or ""."""
+        return self._conversation.damage()
+
+    def close(self) -> None:
+        self.frames.close()
+
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_video(
+    path: Path,
+    limits: Limits | None = None,
+    started: Callable[[Callable[[], None]], None] = lambda end: None,
+    lend: bool = False,
+    picture_fps: float | None = None,
+) -> Video:
+    """Opens a video file, or a folder of pictures that are its frames.
+
+    A file that ends before its container says (AVI, FLV, Matroska, WebM, WMV, MP4) is
+    an error. What states no size and no number of frames is taken as it is: an
+    MPEG stream that was cut is a shorter video. Frames that libav mends, as it
+    and all players do, are given as they are mended; :meth:`Video.damage` tells.
+
+    Args:
+        path: the file, or the folder.
+        limits: of time, memory and threads; none given, the usual ones.
+        started: told early what ends the decoding from another thread, while it opens the file too.
+        lend: a frame is there until the next is asked for; else it is the caller's, who pays for a copy.
+        picture_fps: how many of a folder's pictures are shown a second.
+
+    Raises:
+        VideoError: the file is missing, empty, or not a video; it is a folder, and there is no
+            `picture_fps`; while iterating, the decoder stopped before the end, crashed, hung, or
+            took too much memory.
+    """
+    limits = limits or Limits()
+    if path.is_dir():
+        if not picture_fps:
+            raise VideoError(f"{path}: a folder; if its pictures are a video's frames, give --frames FPS")
+        task = {"open": OPENERS["pictures"], "arguments": [str(path), picture_fps]}
+    else:
+        require_file(path)
+        if not is_utf8(str(path)) and not DESCRIPTORS.is_dir():
+            raise VideoError(f"{path}: its name is no UTF-8, and the decoder wants that; rename it")
+        if path.stat().st_size == 0:
+            raise VideoError(f"{path}: the file is empty")
+        task = {"open": OPENERS["file"], "arguments": [str(path), limits.threads]}
+    task["most"] = BLOCK_FRAMES
+    return _open(path, task, limits, started, lend)
+
+
+def open_live(
+    address: str,
+    kind: str,
+    limits: Limits,
+    started: Callable[[Callable[[], None]], None] = lambda end: None,
+    lend: bool = False,
+) -> Video:
+    """Opens a stream on the network or a camera of this machine; frames come one by one, as they are sent.
+
+    Args:
+        address: a URL, or the camera's number or device.
+        kind: "stream" or "camera".
+        limits, started, lend: as of :func:`open_video`.
+
+    Raises:
+        VideoError: as :func:`open_video`; it tells the reason alone, for the address may hold a password.
+    """
+    arguments = [address, limits.threads, limits.seconds]
+    task = {"open": OPENERS[kind], "arguments": arguments, "most": 1}
+    # libav gives up first, and says why.
+    return _open(None, task, limits._replace(seconds=2 * limits.seconds + 1), started, lend)
+
+
+def _open(
+    path: Path | None,
+    task: dict[str, Any],
+    limits: Limits,
+    started: Callable[[Callable[[], None]], None],
+    lend: bool,
+) -> Video:
+    memory = SharedMemory()
+    try:
+        task |= {"limit": limits.memory, "memory": memory.key}
+        worker = WorkerProcess(task, memory.descriptor, ahead=SLOTS)
+        started(worker.close)
+        conversation = _Conversation(path, limits, worker)
+        try:
+            info = VideoInfo(*conversation.ask()["info"])
+            layout = Layout(info.height, info.width, task["most"])
+            memory.grow(layout.total_bytes)
+            blocks = map_blocks(memory.key, layout)
+        except BaseException:
+            worker.close()
+            raise
+    finally:
+        memory.close()
+    for _ in range(1 + SLOTS):  # the memory is there, all of it is free
+        worker.send(None)
+    return Video(info, conversation, blocks, lend)
+
+
+def require_file(path: Path) -> None:
+    """Raises VideoError where there is no file that can be read; a pipe would be waited for."""
+    if not path.exists():
+        raise VideoError(f"{path}: no such file")
+    if not os.access(path, os.R_OK):
+        raise VideoError(f"{path}: may not be read; change its permissions")
+    if not path.is_file():
+        raise VideoError(f"{path}: not a regular file")
+
+
+def probe(
+    paths: Iterable[Path], seconds: float = HEADER_SECONDS, guess: bool = False
+) -> Iterator[VideoInfo | None]:
+    """What the containers say, one after the other, read in one process; None for what cannot be read.
+
+    Args:
+        paths: of the videos.
+        seconds: after which a file is given up.
+        guess: whether the frames of one that tells no number, or an unlikely rate, are reckoned from
+            its first packets and its size, as a negative number; 0 where it has none. They are no promise.
+    """
+    worker: WorkerProcess | None = None
+    try:
+        for path in paths:
+            if not path.is_file() or path.stat().st_size == 0:
+                yield None
+                continue
+            worker = worker or WorkerProcess({"limit": Limits().memory})
+            worker.send({"path": str(path), "guess": guess})
+            try:
+                answer = worker.receive(seconds)
+            except WorkerFailed:
+                worker = None
+                yield None
+            else:
+                yield VideoInfo(*answer["info"]) if "info" in answer else None
+    finally:
+        if worker:
+            worker.close()
+
+
+class _Conversation:
+    """What is said to and by a worker that decodes one video."""
+
+    def __init__(self, path: Path | None, limits: Limits, worker: WorkerProcess):
+        self.path, self.limits, self.worker = path, limits, worker
+        self.count, self.time = 0, 0.0
+        self._notes: list[str] = []  # on the frames, after the last of them
+
+    def close(self) -> None:
+        self.worker.close()
+
+    def ask(self) -> dict[str, Any]:
+        """The next answer that is no error."""
+        try:
+            answer = self.worker.receive(self.limits.seconds)
+        except WorkerFailed as error:
+            raise self._failed(str(error)) from None
+        if answer.get("memory"):
+            raise self._failed(f"wants more memory than {self.limits.memory / (1 << 30):.3g} GiB")
+        if "error" in answer:
+            raise VideoError(self._named(answer["error"]) if self.path else self._reason(answer["error"]))
+        return answer
+
+    def frames(self, blocks: np.ndarray, lend: bool) -> Iterator[np.ndarray]:
+        """uint8 [slots, frames of a block, H, W, 3] -> [H, W, 3] after [H, W, 3], lent or copied."""
+        slot = 0
+        try:
+            while "times" in (answer := self.ask()):
+                times = answer["times"]
+                for frame, self.time in zip(blocks[slot, : len(times)], times, strict=True):
+                    yield frame if lend else frame.copy()
+                    self.count += 1
+                self.worker.given_back()
+                slot = (slot + 1) % len(blocks)
+            self._notes = answer["notes"]
+        finally:
+            self.close()
+
+    def damage(self) -> str:
+        found = self.worker.complaints()
+        if self.path and self.path.is_file() and (lost := gaps(self.path)):
+            found = [f"{lost} gaps in the transport stream", *found]
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        said = [f"perhaps damaged ({found[0][:100]}{more})"] if found else []
+        return "; ".join([*said, *self._notes])
+
+    def _failed(self, what: str) -> VideoError:
+        way_out = " (re-encode the file or leave it out)" if self.path else ""
+        return VideoError(self._named(f"the decoder {what}, after {self.count} frames{way_out}"))
+
+    def _reason(self, said: str) -> str:
+        """Why a live stream is not there: what libav complained of tells more than its error's name."""
+        self.worker.close()  # then all complaints are here
+        complaints = self.worker.complaints()
+        complaints = [one for one in complaints if said not in one and "Immediate exit" not in one]
+        return f"{said} ({complaints[-1]})" if complaints else said
+
+    def _named(self, text: str) -> str:
+        return text if self.path is None or text.startswith(f"{self.path}: ") else f"{self.path}: {text}"
+
+
+class _Frames(Iterator[np.ndarray]):
+    """Frames whose worker ends when nobody holds them any more, even where none was ever read."""
+
+    def __init__(self, close: Callable[[], None], frames: Iterator[np.ndarray]):
+        self._frames = frames
+        self._end = weakref.finalize(self, close)
+
+    def __next__(self) -> np.ndarray:
+        if not self._end.alive:
+            raise StopIteration
+        return next(self._frames)
+
+    def close(self) -> None:
+        self._end()
+
+
+def is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
