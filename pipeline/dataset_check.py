@@ -88,6 +88,7 @@ def _check_features(
     try:
         snippets = len(features.read(video)["clip"])
         frames = features.meta(video).frames
+        features.times(video)
         segmented = isinstance(features, ReleasedFeatures) and features.is_segmented(video)
     except StoreError as error:
         yield Problem("damaged features", video, str(error))

@@ -17,10 +17,11 @@ import numpy as np
 
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.event_files import time_code
-from ssrl_pipeline.events import ASSUMED_FPS, Event, known
+from ssrl_pipeline.events import ASSUMED_FPS, Event
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.heat import frame_heat
+from ssrl_pipeline.times import FrameTimes
 from ssrl_pipeline.video_writer import VideoWriter
 
 LEAST_WIDTH = 480  # smaller pictures are enlarged by a whole factor: the text needs as much
@@ -36,7 +37,7 @@ def save_overlay(
     path: Path,
     video: Path,
     scores: np.ndarray,
-    fps: float,
+    times: FrameTimes,
     events: Sequence[Event],
     heat: Mapping[str, np.ndarray],
     truth: np.ndarray | None = None,
@@ -48,10 +49,10 @@ def save_overlay(
     as its score: where the score is low there is little to see.
 
     Args:
-        path: of the mp4; it appears whole. As many frames as the video, no sound.
+        path: of the mp4; it appears whole. As many frames as the video, at the same times; no sound.
         video: the file.
         scores: float [N], 0 to 1.
-        fps: of the video; where unknown, 0, it is written with 25.
+        times: of the video's frames; where unknown it is written with 25 a second.
         events: of the video, in order of time.
         heat: scale -> [T, P], of the same model; empty where there is none.
         truth: bool [N], the anomalous frames.
@@ -61,7 +62,8 @@ def save_overlay(
         PipelineError: there is no encoder; see :class:`VideoWriter`.
         VideoError: the video is not there any more, or not as long as when it was scored.
     """
-    rate = fps if known(fps) else ASSUMED_FPS
+    rate = times.fps if times.known else ASSUMED_FPS
+    shown = times.starts(len(scores)).tolist()
     source = open_video(video, picture_fps=rate)
     canvas = _Canvas(source.info.width, source.info.height, scores, events, truth)
     height, width = canvas.picture.shape[:2]
@@ -74,8 +76,8 @@ def save_overlay(
             watch(count - 1, frame)
             if (count - 1) % SNIPPET_FRAMES == 0:
                 canvas.set_heat(next(maps, None))
-            seconds = (count - 1) / fps if known(fps) else None
-            writer.write(canvas.draw(frame, count - 1, seconds))
+            seconds = shown[count - 1] if times.known else None
+            writer.write(canvas.draw(frame, count - 1, seconds), seconds)
         if count != len(scores):
             raise VideoError(f"{video}: has not the {len(scores)} frames that were scored; score it again")
 

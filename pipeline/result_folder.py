@@ -58,7 +58,7 @@ def save_result(result: "VideoScores", folder: Path, drawn: Drawn, truth: np.nda
         if drawn.overlay:
             taker = PictureTaker(wanted)  # the overlay's pass through the video serves all pictures
             save_overlay(
-                *(scratch / "overlay.mp4", result.video, result.scores, result.fps, events, result.heat),
+                *(scratch / "overlay.mp4", result.video, result.scores, result.timing, events, result.heat),
                 *(truth, taker),
             )
             pictures = taker.pictures

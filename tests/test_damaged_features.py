@@ -4,15 +4,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ssrl_pipeline.annotations import Dataset
 from ssrl_pipeline.bags import load_bags
+from ssrl_pipeline.calibrate_checkpoint import calibrate_checkpoint
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.dataset_check import check_dataset
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.evaluate import evaluate
+from ssrl_pipeline.events import EventRule
 from ssrl_pipeline.export import export_released
 from ssrl_pipeline.extract import ExtractorOptions, extract
 from ssrl_pipeline.labels import Label
@@ -73,6 +76,24 @@ def test_dataset_check_lists_all(store: FeatureStore) -> None:
     dataset = Dataset(labels=LABELS, intervals={"a0": [(16, 32)]}, classes={}, frames={}, truth=None)
     problems = [one for one in check_dataset(dataset, store).problems if one.kind == "damaged features"]
     assert [(one.video, "checksum" in one.detail) for one in problems] == [(video, True) for video in LABELS]
+
+
+def test_damaged_times_are_named_where_they_are_read(
+    tiny_store: Callable[..., FeatureStore], tmp_path: Path
+) -> None:
+    store = tiny_store({**dict.fromkeys(LABELS, 4), "v": 4})
+    features, meta = store.read("v"), store.meta("v")
+    with store.writer("v") as writer:
+        writer.append(features)
+        writer.meta, writer.stamps = meta, np.arange(meta.frames) / 10 + (np.arange(meta.frames) > 9)
+    flip(Path(store.root, "v", "times.npy"))
+    labels = {**LABELS, "v": Label(False, "val")}
+    dataset = Dataset(labels=labels, intervals={"a0": [(16, 32)]}, classes={}, frames={}, truth=None)
+    problems = [one for one in check_dataset(dataset, store).problems if one.kind == "damaged features"]
+    assert [(one.video, "times.npy" in one.detail) for one in problems] == [("v", True)]
+    checkpoint = Checkpoint(SSRL(**MODEL).state_dict(), MODEL, store.recipe, {}, {})
+    with pytest.raises(StoreError, match=r"times\.npy: .* checksum is another.* extract again$"):
+        calibrate_checkpoint(checkpoint, store, labels, 0.1, "frame", "val", EventRule(), CPU)
 
 
 def test_a_memory_of_few_snippets_reads_no_whole_files(store: FeatureStore, tmp_path: Path) -> None:
