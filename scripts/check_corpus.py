@@ -32,7 +32,7 @@ Made by `python scripts/check_corpus.py FOLDER --markdown docs/corpus.md`: {summ
 
 Frames are how many the package reads, of how many ffmpeg's program reads; those that are read are compared
 with ffmpeg's, and their times with ffprobe's, but for damaged ones, which versions of libav mend in different
-ways. Times are off by so many usual lengths of a frame at most; [inputs.md](inputs.md) says all this in short.
+ways. Times are off by so many lengths of a frame at most; [inputs.md](inputs.md) says all this in short.
 
 | kind | must be | outcome | frames | times off by | note with the result | |
 | --- | --- | --- | --- | --- | --- | --- |

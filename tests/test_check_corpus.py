@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssrl_pipeline.extractors.decode import Limits
+from ssrl_pipeline.extractors.decoding import Limits
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 from check_corpus import asked_for, compare, decode, is_right
