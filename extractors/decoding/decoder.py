@@ -57,13 +57,14 @@ def open_file(name: str, threads: int = 0) -> Opened:
         raise VideoError(f"{path}: not a video that libav can open{_because(error)}") from error
     info = _info(container, stream)
     frames = _Frames(container, stream, threads)
+    length = _length(container, stream)
 
     def checked() -> Iterator[tuple[np.ndarray, float]]:
         try:
             yield from frames
         except (av.FFmpegError, ValueError) as error:
             raise cut_short(path, frames.stamps.frames, info.reported_frames) from error
-        _check_end(path, frames, info)
+        _check_end(path, frames, info, length)
 
     return Opened(info, checked(), frames.notes)
 
@@ -162,21 +163,30 @@ class _Frames:
         start = container.start_time
         may_leap = bool(container.format.flags & _MAY_LEAP)
         self.stamps = Stamps(_rate(stream), None if start is None else start / av.time_base, may_leap)
-        self.first, self.last = 0.0, 0.0  # the times of these frames
+        self.end = (
+            0.0  # of the packets, in seconds from the beginning: of all where no index counts the frames
+        )
+        self._all = not stream.frames
         self._rgb = VideoReformatter()
         self._size: tuple[int, int] | None = None  # of the first frame
         self._sizes: dict[tuple[int, int], None] = {}
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
-        for packet in self.container.demux(self.stream):
+        start = (self.container.start_time or 0) / av.time_base
+        if not self._all and self.stream.start_time is not None:
+            start = float(self.stream.start_time * self.stream.time_base)
+        for packet in self.container.demux(*([] if self._all else [self.stream])):
+            if packet.pts is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self.end = max(self.end, end - start)
+            if packet.stream_index != self.stream.index or _is_empty(packet):
+                continue
             try:
                 decoded = packet.decode()
             except av.error.InvalidDataError:
                 continue
             for frame in decoded:
                 time = self.stamps.time(None if frame.time is None else float(frame.time))
-                self.first = time if self.stamps.frames == 1 else self.first
-                self.last = time
                 yield self._pixels(frame), time
 
     def notes(self) -> list[str]:
@@ -194,11 +204,16 @@ class _Frames:
         # From 17 on, PyAV converts colours with one thread a core where it is not told.
         rgb = self._rgb.reformat(frame, width, height, "rgb24", **_SCALING)
         plane = rgb.planes[0]
-        pixels = np.ndarray((height, width, 3), np.uint8, plane, strides=(plane.line_size, 3, 1))
+        pixels = np.ndarray((height, width, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1))
         return _turned(pixels, matrix) if matrix else pixels
 
 
 _SCALING = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+
+
+def _is_empty(packet: Any) -> bool:
+    """The frame before it stays, as in Theora and AVI; the decoder would take it for the end."""
+    return not packet.size and not (packet.pts is None and packet.dts is None)
 
 
 def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
@@ -243,13 +258,20 @@ def _rate(stream: Any) -> float:
 
 def _info(container: Any, stream: Any) -> VideoInfo:
     fps, frames = _rate(stream), stream.frames
+    likely = round(_length(container, stream) * fps)
+    if frames and stream.duration:  # the index of an MP4 counts frames, too, that its edit list hides
+        frames = min(frames, likely)
+    return VideoInfo(fps, stream.width, stream.height, frames or likely)
+
+
+def _length(container: Any, stream: Any) -> float:
+    """Seconds that the video lasts, or all that is in the container; 0 where unknown."""
+    if stream.duration:  # of an MP4, what its edit list shows
+        return float(stream.duration * stream.time_base)
     length = container.duration / av.time_base if container.duration else 0.0
-    if stream.duration:  # of an MP4, what its edit list shows: the index counts hidden frames, too
-        length = float(stream.duration * stream.time_base)
-        frames = min(frames, round(length * fps)) if frames else 0
-    elif container.format.name.startswith("matroska"):  # its duration counts from zero
-        length -= max(0.0, (container.start_time or 0) / av.time_base)
-    return VideoInfo(fps, stream.width, stream.height, frames or round(max(0.0, length) * fps))
+    if container.format.name.startswith("matroska"):  # its duration counts from zero
+        length -= (container.start_time or 0) / av.time_base
+    return max(0.0, length)
 
 
 def _opened_live(container: Any, stream: Any, threads: int, seconds: float) -> Opened:
@@ -297,16 +319,16 @@ def location(path: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _check_end(path: Path, frames: _Frames, header: VideoInfo) -> None:
+def _check_end(path: Path, frames: _Frames, header: VideoInfo, length: float) -> None:
     """Raises VideoError where the end came too early.
 
-    That is where the frames are fewer than the container promises and their time is
-    shorter too (at a variable frame rate the promised number is only a guess), or where
-    the container shows that bytes are missing.
+    That is where the frames are fewer than the container promises and what was read does not
+    reach its end either (the promise is a guess where the rate varies, and where sound goes on
+    after the last frame), or where the container shows that bytes are missing.
     """
     count, promised = frames.stamps.frames, header.reported_frames
-    shown = frames.last - frames.first
-    early = fewer(count, promised) and (shown <= 0 or fewer(int(shown * header.fps) + 1, promised))
+    usual = 1 / header.fps if header.fps else 0.0
+    early = fewer(count, promised) and frames.end < 0.99 * length - 2 * usual
     if count == 0 or early or (promised <= 0 and misses_bytes(path)):
         raise cut_short(path, count, promised)
 
