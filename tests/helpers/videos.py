@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-STEP = 4  # grey levels from one frame to the next
+STEP = 6  # grey levels from one frame to the next, of 42 that differ
 
 
 def made_with_av(path: Path, codec: str, noise: int = 32, **options: str) -> Path:
@@ -19,7 +19,7 @@ def made_with_av(path: Path, codec: str, noise: int = 32, **options: str) -> Pat
         stream.options = options
         rng = np.random.default_rng(0)
         for i in range(60):
-            picture = np.full((240, 320, 3), STEP * i, np.uint8)
+            picture = np.full((240, 320, 3), 4 * i, np.uint8)
             picture[:noise, :noise] = rng.integers(0, 256, (noise, noise, 3))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
@@ -36,15 +36,16 @@ def with_times(
     size: tuple[int, int] = (64, 48),
     **options: str,
 ) -> Path:
-    """A frame for each time, of one grey, 4 lighter than the last; times are whole ticks of the clock."""
+    """A frame for each time, of one grey, STEP lighter than the last; times are whole ticks of the clock."""
     with av.open(str(path), "w", format=container) as file:
         stream = file.add_stream(codec, rate=rate)
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.time_base = Fraction(1, clock)
+        stream.bit_rate = 4_000_000
         stream.options = options
         for i, time in enumerate(times):
-            picture = np.full((size[1], size[0], 3), STEP * i % 252, np.uint8)
+            picture = np.full((size[1], size[0], 3), STEP * (i % 42), np.uint8)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = round(time * clock), Fraction(1, clock)
             file.mux(stream.encode(frame))
