@@ -167,7 +167,7 @@ class _Frames:
             0.0  # of the packets, in seconds from the beginning: of all where no index counts the frames
         )
         self._all = not stream.frames
-        self._rgb = VideoReformatter()
+        self._rgb, self._swapped = VideoReformatter(), VideoReformatter()
         self._size: tuple[int, int] | None = None  # of the first frame
         self._sizes: dict[tuple[int, int], None] = {}
 
@@ -201,6 +201,8 @@ class _Frames:
         if self._one_size and len(self._sizes) > 1:
             raise ValueError(f"the picture changed its size to {frame.width}x{frame.height}")
         matrix = _matrix(frame)
+        if frame.format.name in _SWAPPED:
+            frame = self._swapped.reformat(frame, format=_SWAPPED[frame.format.name], **_SCALING)
         # From 17 on, PyAV converts colours with one thread a core where it is not told.
         rgb = self._rgb.reformat(frame, width, height, "rgb24", **_SCALING)
         plane = rgb.planes[0]
@@ -208,7 +210,13 @@ class _Frames:
         return _turned(pixels, matrix) if matrix else pixels
 
 
+_SWAPPED = {  # which swscale 9 makes 8 bits of as if their bytes stood in the other order
+    f"{order}{bits}be": f"{order}{bits}le" for order in ("rgb", "bgr") for bits in (555, 565)
+}
 _SCALING = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+
+
+_TURNS = {90: (0, -1, 1, 0), -90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), -180: (-1, 0, 0, -1)}
 
 
 def _is_empty(packet: Any) -> bool:
@@ -218,7 +226,11 @@ def _is_empty(packet: Any) -> bool:
 
 def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
     """(a, b, c, d), which sends a stored pixel (x, y) to (a x + c y, b x + d y); None where there is none."""
-    for data in frame.side_data:
+    try:
+        beside = list(frame.side_data)
+    except ValueError:  # PyAV does not know one of them, as the EXIF of a JPEG: then mirrors are not told
+        return _TURNS.get(frame.rotation)
+    for data in beside:
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = np.frombuffer(data, np.int32, 5).tolist()
             return a, b, c, d
