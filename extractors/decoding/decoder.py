@@ -26,6 +26,7 @@ GUESSED_BY = 32 << 20  # bytes: about a minute of a camera, read in a fraction o
 _MAY_LEAP = 0x200  # libav's AVFMT_TS_DISCONT
 _COVER = 0x400  # libav's AV_DISPOSITION_ATTACHED_PIC
 _CAMERAS = {"linux": "video4linux2", "darwin": "avfoundation", "win32": "dshow"}  # libav's devices
+_UNTIMED = ("mjpeg", "mpjpeg", "jpeg_pipe", "image2pipe")  # whose frames libav numbers, 25 a second
 _WITHOUT_CLOCK = re.compile(r"\b(mpjpeg|mjpeg|h264|hevc|m4v|mpegvideo|image2pipe|jpeg_pipe)\b")
 
 
@@ -161,6 +162,7 @@ class _Frames:
         stream.thread_type, stream.thread_count = "AUTO", threads
         self.container, self.stream = container, stream
         start = container.start_time
+        self._untimed = not one_size and container.format.name in _UNTIMED
         may_leap = bool(container.format.flags & _MAY_LEAP)
         self.stamps = Stamps(_rate(stream), None if start is None else start / av.time_base, may_leap)
         self.end = (
@@ -186,7 +188,8 @@ class _Frames:
             except av.error.InvalidDataError:
                 continue
             for frame in decoded:
-                time = self.stamps.time(None if frame.time is None else float(frame.time))
+                stamp = None if self._untimed or frame.time is None else float(frame.time)
+                time = self.stamps.time(stamp)
                 yield self._pixels(frame), time
 
     def notes(self) -> list[str]:
