@@ -74,7 +74,7 @@ def _result(path: Path, snippet_scores: np.ndarray) -> VideoScores:
     rule = ChosenRule(EventRule(0.5, hysteresis=1.0, gap=0.0), "the settings")
     scores = frame_scores(snippet_scores, FRAMES)
     recipe = {"backbone": "i3d", "preset": "live"}
-    arguments = (FPS, 160, 120, "opencv", Path("runs/a/best.pt"), recipe, rule)
+    arguments = (FPS, 160, 120, "pyav", Path("runs/a/best.pt"), recipe, rule)
     heat = np.zeros((len(snippet_scores), 6), np.float32)
     heat[4, 2] = 1.0
     return VideoScores(
@@ -91,7 +91,7 @@ def page(results: list[VideoScores], tmp_path_factory: pytest.TempPathFactory) -
         (out / result.video.name).mkdir()
         (out / result.video.name / "scores.json").write_text(json.dumps(result.summary()))
         peaks = peak_frames(result.events)
-        save_peaks(out / "peaks.npz", read_pictures(result.video, peaks, result.decoder), peaks)
+        save_peaks(out / "peaks.npz", read_pictures(result.video, peaks), peaks)
         pictures = load_peaks(out / "peaks.npz")
         truth = TRUTH if result.video.name == HOSTILE else None
         entries.append(report_entry(result, out, {"kind": "ssrl"}, pictures, truth))
