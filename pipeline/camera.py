@@ -121,7 +121,7 @@ class LiveClock:
 
     def __init__(self) -> None:
         self._late: float | None = None  # this clock's time less the stream's, of the least late frame
-        self._before = 0.0
+        self._now, self._before = 0.0, 0.0  # the last frame: when it came, and its time
 
     def time(self, now: float, stamp: float) -> float:
         """The time of a frame that comes now, in seconds of this clock; never less than the last frame's."""
@@ -318,7 +318,7 @@ class Camera:
         frames = pending.frames
         self._put(Snippet(pending.take(), self.frames - frames, frames, times, self._last), live)
 
-    def _drop(self, frames: int, time_s: float | None, reason: str) -> None:
+    def _drop(self, frames: int, time_s: float, reason: str) -> None:
         self._put(Dropped(self.frames - frames, frames, time_s, reason))
 
     def _put(self, item: Item, live: bool = False) -> None:

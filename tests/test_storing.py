@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extract import extract
-from ssrl_pipeline.extractors import FeatureExtractor, decoding, reading
+from ssrl_pipeline.extractors import FeatureExtractor, decoding, extractor, reading
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.extractors.feed import Feed
 from ssrl_pipeline.extractors.reading import Features
@@ -99,6 +100,9 @@ def test_the_store_is_the_same_however_many_are_worked_at(
     assert threads() == 0
 
 
+lent = partial(open_video, lend=True)
+
+
 def threads() -> int:
     return sum(thread.name.startswith("reading") for thread in threading.enumerate())
 
@@ -106,7 +110,7 @@ def threads() -> int:
 def test_a_video_that_fails_costs_itself_alone(
     videos: Path, one_by_one: Path, quick: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = reading.open_video
+    real = extractor.open_video
 
     def breaking(path: Path, *options: Any, **more: Any) -> Video:
         opened = real(path, *options, **more)
@@ -120,7 +124,7 @@ def test_a_video_that_fails_costs_itself_alone(
                 raise VideoError(f"{path}: broken")
             yield frame
 
-    monkeypatch.setattr(reading, "open_video", breaking)
+    monkeypatch.setattr(extractor, "open_video", breaking)
     quick.batch = 3
     _, outcomes = extract(videos, tmp_path / "features", quick, workers=4)
     found = {outcome.video: outcome.status for outcome in outcomes}
@@ -248,7 +252,7 @@ def test_a_decoder_that_hangs_keeps_nobody_waiting(
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
     jobs = [Kept(videos / name) for name in ("c.mp4", "a.mp4", "b.mp4", "deep/a.mp4")]
-    run = Feed(describe, videos=2).run(iter(jobs))
+    run = Feed(describe, lent, videos=2).run(iter(jobs))
     ended = [next(run)[0].path for _ in range(3)]
     assert [path.name for path in ended] == ["a.mp4", "b.mp4", "a.mp4"]
     run.close()  # at once, though it hangs
@@ -266,7 +270,7 @@ def test_no_more_frames_wait_than_there_is_room_for(videos: Path, monkeypatch: p
 
     job = Kept(videos / "a.mp4")
     other = Kept(videos / "a.mp4")
-    assert len(list(Feed(describe, videos=2, batch=lambda: 8).run([job, other]))) == 2
+    assert len(list(Feed(describe, lent, videos=2, batch=lambda: 8).run([job, other]))) == 2
     assert max(groups) == 2 and sum(groups) == 4
     assert [len(job.rows), len(other.rows)] == [2, 2]
 
@@ -275,7 +279,7 @@ def test_no_more_frames_wait_than_there_is_room_for(videos: Path, monkeypatch: p
 def test_what_is_under_way_of_a_decoder_that_fails_is_dropped(
     videos: Path, monkeypatch: pytest.MonkeyPatch, batch: int, ahead: int
 ) -> None:
-    real = reading.open_video
+    real = extractor.open_video
 
     def breaking(path: Path, *options: Any, **more: Any) -> Video:
         opened = real(path, *options, **more)
@@ -290,9 +294,8 @@ def test_what_is_under_way_of_a_decoder_that_fails_is_dropped(
     def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
-    monkeypatch.setattr(reading, "open_video", breaking)
     whole, broken = Kept(videos / "a.mp4"), Kept(videos / "b.mp4")
-    feed = Feed(describe, batch=lambda: batch, ahead=ahead)
+    feed = Feed(describe, breaking, batch=lambda: batch, ahead=ahead)
     ended = {job.path.name: str(result) for job, result in feed.run([broken, whole])}
     assert ended["b.mp4"] == "broken" and len(ended) == 2
     assert (len(whole.rows), broken.rows) == (2, [])
@@ -359,12 +362,12 @@ def test_decoders_share_the_cores(
     videos: Path, quick: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    real, threads = reading.open_video, []
+    real, threads = extractor.open_video, []
 
     def noted(path: Path, limits: Limits, *options: Any, **more: Any) -> Video:
         threads.append(limits.threads)
         return real(path, limits, *options, **more)
 
-    monkeypatch.setattr(reading, "open_video", noted)
+    monkeypatch.setattr(extractor, "open_video", noted)
     extract(videos, tmp_path / "features", quick, workers=workers)
     assert set(threads) == {{1: 4, 2: 2, 5: 1}[workers]}

@@ -130,7 +130,7 @@ def open_video(
     if path.is_dir():
         if not picture_fps:
             raise VideoError(f"{path}: a folder; if its pictures are a video's frames, give --frames FPS")
-        task = {"open": OPENERS["pictures"], "arguments": [str(path), picture_fps]}
+        task: dict[str, Any] = {"open": OPENERS["pictures"], "arguments": [str(path), picture_fps]}
     else:
         require_file(path)
         if not is_utf8(str(path)) and not DESCRIPTORS.is_dir():
