@@ -60,7 +60,7 @@ NAME = 34  # letters of a video's name in the table, which then fits 100 columns
 @click.option(
     "--overlay/--no-overlay",
     default=False,
-    help="overlay.mp4: the video with heat, score and events drawn on it; needs the extra `video`.",
+    help="overlay.mp4: the video with heat, score and events drawn on it.",
 )
 @cluster_options
 @config_option
@@ -104,15 +104,15 @@ def score(
     from ssrl_pipeline.score_inputs import find_inputs, match_intervals
 
     found = find_inputs(videos, out, say)
-    from ssrl_pipeline.overlay import find_encoder
     from ssrl_pipeline.score import ScorerOptions
     from ssrl_pipeline.score_job import FAILED
     from ssrl_pipeline.score_many import open_store, score_many
     from ssrl_pipeline.store import location
     from ssrl_pipeline.terminal import SnippetBar, table
+    from ssrl_pipeline.video_writer import require_encoder
 
     if overlay:
-        find_encoder()  # or an error before hours of work
+        require_encoder()  # or an error before hours of work
     features = location(settings.data.features)
     intervals = _known_intervals(settings)
     path = find_checkpoint(checkpoint, settings)

@@ -1,8 +1,6 @@
 """overlay.mp4: the video with the heat on it, its score below, and the events marked.
 
-H.264 in yuv420p with the index in front, which every browser plays; written by
-PyAV, whose wheels bring the encoder along (the extra `video`; OpenCV's wheels have
-none for H.264). Frames go from the decoder to the encoder one at a time.
+Frames go from the decoder to the encoder one at a time.
 
 Below the picture stand the time, the score and the event's number, and under these
 the scores of the whole video: what is played already in colour, what is to come in
@@ -13,24 +11,18 @@ Dimensions: N frames, T snippets, P patches, H x W pixels.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ssrl_pipeline.errors import PipelineError, VideoError
+from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.event_files import time_code
 from ssrl_pipeline.events import ASSUMED_FPS, Event, known
 from ssrl_pipeline.extractors.decode import open_video
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.files import whole_file
 from ssrl_pipeline.heat import frame_heat
+from ssrl_pipeline.video_writer import VideoWriter
 
-if TYPE_CHECKING:
-    from av.container import OutputContainer
-
-ENCODERS = ("libx264", "libopenh264")
 LEAST_WIDTH = 480  # smaller pictures are enlarged by a whole factor: the text needs as much
 CAPTION, MARKS, PLOT, TRUTH = 28, 6, 52, 6  # heights in pixels below the picture
 BORDER = 4  # of a picture within an event
@@ -38,27 +30,6 @@ OPACITY = 0.55  # of the hottest cell where the score is 1
 # RGB; Okabe and Ito's colours, as in the timeline
 BLUE, VERMILION, GREEN = (86, 180, 233), (213, 94, 0), (0, 158, 115)
 PAPER, AHEAD, INK = (24, 24, 24), (110, 110, 110), (240, 240, 240)
-
-
-def find_encoder() -> str:
-    """The H.264 encoder to write with.
-
-    Raises:
-        PipelineError: PyAV is not installed, or has none.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise PipelineError(
-            "overlay.mp4 is written by PyAV, which is not installed: pip install 'ssrl-pipeline[video]'"
-        ) from error
-    for name in ENCODERS:
-        if name in av.codecs_available:
-            return name
-    raise PipelineError(
-        f"this PyAV {av.__version__} has no H.264 encoder ({' or '.join(ENCODERS)}): "
-        "its wheels have, pip install --force-reinstall --only-binary :all: av"
-    )
 
 
 def save_overlay(
@@ -89,24 +60,14 @@ def save_overlay(
         watch: is shown every frame's number and the frame, uint8 [H, W, 3], before it is drawn on.
 
     Raises:
-        PipelineError: there is no encoder; see :func:`find_encoder`.
+        PipelineError: there is no encoder; see :class:`VideoWriter`.
         VideoError: the video is not there any more, or not as long as when it was scored.
     """
-    encoder = find_encoder()
     source = open_video(video, decoder)
     rate = fps if known(fps) else ASSUMED_FPS
     canvas = _Canvas(source.info.width, source.info.height, scores, events, truth)
-    with source, whole_file(path) as scratch, _open(scratch) as container:
-        # A player refuses rates that no one has: 29.97 is 30000/1001.
-        stream: Any = container.add_stream(encoder, rate=Fraction(rate).limit_denominator(1001))
-        stream.height, stream.width = canvas.picture.shape[:2]
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.gop_size = max(1, round(2 * rate))  # for seeking
-        # BT.709 in the limited range, and said so: players guess differently where nothing is said.
-        context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1
-        if encoder == "libx264":
-            stream.options = {"preset": "veryfast", "crf": "21"}
+    height, width = canvas.picture.shape[:2]
+    with source, VideoWriter(path, width, height, rate) as writer:
         maps = _maps(heat, scores)
         count = 0
         for count, frame in enumerate(source.frames, 1):
@@ -116,24 +77,9 @@ def save_overlay(
             if (count - 1) % SNIPPET_FRAMES == 0:
                 canvas.set_heat(next(maps, None))
             seconds = (count - 1) / fps if known(fps) else None
-            container.mux(stream.encode(_encoded(canvas.draw(frame, count - 1, seconds))))
-        container.mux(stream.encode(None))
+            writer.write(canvas.draw(frame, count - 1, seconds))
         if count != len(scores):
             raise VideoError(f"{video}: has not the {len(scores)} frames that were scored; score it again")
-
-
-def _open(path: Path) -> "OutputContainer":
-    import av
-
-    return av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
-
-
-def _encoded(picture: np.ndarray) -> Any:
-    """RGB, uint8 [H, W, 3] -> a frame in the colours that players expect of H.264."""
-    import av
-
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-    return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
 
 
 def _maps(heat: Mapping[str, np.ndarray], scores: np.ndarray) -> Iterator[np.ndarray]:

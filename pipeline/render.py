@@ -16,7 +16,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.figures import (
     RUN,
     STAND,
@@ -30,8 +29,9 @@ from ssrl_pipeline.figures import (
     random_colour,
     random_look,
 )
-from ssrl_pipeline.files import clear_leftovers, whole_file, write_text
+from ssrl_pipeline.files import clear_leftovers, write_text
 from ssrl_pipeline.scene import RenderPlan, Scene, blur_noise, build_scene, shaded
+from ssrl_pipeline.video_writer import VideoWriter
 
 __all__ = [
     "ANOMALIES",
@@ -221,7 +221,7 @@ def render_dataset(
         progress: called with the numbers of videos done and of all videos.
 
     Raises:
-        VideoError: OpenCV cannot write a video.
+        PipelineError: videos cannot be written; see :class:`VideoWriter`.
     """
     plan = plan or RenderPlan()
     splits = (("train", plan.train), ("val", plan.val), ("test", plan.test))
@@ -235,23 +235,12 @@ def render_dataset(
     for done, ((split, label, k), rng) in enumerate(zip(jobs, rngs, strict=True), start=1):
         name = f"{split}_{label}_{k:02d}.mp4"
         clip = render_video(rng, ANOMALIES[k % len(ANOMALIES)] if label == "abnormal" else None, scene)
-        _write_video(folder / name, clip.frames, plan.fps)
+        with VideoWriter(folder / name, plan.width, plan.height, plan.fps) as writer:
+            for frame in clip.frames:
+                writer.write(frame)
         labels.append(f"{name},{label},{split}")
         intervals += [f"{name},{start},{end}" for start, end in clip.intervals]
         if progress:
             progress(done, len(jobs))
     write_text(folder / "intervals.csv", "\n".join(intervals) + "\n")
     write_text(folder / "labels.csv", "\n".join(labels) + "\n")
-
-
-def _write_video(path: Path, frames: np.ndarray, fps: int) -> None:
-    height, width = frames.shape[1:3]
-    with whole_file(path, suffix=".mp4") as movie:  # OpenCV takes the container from the suffix
-        writer = cv2.VideoWriter(str(movie), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
-        try:
-            if not writer.isOpened():
-                raise VideoError(f"{path}: OpenCV cannot write an MPEG-4 video here")
-            for frame in frames:
-                writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-        finally:
-            writer.release()

@@ -1,18 +1,16 @@
 """overlay.mp4: what a browser plays, every frame of the video, and what is drawn where."""
 
-import builtins
 import tracemalloc
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from ssrl_pipeline.errors import PipelineError, VideoError
+from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events import Event
 from ssrl_pipeline.extractors.decode import open_video
-from ssrl_pipeline.overlay import CAPTION, MARKS, PLOT, TRUTH, find_encoder, save_overlay
-
-av = pytest.importorskip("av")
+from ssrl_pipeline.overlay import CAPTION, MARKS, PLOT, TRUTH, save_overlay
 
 SIZE = (320, 240)
 ENLARGED = 2  # 320 -> 640, the least multiple of 480 or more
@@ -148,22 +146,3 @@ def test_a_video_that_changed(tmp_path: Path, scored: int) -> None:
     with pytest.raises(VideoError, match=f"v.mp4: has not the {scored} frames"):
         save_overlay(tmp_path / "o.mp4", video, np.zeros(scored), 10.0, [], {})
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
-
-
-def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def missing(name: str, *arguments, **keywords):
-        if name == "av":
-            raise ImportError("No module named 'av'")
-        return real(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(PipelineError, match=r"pip install 'ssrl-pipeline\[video\]'"):
-        save_overlay(tmp_path / "o.mp4", tmp_path / "v.mp4", np.zeros(1), 10.0, [], {})
-
-
-def test_pyav_without_an_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
-    with pytest.raises(PipelineError, match=r"has no H.264 encoder \(libx264 or libopenh264\)"):
-        find_encoder()
