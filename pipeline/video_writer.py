@@ -28,7 +28,8 @@ ENCODER = "libx264"
 OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0", "x264-params": "cpu-independent=1"}
 TICKS = 90_000  # a second
 KEYFRAMES = 2.0  # seconds between two at most, for seeking
-BT709, LIMITED = 1, 1  # as H.264 numbers colours and ranges
+HD = 720  # rows from which colours are BT.709's, below BT.601's: what readers expect that look at no tags
+BT709, BT601, LIMITED = 1, 6, 1  # as H.264 numbers colours and ranges
 
 
 def require_encoder() -> None:
@@ -93,7 +94,8 @@ class VideoWriter:
         context.thread_count = 1
         context.gop_size = max(1, round(KEYFRAMES * self.rate))
         # Said, since players guess differently where nothing is.
-        context.colorspace = context.color_primaries = context.color_trc = BT709
+        colours = BT709 if self.height >= HD else BT601
+        context.colorspace = context.color_primaries = context.color_trc = colours
         context.color_range = LIMITED
         return stream
 
@@ -119,8 +121,8 @@ class VideoWriter:
         picture = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(frame, format="rgb24"),
             format="yuv420p",
-            dst_colorspace=BT709,
-            dst_color_range=LIMITED,
+            dst_colorspace="ITU709" if self.height >= HD else "ITU601",
+            dst_color_range="MPEG",
             **self._scaling,
         )
         picture.pts, picture.time_base = self._last, Fraction(1, TICKS)
