@@ -62,8 +62,13 @@ class VideoWriter:
         self.rate = Fraction(fps).limit_denominator(1001)
         self._stack = ExitStack()
         self._reformatter = VideoReformatter()
-        # From 17 on, PyAV converts colours with one thread a core where it is not told.
-        self._scaling: dict[str, Any] = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+        self._conversion: dict[str, Any] = {
+            "format": "yuv420p",
+            "dst_colorspace": "ITU709" if height >= HD else "ITU601",
+            "dst_color_range": "MPEG",
+        }
+        if int(av.__version__.partition(".")[0]) >= 17:  # where else it takes a thread a core
+            self._conversion["threads"] = 1
         self._count, self._last = 0, -1
 
     def __enter__(self) -> "VideoWriter":
@@ -119,11 +124,7 @@ class VideoWriter:
         if self.width % 2 or self.height % 2:
             frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), "edge")
         picture = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(frame, format="rgb24"),
-            format="yuv420p",
-            dst_colorspace="ITU709" if self.height >= HD else "ITU601",
-            dst_color_range="MPEG",
-            **self._scaling,
+            av.VideoFrame.from_ndarray(frame, format="rgb24"), **self._conversion
         )
         picture.pts, picture.time_base = self._last, Fraction(1, TICKS)
         self._container.mux(self._stream.encode(picture))
