@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.errors import ConfigError, PipelineError, is_out_of_memory
+from ssrl_pipeline.errors import ConfigError, PipelineError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbone import Backbone
 from ssrl_pipeline.extractors.compiled_engine import Compiled, why_not_compile, why_not_triton
 from ssrl_pipeline.extractors.dense import DensePatches
@@ -125,8 +125,8 @@ def make_engine(
     """An engine for a network, of which it takes a copy with batch norms folded.
 
     Args:
-        name: of :data:`ENGINES`. `auto` is openvino on a CPU that has it, triton on a GPU that
-            can run it and eager elsewhere; where the first fails it goes on with eager and says so.
+        name: of :data:`ENGINES`. `auto` is openvino on a CPU, triton on a GPU that can run it and
+            eager elsewhere; where the first fails it goes on with eager and says so.
         network: in evaluation mode; normalised float [B, 3, t, h, w] -> [B, ...].
         normalisation: of the pixels.
         device: where the clips are.
@@ -160,7 +160,10 @@ def make_engine(
         "eager": lambda: Eager(module()),
     }
     if name != "auto":
-        return makers[name]()
+        try:
+            return makers[name]()
+        except ImportError as error:
+            raise PipelineError(f"engine {name!r} does not run here: {first_line(error)}") from error
     for first in AUTO:
         suits = first != "triton" or precision in HALVES
         if first == "eager" or not suits or why_not(first, device, network):
@@ -201,7 +204,7 @@ def why_not(name: str, device: torch.device, network: nn.Module | None = None) -
     if name == "openvino" and device.type != "cpu":
         return f"it is for CPUs, not for {device}"
     if name == "openvino" and importlib.util.find_spec("openvino") is None:
-        return "it is not installed (pip install 'ssrl-pipeline[openvino]')"
+        return "it is not installed (pip install openvino, where that has wheels)"
     if name == "compile":
         return why_not_compile(device)
     if name == "triton":

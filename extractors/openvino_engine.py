@@ -1,15 +1,18 @@
-"""OpenVINO: the fastest engine on CPUs with wide vectors.
+"""OpenVINO: the fastest engine on CPUs, and what `auto` takes there.
 
 One clip is one request, and as many are under way as PyTorch has threads. That
 was faster than larger batches on all threads, whose steps wait for each other.
 """
 
+import sys
 import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from ssrl_pipeline.errors import PipelineError, first_line, is_out_of_memory
 
 
 class OpenVino:
@@ -25,17 +28,17 @@ class OpenVino:
     name = "openvino"
 
     def __init__(self, module: nn.Module):
-        import openvino
-
         self.module = module
-        self.core = openvino.Core()
+        self.openvino = import_openvino()
+        self.core = self.openvino.Core()
         self.converted: dict[tuple[int, ...], Any] = {}  # [3, t, h, w] -> model of one clip
-        self.queues: dict[tuple[tuple[int, ...], int], Any] = {}  # and requests at once -> their queue
+        # And requests at once, and threads -> their queue.
+        self.queues: dict[tuple[tuple[int, ...], int, int], Any] = {}
 
     def __call__(self, clips: Tensor) -> Tensor:
         """uint8 [B, 3, t, h, w] -> float32 [B, ...]."""
-        requests = min(len(clips), torch.get_num_threads())
-        queue = self._queue(tuple(clips.shape[1:]), requests)
+        threads = torch.get_num_threads()
+        queue = self._queue(tuple(clips.shape[1:]), min(len(clips), threads), threads)
         rows: list[np.ndarray] = [np.empty(0)] * len(clips)
 
         def keep(request: Any, index: int) -> None:
@@ -47,30 +50,59 @@ class OpenVino:
         queue.wait_all()
         return torch.from_numpy(np.stack(rows))
 
-    def _queue(self, shape: tuple[int, ...], requests: int) -> Any:
-        import openvino
-
-        if (shape, requests) not in self.queues:
-            threads = torch.get_num_threads()
+    def _queue(self, shape: tuple[int, ...], requests: int, threads: int) -> Any:
+        if (shape, requests, threads) not in self.queues:
             options = {
                 "INFERENCE_PRECISION_HINT": "f32",  # or it takes bfloat16 where the CPU has it
                 "NUM_STREAMS": requests,
                 "INFERENCE_NUM_THREADS": threads,
+                # Pinned to cores, those of all processes crowd on the first ones: `--devices cpu,cpu`
+                # was half as fast.
+                "ENABLE_CPU_PINNING": False,
             }
-            compiled = self.core.compile_model(self.convert(shape), "CPU", options)
-            self.queues[shape, requests] = openvino.AsyncInferQueue(compiled, requests)
-        return self.queues[shape, requests]
+            try:
+                compiled = self.core.compile_model(self.convert(shape), "CPU", options)
+                queue = self.openvino.AsyncInferQueue(compiled, requests)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                raise PipelineError(
+                    f"OpenVINO cannot compile the network ({first_line(error)}); --engine eager does without"
+                ) from error
+            self.queues[shape, requests, threads] = queue
+        return self.queues[shape, requests, threads]
 
     def convert(self, shape: tuple[int, ...]) -> Any:
         """The model for one clip of a size, uint8 [1, 3, t, h, w] -> float32 [1, ...]."""
-        import openvino
-
         if shape not in self.converted:
             example = torch.zeros(1, *shape, dtype=torch.uint8)
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that sizes are fixed, which is meant, and jit is old
                 traced = torch.jit.trace(self.module, example, check_trace=False)
-                self.converted[shape] = openvino.convert_model(
-                    traced, example_input=example, input=[openvino.PartialShape([1, *shape])]
+                self.converted[shape] = self.openvino.convert_model(
+                    traced, example_input=example, input=[self.openvino.PartialShape([1, *shape])]
                 )
         return self.converted[shape]
+
+
+def import_openvino() -> Any:
+    """The module, without the telemetry that tells Google Analytics of every import and conversion.
+
+    OpenVINO does without that package where it is missing, as it seems to be here.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    hidden = "openvino_telemetry"
+    if "openvino" in sys.modules:  # the caller's own, who has decided on it
+        import openvino
+    else:
+        known = sys.modules.get(hidden)
+        sys.modules[hidden] = None  # type: ignore[assignment]
+        try:
+            import openvino
+        finally:
+            del sys.modules[hidden]
+            if known is not None:
+                sys.modules[hidden] = known
+    return openvino

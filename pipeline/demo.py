@@ -11,18 +11,21 @@ from tqdm import tqdm
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
+from ssrl_pipeline.content_index import ContentIndex
 from ssrl_pipeline.distributed import Group
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.labels import SPLITS, Labels, read_intervals, read_labels
+from ssrl_pipeline.labels import SPLITS, Intervals, Labels, read_intervals, read_labels
 from ssrl_pipeline.metrics import FrameMetrics
 from ssrl_pipeline.render import ANOMALIES, render_dataset
 from ssrl_pipeline.score import Scorer
+from ssrl_pipeline.score_job import FAILED
+from ssrl_pipeline.score_many import score_many
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.store import FeatureStore
-from ssrl_pipeline.terminal import SnippetBar, progress_bar, table
+from ssrl_pipeline.terminal import SnippetBar, progress_bar, say, table
 from ssrl_pipeline.train import train
 
 CONFIG = "demo"  # configs/demo.yaml
@@ -32,7 +35,8 @@ def run_demo(out: Path, seed: int, device: str = "auto", engine: str = "auto") -
     """Renders videos, extracts, trains, evaluates and scores, and explains itself on stdout.
 
     Args:
-        out: gets videos/, features/, runs/ and scores/; what is finished there is not done again.
+        out: gets videos/, features/, runs/ and scores/, there a report of the test videos; what is
+            finished is not done again.
         seed: of the videos and of the training.
         device: what it runs on.
         engine: what runs the backbone.
@@ -65,18 +69,15 @@ def run_demo(out: Path, seed: int, device: str = "auto", engine: str = "auto") -
     ).metrics
     _explain(metrics)
 
-    chosen = next(video for video, label in labels.items() if label.abnormal and label.split == "test")
-    scores = out / "scores" / name / chosen
-    command = f"ssrl-pipeline score {videos / chosen} --checkpoint {result.best} --out {scores.parent}"
-    _step(5, "score a video", command)
-    scored = Scorer(result.best, device, engine=engine).score(videos / chosen)
-    scored.save(scores)
-    truth = ", ".join(f"{start} to {end - 1}" for start, end in intervals[chosen])
-    peak, frames = int(scored.scores.argmax()), len(scored.scores)
-    click.echo(SCORED.format(frames=frames, folder=scores, peak=peak, truth=truth))
+    scores = out / "scores" / name
+    tables = f"--features {features} --intervals {videos}/intervals.csv"
+    command = f"ssrl-pipeline score '{videos}/test_*.mp4' --checkpoint {result.best} {tables} --out {scores}"
+    _step(5, "score the test videos", command)
+    report = _score(videos, scores, Scorer(result.best, device, engine=engine), store, labels, intervals)
 
     minutes = (time.perf_counter() - started) / 60
-    click.echo(f"\nDone in {minutes:.1f} minutes: test AUC {metrics.auc:.3f}. {NEXT}")
+    done = f"Done in {minutes:.1f} minutes: test AUC {metrics.auc:.3f}."
+    click.echo(f"\n{done} {REPORT.format(address=report.absolute().as_uri())}\n\n{NEXT}")
     return metrics
 
 
@@ -86,8 +87,13 @@ frames by 1024 numbers: the frame's centre, and each of 2x3 patches. {snippets} 
 TRAINED = """Training is told which videos are abnormal, never when or where. It keeps the checkpoint that
 judges the validation videos best: {best}"""
 
-SCORED = """Each of its {frames} frames has a score from 0 to 1, in {folder}/scores.csv
-and drawn in timeline.png beside it. The highest is at frame {peak}; truly anomalous are frames {truth}."""
+SCORED = """Each frame has a score from 0 to 1, in VIDEO/scores.csv and drawn in timeline.png beside it. The
+store has these videos' features; those of a new video are extracted. In {video},
+as an example, the highest score is at frame {peak}; truly anomalous are frames {truth}."""
+
+REPORT = """In a browser, the test videos beside their scores:
+
+  {address}"""
 
 NEXT = """Now your own videos:
 
@@ -125,6 +131,24 @@ def _extract(
         raise PipelineError(failed[0].reason)
     click.echo(EXTRACTED.format(snippets=sum(outcome.snippets for outcome in outcomes), features=features))
     return store, extractor
+
+
+def _score(
+    videos: Path, scores: Path, scorer: Scorer, store: FeatureStore, labels: Labels, intervals: Intervals
+) -> Path:
+    """Scores the test videos; returns the page that shows them all."""
+    tests = {video: videos / video for video, label in labels.items() if label.split == "test"}
+    truth = {video: intervals.get(video, []) for video in tests}
+    outcomes = score_many(
+        scorer, tests, scores, index=ContentIndex(store), intervals=truth, begin=SnippetBar, note=say
+    )
+    if failed := [outcome for outcome in outcomes if outcome.status == FAILED]:
+        raise PipelineError(failed[0].reason)
+    shown = next(outcome for outcome in outcomes if truth[outcome.name])
+    peak = shown.summary["summary"]["peak_frame"]
+    told = ", ".join(f"{start} to {end - 1}" for start, end in truth[shown.name])
+    click.echo(SCORED.format(video=shown.name, peak=peak, truth=told))
+    return scores / "report.html"
 
 
 def _explain(metrics: FrameMetrics) -> None:

@@ -7,10 +7,13 @@ from importlib import metadata
 import torch
 
 from ssrl_pipeline._version import __version__
+from ssrl_pipeline.errors import PipelineError, first_line
 from ssrl_pipeline.extractors.engines import ENGINES, why_not
 from ssrl_pipeline.extractors.extractor import find_device
+from ssrl_pipeline.extractors.openvino_engine import import_openvino
 from ssrl_pipeline.extractors.precision import cudnn_version, offered
 from ssrl_pipeline.extractors.weights import SOURCES, cache_path
+from ssrl_pipeline.video_writer import ENCODER, require_encoder
 
 PACKAGES = (
     "torch",
@@ -38,8 +41,9 @@ def collect() -> dict[str, str]:
     device = find_device("auto")
     facts[f"precisions on {device.type}"] = ", ".join(offered(device))
     for engine in ENGINES[1:]:
-        facts[f"engine {engine}"] = why_not(engine, device) or "available"
+        facts[f"engine {engine}"] = why_not(engine, device) or _engine(engine)
     facts["decoder"] = _decoder()
+    facts["encoder H.264"] = _encoder()
     facts["weights cache"] = str(cache_path("i3d").parent)
     for backbone in SOURCES:
         path = cache_path(backbone)
@@ -72,6 +76,23 @@ def _cudnn() -> str:
         return cudnn_version() or "none"
     except RuntimeError as error:  # another than PyTorch was made for, or not for this GPU
         return f"not usable: {error}"
+
+
+def _engine(name: str) -> str:
+    try:
+        if name == "openvino":
+            import_openvino()
+    except Exception as error:  # a library of it may be missing, or another version's
+        return f"not usable: {first_line(error)}"
+    return "available"
+
+
+def _encoder() -> str:
+    try:
+        require_encoder()
+    except PipelineError as error:
+        return str(error)
+    return ENCODER
 
 
 def _decoder() -> str:

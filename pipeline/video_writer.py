@@ -28,7 +28,8 @@ ENCODER = "libx264"
 OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0", "x264-params": "cpu-independent=1"}
 TICKS = 90_000  # a second
 KEYFRAMES = 2.0  # seconds between two at most, for seeking
-BT709, LIMITED = 1, 1  # as H.264 numbers colours and ranges
+HD = 720  # rows from which colours are BT.709's, below BT.601's: what readers expect that look at no tags
+BT709, BT601, LIMITED = 1, 6, 1  # as H.264 numbers colours and ranges
 
 
 def require_encoder() -> None:
@@ -61,8 +62,13 @@ class VideoWriter:
         self.rate = Fraction(fps).limit_denominator(1001)
         self._stack = ExitStack()
         self._reformatter = VideoReformatter()
-        # From 17 on, PyAV converts colours with one thread a core where it is not told.
-        self._scaling: dict[str, Any] = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+        self._conversion: dict[str, Any] = {
+            "format": "yuv420p",
+            "dst_colorspace": "ITU709" if height >= HD else "ITU601",
+            "dst_color_range": "MPEG",
+        }
+        if int(av.__version__.partition(".")[0]) >= 17:  # where else it takes a thread a core
+            self._conversion["threads"] = 1
         self._count, self._last = 0, -1
 
     def __enter__(self) -> "VideoWriter":
@@ -93,7 +99,8 @@ class VideoWriter:
         context.thread_count = 1
         context.gop_size = max(1, round(KEYFRAMES * self.rate))
         # Said, since players guess differently where nothing is.
-        context.colorspace = context.color_primaries = context.color_trc = BT709
+        colours = BT709 if self.height >= HD else BT601
+        context.colorspace = context.color_primaries = context.color_trc = colours
         context.color_range = LIMITED
         return stream
 
@@ -117,11 +124,7 @@ class VideoWriter:
         if self.width % 2 or self.height % 2:
             frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), "edge")
         picture = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(frame, format="rgb24"),
-            format="yuv420p",
-            dst_colorspace=BT709,
-            dst_color_range=LIMITED,
-            **self._scaling,
+            av.VideoFrame.from_ndarray(frame, format="rgb24"), **self._conversion
         )
         picture.pts, picture.time_base = self._last, Fraction(1, TICKS)
         self._container.mux(self._stream.encode(picture))

@@ -1,10 +1,16 @@
 """Every engine gives the features that the backbone itself gives."""
 
+import importlib.util
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -13,7 +19,7 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.cli_extract import extract
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.extractors import FeatureExtractor, engines
+from ssrl_pipeline.extractors import FeatureExtractor, engines, openvino_engine
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.engines import Eager, Fallback, OnPixels, make_engine
 from ssrl_pipeline.extractors.fold import folded
@@ -23,6 +29,12 @@ from ssrl_pipeline.extractors.weights import cache_path
 
 CPU = torch.device("cpu")
 PIXELS = Normalisation(127.5, 127.5)
+
+
+def need_openvino() -> None:
+    """Skips; unlike importorskip it leaves the import, without telemetry, to the engine."""
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("OpenVINO is not installed")
 
 
 def shaken(network: nn.Module) -> nn.Module:
@@ -58,7 +70,7 @@ def test_engines_give_the_backbones_features(
     inception: FeatureExtractor, name: str, size: tuple[int, int]
 ) -> None:
     if name == "openvino":
-        pytest.importorskip("openvino")
+        need_openvino()
     clips = some_clips(3, 3, 16, *size)
     with torch.inference_mode():
         expected = inception.backbone((clips.float() - 127.5) / 127.5)
@@ -152,7 +164,7 @@ def test_an_engine_without_memory_is_kept(error: Exception, caplog: pytest.LogCa
 
 
 def test_auto_takes_openvino_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("openvino")
+    need_openvino()
     monkeypatch.setattr(engines, "AUTO", ("openvino", "eager"))
     engine = make_engine("auto", nn.Flatten(), PIXELS, CPU)
     assert engine.name == "openvino"
@@ -164,8 +176,86 @@ def test_auto_without_openvino_is_eager(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(engines, "AUTO", ("openvino", "eager"))
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     assert make_engine("auto", nn.Flatten(), PIXELS, CPU).name == "eager"
-    with pytest.raises(PipelineError, match=r"'openvino' does not run here: .*ssrl-pipeline\[openvino\]"):
+    with pytest.raises(PipelineError, match=r"'openvino' does not run here: .*pip install openvino"):
         make_engine("openvino", nn.Flatten(), PIXELS, CPU)
+
+
+def test_an_openvino_that_cannot_be_imported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise ImportError("libopenvino.so: cannot open\nshared object file")
+
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(openvino_engine, "import_openvino", broken)
+    monkeypatch.setattr(engines, "AUTO", ("openvino", "eager"))
+    assert make_engine("auto", nn.Flatten(), PIXELS, CPU).name == "eager"
+    (message,) = caplog.messages
+    assert message.startswith("engine openvino failed, going on with eager: libopenvino.so: cannot open")
+    with pytest.raises(PipelineError, match="'openvino' does not run here: libopenvino.so: cannot open"):
+        make_engine("openvino", nn.Flatten(), PIXELS, CPU)
+
+
+def test_a_network_that_openvino_cannot_compile(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    need_openvino()
+
+    def convert(engine: openvino_engine.OpenVino, shape: tuple[int, ...]) -> None:
+        raise RuntimeError("No conversion rule found for aten::new\nCheck ...")
+
+    monkeypatch.setattr(engines, "AUTO", ("openvino", "eager"))
+    monkeypatch.setattr(openvino_engine.OpenVino, "convert", convert)
+    network, clips = nn.Flatten(), some_clips(2, 3, 4, 5, 6)
+    found = make_engine("auto", network, PIXELS, CPU)(clips)
+    np.testing.assert_allclose(found, (clips.flatten(1).float() - 127.5) / 127.5, atol=1e-5)
+    reason = "OpenVINO cannot compile the network (No conversion rule found for aten::new); --engine eager"
+    (message,) = caplog.messages
+    assert message.startswith(f"engine openvino failed, going on with eager: {reason}")
+    with pytest.raises(PipelineError) as raised:
+        make_engine("openvino", network, PIXELS, CPU)(clips)
+    assert str(raised.value).startswith(reason)
+
+
+def test_openvino_keeps_to_pytorchs_threads_and_to_float32() -> None:
+    need_openvino()
+    engine = make_engine("openvino", nn.Flatten(), PIXELS, CPU)
+    names = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "INFERENCE_PRECISION_HINT", "ENABLE_CPU_PINNING")
+    found = []
+
+    class Core:
+        def compile_model(self, *arguments: Any) -> Any:
+            compiled = core.compile_model(*arguments)
+            found.append([compiled.get_property(name) for name in names])
+            return compiled
+
+    core, engine.core = engine.core, Core()
+    clips, before = some_clips(3, 3, 4, 5, 6), torch.get_num_threads()
+    try:
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            engine(clips)
+    finally:
+        torch.set_num_threads(before)
+    assert [row[:2] for row in found] == [[1, 1], [2, 2]]
+    for _, _, precision, pinning in found:
+        assert "f" + str(precision.size * 8) == "f32" and precision.is_real() and not pinning
+
+
+def test_openvino_tells_nobody_of_its_use(tmp_path: Path) -> None:
+    """Its telemetry would leave a number for the user in their home, and send it to Google Analytics."""
+    need_openvino()
+    code = (
+        "import sys, torch\n"
+        "from ssrl_pipeline.extractors.engines import make_engine\n"
+        "engine = make_engine('openvino', torch.nn.Flatten(), (0.0, 1.0), torch.device('cpu'))\n"
+        "print(engine(torch.ones(1, 3, 2, 2, 2, dtype=torch.uint8)).sum().item())\n"
+        "print(sorted(name for name in sys.modules if name.startswith('openvino_telemetry')))\n"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["24.0", "[]"], done.stderr
+    assert not (tmp_path / "intel").exists()
 
 
 def test_unknown_engines_and_precisions() -> None:
@@ -182,6 +272,7 @@ def test_info_tells_of_every_engine() -> None:
     from ssrl_pipeline.info import collect
 
     facts = collect()
+    assert facts["av"] == av.__version__ and facts["encoder H.264"] == "libx264"
     assert facts["engine eager"] == "available"
     assert {"engine openvino", "engine compile", "cudnn"} <= set(facts)
     assert facts["precisions on cuda" if torch.cuda.is_available() else "precisions on cpu"]
@@ -201,7 +292,7 @@ def test_commands_refuse_an_unknown_engine(make_video, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_openvino_with_the_real_weights_gives_eagers_features(shared: Path) -> None:
-    pytest.importorskip("openvino")
+    need_openvino()
     if not cache_path("i3d").is_file():
         pytest.skip("the weights are not cached")
     video = shared / "data" / "samples" / "vtest.avi"

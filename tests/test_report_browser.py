@@ -22,6 +22,7 @@ from ssrl_pipeline.pictures import load_peaks, peak_frames, read_pictures, save_
 from ssrl_pipeline.report import report_entry, save_report
 from ssrl_pipeline.score import frame_scores
 from ssrl_pipeline.video_scores import VideoScores
+from ssrl_pipeline.video_writer import VideoWriter
 
 pytest.importorskip("selenium")
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
@@ -62,15 +63,25 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[VideoScores]:
     return [_result(folder / name, np.array(scores, np.float32)) for name, scores in SCORES.items()]
 
 
-def _result(path: Path, snippet_scores: np.ndarray) -> VideoScores:
+def _write(path: Path) -> None:
+    frames = [np.full((120, 160, 3), 2 * i + 20, np.uint8) for i in range(FRAMES)]
+    if path.suffix == ".mp4":
+        with VideoWriter(path, 160, 120, FPS) as ours:
+            for frame in frames:
+                ours.write(frame)
+        return
     plain = path.with_name(f"plain{path.suffix}")
     code = cv2.VideoWriter_fourcc(*("MJPG" if path.suffix == ".avi" else "VP80"))
     writer = cv2.VideoWriter(str(plain), code, FPS, (160, 120))
     assert writer.isOpened()
-    for i in range(FRAMES):
-        writer.write(np.full((120, 160, 3), 2 * i + 20, np.uint8))
+    for frame in frames:
+        writer.write(frame)
     writer.release()
     plain.rename(path)
+
+
+def _result(path: Path, snippet_scores: np.ndarray) -> VideoScores:
+    _write(path)
     rule = ChosenRule(EventRule(0.5, hysteresis=1.0, gap=0.0), "the settings")
     scores = frame_scores(snippet_scores, FRAMES)
     recipe = {"backbone": "i3d", "preset": "live"}
@@ -411,6 +422,22 @@ def test_what_a_browser_cannot_play_is_said_and_the_timeline_works(report: Repor
     assert not report.find("#unplayable").is_displayed() and report.find("#play").is_enabled()
     report.press("n")
     assert report.time() == pytest.approx(16.5 / FPS, abs=1e-3)
+
+
+def test_what_we_write_plays(browser: Chrome, tmp_path: Path) -> None:
+    """The demo's videos, and overlay.mp4: H.264."""
+    result = _result(tmp_path / "demo.mp4", np.array(SCORES[HOSTILE], np.float32))
+    save_report(tmp_path / "report.html", [report_entry(result, tmp_path, {"kind": "ssrl"})])
+    browser.get((tmp_path / "report.html").as_uri())
+    report = Report(browser)
+    for _ in range(2):
+        report.press("n")
+    assert report.time() == pytest.approx(64.5 / FPS, abs=1e-3) and report.shade() == pytest.approx(
+        148, abs=4
+    )
+    assert not report.find("#unplayable").is_displayed()
+    report.press(Keys.SPACE)
+    report.until(lambda: report.frame() > 66, "the playhead to move")
 
 
 def test_phone_width(report: Report) -> None:
