@@ -58,7 +58,7 @@ def test_frames_have_the_times_that_they_are_given(tmp_path: Path) -> None:
 
 
 def test_decoders_see_the_frames_and_their_colours(tmp_path: Path) -> None:
-    video = open_video(written(tmp_path / "v.mp4", [None] * 20), decoder)
+    video = open_video(written(tmp_path / "v.mp4", [None] * 20))
     with video:
         frames = np.stack([frame.copy() for frame in video.frames]).astype(int)
     assert frames.shape == (20, 64, 160, 3)
