@@ -13,20 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError, first_line, is_out_of_memory
-from ssrl_pipeline.extractors.backbone import Backbone
+from ssrl_pipeline.extractors.backbones.base import Backbone
+from ssrl_pipeline.extractors.backbones.inception import InceptionI3d
+from ssrl_pipeline.extractors.backbones.resnet import I3dR50, I3dR50NL
+from ssrl_pipeline.extractors.backbones.weights import content_sha256, published_weights, read_weights
+from ssrl_pipeline.extractors.batcher import Described, Feed
 from ssrl_pipeline.extractors.decoding import Limits, open_video
-from ssrl_pipeline.extractors.dense import PATCHES, plan_passes
-from ssrl_pipeline.extractors.engines import Engine, check_engine, make_engine, why_not
-from ssrl_pipeline.extractors.feed import Described, Feed
-from ssrl_pipeline.extractors.inception import InceptionI3d
-from ssrl_pipeline.extractors.precision import choose_precision, recorded, warn_of_cudnn
+from ssrl_pipeline.extractors.engines.engines import Engine, check_engine, make_engine, why_not
+from ssrl_pipeline.extractors.engines.precision import choose_precision, recorded, warn_of_cudnn
+from ssrl_pipeline.extractors.engines.transfer import Transfer
+from ssrl_pipeline.extractors.passes import PATCHES, plan_passes
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
-from ssrl_pipeline.extractors.reading import Features, J, VideoFeatures
-from ssrl_pipeline.extractors.resnet import I3dR50, I3dR50NL
+from ssrl_pipeline.extractors.reader import Features, J, VideoFeatures
 from ssrl_pipeline.extractors.snippets import Pending, snippets
-from ssrl_pipeline.extractors.transfer import Transfer
 from ssrl_pipeline.extractors.views import cut_views
-from ssrl_pipeline.extractors.weights import content_sha256, published_weights, read_weights
 
 __all__ = ["FeatureExtractor", "Features", "VideoFeatures", "find_device"]
 
@@ -51,14 +51,14 @@ class FeatureExtractor:
         engine: what runs the backbone: `auto`, `openvino`, `triton`, `compile` or `eager`;
             features differ by rounding alone.
         precision: `float32`, or on a GPU `tf32`, `bfloat16` or `float16`. `auto` is tf32 on a GPU that
-            has it, else float32; see :mod:`ssrl_pipeline.extractors.precision` for what they differ by.
+            has it, else float32; they differ as :mod:`ssrl_pipeline.extractors.engines.precision` says.
         batch: how many snippets are described together; None: 1 on a CPU, 16 on a GPU.
         batch_pixels: how many pixels (views x frames x height x width) pass the backbone
             at once; bounds the memory. None: ten crops of one snippet on a CPU, of 16 on
             a GPU. Halved where a GPU's memory does not suffice.
         picture_fps: how many pictures of a folder that is a video are shown a second; None: no folder is.
         patches: `exact`: each passes the backbone by itself; `dense`: averages
-            over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.dense`.
+            over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.passes`.
 
     Raises:
         PipelineError: an unknown name, a device that is missing, weights that

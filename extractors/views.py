@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ssrl_pipeline.errors import first_line, is_out_of_memory
-from ssrl_pipeline.extractors.compiled_engine import why_not_triton
+from ssrl_pipeline.extractors.engines.compiled import why_not_triton
 from ssrl_pipeline.extractors.snippets import Empty, empty_array
 
 log = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline._version import __version__
+from ssrl_pipeline.disk.files import check_archive, mistaken_download, whole_file
+from ssrl_pipeline.disk.spelling import one_name
 from ssrl_pipeline.errors import CheckpointError, first_line, is_out_of_memory
-from ssrl_pipeline.extractors.weights import content_sha256
-from ssrl_pipeline.files import check_archive, mistaken_download, whole_file
+from ssrl_pipeline.extractors.backbones.weights import content_sha256
 from ssrl_pipeline.models import build_model
-from ssrl_pipeline.names import one_name
 
 FORMAT = 1
 _UNFINISHED = "the run is not finished and has no best.pt yet; the same `train --name` goes on with it"

@@ -1,6 +1,6 @@
 """What a user can put right: the exceptions that a command shows in one line, without a traceback.
 
-With :mod:`ssrl_pipeline.files` and :mod:`ssrl_pipeline.locks` this is the ground
+With :mod:`ssrl_pipeline.disk.files` and :mod:`ssrl_pipeline.disk.locks` this is the ground
 floor of the house: every other module may import it; it imports nothing of ours.
 """
 

@@ -20,12 +20,12 @@ from benchmark_features import backbone, decode, extraction, load_subject
 from benchmark_model import scoring, training
 from benchmark_rounds import Bench, Row
 
+from ssrl_pipeline.console.terminal import table
+from ssrl_pipeline.demo.render import RenderPlan, render_dataset
+from ssrl_pipeline.disk.files import write_json
 from ssrl_pipeline.extractors import PRESETS
-from ssrl_pipeline.extractors.engines import ENGINES, PRECISIONS
+from ssrl_pipeline.extractors.engines.engines import ENGINES, PRECISIONS
 from ssrl_pipeline.extractors.extractor import BACKBONES
-from ssrl_pipeline.files import write_json
-from ssrl_pipeline.render import RenderPlan, render_dataset
-from ssrl_pipeline.terminal import table
 
 FEATURES = {"decode": decode, "backbone": backbone, "extraction": extraction}
 MODEL = {"training": training, "scoring": scoring}

@@ -22,11 +22,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.backbone import Backbone
+from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.decoding import open_video
-from ssrl_pipeline.extractors.engines import Engine, make_engine, why_not
+from ssrl_pipeline.extractors.engines.engines import Engine, make_engine, why_not
+from ssrl_pipeline.extractors.engines.transfer import Transfer
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
-from ssrl_pipeline.extractors.transfer import Transfer
 from ssrl_pipeline.extractors.views import cut_views
 
 SIZES = {"cpu": 4096, "cuda": 8192}  # of the matrices whose product tells what the machine can do

@@ -20,10 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from corpus import files, make
 
+from ssrl_pipeline.console.messages import one_line
+from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decoding import Limits, open_video
-from ssrl_pipeline.messages import one_line
-from ssrl_pipeline.terminal import table
 from ssrl_pipeline.times import FrameTimes, from_stamps
 
 PAGE = """# What becomes of each kind of video

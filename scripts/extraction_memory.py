@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.extract import extract
+from ssrl_pipeline.console.terminal import table
+from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.terminal import table
 
 FPS = 25
 

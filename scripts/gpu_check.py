@@ -157,7 +157,7 @@ def run_part(arguments: argparse.Namespace, steps: list[Step]) -> None:
 def show(out: Path) -> None:
     from gpu_common import results
 
-    from ssrl_pipeline.terminal import table
+    from ssrl_pipeline.console.terminal import table
 
     rows = []
     for result in results(out):
@@ -215,7 +215,7 @@ def child(arguments: argparse.Namespace) -> None:
     """One step, in its own process."""
     from gpu_common import Check
 
-    from ssrl_pipeline.extractors.engines import ENGINES
+    from ssrl_pipeline.extractors.engines.engines import ENGINES
 
     step = next(s for s in [*plan(arguments.part, tuple(ENGINES)), *HIDDEN] if s.name == arguments.step)
     function = getattr(importlib.import_module(step.module), step.function)
@@ -241,7 +241,7 @@ def main() -> None:
     with prepared(arguments):
         import torch
 
-        from ssrl_pipeline.extractors.engines import ENGINES
+        from ssrl_pipeline.extractors.engines.engines import ENGINES
 
         if not (arguments.tiny or torch.cuda.is_available()):
             sys.exit("error: PyTorch finds no CUDA device here; --tiny runs every step on the CPU")

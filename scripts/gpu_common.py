@@ -15,7 +15,7 @@ from benchmark_rounds import seconds
 from safetensors.torch import load_file, save_file
 
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.engines import PRECISIONS
+from ssrl_pipeline.extractors.engines.engines import PRECISIONS
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 
 PAYLOAD = Path(__file__).resolve().parents[1] / ".gpu"

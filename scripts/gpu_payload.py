@@ -20,10 +20,10 @@ from gpu_common import FACTS, REFERENCES, WEIGHTS, restore_weights
 from gpu_steps_features import first_frames
 from safetensors.torch import save_file
 
+from ssrl_pipeline.demo.render import RenderPlan, build_scene, render_video
+from ssrl_pipeline.disk.files import whole_file, write_json
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.weights import published_weights
-from ssrl_pipeline.files import whole_file, write_json
-from ssrl_pipeline.render import RenderPlan, build_scene, render_video
+from ssrl_pipeline.extractors.backbones.weights import published_weights
 
 VIDEOS = {  # how long: 25 frames a second, and 7 seconds at least for a renderer's cart to pass
     "320x240": RenderPlan(frames=400, fps=25, width=320, height=240),

@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.extractors.engines import ENGINES, Engine, check_engine, make_engine, why_not
+from ssrl_pipeline.extractors.engines.engines import ENGINES, Engine, check_engine, make_engine, why_not
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 

@@ -16,7 +16,7 @@ from benchmark_rounds import wall
 from gpu_common import Check, precisions
 
 from ssrl_pipeline._version import __version__
-from ssrl_pipeline.extractors.engines import ENGINES, why_not
+from ssrl_pipeline.extractors.engines.engines import ENGINES, why_not
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests" / "whole" / "test_gpu.py"

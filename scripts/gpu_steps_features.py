@@ -22,10 +22,10 @@ from benchmark_rounds import wall
 from gpu_common import FACTS, PAYLOAD, REFERENCES, Check, precisions, relative_l2
 
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.extract import extract
+from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import open_video
-from ssrl_pipeline.extractors.engines import check_engine, make_engine, why_not
+from ssrl_pipeline.extractors.engines.engines import check_engine, make_engine, why_not
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
 
 RUNS = ((1, 6.0), (4, 6.0), (16, 6.0), (8, 15.0))  # workers, seconds: in the last their start counts little

@@ -12,10 +12,10 @@ from gpu_steps_model import labelled, made_up_store
 from torch import distributed, nn
 
 from ssrl_pipeline.checkpoint import load_checkpoint
-from ssrl_pipeline.distributed import Group, join
+from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.settings import LossSettings, ModelSettings, TrainSettings
-from ssrl_pipeline.store import FeatureStore
-from ssrl_pipeline.train import train
+from ssrl_pipeline.training.group import Group, join
+from ssrl_pipeline.training.ssrl import train
 
 VIEWS, SIZE = {"clip": 2, "patch2x3": 6}, 64
 LIMIT = 45  # seconds for a group

@@ -14,21 +14,21 @@ from benchmark_model import training as training_ways
 from benchmark_rounds import Bench, wall
 from gpu_common import Check
 
-from ssrl_pipeline.distributed import Group
+from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.extractors.extractor import BACKBONES
 from ssrl_pipeline.extractors.presets import PRESETS
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
-from ssrl_pipeline.labels import Label
+from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.meta import VideoMeta
 from ssrl_pipeline.models import SSRL
-from ssrl_pipeline.models.heat import HeatStream
-from ssrl_pipeline.models.streaming import score_long
-from ssrl_pipeline.models.window import WindowScorer
-from ssrl_pipeline.run_folder import Evaluation
+from ssrl_pipeline.models.live_window import WindowScorer
+from ssrl_pipeline.models.long_video import score_long
+from ssrl_pipeline.models.occlusion import HeatStream
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
-from ssrl_pipeline.store import FeatureStore
-from ssrl_pipeline.train import train
-from ssrl_pipeline.video_meta import VideoMeta
-from ssrl_pipeline.watch import TOGETHER
+from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.run_folder import Evaluation
+from ssrl_pipeline.training.ssrl import train
+from ssrl_pipeline.watching.watch import TOGETHER
 
 FPS = 25  # of a camera
 CAMERAS = (1, 2, 4, 8, 16, 32, 64, 128)

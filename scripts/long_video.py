@@ -19,9 +19,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.models import SSRL
-from ssrl_pipeline.models.streaming import CHUNK, score_long
-from ssrl_pipeline.terminal import table
+from ssrl_pipeline.models.long_video import CHUNK, score_long
 
 SNIPPETS_PER_HOUR = 30 * 3600 / 16  # at 30 frames a second
 

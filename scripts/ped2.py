@@ -18,16 +18,16 @@ import numpy as np
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
-from ssrl_pipeline.detectors import train_detector
-from ssrl_pipeline.distributed import Group
-from ssrl_pipeline.evaluate import evaluate
-from ssrl_pipeline.extract import extract
+from ssrl_pipeline.console.terminal import SnippetBar, table
+from ssrl_pipeline.data.labels import Intervals, Label, Labels, read_intervals, read_labels
+from ssrl_pipeline.data.splits import store_scales
+from ssrl_pipeline.evaluation.evaluate import evaluate
+from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.labels import Intervals, Label, Labels, read_intervals, read_labels
+from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.settings import Settings
-from ssrl_pipeline.splits import store_scales
-from ssrl_pipeline.store import FeatureStore
-from ssrl_pipeline.terminal import SnippetBar, table
+from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.train import train_detector
 
 KINDS = ("ssrl", "memory", "fused")
 

@@ -23,12 +23,12 @@ import numpy as np
 import torch
 
 from ssrl_pipeline.checkpoint import load_checkpoint
+from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.heat import frame_heat
-from ssrl_pipeline.models.heat import HeatStream
+from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.models.occlusion import HeatStream
 from ssrl_pipeline.models.ssrl import parse_scale
-from ssrl_pipeline.store import FeatureStore
-from ssrl_pipeline.terminal import table
+from ssrl_pipeline.results.heat_map import frame_heat
 
 CPU = torch.device("cpu")
 

@@ -22,11 +22,11 @@ import torch
 from benchmark_features import Subject, cut_video, load_subject, snippet_views
 from torch import Tensor, nn
 
+from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.extractors import PRESETS, extractor
-from ssrl_pipeline.extractors.engines import make_engine
-from ssrl_pipeline.extractors.openvino_engine import OpenVino
+from ssrl_pipeline.extractors.engines.engines import make_engine
+from ssrl_pipeline.extractors.engines.openvino import OpenVino
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.terminal import table
 
 Seconds = Counter[str]
 ENGINES = ("eager", "openvino")

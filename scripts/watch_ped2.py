@@ -22,15 +22,15 @@ import numpy as np
 import torch
 
 from ssrl_pipeline.checkpoint import load_checkpoint
-from ssrl_pipeline.labels import Label, read_intervals, read_labels
-from ssrl_pipeline.metrics import frame_metrics
+from ssrl_pipeline.console.terminal import table
+from ssrl_pipeline.data.labels import Label, read_intervals, read_labels
+from ssrl_pipeline.data.splits import ground_truth
+from ssrl_pipeline.evaluation.metrics import frame_metrics
+from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.models import Detector
 from ssrl_pipeline.models.fused import FusedDetector, blend
-from ssrl_pipeline.models.streaming import summed_views
-from ssrl_pipeline.score import frame_scores, score_snippets
-from ssrl_pipeline.splits import ground_truth
-from ssrl_pipeline.store import FeatureStore
-from ssrl_pipeline.terminal import table
+from ssrl_pipeline.models.long_video import summed_views
+from ssrl_pipeline.scoring.scorer import frame_scores, score_snippets
 
 CPU = torch.device("cpu")
 
@@ -105,7 +105,7 @@ def judge_draw(
 
 
 class Past:
-    """A sequence of snippets, scored in windows as :class:`ssrl_pipeline.models.window.WindowScorer` does.
+    """A sequence of snippets, scored in windows as :mod:`ssrl_pipeline.models.live_window` does.
 
     All windows of a length pass the model together, and one pass serves every delay.
     """

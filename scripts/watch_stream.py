@@ -30,13 +30,13 @@ import cv2
 import numpy as np
 import torch
 
-from ssrl_pipeline.events import EventRule
+from ssrl_pipeline.events.find import EventRule
 from ssrl_pipeline.models import SSRL, Detector
-from ssrl_pipeline.models.window import WindowScorer
-from ssrl_pipeline.score import Scorer
+from ssrl_pipeline.models.live_window import WindowScorer
+from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import WatchSettings
-from ssrl_pipeline.watch import Describe, Features, Watch
-from ssrl_pipeline.watch_sources import parse_sources
+from ssrl_pipeline.watching.sources import parse_sources
+from ssrl_pipeline.watching.watch import Describe, Features, Watch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from live import LiveServer, mark, read_mark

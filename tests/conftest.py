@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ssrl_pipeline.cluster import Cluster, ClusterOptions, connected
-from ssrl_pipeline.store import FeatureStore
-from ssrl_pipeline.video_meta import VideoMeta
+from ssrl_pipeline.cluster.ray import Cluster, ClusterOptions, connected
+from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.meta import VideoMeta
 
 FEATURE_SIZE = 16
 VIEWS = {"clip": 1, "patch2x3": 6}
@@ -22,7 +22,7 @@ PLANTED_STRENGTH = 5.0  # the noise has deviation 1 in each of the 16 directions
 @pytest.fixture(autouse=True)
 def quick_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` is eager in tests, for converting the backbone takes longer than their few snippets."""
-    monkeypatch.setattr("ssrl_pipeline.extractors.engines.AUTO", ("eager",))
+    monkeypatch.setattr("ssrl_pipeline.extractors.engines.engines.AUTO", ("eager",))
 
 
 @pytest.fixture(scope="session")

@@ -25,26 +25,27 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ssrl_pipeline.cli import cli
-from ssrl_pipeline.detectors import train_detector
-from ssrl_pipeline.distributed import Group
+from ssrl_pipeline.cli.main import cli
+from ssrl_pipeline.data.labels import Label, Labels
+from ssrl_pipeline.disk.files import write_json
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.evaluate import evaluate
-from ssrl_pipeline.extract import extract
+from ssrl_pipeline.evaluation.evaluate import evaluate
+from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor, extractor
-from ssrl_pipeline.extractors.backbone import Backbone
+from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.extractor import BACKBONES
 from ssrl_pipeline.extractors.presets import PRESETS, Preset
 from ssrl_pipeline.extractors.views import Crops, Grid, Resize
-from ssrl_pipeline.files import write_json
-from ssrl_pipeline.labels import Label, Labels
-from ssrl_pipeline.models import build_model, heat
-from ssrl_pipeline.models.streaming import CHUNK
-from ssrl_pipeline.models.window import WindowScorer
-from ssrl_pipeline.run_folder import Evaluation
-from ssrl_pipeline.score import Scorer
+from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.models import build_model
+from ssrl_pipeline.models import occlusion as heat
+from ssrl_pipeline.models.live_window import WindowScorer
+from ssrl_pipeline.models.long_video import CHUNK
+from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import MemorySettings, ModelSettings, TrainSettings
-from ssrl_pipeline.store import FeatureStore
+from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.run_folder import Evaluation
+from ssrl_pipeline.training.train import train_detector
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SIZE = (64, 96)  # of frames that the tiny preset takes as they are

@@ -12,27 +12,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gpu_common import PAYLOAD, WEIGHTS, relative_l2, restore_weights
 from torch import Tensor, nn
 
 from ssrl_pipeline.checkpoint import load_checkpoint
-from ssrl_pipeline.distributed import Group
+from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.extract import extract
+from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors import extractor as extractor_module
-from ssrl_pipeline.extractors.backbone import Backbone
-from ssrl_pipeline.extractors.engines import ENGINES, check_engine, why_not
+from ssrl_pipeline.extractors.backbones.base import Backbone
+from ssrl_pipeline.extractors.backbones.weights import cache_path
+from ssrl_pipeline.extractors.engines.engines import ENGINES, check_engine, why_not
 from ssrl_pipeline.extractors.snippets import snippets
 from ssrl_pipeline.extractors.views import Resize, kernels_for
-from ssrl_pipeline.extractors.weights import cache_path
-from ssrl_pipeline.labels import Label
-from ssrl_pipeline.run_folder import Evaluation
+from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.settings import LossSettings, ModelSettings, OptimiserSettings, TrainSettings
-from ssrl_pipeline.store import FeatureStore
-from ssrl_pipeline.train import train
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
-from gpu_common import PAYLOAD, WEIGHTS, relative_l2, restore_weights
+from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.run_folder import Evaluation
+from ssrl_pipeline.training.ssrl import train
 
 CHECK = Path(__file__).resolve().parents[2] / "scripts" / "gpu_check.py"
 
@@ -305,7 +303,7 @@ def test_a_checkpoint_is_the_same_to_a_machine_without_a_gpu(store: FeatureStore
     assert all(value.device.type == "cpu" for value in load_checkpoint(best).weights.values())
     for part in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(part)
-    from ssrl_pipeline.onnx_export import export_onnx
+    from ssrl_pipeline.scoring.onnx import export_onnx
 
     assert export_onnx(best, tmp_path / "model.onnx").difference < 1e-4
 

@@ -1,6 +1,6 @@
 """What version 0.1.0 wrote is read, scored, judged and gone on with as that version did.
 
-tests/data/0.1.0/README.md tells what is there. Numbers are those of expected.json: to CLOSE where
+tests/written/0.1.0/README.md tells what is there. Numbers are those of expected.json: to CLOSE where
 features or checkpoints are only read, to LEARNT where training went on.
 """
 
@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from ssrl_pipeline import VideoScores, cli
+from ssrl_pipeline import VideoScores
 from ssrl_pipeline.checkpoint import load_checkpoint
-from ssrl_pipeline.released import open_features
-from ssrl_pipeline.score import score_stored
-from ssrl_pipeline.store import FeatureStore
+from ssrl_pipeline.cli import main as cli
+from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.released import open_features
+from ssrl_pipeline.scoring.scorer import score_stored
 
-OLD = Path(__file__).parents[1] / "data" / "0.1.0"
+OLD = Path(__file__).resolve().parents[1] / "written" / "0.1.0"
 CLOSE = 1e-5  # absolute: kernels of other processors and releases of PyTorch round in another way
 LEARNT = 1e-3  # absolute: such differences after the four steps that remained of `staged`
 EXTRACTED = 1e-3  # absolute: such differences after all layers of the backbone

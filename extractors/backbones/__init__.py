@@ -1,0 +1,1 @@
+"""The networks that describe clips, and their weights."""

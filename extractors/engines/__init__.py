@@ -1,0 +1,1 @@
+"""What runs a backbone: PyTorch, OpenVINO, kernels of our own; and in which precision."""

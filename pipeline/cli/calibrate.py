@@ -1,0 +1,143 @@
+"""The command `calibrate`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssrl_pipeline.cli.options import (
+    checkpoint_option,
+    config_option,
+    device_option,
+    echo_json,
+    features_option,
+    find_checkpoint,
+    json_option,
+    labels_option,
+    load_labels,
+    load_settings,
+    runs_option,
+    set_option,
+)
+
+if TYPE_CHECKING:
+    from ssrl_pipeline.evaluation.calibrate import Calibrated
+
+
+@click.command()
+@checkpoint_option
+@click.option(
+    "--false-alarms",
+    type=click.FloatRange(min=0),
+    default=0.01,
+    show_default=True,
+    help="That normal videos may raise, per what --per says.",
+)
+@click.option(
+    "--per",
+    "unit",
+    type=click.Choice(["frame", "hour"]),
+    default="frame",
+    show_default=True,
+    help="frame: share of frames at or above the threshold; hour: events per hour of video.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["val", "test"]),
+    default="val",
+    show_default=True,
+    help="Whose normal videos. What is calibrated on test is no longer judged fairly there.",
+)
+@features_option
+@labels_option
+@runs_option
+@device_option
+@config_option
+@set_option
+@json_option
+def calibrate(
+    checkpoint: Path | None,
+    false_alarms: float,
+    unit: str,
+    split: str,
+    config: str | None,
+    assignments: tuple[str, ...],
+    device: str,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Set the threshold of events by the false alarms that you can bear.
+
+    Scores stored normal videos that the model did not learn from, those labelled
+    of split val or else those that its training set aside; finds the lowest
+    threshold at which they raise no more false alarms than asked for; and writes
+    it into the checkpoint, for `score` to use.
+    """
+    if unit == "frame" and false_alarms >= 1:
+        raise click.UsageError(
+            f"--false-alarms {false_alarms:g} is no share of frames (less than 1); add --per hour for events"
+        )
+    settings = load_settings(config, assignments, flags, data=("features", "labels", "runs"))
+    from ssrl_pipeline.checkpoint import load_checkpoint, save_checkpoint
+    from ssrl_pipeline.console.terminal import say, table
+    from ssrl_pipeline.evaluation.calibrate import calibrate_checkpoint
+    from ssrl_pipeline.events.find import EventRule
+    from ssrl_pipeline.extractors.extractor import find_device
+    from ssrl_pipeline.features.released import open_features
+
+    path = find_checkpoint(checkpoint, settings)
+    store = open_features(settings.data.features, settings.data.layout)
+    result = calibrate_checkpoint(
+        load_checkpoint(path),
+        store,
+        load_labels(settings, store),
+        false_alarms,
+        unit,
+        split,
+        EventRule(**{**vars(settings.events), "threshold": 0.5}),
+        find_device(device),
+    )
+    trained = path.stat()
+    save_checkpoint(path, result.checkpoint)
+    os.utime(path, ns=(trained.st_atime_ns, trained.st_mtime_ns))  # the newest run stays the newest trained
+    found = result.calibration.found
+    if as_json:
+        echo_json({"checkpoint": str(path), **result.summary()})
+    else:
+        length = "" if found.hours is None else f", {_duration(found.hours)}"
+        click.echo(
+            f"{path}, {split}: {found.videos} normal videos, {found.of_frames} frames{length}; "
+            f"{result.abnormal_videos} abnormal videos"
+        )
+        header = (
+            *("false alarms", "threshold", "of normal frames", "events per hour", "at most (95 %)"),
+            "abnormal videos found",
+        )
+        click.echo(table(_rows(result), header))
+        click.echo(f"threshold of events: {result.calibration.rule.threshold:.6g}")
+    if result.calibration.note:
+        say(result.calibration.note)
+    if split == "test":
+        say("calibrated on test videos: figures of these at this threshold are no longer a fair judgement")
+    say(f"written into {path}")
+
+
+def _rows(result: "Calibrated") -> list[tuple[Any, ...]]:
+    rows = []
+    for line in result.tried:
+        name = "not calibrated" if line.asked is None else f"{line.asked:g} per {result.calibration.unit}"
+        chosen = " (asked for)" if line.asked == result.calibration.asked else ""
+        rates = (line.found.per_hour, line.found.most_per_hour)
+        rows.append(
+            (
+                *(name + chosen, f"{line.found.threshold:.6g}", line.found.share),
+                *(float("nan") if rate is None else rate for rate in rates),
+                line.detected,
+            )
+        )
+    return rows
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"

@@ -1,0 +1,155 @@
+"""The command `evaluate`."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssrl_pipeline.cli.options import (
+    PATH,
+    checkpoint_option,
+    config_option,
+    device_option,
+    echo_json,
+    features_option,
+    find_checkpoint,
+    json_option,
+    labels_option,
+    load_intervals,
+    load_labels,
+    load_settings,
+    open_dataset,
+    runs_option,
+    set_option,
+)
+from ssrl_pipeline.data.labels import SPLITS
+from ssrl_pipeline.disk.files import require_writable
+
+if TYPE_CHECKING:
+    from ssrl_pipeline.evaluation.bootstrap import Interval
+    from ssrl_pipeline.evaluation.evaluate import EvaluationResult
+
+SHOWN = 5  # videos of a wrong length
+
+
+@click.command()
+@checkpoint_option
+@features_option
+@labels_option
+@click.option(
+    "--intervals", metavar="FILE", help="intervals.csv: video,start,end.  [default: beside the labels]"
+)
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Which videos.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="A normal video's frame that scores as much is a false alarm.",
+)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Draws of videos behind the intervals; 0: no intervals.",
+)
+@click.option(
+    "--out",
+    type=PATH,
+    metavar="DIR",
+    help="Gets metrics.json, roc.png, pr.png and scores.npz.  "
+    "[default: evaluation-SPLIT in the folder of the run whose best.pt is judged; else nothing is written]",
+)
+@runs_option
+@device_option
+@config_option
+@set_option
+@json_option
+def evaluate(
+    checkpoint: Path | None,
+    split: str,
+    threshold: float,
+    bootstrap: int,
+    out: Path | None,
+    config: str | None,
+    assignments: tuple[str, ...],
+    device: str,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Compare scores with the ground truth of every frame.
+
+    Shows ROC AUC and average precision of all videos' frames and of abnormal
+    videos' alone, the mean AUC within a video, the AUC of whole videos, false
+    alarms on normal videos, and the AUC of each class of anomalies where
+    data.dataset tells classes; with 95 % intervals over other draws of the videos.
+    """
+    settings = load_settings(config, assignments, flags, data=("features", "labels", "intervals", "runs"))
+    from ssrl_pipeline.checkpoint import load_checkpoint
+    from ssrl_pipeline.console.terminal import say, table
+    from ssrl_pipeline.data.check import wrong_lengths
+    from ssrl_pipeline.evaluation import evaluate as stage
+    from ssrl_pipeline.evaluation.runs import evaluation_folder
+    from ssrl_pipeline.extractors.extractor import find_device
+    from ssrl_pipeline.features.released import open_features
+
+    if out:
+        require_writable(out)
+    path = find_checkpoint(checkpoint, settings)
+    loaded = load_checkpoint(path)
+    store = open_features(settings.data.features, settings.data.layout)
+    labels, intervals = load_labels(settings, store), load_intervals(settings)
+    dataset = open_dataset(settings, store) if settings.data.dataset else None
+    if dataset and (wrong := wrong_lengths(dataset, store, split)):
+        for problem in wrong[:SHOWN]:
+            say(f"{problem.video}: {problem.detail}", logging.WARNING)
+        say(
+            f"features and annotations differ in length for {len(wrong)} of {len(dataset.split(split))} "
+            f"videos, so their ground truth may be shifted (`ssrl-pipeline dataset check`)",
+            logging.WARNING,
+        )
+    result = stage.evaluate(
+        *(loaded, store, labels, intervals, split, find_device(device)),
+        classes=dataset.classes if dataset else None,
+        threshold=threshold,
+        bootstrap=bootstrap,
+    )
+    folder = out or evaluation_folder(path, split)
+    if folder:
+        result.save(folder, path)
+    if as_json:
+        echo_json({"checkpoint": str(path), **result.summary()})
+    else:
+        m = result.metrics
+        click.echo(f"{path}, {split}: {m.videos} videos, {m.frames} frames, {m.anomalous_frames} anomalous")
+        header = ("figure", "value", "95 % interval") if bootstrap else ("figure", "value")
+        click.echo(table([row[: len(header)] for row in _rows(result)], header))
+    if folder:
+        say(f"written to {folder}: {', '.join(stage.FILES)}")
+
+
+def _rows(result: "EvaluationResult") -> list[tuple[str, float, str]]:
+    m = result.metrics
+    names = {
+        "auc": "ROC AUC, frames of all videos",
+        "ap": "average precision, frames of all videos",
+        "abnormal_auc": f"ROC AUC, frames of abnormal videos ({m.abnormal_videos})",
+        "abnormal_ap": f"average precision, frames of abnormal videos ({m.abnormal_videos})",
+        "within_auc": f"ROC AUC within a video, mean ({m.within_videos})",
+        "video_auc": "ROC AUC of whole videos by their highest score",
+        "false_alarm_rate": f"false alarms: normal videos' frames that score {m.threshold:g} or more",
+    }
+    rows = [(text, getattr(m, key), _interval(result.intervals.get(key))) for key, text in names.items()]
+    if len(result.classes) > 1:  # one class alone is that of all abnormal videos
+        for name, found in result.classes.items():
+            text = f"ROC AUC, {name} ({found.videos}) against all normal videos"
+            rows.append((text, found.auc, _interval(result.class_intervals.get(name))))
+    return rows
+
+
+def _interval(interval: "Interval | None") -> str:
+    if interval is None or interval.low != interval.low:
+        return "-"
+    return f"{interval.low:.4f} to {interval.high:.4f}"

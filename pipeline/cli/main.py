@@ -1,0 +1,146 @@
+"""The command line: each command parses, calls one library function and shows the result.
+
+    ssrl-pipeline --help
+
+Messages are on stderr; as JSON with --log-json, which stands before the command.
+Exit codes: 0 done, 1 something failed (and which), 2 wrong usage, 130 interrupted, 143 terminated.
+"""
+
+import io
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from ssrl_pipeline._version import __version__
+from ssrl_pipeline.cli.calibrate import calibrate
+from ssrl_pipeline.cli.data import dataset, store
+from ssrl_pipeline.cli.evaluate import evaluate
+from ssrl_pipeline.cli.export import export
+from ssrl_pipeline.cli.extract import extract, weights
+from ssrl_pipeline.cli.options import PATH, device_option, echo_json, engine_option, json_option
+from ssrl_pipeline.cli.runs import runs
+from ssrl_pipeline.cli.score import score
+from ssrl_pipeline.cli.train import train
+from ssrl_pipeline.cli.watch import watch
+from ssrl_pipeline.console import messages
+from ssrl_pipeline.disk.files import require_writable
+from ssrl_pipeline.errors import ConfigError, PipelineError, first_line, is_out_of_memory
+
+INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of SIGINT or SIGTERM
+
+
+class _Commands(click.Group):
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:  # of which click would make an empty line
+            raise SystemExit(INTERRUPTED) from None
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="ssrl-pipeline")
+@click.option(
+    "--log-json",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, option, value: messages.set_up(value),
+    help="Messages on stderr as JSON, one a line.",
+)
+def cli() -> None:
+    """Raw surveillance video in, frame-by-frame anomaly scores out.
+
+    \b
+    ssrl-pipeline extract --videos videos/    videos -> features
+    ssrl-pipeline train                       features + video labels -> checkpoint
+    ssrl-pipeline score video.mp4             new video -> a score of every frame
+
+    `ssrl-pipeline demo` shows all three on videos that it renders itself.
+    """
+
+
+@cli.command()
+@click.option("--out", type=PATH, default="demo", show_default=True, help="Folder for all that it makes.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of the rendered videos and the training."
+)
+@device_option
+@engine_option
+def demo(out: Path, seed: int, device: str, engine: str | None) -> None:
+    """Run the whole pipeline on videos that it renders itself, with real I3D weights."""
+    from ssrl_pipeline.demo.run import run_demo
+
+    require_writable(out)
+    run_demo(out, seed, device, engine or "auto")
+
+
+@cli.command()
+@json_option
+def info(as_json: bool) -> None:
+    """Versions, devices, decoders and caches: what to send along with a bug report."""
+    from ssrl_pipeline.console.terminal import table
+    from ssrl_pipeline.info import collect
+
+    facts = collect()
+    if as_json:
+        echo_json(facts)
+    else:
+        click.echo(table(list(facts.items()), ("what", "found")))
+
+
+for _command in (extract, train, evaluate, calibrate, runs, score, watch, export, weights, dataset, store):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake ends in one line on stderr."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        if messages.are_json():
+            _fail(error.format_message(), error.exit_code)
+        shown = io.StringIO()
+        error.show(shown)  # with what was typed, which may be an address
+        click.echo(messages.hide_secrets(shown.getvalue()), err=True, nl=False)
+        sys.exit(error.exit_code)
+    except ConfigError as error:
+        _fail(str(error), 2)
+    except (PipelineError, OSError) as error:
+        _fail(str(error), 1)
+    except SystemExit as error:
+        if error.code in (INTERRUPTED, TERMINATED):
+            word = "interrupted" if error.code == INTERRUPTED else "terminated"
+            messages.say(word, logging.WARNING)
+        raise
+    except (KeyboardInterrupt, click.Abort):
+        messages.say("interrupted", logging.WARNING)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if is_out_of_memory(error):
+            _fail(
+                f"out of memory ({first_line(error)}); end other programs, take a smaller preset or "
+                "train.batch_size, or another --device, and run the same command again",
+                1,
+            )
+        if not messages.are_json():
+            raise
+        messages.log.exception("%s: %s", type(error).__name__, error)
+        sys.exit(1)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Ends as after Ctrl-C: whoever is writing clears away what is not whole."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut that short
+    raise SystemExit(TERMINATED)
+
+
+def _fail(reason: str, code: int) -> NoReturn:
+    messages.say(reason, logging.ERROR)
+    sys.exit(code)

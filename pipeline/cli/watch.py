@@ -1,0 +1,147 @@
+"""The command `watch`."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ssrl_pipeline.cli.options import (
+    config_option,
+    find_checkpoint,
+    load_settings,
+    scorer_options,
+    set_option,
+)
+from ssrl_pipeline.errors import PipelineError
+
+NOTIFY = ("event_start", "event_end")
+LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True)
+@scorer_options
+@click.option("--exec", "command", metavar="CMD", help="Run for each start and end of an event; no shell.")
+@click.option("--webhook", "url", metavar="URL", help="Post each start and end of an event as JSON.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics for Prometheus.")
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve it on.")
+@config_option
+@set_option
+def watch(
+    sources: tuple[str, ...],
+    checkpoint: Path | None,
+    command: str | None,
+    url: str | None,
+    metrics_port: int | None,
+    metrics_host: str,
+    config: str | None,
+    assignments: tuple[str, ...],
+    device: str,
+    **flags: Any,
+) -> None:
+    """Score cameras and streams as they come, one JSON line each.
+
+    A source is an address (rtsp://..., http://..., ...), a camera's number or a file, named
+    as in gate=rtsp://host/stream. Lines are of the types score, event_start, event_end,
+    connected, lost, dropped and end. Frames count from 0, ends are exclusive. A stream that
+    is lost is opened again, one that is faster than the model loses whole snippets, and both
+    are told; a file waits for the model, and its end ends it. -o watch.window=16 is how many
+    snippets of a camera are looked at together, -o watch.delay=0 scores each at once, not when one more is
+    known. What counts as an event is set as for `score`.
+
+    CMD gets the line on its stdin, and its values as SSRL_TYPE, SSRL_CAMERA and so on.
+    """
+    backbone = ("weights", "engine", "precision")
+    settings = load_settings(config, assignments, flags, data=("runs",), extract=backbone)
+    from ssrl_pipeline.watching.receivers import Notifier, program, webhook
+    from ssrl_pipeline.watching.sources import parse_sources
+
+    cameras = parse_sources(sources)
+    receivers = {}
+    if command is not None:
+        receivers["--exec"] = program(_split(command))
+    if url is not None:
+        receivers["--webhook"] = webhook(url)
+    path = find_checkpoint(checkpoint, settings)
+    from ssrl_pipeline.console.terminal import say
+    from ssrl_pipeline.scoring.scorer import Scorer
+    from ssrl_pipeline.watching.watch import Watch
+
+    chosen = settings.extract
+    scorer = Scorer(path, device, chosen.weights, settings.events, chosen.engine, chosen.precision)
+    say(f"watching with {path} on {scorer.device} in {scorer.extractor.precision}")
+    rule = scorer.chosen.rule
+    say(f"events: score of {rule.threshold:.4g} or more, a threshold of {scorer.chosen.origin}")
+    with _signals() as (stop, received), ExitStack() as stack:
+        notifiers = [Notifier(name, deliver, say) for name, deliver in receivers.items()]
+
+        def tell(line: dict[str, Any]) -> None:
+            if line["type"] in NOTIFY:
+                for notifier in notifiers:
+                    notifier.tell(line)
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+
+        extractor = scorer.extractor
+        machine = (scorer.model, extractor.describe, scorer.device, rule, settings.watch)
+        job = Watch(cameras, *machine, tell, say, extractor.preset.drop_last, pending=extractor.pending)
+        if metrics_port is not None:
+            from ssrl_pipeline.watching.prometheus import serve_metrics
+
+            port = stack.enter_context(serve_metrics(job.posts, metrics_host, metrics_port))
+            say(f"metrics: http://{metrics_host}:{port}/metrics")
+        try:
+            failed = job.run(stop)
+        except BrokenPipeError:
+            say("stdout was closed")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+            failed = []
+        finally:
+            for notifier in notifiers:
+                notifier.close(LAST_WORDS)
+    if received:
+        if received[0] == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + received[0])
+    if failed:
+        raise PipelineError(f"{', '.join(failed)}: not read to the end")
+
+
+@contextmanager
+def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
+    """An event that SIGINT and SIGTERM set, and which of them came; a second one acts as ever."""
+    stop: threading.Event = threading.Event()
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+        stop.set()
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before |= {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop, received
+    finally:
+        restore()
+
+
+def _split(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise click.UsageError(f"--exec: {error}: {command!r}") from error
+    if not words:
+        raise click.UsageError("--exec: no command")
+    return words

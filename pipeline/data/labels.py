@@ -1,0 +1,147 @@
+"""Labels of videos and ground truth of frames.
+
+labels.csv      video,label[,split]    label normal or abnormal; split train, val or test
+intervals.csv   video,start,end        anomalous frames, 0-based, end exclusive; a row per interval, or
+                                       several intervals in a row: video,start,end,start,end
+
+Videos are named as in the feature store: by their path below the videos' root. How the tables may be
+written is in :mod:`ssrl_pipeline.disk.tables`.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ssrl_pipeline.disk.spelling import one_name
+from ssrl_pipeline.disk.tables import Columns, Row, frame_pairs, is_number, read_table
+from ssrl_pipeline.errors import LabelError
+
+LABELS = ("normal", "abnormal")
+SPLITS = ("train", "val", "test")
+
+
+class Label(NamedTuple):
+    abnormal: bool
+    split: str | None  # None: not said
+
+
+Labels = dict[str, Label]  # video -> label
+Intervals = dict[str, list[tuple[int, int]]]  # video -> (start, end) of each anomalous interval
+
+
+def read_labels(path: Path) -> Labels:
+    """Reads labels.csv.
+
+    Raises:
+        LabelError: no such file, a column is missing, or a row does not fit; the line is named.
+    """
+    labels: Labels = {}
+    for row in read_table(path, _LABELS):
+        video, said = _video(row), row.cells
+        label, split = said["label"].lower(), said.get("split", "").lower() or None
+        if not label:
+            raise LabelError(f"{row.place}: {video!r} has no label, normal or abnormal")
+        if label not in LABELS:
+            raise LabelError(f"{row.place}: label {said['label']!r} is neither normal nor abnormal")
+        if split not in (None, *SPLITS):
+            raise LabelError(f"{row.place}: split {said['split']!r} is not one of {', '.join(SPLITS)}")
+        if video in labels:
+            raise LabelError(f"{row.place}: {video!r} is listed twice")
+        labels[video] = Label(label == "abnormal", split)
+    if not labels:
+        raise LabelError(f"{path}: lists no videos")
+    return labels
+
+
+def labels_from_folders(videos: Iterable[str]) -> Labels:
+    """Labels from folders named normal/ and abnormal/, splits from folders named train/, val/ and test/.
+
+    Raises:
+        LabelError: a video lies in neither of the two, or in both.
+    """
+    labels = {}
+    for video in videos:
+        folders = [part.lower() for part in video.split("/")[:-1]]
+        named = {folder for folder in folders if folder in LABELS}
+        if len(named) != 1:
+            raise LabelError(
+                f"no labels.csv, and {video!r} lies in no folder named normal/ or abnormal/: "
+                "write a labels.csv (video,label,split), "
+                "or sort the videos into such folders and extract again"
+            )
+        splits = [folder for folder in folders if folder in SPLITS]
+        labels[video] = Label(named == {"abnormal"}, splits[0] if splits else None)
+    return labels
+
+
+def read_intervals(path: Path) -> Intervals:
+    """Reads intervals.csv; -1,-1 stands for no interval, as in the field's files.
+
+    Raises:
+        LabelError: no such file, a column is missing, or a row does not fit; the line is named.
+    """
+    intervals: Intervals = {}
+    for row in read_table(path, _INTERVALS):
+        video = _video(row)
+        for start, end in frame_pairs(row.repeated, row.place):
+            if start == end:
+                raise LabelError(f"{row.place}: interval {start} to {end} is empty, for the end is exclusive")
+            intervals.setdefault(video, []).append((start, end))
+    return intervals
+
+
+def frame_labels(video: str, label: Label, intervals: Intervals, frames: int) -> np.ndarray:
+    """Ground truth of every frame: bool [frames].
+
+    Raises:
+        LabelError: the intervals contradict the label or the video's length.
+    """
+    truth = np.zeros(frames, bool)
+    rows = intervals.get(video, [])
+    if label.abnormal != bool(rows):
+        raise LabelError(
+            f"{video!r} is abnormal, but has no intervals"
+            if label.abnormal
+            else f"{video!r} is labelled normal, but has anomalous intervals"
+        )
+    for start, end in rows:
+        if end > frames:
+            raise LabelError(f"{video!r} has {frames} frames, but an anomalous interval ends at {end}")
+        truth[start:end] = True
+    return truth
+
+
+def intervals_of(truth: np.ndarray) -> list[tuple[int, int]]:
+    """bool [N] -> start and end of each run of anomalous frames, the end exclusive."""
+    edges = np.flatnonzero(np.diff(truth.astype(np.int8), prepend=0, append=0))
+    return [(start, end) for start, end in edges.reshape(-1, 2).tolist()]
+
+
+def _is_label_row(cells: Sequence[str]) -> bool:
+    label, split = ([cell.lower() for cell in cells[1:3]] + ["", ""])[:2]
+    return bool(cells and cells[0]) and label in LABELS and split in ("", *SPLITS)
+
+
+def _is_interval_row(cells: Sequence[str]) -> bool:
+    return len(cells) >= 3 and bool(cells[0]) and all(map(is_number, cells[1:]))
+
+
+_LABELS = Columns(("video", "label"), ("split",), _is_label_row)
+_INTERVALS = Columns(
+    required=("video", "start", "end"),
+    optional=(),
+    is_row=_is_interval_row,
+    repeated=("start", "end"),
+    hint=" (start and end are frame numbers, counted from 0)",
+)
+
+
+def _video(row: Row) -> str:
+    video = row.cells["video"]
+    if not video:
+        raise LabelError(f"{row.place}: names no video")
+    if not video.isprintable():
+        raise LabelError(f"{row.place}: {video!r} is no file's name")
+    return one_name(video)

@@ -1,0 +1,1 @@
+"""The whole pipeline on videos that it renders itself."""

@@ -1,0 +1,1 @@
+"""Scores against ground truth: figures, their uncertainty, thresholds, and runs side by side."""

@@ -1,0 +1,146 @@
+"""Bootstrap intervals: how far a figure might lie from here with other videos of the same kind.
+
+Frames of one video resemble each other, so what is drawn again, with
+replacement, are whole videos: as many abnormal ones, and as many normal ones, as
+there are (a stratified bootstrap, Efron and Tibshirani 1993). The interval holds
+the middle 95 % of the draws' figures.
+
+A draw is a weight for each video, the times it was drawn, and with weights w
+every figure is a sum over videos. The AUC, say, is
+
+    sum_ij w_i w_j wins[i, j]  /  (sum_i w_i anomalous_i) (sum_j w_j normal_j)
+
+where wins[i, j] counts the pairs of an anomalous frame of video i and a normal
+frame of video j in which the first scores higher, ties as a half. So the frames
+are ranked once for all draws, and the figures are exact.
+
+Dimensions: R draws, V videos (the A abnormal ones first), K distinct scores.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ssrl_pipeline.evaluation.metrics import (
+    FIGURES,
+    THRESHOLD,
+    FrameValues,
+    check_scores,
+    divide,
+    video_frame_auc,
+)
+
+LEVEL = 0.95
+CHUNK = 1024  # distinct scores at a time: bounds the memory
+NEEDS = {name: ("abnormal", "normal") for name in ("auc", "ap", "video_auc")} | {
+    "abnormal_auc": ("abnormal",),
+    "abnormal_ap": ("abnormal",),
+    "within_auc": ("abnormal",),
+    "false_alarm_rate": ("normal",),
+}  # whose videos a figure is of
+
+
+class Interval(NamedTuple):
+    """nan where the figure is not defined, or rests on a single video of a kind, which shows no variation."""
+
+    low: float
+    high: float
+
+
+def bootstrap_intervals(
+    scores: FrameValues,
+    truth: FrameValues,
+    resamples: int = 1000,
+    seed: int = 0,
+    threshold: float = THRESHOLD,
+) -> dict[str, Interval]:
+    """95 % percentile intervals of what :func:`ssrl_pipeline.evaluation.metrics.frame_metrics` gives.
+
+    Draws in which a figure is not defined do not count for it. The same
+    arguments give the same intervals.
+
+    Args:
+        scores: video -> float [frames].
+        truth: video -> bool [frames].
+        resamples: R, 1 or more.
+
+    Raises:
+        PipelineError: scores that are missing, do not fit the truth, or are not finite.
+    """
+    rng = np.random.default_rng(seed)
+    kinds = dict(zip(("abnormal", "normal"), map(len, divide(truth)), strict=True))
+    drawn = [rng.multinomial(n, np.full(n, 1 / n), resamples) for n in kinds.values() if n]
+    weights = np.concatenate(drawn, axis=1) if drawn else np.empty((resamples, 0))
+    intervals = {}
+    for name, values in weighted_figures(scores, truth, weights, threshold).items():
+        defined = values[np.isfinite(values)]
+        if not len(defined) or any(kinds[kind] == 1 for kind in NEEDS[name]):
+            intervals[name] = Interval(np.nan, np.nan)
+        else:
+            low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            intervals[name] = Interval(float(low), float(high))
+    return intervals
+
+
+def weighted_figures(
+    scores: FrameValues, truth: FrameValues, weights: np.ndarray, threshold: float = THRESHOLD
+) -> dict[str, np.ndarray]:
+    """The figures of :data:`ssrl_pipeline.evaluation.metrics.FIGURES` with weighted videos.
+
+    Args:
+        weights: [R, V], zero or more, whole numbers where the result is to be
+            exact; videos in the order of :func:`ssrl_pipeline.evaluation.metrics.divide`,
+            abnormal ones first.
+
+    Returns:
+        Figure -> float64 [R], nan where it is not defined.
+    """
+    check_scores(scores, truth)
+    abnormal, normal = divide(truth)
+    videos, a = [*abnormal, *normal], len(abnormal)
+    w = weights.astype(np.float64)
+    anomalous = [np.sort(scores[video][truth[video]]) for video in abnormal]
+    ordinary = [np.sort(scores[video][~truth[video]]) for video in videos]
+    p = np.array([len(values) for values in anomalous], np.float64)  # [A]
+    n = np.array([len(values) for values in ordinary], np.float64)  # [V]
+    wins, precisions = np.zeros((a, len(videos))), np.zeros((2, len(w)))  # of all videos, of abnormal ones
+    for i, own in enumerate(anomalous):
+        values, counts = np.unique(own, return_counts=True)
+        drawn = w[:, i] > 0
+        for start in range(0, len(values), CHUNK):
+            s, count = values[start : start + CHUNK], counts[start : start + CHUNK]  # [K]
+            below = _ranks(ordinary, s, "left")  # [V, K]: normal frames that score less than s
+            wins[i] += (below + _ranks(ordinary, s, "right")) / 2 @ count
+            hits = w[drawn, :a] @ (p[:, None] - _ranks(anomalous, s, "left"))  # [R', K]: of at least s
+            alarms = n[:, None] - below
+            for row, v in enumerate((len(videos), a)):
+                precision = hits / (hits + w[drawn, :v] @ alarms[:v])
+                precisions[row, drawn] += w[drawn, i] * (precision @ count)
+
+    peaks = np.array([scores[video].max() for video in videos])
+    better = (peaks[:a, None] > peaks[a:]) + 0.5 * (peaks[:a, None] == peaks[a:])  # [A, V - A]
+    false = np.array([np.count_nonzero(scores[video] >= threshold) for video in normal])
+    within = np.array([video_frame_auc(scores[video], truth[video]) for video in abnormal])
+    mixed = np.isfinite(within)
+    with np.errstate(invalid="ignore"):  # 0 / 0: not defined
+        hits_of_all, normal_of_all, normal_of_abnormal = w[:, :a] @ p, w @ n, w[:, :a] @ n[:a]
+        figures = {
+            "auc": _bilinear(w[:, :a], wins, w) / (hits_of_all * normal_of_all),
+            "ap": np.where(normal_of_all > 0, precisions[0] / hits_of_all, np.nan),
+            "abnormal_auc": _bilinear(w[:, :a], wins[:, :a], w[:, :a]) / (hits_of_all * normal_of_abnormal),
+            "abnormal_ap": np.where(normal_of_abnormal > 0, precisions[1] / hits_of_all, np.nan),
+            "within_auc": w[:, :a][:, mixed] @ within[mixed] / w[:, :a][:, mixed].sum(1),
+            "video_auc": _bilinear(w[:, :a], better, w[:, a:]) / (w[:, :a].sum(1) * w[:, a:].sum(1)),
+            "false_alarm_rate": w[:, a:] @ false / (w[:, a:] @ n[a:]),
+        }
+    return {name: figures[name] for name in FIGURES}
+
+
+def _ranks(ordered: list[np.ndarray], values: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
+    """float64 [videos, K]: how many of a video's scores lie below each value ("right": or equal it)."""
+    return np.array([np.searchsorted(row, values, side) for row in ordered], np.float64)
+
+
+def _bilinear(left: np.ndarray, matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """x^T M y for every row x of `left` and y of `right`: [R, A], [A, V], [R, V] -> [R]."""
+    return np.asarray(((left @ matrix) * right).sum(axis=1))

@@ -1,0 +1,135 @@
+"""A checkpoint's threshold, calibrated with the normal videos of a store that it did not learn from."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ssrl_pipeline.checkpoint import Checkpoint
+from ssrl_pipeline.data.labels import Labels
+from ssrl_pipeline.data.splits import check_videos
+from ssrl_pipeline.errors import LabelError, PipelineError
+from ssrl_pipeline.events.false_alarms import (
+    Calibration,
+    FalseAlarms,
+    calibrate,
+    count_false_alarms,
+    share_detected,
+    with_threshold,
+)
+from ssrl_pipeline.events.find import THRESHOLD, EventRule
+from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.scoring.scorer import require_scorable, score_stored
+
+
+class Tried(NamedTuple):
+    """One threshold and what it does."""
+
+    asked: float | None  # false alarms; None: the threshold without a calibration
+    found: FalseAlarms
+    detected: float  # share of abnormal videos with an event; nan where there are none
+
+
+class Calibrated(NamedTuple):
+    checkpoint: Checkpoint  # with the threshold
+    calibration: Calibration
+    tried: list[Tried]  # the calibration itself, others about it, and none
+    abnormal_videos: int
+    split: str
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints; None stands for what is not known."""
+        return {
+            "split": self.split,
+            "threshold": self.checkpoint.provenance["threshold"],
+            "note": self.calibration.note,
+            "abnormal_videos": self.abnormal_videos,
+            "tried": [
+                {
+                    **{"asked": line.asked, "threshold": line.found.threshold, "share": line.found.share},
+                    **{"per_hour": line.found.per_hour, "most_per_hour": line.found.most_per_hour},
+                    "detected": None if np.isnan(line.detected) else line.detected,
+                }
+                for line in self.tried
+            ],
+        }
+
+
+def calibrate_checkpoint(
+    checkpoint: Checkpoint,
+    store: Features,
+    labels: Labels,
+    false_alarms: float,
+    unit: str,
+    split: str,
+    rule: EventRule,
+    device: torch.device,
+) -> Calibrated:
+    """Scores held-out videos and calibrates with the normal ones; see :func:`calibrate` for the figures.
+
+    Args:
+        split: val or test. Where the labels name no val video, those stand for
+            them that training set aside.
+
+    Raises:
+        LabelError: there are no such videos, or the model learned from one.
+        StoreError: the store lacks a video, or its recipe, but for the precision, is not the checkpoint's.
+        PipelineError: no threshold does what is asked.
+    """
+    require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
+    videos = held_out_videos(checkpoint, labels, split)
+    check_videos(store, list(videos))
+    model = checkpoint.build().to(device)
+    times = {video: store.times(video) for video in videos}
+
+    def score(chosen: Iterable[str]) -> dict[str, np.ndarray]:
+        return {video: score_stored(video, model, store, device) for video in chosen}
+
+    normal = score(video for video, abnormal in videos.items() if not abnormal)
+    abnormal = score(video for video, abnormal in videos.items() if abnormal)
+    calibration = calibrate(normal, times, false_alarms, unit, rule)
+    tried = []
+    around = (false_alarms / 5, false_alarms / 2, false_alarms, 2 * false_alarms, 5 * false_alarms)
+    for asked in dict.fromkeys(around):
+        try:
+            other = calibrate(normal, times, asked, unit, rule)
+        except PipelineError:  # more than there can be, or fewer than any threshold gives
+            continue
+        tried.append(Tried(asked, other.found, share_detected(abnormal, times, other.rule)))
+    plain = dataclasses.replace(rule, threshold=THRESHOLD)
+    detected = share_detected(abnormal, times, plain)
+    tried.append(Tried(None, count_false_alarms(normal, times, plain), detected))
+    return Calibrated(
+        with_threshold(checkpoint, calibration, split), calibration, tried, len(abnormal), split
+    )
+
+
+def held_out_videos(checkpoint: Checkpoint, labels: Labels, split: str) -> dict[str, bool]:
+    """Videos to calibrate with: name -> whether abnormal.
+
+    Raises:
+        LabelError: none of them is normal, or the model learned from one.
+    """
+    chosen = {video: label.abnormal for video, label in labels.items() if label.split == split}
+    if split == "val" and not chosen:
+        aside = checkpoint.videos("val")
+        chosen = {video: labels[video].abnormal for video in aside if video in labels}
+    if all(chosen.values()):
+        raise LabelError(
+            f"no normal {split} videos to calibrate with"
+            + (
+                ": the labels name none, and training set none aside. Give --labels a table with normal "
+                "videos of split val that were not trained on, or calibrate on --split test, which is then "
+                "no longer judged fairly"
+                if split == "val"
+                else "; the labels name none"
+            )
+        )
+    if learned := sorted(set(chosen) & set(checkpoint.videos("train"))):
+        raise LabelError(
+            f"{learned[0]!r} is labelled as of split {split!r}, but the model learned from it, and scores it "
+            "as it will score no other video; take videos that were not trained on"
+        )
+    return chosen

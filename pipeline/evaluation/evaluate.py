@@ -1,0 +1,154 @@
+"""A checkpoint's scores of stored videos against frame-level ground truth.
+
+ssrl-pipeline evaluate --checkpoint runs/first/best.pt
+"""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ssrl_pipeline.checkpoint import Checkpoint
+from ssrl_pipeline.data.labels import Intervals, Labels
+from ssrl_pipeline.data.splits import ground_truth
+from ssrl_pipeline.disk.files import whole_folder, write_json
+from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.evaluation.bootstrap import LEVEL, Interval, bootstrap_intervals
+from ssrl_pipeline.evaluation.metrics import (
+    THRESHOLD,
+    Classes,
+    ClassMetrics,
+    FrameMetrics,
+    class_metrics,
+    divide,
+    frame_metrics,
+    pool,
+    videos_by_class,
+)
+from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.scoring.scorer import require_scorable, score_stored
+
+FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")
+JUDGED = ("stage", "step", "val_loss")  # of a checkpoint's provenance: they tell which one was judged
+
+
+class EvaluationResult(NamedTuple):
+    metrics: FrameMetrics
+    scores: dict[str, np.ndarray]  # video -> float32 [N]
+    truth: dict[str, np.ndarray]  # video -> bool [N]
+    classes: dict[str, ClassMetrics]  # by name of the class, as far as classes are known
+    intervals: dict[str, Interval]  # by name of the figure; empty without a bootstrap
+    class_intervals: dict[str, Interval]  # of the classes' AUC, likewise
+    resamples: int  # of the bootstrap; 0: none
+    split: str
+    judged: dict[str, Any]  # stage, step and validation loss of the checkpoint
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of metrics.json; None stands for what is not defined."""
+        return {
+            "split": self.split,
+            "judged": self.judged,
+            **{name: _number(value) for name, value in self.metrics._asdict().items()},
+            "resamples": self.resamples,
+            "level": LEVEL,
+            "intervals": {name: list(map(_number, pair)) for name, pair in self.intervals.items()},
+            "classes": {
+                name: {
+                    **{key: _number(value) for key, value in found._asdict().items()},
+                    **(
+                        {"interval": list(map(_number, self.class_intervals[name]))} if self.resamples else {}
+                    ),
+                }
+                for name, found in self.classes.items()
+            },
+        }
+
+    def save(self, folder: Path, checkpoint: Path) -> None:
+        """Writes metrics.json, roc.png, pr.png and scores.npz; the folder appears whole.
+
+        scores.npz holds `videos` (names), `frames` (each video's number of
+        frames), and `scores` and `truth` of all frames, one video after the
+        other: np.split(scores, np.cumsum(frames)[:-1]) gives one array each.
+
+        Raises:
+            PipelineError: the folder holds something else, which would be lost.
+        """
+        from ssrl_pipeline.evaluation.curves import save_pr, save_roc
+
+        foreign = (
+            sorted(path.name for path in folder.iterdir() if path.name not in FILES)
+            if folder.is_dir()
+            else []
+        )
+        if foreign:
+            raise PipelineError(
+                f"{folder}: holds {foreign[0]!r}, which is of no evaluation; choose another --out"
+            )
+        videos = list(self.truth)
+        with whole_folder(folder) as scratch:
+            write_json(scratch / "metrics.json", {"checkpoint": str(checkpoint), **self.summary()})
+            save_roc(scratch / "roc.png", self.scores, self.truth, self.metrics, self.intervals)
+            save_pr(scratch / "pr.png", self.scores, self.truth, self.metrics, self.intervals)
+            np.savez_compressed(
+                scratch / "scores.npz",
+                videos=np.array(videos),
+                frames=np.array([len(self.truth[video]) for video in videos]),
+                scores=pool(videos, self.scores),
+                truth=pool(videos, self.truth),
+            )
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    store: Features,
+    labels: Labels,
+    intervals: Intervals,
+    split: str,
+    device: torch.device,
+    *,
+    classes: Classes | None = None,
+    threshold: float = THRESHOLD,
+    bootstrap: int = 0,
+    seed: int = 0,
+) -> EvaluationResult:
+    """Scores the videos of a split and compares every frame with the ground truth.
+
+    Args:
+        split: train, val or test, as in the labels.
+        classes: video -> class of its anomaly, or several, where that is known.
+        threshold: frames of normal videos that score as much are false alarms.
+        bootstrap: number of draws behind the intervals; 0 for none.
+        seed: of the bootstrap.
+
+    Raises:
+        LabelError: the split has no videos, or intervals and labels contradict each other.
+        StoreError: the store lacks a video, or its recipe, but for the precision, is not the checkpoint's.
+    """
+    require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
+    truth = ground_truth(store, labels, intervals, split)
+    model = checkpoint.build().to(device)
+    scores = {video: score_stored(video, model, store, device) for video in truth}
+    spread: dict[str, Interval] = {}
+    class_spread: dict[str, Interval] = {}
+    if bootstrap:
+        spread = bootstrap_intervals(scores, truth, bootstrap, seed, threshold)
+        for name, videos in videos_by_class(truth, classes or {}).items():
+            against = {video: truth[video] for video in [*videos, *divide(truth)[1]]}
+            class_spread[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold)["auc"]
+    return EvaluationResult(
+        metrics=frame_metrics(scores, truth, threshold),
+        scores=scores,
+        truth=truth,
+        classes=class_metrics(scores, truth, classes or {}),
+        intervals=spread,
+        class_intervals=class_spread,
+        resamples=bootstrap,
+        split=split,
+        judged={key: checkpoint.provenance.get(key) for key in JUDGED},
+    )
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,156 @@
+"""What an extraction will take on this machine, told before it is begun.
+
+    ssrl-pipeline extract --videos videos/ --preset fast --dry-run
+
+Nothing is stored for it.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ssrl_pipeline.disk.files import free_bytes
+from ssrl_pipeline.errors import StoreError, VideoError
+from ssrl_pipeline.extraction.extract import WORKERS, expected_snippets, find_videos, snippet_bytes
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
+from ssrl_pipeline.extractors.extractor import decoding_threads
+from ssrl_pipeline.extractors.reader import is_full
+from ssrl_pipeline.extractors.snippets import snippets
+from ssrl_pipeline.features.folder_store import FeatureStore, is_store, require_same_recipe
+
+SAMPLED = 3  # videos that are timed
+TIMED = 2  # times that a group of its snippets is described, after once to warm up
+
+
+class Estimate(NamedTuple):
+    """What was counted and timed."""
+
+    videos: int
+    todo: int  # of these, not in the store or changed since
+    unreadable: list[str]  # of those, that cannot be opened; counted as no snippets
+    guessed: list[str]  # of those, whose container tells no sure length; counted by their size
+    empty: list[str]  # of those, that open and have no snippets: without frames, or shorter than one
+    snippets: int  # that the containers of `todo` promise, and those of `guessed`
+    disk_bytes: int  # of their features
+    free_bytes: int | None  # on the store's disk; None: an object store tells of none
+    seconds: float  # for all of `todo`; nan where no video could be timed
+    seconds_spread: tuple[float, float]  # by the quickest and by the slowest of the timed videos
+
+
+def estimate(
+    root: Path,
+    features: Path | str,
+    extractor: FeatureExtractor,
+    dtype: str = "float32",
+    devices: int = 1,
+    workers: int | None = None,
+) -> Estimate:
+    """Counts what an extraction has before it, and times a few snippets of videos spread over the folder.
+
+    Args:
+        root, features, extractor, dtype, workers: as of :func:`ssrl_pipeline.extraction.extract.extract`.
+        devices: how many like the extractor's will share the work; the time of one is divided by it.
+
+    Raises:
+        PipelineError: there are no videos, or the store is of another recipe.
+    """
+    videos = find_videos(root, pictures=extractor.picture_fps is not None)
+    store = _open_store(features, extractor)
+    fps = extractor.picture_fps
+    todo = {name: path for name, path in videos.items() if not (store and store.is_current(name, path, fps))}
+    expected = dict(zip(todo, expected_snippets(todo.values(), extractor.preset.drop_last), strict=True))
+    total = sum(one.snippets for one in expected.values())
+    workers = workers or WORKERS[extractor.device.type]
+    timed = _time_some([todo[name] for name, one in expected.items() if one.snippets], extractor, workers)
+    seconds = [one / devices for one in timed]
+    return Estimate(
+        videos=len(videos),
+        todo=len(todo),
+        unreadable=[name for name, one in expected.items() if not one.opens],
+        guessed=[name for name, one in expected.items() if one.guessed and one.snippets],
+        empty=[name for name, one in expected.items() if one.opens and not one.snippets],
+        snippets=total,
+        disk_bytes=total * snippet_bytes(extractor.recipe, dtype),
+        free_bytes=None if isinstance(features, str) else free_bytes(features),
+        seconds=total * statistics.mean(seconds) if seconds else (math.nan if todo else 0.0),
+        seconds_spread=(total * min(seconds), total * max(seconds)) if seconds else (math.nan, math.nan),
+    )
+
+
+def _open_store(features: Path | str, extractor: FeatureExtractor) -> FeatureStore | None:
+    """The store that is there; None where an extraction would make one."""
+    try:
+        store = FeatureStore.open(features)
+    except StoreError:
+        if is_store(features):
+            raise
+        return None
+    require_same_recipe(store.recipe, extractor.recipe, f"the store {features}", "this extraction")
+    return store
+
+
+def _time_some(paths: Sequence[Path], extractor: FeatureExtractor, workers: int) -> list[float]:
+    """Seconds a snippet, of each of some videos spread evenly."""
+    spread = [paths[len(paths) * i // SAMPLED] for i in range(SAMPLED)] if len(paths) > SAMPLED else paths
+    seconds = []
+    for path in spread:
+        try:
+            limits = Limits(threads=decoding_threads(workers))
+            with open_video(path, limits, lend=True, picture_fps=extractor.picture_fps) as video:
+                group, reading = _read_group(video, extractor)
+        except VideoError:
+            continue
+        if group:
+            describing = _time_describing(group, extractor)
+            # A GPU works beside those that read; on a CPU they take its cores from each other.
+            on_cpu = extractor.device.type == "cpu"
+            seconds.append(reading + describing if on_cpu else max(reading / workers, describing))
+    return seconds
+
+
+def _read_group(video: Video, extractor: FeatureExtractor) -> tuple[list[np.ndarray], float]:
+    """The snippets that an extraction describes together, and the seconds that reading one took."""
+    group: list[np.ndarray] = []
+    start = time.perf_counter()
+    for snippet in snippets(video.frames, extractor.preset.drop_last, extractor.pending()):
+        group.append(snippet)
+        if is_full(group, extractor.batch):
+            break
+    count = len(group)
+    seconds = (time.perf_counter() - start) / max(1, count)
+    while group and not is_full(group, extractor.batch):  # it would share the group with other videos
+        group.append(group[-count])
+    return group, seconds
+
+
+def _time_describing(group: Sequence[np.ndarray], extractor: FeatureExtractor) -> float:
+    """Seconds a snippet, the wait for the device among them."""
+    extractor.describe(group)  # a GPU gets its memory, and compiles what is compiled
+    group = group[: extractor.batch]  # which is less where the memory did not suffice
+    start = time.perf_counter()
+    for _ in range(TIMED):
+        extractor.describe(group)
+    return (time.perf_counter() - start) / (TIMED * len(group))
+
+
+def duration(seconds: float) -> str:
+    """``3.2 hours``: for a person."""
+    if math.isnan(seconds):
+        return "unknown"
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def size(count: float) -> str:
+    """``2.56 GB``: decimal, as disks are sold."""
+    units = ("bytes", "kB", "MB", "GB", "TB")
+    power = min(int(math.log(max(count, 1), 1000) + 1e-9), len(units) - 1)
+    return f"{count / 1000**power:.3g} {units[power]}"

@@ -1,0 +1,92 @@
+"""What a feature store knows of a video beside its features: meta.json, and when its frames are shown.
+
+Dimensions: N frames.
+"""
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ssrl_pipeline.disk.identity import Source
+from ssrl_pipeline.errors import StoreError
+from ssrl_pipeline.times import FrameTimes, require_increasing
+
+TIMES = "times"  # the file beside those of the views
+_CRC = "[0-9a-f]{8}"
+_MOST_FRAMES = 1024  # of a snippet: far more than any preset's, far less than what fills the memory
+
+
+@dataclass(frozen=True)
+class VideoMeta:
+    """What the store knows of a video beside its features."""
+
+    frames: int  # as decoded
+    snippets: int
+    fps: float  # while there is no pause; 0 where unknown
+    width: int
+    height: int
+    decoder: str
+    source_bytes: int
+    source_mtime_ns: int
+    source_sha256: str
+    damage: str = ""  # what the decoder complained of; "" where of nothing, or where it is not known
+    crc32: dict[str, str] = field(default_factory=dict)  # file -> of its rows; empty where none was taken
+    times: bool = False  # whether times.npy has when each frame is shown; else frame / fps is exact
+
+    @property
+    def source(self) -> Source:
+        """What identifies the video's file as it was."""
+        return Source(self.source_bytes, self.source_mtime_ns, self.source_sha256)
+
+
+def parse_meta(content: Any) -> VideoMeta:
+    """What a meta.json holds. Raises ValueError or TypeError where it is none."""
+    meta = VideoMeta(**content)
+    _check_meta(meta)
+    return meta
+
+
+def times_format(meta: VideoMeta) -> tuple[tuple[int], str]:
+    """Shape and type of times.npy."""
+    return (meta.frames,), "float64"
+
+
+def stored_times(meta: VideoMeta, name: object, stamps: np.ndarray) -> FrameTimes:
+    """What a times.npy holds, in memory. Raises StoreError where it is damaged."""
+    stamps = np.array(stamps)
+    try:
+        require_increasing(stamps)
+    except ValueError as error:
+        raise StoreError(f"{name}: damaged ({error}); delete the folder and extract again") from error
+    return FrameTimes(meta.fps, stamps)
+
+
+def check_stamps(stamps: np.ndarray, frames: int) -> None:
+    """Raises StoreError where these are not the times of so many frames."""
+    try:
+        if stamps.shape != (frames,) or stamps.dtype != np.float64:
+            raise ValueError(f"{stamps.dtype} {list(stamps.shape)} for {frames} frames")
+        require_increasing(stamps)
+    except ValueError as error:
+        raise StoreError(f"the decoder gave times that cannot be ({error})") from error
+
+
+def _check_meta(meta: VideoMeta) -> None:
+    """Raises ValueError: a length that is none would end in an error far away, or in all of the memory."""
+    for name in ("frames", "snippets", "width", "height", "source_bytes"):
+        value = getattr(meta, name)
+        if type(value) is not int or value < 0:
+            raise ValueError(f"{name} {value!r}")
+    if not meta.snippets or not 0 < meta.frames <= _MOST_FRAMES * meta.snippets:
+        raise ValueError(f"{meta.frames} frames in {meta.snippets} snippets")
+    if type(meta.fps) not in (int, float) or not 0 <= meta.fps < math.inf:
+        raise ValueError(f"fps {meta.fps!r}")
+    if type(meta.times) is not bool or (meta.times and not meta.fps):
+        raise ValueError(f"times {meta.times!r} at fps {meta.fps!r}")
+    if type(meta.damage) is not str:
+        raise ValueError(f"damage {meta.damage!r}")
+    if type(meta.crc32) is not dict or not all(re.fullmatch(_CRC, str(crc)) for crc in meta.crc32.values()):
+        raise ValueError(f"crc32 {meta.crc32!r}")

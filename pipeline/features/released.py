@@ -1,0 +1,282 @@
+"""Features in the layout that RTFM and SSRL released, read where they lie.
+
+    X_i3d.npy            [T, 10, F]   crops; X is the video's bare name
+    X_patch23_i3d.npy    [T,  6, F]   patches, likewise 35 [T, 15, F] and 47 [T, 28, F]
+
+in any folders below one. The UCF-Crime training files are segment means and have
+their axes the other way round, [P, 32, F]. A file is read as such where its first
+axis is the number of patches or crops and its second is 32; of snippets, [T, P, F],
+the second axis is the number of patches. Where both readings fit, neither is taken.
+
+A file for each crop, X__0.npy to X__4.npy or X__9.npy, as XD-Violence's authors and UR-DMU released them,
+is of :mod:`ssrl_pipeline.features.crop_files`.
+
+Dimensions: T snippets or segments, P crops or patches, F feature size.
+"""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ssrl_pipeline.disk.files import read_json, write_json
+from ssrl_pipeline.disk.npy import map_npy
+from ssrl_pipeline.disk.spelling import one_name
+from ssrl_pipeline.errors import StoreError
+from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.features.crop_files import crops_shape, find_crops, map_crops
+from ssrl_pipeline.features.folder_store import FeatureStore, Recipe, check_recipe, is_store, location
+from ssrl_pipeline.features.meta import VideoMeta
+from ssrl_pipeline.times import FrameTimes
+
+SEGMENTS = 32  # of the released UCF-Crime training files
+NOTES = "released.json"  # what `store export` knows and names and shapes do not tell
+_NAME = re.compile(r"(?P<video>.+?)(?:_patch(?P<rows>\d)(?P<columns>\d))?_i3d\.npy")
+
+
+class Features(Protocol):
+    """What training and evaluation ask of features: the reading half of a feature store."""
+
+    recipe: Recipe
+
+    @property
+    def root(self) -> Path | str: ...
+
+    def videos(self) -> list[str]: ...
+
+    def meta(self, video: str) -> VideoMeta: ...
+
+    def times(self, video: str) -> FrameTimes: ...
+
+    def read(
+        self, video: str, views: Collection[str] | None = None, *, check: bool = True
+    ) -> dict[str, np.ndarray]: ...
+
+
+class _View(NamedTuple):
+    array: np.ndarray  # [T, P, F]
+    segmented: bool
+
+
+def open_features(name: Path | str, layout: str) -> Features:
+    """A feature store, or released files, as `layout` says: "store" or "released".
+
+    Args:
+        name: a folder or, of a store, its URL.
+
+    Raises:
+        StoreError: there are none.
+    """
+    if layout == "released":
+        return ReleasedFeatures(Path(name))
+    place = location(name)
+    if isinstance(place, Path) and not is_store(place):
+        there = next((path for kind in ("*_i3d.npy", "*__0.npy") for path in place.rglob(kind)), None)
+        if there is not None:
+            raise StoreError(
+                f"{place}: no feature store here (no store.json), but {there.name}, named as RTFM's, "
+                "XD-Violence's or UR-DMU's features are; read such with -o data.layout=released"
+            )
+    return FeatureStore.open(place)
+
+
+class ReleasedFeatures:
+    """Released files below a folder, with the reading methods of a feature store.
+
+    Raises:
+        StoreError: there are none, a name is there twice, or the first file fits no layout.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._files, self._crops = _find(root), find_crops(root)
+        if both := sorted(self._files["clip"].keys() & self._crops.keys()):
+            raise StoreError(
+                f"{self._files['clip'][both[0]]} and {both[0]}__0.npy: crops of one video in two layouts; "
+                "set data.features to a folder that holds one"
+            )
+        if not self._files["clip"] and not self._crops:
+            raise StoreError(
+                f"{root}: no released features here (no file is named X_i3d.npy, or X__0.npy as of a crop)"
+            )
+        notes = read_notes(root / NOTES)
+        self._segments = (notes.segments if notes else None) or SEGMENTS
+        self.recipe = notes.recipe if notes else self._guess_recipe()
+
+    def videos(self) -> list[str]:
+        """The bare names of all videos with crop features, sorted."""
+        return sorted([*self._files["clip"], *self._crops])
+
+    def meta(self, video: str) -> VideoMeta:
+        """Counts 16 frames a snippet, since nothing tells the true length; rate and size are 0, unknown.
+
+        Raises:
+            StoreError: the file of crops is missing, damaged, or of another shape.
+        """
+        if video in self._crops:
+            snippets, first = len(self._map_crops(video)[0]), self._crops[video][0]
+        else:
+            snippets, first = len(self._view(video, "clip").array), self._path(video, "clip")
+        status = first.stat()
+        return VideoMeta(
+            frames=SNIPPET_FRAMES * snippets,
+            snippets=snippets,
+            fps=0,
+            width=0,
+            height=0,
+            decoder="unknown",
+            source_bytes=status.st_size,
+            source_mtime_ns=status.st_mtime_ns,
+            source_sha256="",
+        )
+
+    def read(
+        self, video: str, views: Collection[str] | None = None, *, check: bool = True
+    ) -> dict[str, np.ndarray]:
+        """view name -> [T, P, F], mapped from the disk and not yet in memory.
+
+        Patches of more snippets than the crops are cut, and of fewer have their last
+        one repeated, as in the published code for ShanghaiTech. There are no checksums to check.
+
+        Raises:
+            StoreError: a file is missing, damaged, or of another shape.
+        """
+        clip = self._view(video, "clip")
+        wanted = [name for name in self.recipe["views"] if views is None or name in views]
+        found = {name: self._view(video, name) for name in wanted}
+        for name, view in found.items():
+            if view.segmented != clip.segmented:
+                raise StoreError(
+                    f"{self._path(video, name)}: holds {'segments' if view.segmented else 'snippets'} "
+                    f"where {self._path(video, 'clip')} holds the other"
+                )
+        return {name: _to_length(view.array, len(clip.array)) for name, view in found.items()}
+
+    def times(self, video: str) -> FrameTimes:
+        """Not known."""
+        return FrameTimes()
+
+    def is_segmented(self, video: str) -> bool:
+        """Whether the files are means of segments, which do not tell how long the video is."""
+        return video not in self._crops and self._view(video, "clip").segmented
+
+    def _map_crops(self, video: str) -> list[np.ndarray]:
+        return map_crops(self._crops[video], self.recipe["views"]["clip"], self.recipe["feature_size"])
+
+    def _view(self, video: str, name: str) -> _View:
+        if name == "clip" and video in self._crops:
+            return _View(
+                np.stack(self._map_crops(video), axis=1), segmented=False
+            )  # [T, F] each -> [T, P, F]
+        path, count, size = self._path(video, name), self.recipe["views"][name], self.recipe["feature_size"]
+        array = _map(path)
+        snippets, segmented = array.shape[1] == count, array.shape[:2] == (count, self._segments)
+        if array.shape[2] != size or snippets == segmented:
+            both = "both fit" if snippets and segmented else "neither fits"
+            raise StoreError(
+                f"{path}: {list(array.shape)} where [snippets, {count}, {size}] or "
+                f"[{count}, {self._segments}, {size}] is expected, and {both}"
+            )
+        return _View(array.transpose(1, 0, 2) if segmented else array, segmented)
+
+    def _path(self, video: str, view: str) -> Path:
+        try:
+            return self._files[view][video]
+        except KeyError:
+            raise StoreError(f"{self.root}: holds no {released_name(video, view)}") from None
+
+    def _guess_recipe(self) -> Recipe:
+        """Views from the names; the number of crops and the feature size from the first file of crops."""
+        if self._files["clip"]:
+            path = next(iter(self._files["clip"].values()))
+            first, second, size = _map(path).shape
+            if first == second == SEGMENTS:
+                raise StoreError(
+                    f"{path}: {[first, second, size]} has {SEGMENTS} snippets of {SEGMENTS} crops or "
+                    f"{SEGMENTS} segments; `ssrl-pipeline store export` writes a {NOTES} that tells"
+                )
+            count = first if second == SEGMENTS else second
+        else:
+            count, size = crops_shape(self._crops)
+        patches = sorted(name for name in self._files if name != "clip")
+        counts = {name: int(name[5]) * int(name[7]) for name in patches}  # patchRxC
+        return {
+            "preset": "released",
+            "backbone": "unknown",
+            "weights_sha256": None,
+            "feature_size": size,
+            "views": {"clip": count, **counts},
+            "geometry": {},
+        }
+
+
+def released_name(video: str, view: str) -> str:
+    """``Abuse001_x264`` and ``patch2x3`` -> ``Abuse001_x264_patch23_i3d.npy``.
+
+    Raises:
+        StoreError: released files have no name for the view.
+    """
+    if view != "clip" and not re.fullmatch(r"patch\dx\d", view):
+        raise StoreError(f"the released layout has no name for the view {view!r}: only clip and patchRxC")
+    patch = "" if view == "clip" else "_" + view.replace("x", "")
+    return f"{video}{patch}_i3d.npy"
+
+
+class Notes(NamedTuple):
+    """The contents of released.json."""
+
+    recipe: Recipe
+    segments: int | None  # of the training files; None: they hold snippets
+
+
+def write_notes(root: Path, notes: Notes) -> None:
+    write_json(root / NOTES, notes._asdict())
+
+
+def read_notes(path: Path) -> Notes | None:
+    if not path.is_file():
+        return None
+    try:
+        notes = Notes(**read_json(path))
+        check_recipe(notes.recipe)
+        if notes.segments is not None and (type(notes.segments) is not int or notes.segments < 1):
+            raise ValueError(f"{notes.segments!r} segments")
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise StoreError(f"{path}: damaged ({error}); export again, or delete it") from error
+    return notes
+
+
+def _find(root: Path) -> dict[str, dict[str, Path]]:
+    """view name -> bare name of the video -> file, of all released files below a folder."""
+    files: dict[str, dict[str, Path]] = {"clip": {}}
+    for path in sorted(root.rglob("*_i3d.npy")):
+        name = _NAME.fullmatch(path.name)
+        if name is None or any(part.startswith(".") for part in path.relative_to(root).parts):
+            continue
+        view = f"patch{name['rows']}x{name['columns']}" if name["rows"] else "clip"
+        first = files.setdefault(view, {}).setdefault(one_name(name["video"]), path)
+        if first != path:
+            raise StoreError(
+                f"{first} and {path}: one name for two files; set data.features to a folder that holds one"
+            )
+    return files
+
+
+def _map(path: Path) -> np.ndarray:
+    """An array of three axes, mapped from the disk."""
+    try:
+        array = map_npy(path)
+        if array.ndim != 3 or not array.size or array.dtype.kind != "f":
+            raise ValueError("not one array of floating-point numbers with three axes")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: damaged, or no released features ({error})") from error
+    return array
+
+
+def _to_length(array: np.ndarray, snippets: int) -> np.ndarray:
+    """Cuts, or repeats the last snippet: [t, P, F] -> [T, P, F]."""
+    if len(array) >= snippets:
+        return array[:snippets]
+    return np.concatenate([array, np.repeat(array[-1:], snippets - len(array), axis=0)])

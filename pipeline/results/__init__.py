@@ -1,0 +1,1 @@
+"""What a scored video gives: numbers, events, pictures, pages."""

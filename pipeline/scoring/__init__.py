@@ -1,0 +1,1 @@
+"""Stage three: a checkpoint and videos -> a score of every frame."""

@@ -1,0 +1,1 @@
+"""Stage two: features and labels of videos -> a checkpoint."""

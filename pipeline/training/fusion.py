@@ -1,0 +1,141 @@
+"""SSRL and the memory of normal patches in one checkpoint.
+
+    ssrl-pipeline train --model fused
+
+How much SSRL counts is chosen by validation videos, never by test videos.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.metrics import log_loss, roc_auc_score
+
+from ssrl_pipeline import checkpoint as checkpoints
+from ssrl_pipeline.checkpoint import Checkpoint
+from ssrl_pipeline.data.labels import Label, Labels
+from ssrl_pipeline.data.splits import check_videos
+from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.models.fused import blend
+from ssrl_pipeline.scoring.scorer import require_scorable, score_snippets
+from ssrl_pipeline.settings import MemorySettings
+from ssrl_pipeline.training.normal_memory import refuse_other_run, train_memory
+
+WEIGHTS = (0.25, 0.5, 0.75, 0.0, 1.0)  # of SSRL; of equals the first is taken
+
+
+class WeightTrial(NamedTuple):
+    """How one weight does on the validation videos."""
+
+    weight: float
+    auc: float  # of videos
+    cross_entropy: float  # of videos, both classes alike
+
+
+def train_fused(
+    store: Features,
+    labels: Labels,
+    run: Path,
+    ssrl: Path,
+    settings: MemorySettings,
+    seed: int,
+    device: torch.device,
+) -> Path:
+    """Trains the memory beside a trained SSRL, and writes both as one checkpoint.
+
+    The validation videos that SSRL was chosen by are kept from the memory, too.
+
+    Args:
+        run: gets memory/ and best.pt.
+        ssrl: SSRL's checkpoint, trained with the same labels.
+
+    Raises:
+        PipelineError: as of :func:`train_memory` and :func:`fuse`.
+    """
+    refuse_other_run(run, "fused")
+    first = checkpoints.load_checkpoint(ssrl)
+    val = set(first.videos("val"))
+    kept = {v: Label(label.abnormal, "val") if v in val else label for v, label in labels.items()}
+    second = checkpoints.load_checkpoint(train_memory(store, kept, run / "memory", settings, seed))
+    known = {video: labels[video].abnormal for video in sorted(val) if video in labels}
+    checkpoints.save_checkpoint(run / "best.pt", fuse(first, second, store, known, device))
+    return run / "best.pt"
+
+
+def fuse(
+    ssrl: Checkpoint, memory: Checkpoint, store: Features, val: Mapping[str, bool], device: torch.device
+) -> Checkpoint:
+    """One checkpoint of both, with the weight that ranks the validation videos best.
+
+    A video's score is the mean of its highest tenth of snippets. Among weights of
+    equal AUC the one of least cross-entropy is taken. Without validation videos of
+    both classes SSRL counts a quarter, which was best on Ped2.
+
+    Args:
+        val: validation videos -> whether abnormal; neither model learned from them.
+
+    Raises:
+        LabelError: a model learned from a validation video.
+        StoreError: the two, or the store, have recipes that differ in more than the precision, or the
+            store lacks a video.
+    """
+    require_scorable(ssrl.recipe, memory.recipe, "SSRL's checkpoint", "the memory's")
+    require_scorable(ssrl.recipe, store.recipe, "the checkpoints", f"the store {store.root}")
+    for checkpoint in (ssrl, memory):
+        if learned := sorted(set(val) & set(checkpoint.videos("train"))):
+            raise LabelError(
+                f"{learned[0]!r} is to choose the weight by, but the {checkpoint.kind} model learned from it"
+            )
+    trials = try_weights(ssrl, memory, store, val, device) if len(set(val.values())) == 2 else []
+    weight = best_weight(trials)
+    arguments = [{k: v for k, v in c.model.items() if k != "kind"} for c in (ssrl, memory)]
+    parts = {"ssrl": ssrl, "memory": memory}
+    return Checkpoint(
+        weights={f"{part}.{name}": value for part, c in parts.items() for name, value in c.weights.items()},
+        model={"kind": "fused", "ssrl": arguments[0], "memory": arguments[1], "weight": weight},
+        recipe=ssrl.recipe,
+        settings=memory.settings | ssrl.settings,
+        provenance={
+            "train_videos": sorted({v for c in parts.values() for v in c.videos("train")}),
+            "val_videos": list(val),
+            "weights_tried": [trial._asdict() for trial in trials],
+            **{part: c.provenance for part, c in parts.items()},
+            **checkpoints.versions(),
+        },
+    )
+
+
+@torch.inference_mode()
+def try_weights(
+    ssrl: Checkpoint, memory: Checkpoint, store: Features, val: Mapping[str, bool], device: torch.device
+) -> list[WeightTrial]:
+    """Each of WEIGHTS on the validation videos."""
+    check_videos(store, list(val))
+    models = [checkpoint.build().to(device) for checkpoint in (ssrl, memory)]
+    scores = []  # of each video: of both models, [T] each
+    for video in val:
+        features = store.read(video)
+        scores.append([torch.from_numpy(score_snippets(video, m, features, device)) for m in models])
+    truth = np.array(list(val.values()))
+    balance = np.where(truth, 1 / truth.sum(), 1 / (~truth).sum())
+    trials = []
+    for weight in WEIGHTS:
+        videos = np.array([highest_tenth(blend(first, second, weight).numpy()) for first, second in scores])
+        loss = log_loss(truth, np.clip(videos, 1e-6, 1 - 1e-6), sample_weight=balance)
+        trials.append(WeightTrial(weight, float(roc_auc_score(truth, videos)), float(loss)))
+    return trials
+
+
+def best_weight(trials: list[WeightTrial]) -> float:
+    """That of the greatest AUC, then of the least cross-entropy; without trials the first of WEIGHTS."""
+    if not trials:
+        return WEIGHTS[0]
+    return max(trials, key=lambda trial: (trial.auc, -trial.cross_entropy)).weight
+
+
+def highest_tenth(scores: np.ndarray) -> float:
+    """Mean of the highest tenth of [T] scores, at least one."""
+    return float(np.sort(scores)[-max(1, len(scores) // 10) :].mean())

@@ -1,0 +1,342 @@
+"""Stage two: features and video labels into an SSRL checkpoint.
+
+    ssrl-pipeline train --name first
+    torchrun --nproc-per-node 2 -m ssrl_pipeline train --name first
+
+The joint schedule learns from the crops and all scales of patches at once. The
+staged one is the paper's: stage one learns from the crops alone; each further
+stage starts from the best of the one before, freezes what `train.freeze` says,
+and adds one scale. The best is judged by the bags of validation videos. The same
+command goes on where a run was stopped (:mod:`ssrl_pipeline.training.run_folder`).
+
+A step's batch depends on the seed, the stage and the step alone, however many
+processes share it; its dropout on these and the process.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from ssrl_pipeline import checkpoint as checkpoints
+from ssrl_pipeline.checkpoint import Checkpoint
+from ssrl_pipeline.config import to_tree
+from ssrl_pipeline.data.labels import Intervals, Labels
+from ssrl_pipeline.data.splits import Split, check_scales, check_videos, ground_truth, split_videos
+from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
+from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.models import SSRL, Losses, LossWeights, MILLoss
+from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
+from ssrl_pipeline.tf32 import allow_tf32
+from ssrl_pipeline.training.bags import balanced_batches, load_bags, share_of_batch
+from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.run_folder import Evaluation, RunFolder, owned
+from ssrl_pipeline.training.selection import FrameJudge, Judge, NoJudge, ValidationJudge, Verdict
+
+MOST_SEGMENTS = 32  # the paper's number
+
+
+class TrainResult(NamedTuple):
+    best: Path
+    evaluations: list[Evaluation]
+    split: Split
+
+
+def train(
+    store: Features,
+    labels: Labels,
+    run: Path,
+    model_settings: ModelSettings,
+    settings: TrainSettings,
+    group: Group,
+    report: Callable[[Evaluation], object] = lambda evaluation: None,
+    intervals: Intervals | None = None,
+) -> TrainResult:
+    """Trains all stages, or goes on where an earlier call with the same arguments was stopped.
+
+    Args:
+        store: features of at least all videos to learn from and to choose by.
+        labels: videos without a split are training videos.
+        run: the run's folder.
+        group: this process among those that train together.
+        report: called after every evaluation, in the main process.
+        intervals: of the test videos, where `select_on` is test.
+
+    Raises:
+        PipelineError: labels, store and settings do not fit each other, the
+            folder holds another run or another process trains in it, or the
+            loss is not finite.
+    """
+    split = split_videos(labels, settings.val_fraction, settings.seed)
+    check_videos(store, [*split.train, *split.val])
+    gpus = [group.device] if group.device.type == "cuda" else []  # others are none of its business
+    with owned(run, group), torch.random.fork_rng(gpus), allow_tf32(False, group.device):
+        trainer = Trainer(store, labels, split, run, model_settings, settings, group, intervals)
+        for stage in trainer.stages:
+            trainer.train_stage(stage, report)
+        best = trainer.folder.finish(trainer.stages[-1])
+    return TrainResult(best, trainer.folder.evaluations, split)
+
+
+class Trainer:
+    """What the stages of a run share."""
+
+    def __init__(
+        self,
+        store: Features,
+        labels: Labels,
+        split: Split,
+        run: Path,
+        model_settings: ModelSettings,
+        settings: TrainSettings,
+        group: Group,
+        intervals: Intervals | None,
+    ):
+        self.recipe, self.split, self.group = store.recipe, split, group
+        self.model_settings, self.settings = model_settings, settings
+        self.scales = check_scales(model_settings.scales, store)
+        last = len(self.scales) + 1
+        self.stages = range(1, last + 1) if settings.schedule == "staged" else range(last, last + 1)
+        check_shares(settings, group.size)
+        trees = {"model": to_tree(model_settings), "train": to_tree(settings)}
+        same = {**trees["train"], "tensorboard": None}  # may come or go
+        identity = {**trees, "train": same, "recipe": self.recipe, "split": [split.train, split.val]}
+        defaults = {"model": to_tree(ModelSettings()), "train": to_tree(TrainSettings())}
+        self.folder = RunFolder(run, trees, identity, defaults, group, settings.tensorboard)
+        terms = dataclasses.asdict(settings.loss)
+        how = {name: terms.pop(name) for name in ("across_videos", "top")}
+        self.loss = MILLoss(weights=LossWeights(**terms), **how)
+        segments = settings.segments or usual_length(store, split)
+        views = ["clip", *(f"patch{scale}" for scale in self.scales)]
+        with group.main_first():
+            self.bags = load_bags(store, split.train, views, segments, run.parent / ".packs")
+            self.val_bags = (
+                load_bags(store, split.val, views, segments, run.parent / ".packs") if split.val else None
+            )
+        for bags in filter(None, (self.bags, self.val_bags)):
+            bags.move(group.device)
+        self.judge = self._judge(store, labels, intervals)
+
+    def train_stage(self, stage: int, report: Callable[[Evaluation], object]) -> None:
+        """Trains one stage, from its beginning or from where the run was stopped."""
+        settings, state = self.settings, self.folder.state
+        if state and state["stage"] > stage:
+            return
+        model = self._build(stage).to(self.group.device)
+        wrapped = self.group.wrap(model)
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimiser = torch.optim.Adam(learned, weight_decay=settings.optimiser.weight_decay, fused=True)
+        average = RunningMean(model, settings.average)
+        done, best_step, best_cost = 0, 0, math.inf
+        if state and state["stage"] == stage:
+            model.load_state_dict(state["model"])
+            average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            done, best_step, best_cost = state["step"], state["best_step"], state["best_cost"]
+            self.folder.state = None  # it may be large
+        patience = (
+            settings.steps if settings.patience is None else settings.patience * settings.evaluate_every
+        )
+        batches = balanced_batches(self.bags.abnormal, settings.batch_size, settings.seed, stage)
+        for step, index in islice(enumerate(batches, start=1), done, settings.steps):
+            if step - 1 - best_step >= patience:
+                break
+            terms = self._step(wrapped, model, optimiser, index, stage, step)
+            average.update_parameters(model)
+            if step % settings.evaluate_every and step != settings.steps:
+                continue
+            judged = cast(SSRL, average.module.eval())
+            verdict = self.judge(judged)
+            best = verdict.cost is None or verdict.cost < best_cost or not best_step
+            if best:
+                best_step, best_cost = step, math.inf if verdict.cost is None else verdict.cost
+                self.folder.save_best(stage, self._checkpoint(judged, stage, step, verdict))
+            evaluation = Evaluation(stage, step, **terms, **verdict._asdict(), best=best)
+            self.folder.log(evaluation)
+            self.folder.save_state(
+                {
+                    "stage": stage,
+                    "step": step,
+                    "best_step": best_step,
+                    "best_cost": best_cost,
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                }
+            )
+            if self.group.is_main:
+                report(evaluation)
+        self.group.wait()  # for the stage's best, which the next one reads
+
+    def _judge(self, store: Features, labels: Labels, intervals: Intervals | None) -> Judge:
+        if self.settings.select_on == "test":
+            if intervals is None:
+                raise LabelError("train.select_on=test needs the anomalous intervals of the test videos")
+            return FrameJudge(store, ground_truth(store, labels, intervals, "test"), self.group)
+        if self.val_bags is None:
+            return NoJudge()
+        return ValidationJudge(self.val_bags, self.loss, 2 * self.settings.batch_size, self.group)
+
+    def _build(self, stage: int) -> SSRL:
+        """The stage's model: new where it is new, the best of the stage before and frozen elsewhere."""
+        torch.manual_seed(_seed(self.settings.seed, stage))
+        model = SSRL(**self._model_arguments(stage))
+        if self.model_settings.standardise:
+            normal = [row for row, abnormal in enumerate(self.bags.abnormal) if not abnormal]
+            for name in model.views:
+                model.scaling.fit(name, (self.bags.bag(name, row).cpu() for row in normal))
+        if stage > self.stages[0]:
+            before = checkpoints.load_checkpoint(self.folder.stage_path(stage - 1)).weights
+            model.load_state_dict(before, strict=False)
+            kept = "" if self.settings.freeze == "stage" else "patches."
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(not (name in before and name.startswith(kept)))
+            if not any(parameter.requires_grad for parameter in model.parameters()):
+                raise ConfigError("train.freeze=stage leaves nothing to learn where model.patches is max")
+            self._compute_frozen(model, self.scales[: stage - 2])
+        return model
+
+    def _model_arguments(self, stage: int) -> dict[str, Any]:
+        return {
+            "feature_size": self.recipe["feature_size"],
+            "scales": list(self.scales[: stage - 1]),
+            "crops": self.recipe["views"]["clip"],
+            "dropout": self.model_settings.dropout,
+            "share_relation": self.model_settings.share_relation,
+            "patches": self.model_settings.patches,
+        }
+
+    @torch.no_grad()
+    def _compute_frozen(self, model: SSRL, scales: Sequence[str]) -> None:
+        """Computes once what frozen branches make of every bag, so that no step has to."""
+        device = self.group.device
+        model.eval().to(device)
+        for bags in filter(None, (self.bags, self.val_bags)):
+            for scale in scales:
+                rows = (bags.bag(f"patch{scale}", row)[None].to(device) for row in range(len(bags.videos)))
+                bags.branches[scale] = torch.cat([model.branch(scale, row).cpu() for row in rows])
+            bags.move(device)
+
+    def _step(
+        self,
+        wrapped: nn.Module,
+        model: SSRL,
+        optimiser: torch.optim.Optimizer,
+        index: list[int],
+        stage: int,
+        step: int,
+    ) -> dict[str, float]:
+        """One step of the optimiser; returns the loss, its terms and the rate, as Evaluation names them."""
+        settings, group = self.settings, self.group
+        rate = learning_rate(settings.optimiser, step, settings.steps)
+        for parameters in optimiser.param_groups:
+            parameters["lr"] = rate
+        torch.manual_seed(_seed(settings.seed, stage, step, *([group.rank] if group.rank else [])))
+        _training_mode(model)
+        optimiser.zero_grad()
+        sums = torch.zeros(len(Losses._fields), device=group.device)
+        for part in range(settings.accumulate):
+            own = share_of_batch(share_of_batch(index, part, settings.accumulate), group.rank, group.size)
+            views, abnormal = self.bags.batch(own, group.device)
+            with group.accumulating(wrapped, last=part == settings.accumulate - 1):
+                with torch.autocast(
+                    group.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
+                ):
+                    output = wrapped(views)
+                losses = self.loss.train()(output, abnormal, group.gather)
+                (losses.total * (group.size / settings.accumulate)).backward()
+            sums += torch.stack(losses).detach() / settings.accumulate
+        optimiser.step()
+        values = sums.tolist()  # here alone a step waits for a GPU
+        if not np.isfinite(values).all():
+            raise self._not_finite(stage, step, index)
+        return {**dict(zip(("loss", *Losses._fields[1:]), values, strict=True)), "lr": rate}
+
+    def _not_finite(self, stage: int, step: int, index: list[int]) -> PipelineError:
+        names = ", ".join(sorted({self.bags.videos[i] for i in index}))
+        return PipelineError(
+            f"the loss of stage {stage}, step {step} is not finite; its batch: {names}. What was saved in "
+            f"{self.folder.path} is kept; look for damaged features or lower train.optimiser.lr"
+        )
+
+    def _checkpoint(self, model: SSRL, stage: int, step: int, verdict: Verdict) -> Checkpoint:
+        return Checkpoint(
+            weights={name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+            model=self._model_arguments(stage),
+            recipe=self.recipe,
+            settings={"model": to_tree(self.model_settings), "train": to_tree(self.settings)},
+            provenance={
+                "stage": stage,
+                "step": step,
+                **verdict._asdict(),
+                "train_videos": list(self.split.train),
+                "val_videos": list(self.split.val),
+                **checkpoints.versions(),
+            },
+        )
+
+
+class RunningMean(AveragedModel):
+    """The exponential running mean of a model's weights and statistics.
+
+    As its parent's with `get_ema_multi_avg_fn`, but that copies a number to the device
+    each time, for which the host waits until all that was begun is done.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        means, latest = ([*part.parameters(), *part.buffers()] for part in (self.module, model))
+        floats = [i for i, mean in enumerate(means) if mean.is_floating_point()]
+        share = 1 - self.decay if self.n_averaged else 1.0
+        torch._foreach_lerp_([means[i] for i in floats], [latest[i] for i in floats], share)
+        for i in set(range(len(means))) - set(floats):  # counts of batches
+            means[i].copy_(latest[i])
+        self.n_averaged += 1
+
+
+def learning_rate(settings: OptimiserSettings, step: int, steps: int) -> float:
+    """The rate of one step (from 1) of a stage."""
+    rate = settings.lr * min(1.0, step / max(1, settings.warmup))
+    if settings.schedule == "cosine":
+        rate *= (1 + math.cos(math.pi * (step - 1) / steps)) / 2
+    return rate
+
+
+def usual_length(store: Features, split: Split) -> int:
+    """Segments per bag: the median number of snippets of the training videos, 32 at most."""
+    lengths = [store.meta(video).snippets for video in split.train]
+    return max(1, min(MOST_SEGMENTS, int(np.median(lengths))))
+
+
+def check_shares(settings: TrainSettings, processes: int) -> None:
+    """Raises ConfigError where a batch cannot be shared equally among the processes."""
+    parts = settings.accumulate * processes
+    if settings.batch_size % parts:
+        raise ConfigError(
+            f"train.batch_size: {settings.batch_size} bags of either kind cannot be shared equally among "
+            f"{processes} processes in {settings.accumulate} parts; make it a multiple of {parts}"
+        )
+
+
+def _training_mode(model: nn.Module) -> None:
+    """Training mode, except for what is frozen: its batch norms and its dropout stay as they are."""
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -1,0 +1,1 @@
+"""Cameras and streams, scored as they come."""

@@ -1,0 +1,74 @@
+"""What `watch` looks at: an address on the network, a camera of this machine, or a file."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ssrl_pipeline.console.messages import without_secrets
+from ssrl_pipeline.errors import ConfigError, VideoError
+from ssrl_pipeline.extractors.decoding import require_file
+
+# A user and a password in which a character is not escaped: what comes before it would be the host.
+_UNESCAPED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^@/?#]*:[^@]*[/?#][^@]*@")
+SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "rtp", "srt", "tcp", "udp")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_NAMED = re.compile(r"([\w. -]+)=(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One camera, stream or file."""
+
+    name: str  # in all that is told of it
+    address: str = field(repr=False)  # what is opened; may hold a password, so it is never shown
+    kind: str  # "stream", "device" or "file"
+
+    @property
+    def shown(self) -> str:
+        """The address for people."""
+        return f"camera {self.address}" if self.kind == "device" else without_secrets(self.address)
+
+    @property
+    def hint(self) -> str:
+        """What may be wrong with an address that cannot be opened; "" where nothing is seen."""
+        if not _UNESCAPED.match(self.address):
+            return ""
+        return "; in a password, # is written as %23, / as %2F and ? as %3F"
+
+
+def parse_sources(texts: Sequence[str]) -> list[Source]:
+    """Addresses, camera numbers and paths, each with or without `NAME=` in front.
+
+    Raises:
+        ConfigError: a kind of address that is not read, or two sources of one name.
+        VideoError: a file is not there.
+    """
+    sources = [_parse(text) for text in texts]
+    names = [source.name for source in sources]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two sources are named {twice[0]!r}; name them, as in gate=rtsp://host/stream")
+    return sources
+
+
+def _parse(text: str) -> Source:
+    named = None if Path(text).is_file() else _NAMED.fullmatch(text)
+    address = named[2] if named else text
+    if url := _URL.match(address):
+        if url[1].lower() not in SCHEMES:
+            raise ConfigError(
+                f"{without_secrets(address)}: addresses of the kind {url[1]}:// are not read; "
+                f"there are {', '.join(SCHEMES)}, a file's path, or a camera's number"
+            )
+        kind = "stream"
+    elif address.isdecimal() or Path(address).is_char_device():
+        kind = "device"
+    else:
+        kind = "file"
+        if Path(address).is_dir():
+            raise VideoError(f"{address}: a folder; name the files in it, or `score` all of them")
+        require_file(Path(address))
+        if not Path(address).stat().st_size:
+            raise VideoError(f"{address}: the file is empty")
+    source = Source("", address, kind)
+    return Source(named[1] if named else source.shown, address, kind)

