@@ -21,7 +21,7 @@ from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.export import export_released
 from ssrl_pipeline.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.ring import SharedMemory
+from ssrl_pipeline.extractors.decoding.shared_frames import SharedMemory
 from ssrl_pipeline.files import whole_file
 from ssrl_pipeline.labels import Label
 from ssrl_pipeline.models import SSRL
