@@ -95,6 +95,8 @@ class RunFolder:
         path: made where it is missing.
         settings: what config.yaml shows.
         identity: what must be the same for a run to go on.
+        defaults: of settings in `identity`: a run that an older version began, which did not know them
+            all, has these.
         tensorboard: whether evaluations also go to event files for TensorBoard.
 
     Raises:
@@ -102,8 +104,16 @@ class RunFolder:
         ConfigError: TensorBoard is asked for and not installed.
     """
 
-    def __init__(self, path: Path, settings: Tree, identity: Tree, group: Group, tensorboard: bool = False):
-        self.path, self.group, self._identity = path, group, identity
+    def __init__(
+        self,
+        path: Path,
+        settings: Tree,
+        identity: Tree,
+        defaults: Tree,
+        group: Group,
+        tensorboard: bool = False,
+    ):
+        self.path, self.group, self._identity, self._defaults = path, group, identity, defaults
         self.evaluations: list[Evaluation] = []
         self.state: dict[str, Any] | None = None  # of the last save, None for a new run
         with group.main_first():
@@ -153,7 +163,7 @@ class RunFolder:
 
     def _resume(self) -> None:
         state = checkpoints.load(self.path / "last.pt")
-        if state.get("identity") != self._identity:
+        if _filled(state.get("identity"), self._defaults) != self._identity:
             raise CheckpointError(
                 f"{self.path}: holds a run with other settings, videos or features; choose another --name"
             )
@@ -162,6 +172,14 @@ class RunFolder:
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{self.path / 'last.pt'}: damaged ({error}); delete it") from error
         self.state = state
+
+
+def _filled(settings: Any, defaults: Any) -> Any:
+    """With the defaults of what is not among them, at any depth."""
+    if not isinstance(settings, dict) or not isinstance(defaults, dict):
+        return settings
+    known = {key: _filled(settings.get(key, value), value) for key, value in defaults.items()}
+    return settings | known
 
 
 def read_evaluations(run: Path) -> list[Evaluation]:

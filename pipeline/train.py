@@ -108,7 +108,8 @@ class Trainer:
         trees = {"model": to_tree(model_settings), "train": to_tree(settings)}
         same = {**trees["train"], "tensorboard": None}  # may come or go
         identity = {**trees, "train": same, "recipe": self.recipe, "split": [split.train, split.val]}
-        self.folder = RunFolder(run, trees, identity, group, settings.tensorboard)
+        defaults = {"model": to_tree(ModelSettings()), "train": to_tree(TrainSettings())}
+        self.folder = RunFolder(run, trees, identity, defaults, group, settings.tensorboard)
         terms = dataclasses.asdict(settings.loss)
         how = {name: terms.pop(name) for name in ("across_videos", "top")}
         self.loss = MILLoss(weights=LossWeights(**terms), **how)

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 import plain
@@ -73,21 +74,6 @@ def decode(bench: Bench, subject: Subject) -> Iterator[Row]:
             paths = plain.write_images(video, Path(folder), ".jpg")
             return sum(np.asarray(plain.read_image(path)).ndim > 0 for path in paths)
 
-    def decord_in_order() -> float:
-        import decord
-
-        reader = decord.VideoReader(str(video))
-        return sum(reader.next().asnumpy().ndim > 0 for _ in range(len(reader)))
-
-    def decord_batches() -> float:
-        import decord
-
-        reader = decord.VideoReader(str(video))
-        count = len(reader)
-        for begin in range(0, count, SNIPPET_FRAMES):
-            reader.get_batch(range(begin, min(begin + SNIPPET_FRAMES, count))).asnumpy()
-        return count
-
     def opencv() -> float:
         capture, count = cv2.VideoCapture(str(video)), 0
         while (read := capture.read())[0]:
@@ -96,8 +82,6 @@ def decode(bench: Bench, subject: Subject) -> Iterator[Row]:
         return count
 
     def pyav() -> float:
-        import av
-
         with av.open(str(video)) as container:
             container.streams.video[0].thread_type = "AUTO"
             return sum(frame.to_ndarray(format="rgb24").ndim > 0 for frame in container.decode(video=0))
@@ -107,14 +91,10 @@ def decode(bench: Bench, subject: Subject) -> Iterator[Row]:
 
     ways = {
         "JPEG files and Pillow": images,
-        "decord, get_batch": decord_batches,
         "OpenCV": opencv,
         "PyAV": pyav,
-        "decord, in order": decord_in_order,
-        "ours: decord, in a process of its own": ours,
+        "ours: PyAV, in a process of its own": ours,
     }
-    if importlib.util.find_spec("av") is None:
-        del ways["PyAV"]
     yield from bench.compare("decode", "frames/s", ways)
 
 
@@ -184,7 +164,7 @@ def extraction(bench: Bench, subject: Subject) -> Iterator[Row]:
 
 def snippet_views(subject: Subject, extractor: FeatureExtractor) -> dict[str, torch.Tensor]:
     """Views of the video's first snippet: name -> uint8 [P, 3, t, h, w], on the device."""
-    frames = next(snippets(open_video(subject.video, "opencv").frames))
+    frames = next(snippets(open_video(subject.video).frames))
     up = Transfer(extractor.device).up
     return cut_views(frames[:: subject.network.frame_stride], extractor.preset.views, up)
 
@@ -241,7 +221,8 @@ def macs(network: Backbone, shape: torch.Size) -> float:
 
 def cut_video(video: Path, to: Path, frames: int) -> int:
     """The beginning of a video again, as Motion JPEG, which every decoder reads to the same frames."""
-    info, _, source, _ = open_video(video)
+    opened = open_video(video)
+    info, source = opened.info, opened.frames
     writer = cv2.VideoWriter(str(to), cv2.VideoWriter.fourcc(*"MJPG"), 25, (info.width, info.height))
     count = 0
     for frame in itertools.islice(source, frames):

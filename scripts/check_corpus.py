@@ -32,12 +32,17 @@ Made by `python scripts/check_corpus.py FOLDER --markdown docs/corpus.md`: {summ
 
 Frames are how many the package reads, of how many ffmpeg's program reads; those that are read are compared
 with ffmpeg's, and their times with ffprobe's, but for damaged ones, which versions of libav mend in different
-ways. Times are off by so many usual lengths of a frame at most; [inputs.md](inputs.md) is a summary.
+ways. Times are off by so many lengths of a frame at most; [inputs.md](inputs.md) says all this in short.
 
 | kind | must be | outcome | frames | times off by | note with the result | |
 | --- | --- | --- | --- | --- | --- | --- |
 {lines}
 """
+SAID = {  # what must be read, and what must be said of it
+    "changing": "scaled to these",
+    "untimed": "no times in it",
+    "restarted": "times that begin anew",
+}
 NEAR_TIME = 0.5  # lengths of a frame
 NEAR = 7.0  # mean absolute difference of grey levels that two conversions of colours may have
 
@@ -88,18 +93,18 @@ def decode(path: Path, limits: Limits) -> Decoded:
 def asked_for(kind: str) -> str:
     """The first word of a file's name: what must become of it."""
     first = Path(kind).name.split(" ")[0].split(".")[0]
-    return first if first in ("bad", "cut", "hurt", "broken", "changing") else ""
+    return first if first in ("bad", "cut", "hurt", "broken", *SAID) else ""
 
 
 def is_right(kind: str, refused: bool, like_ffmpeg: bool, damage: str) -> bool:
     """Whether a file became what its kind asks for."""
     asked = asked_for(kind)
     if refused:
-        return asked not in ("", "changing")
+        return asked not in ("", *SAID)
     if asked == "broken":  # libav's versions mend differently: the frames decide nothing
         return bool(damage)
-    if asked == "changing":
-        return like_ffmpeg and "scaled" in damage
+    if asked in SAID:
+        return like_ffmpeg and SAID[asked] in damage
     return asked != "bad" and like_ffmpeg and (asked != "" or not damage)
 
 
@@ -178,7 +183,7 @@ def ffmpeg_frames(path: Path, size: tuple[int, int], most: int = 1 << 30) -> np.
 
 def markdown(kinds: Sequence[Judged]) -> str:
     """The page docs/corpus.md: a line for what the package does with each kind."""
-    must = {"": "read", "changing": "read, told", "bad": "refused", "broken": "told, or refused"}
+    must = {"": "read", **dict.fromkeys(SAID, "read, told"), "bad": "refused", "broken": "told, or refused"}
     lines = []
     for row in kinds:
         is_read = row.outcome == "read"

@@ -6,12 +6,14 @@
 Kinds whose name begins with "bad" have no right frames and must be refused; "cut" and
 "hurt" ones may be refused or read as ffmpeg reads them; "broken" ones too, but where
 they are read, the damage must be said; "changing" ones must be read as ffmpeg reads them, and
-it must be said; all others must be read to the frames that ffmpeg shows, without a word.
+it must be said; so with "untimed" and "restarted" ones, whose times are made up; all others must be read
+to the frames that ffmpeg shows, at the times that ffprobe says, without a word.
 """
 
 import argparse
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -43,6 +45,12 @@ def ffmpeg(*arguments: object) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+PALETTE = "split[a][b];[a]palettegen=max_colors=200[p];[b][p]paletteuse"
+BY_MS = ["-fps_mode", "passthrough", "-enc_time_base", "1:1000"]
+UNEVEN = ["-vf", "settb=1/1000,setpts=PTS+mod(N*N*91\\,28)-mod(N*17\\,13)", *BY_MS]
+PHONE = ["-vf", "settb=1/1000,setpts=N*33+gt(N\\,12)*44+gt(N\\,25)*27*(N-25)", *BY_MS]
+PAUSE = ["-vf", "setpts=PTS+gte(N\\,20)*600/TB", "-fps_mode", "passthrough"]
+GAP = ["-vf", "setpts=PTS+gte(N\\,20)*5/TB", "-fps_mode", "vfr"]
 INTERLACED = ["-flags", "+ildct+ilme", "-top", "1"]
 # name of the file -> arguments between ffmpeg's source and the file
 ENCODED: dict[str, list[str]] = {
@@ -101,6 +109,52 @@ ENCODED: dict[str, list[str]] = {
     "high rate.mp4": ["-r", "240"],
     "slow rate.mp4": ["-r", "1/2"],
     "begins late.mkv": ["-output_ts_offset", "3600"],
+    "begins late.ts": ["-output_ts_offset", "3600"],
+    "begins late.flv": ["-output_ts_offset", "3600"],
+    "palette.avi": ["-pix_fmt", "pal8", "-c:v", "rawvideo", "-vf", PALETTE],
+    "palette, raw.mov": ["-pix_fmt", "pal8", "-c:v", "rawvideo", "-vf", PALETTE],
+    "palette, png.mov": ["-c:v", "png", "-vf", PALETTE, "-pix_fmt", "pal8"],
+    "quicktime rle.mov": ["-c:v", "qtrle", "-pix_fmt", "rgb24"],
+    "quicktime rle, grey.mov": ["-c:v", "qtrle", "-pix_fmt", "gray"],
+    "quicktime rle, 16 bit.mov": ["-c:v", "qtrle", "-pix_fmt", "rgb555be"],
+    "quicktime smc.mov": ["-c:v", "smc", "-vf", PALETTE, "-pix_fmt", "pal8"],
+    "msvideo1.avi": ["-c:v", "msvideo1"],
+    "cinepak.avi": ["-c:v", "cinepak"],
+    "zmbv palette.avi": ["-c:v", "zmbv", "-vf", PALETTE, "-pix_fmt", "pal8"],
+    "raw grey.avi": ["-c:v", "rawvideo", "-pix_fmt", "gray"],
+    "raw 16 bit.mov": ["-c:v", "rawvideo", "-pix_fmt", "rgb555be"],
+    "raw with alpha.avi": ["-c:v", "rawvideo", "-pix_fmt", "bgra"],
+    "raw yuyv.avi": ["-c:v", "rawvideo", "-pix_fmt", "yuyv422"],
+    "ffv1 grey 16 bit.mkv": ["-c:v", "ffv1", "-pix_fmt", "gray16le"],
+    "ffv1 410.mkv": ["-c:v", "ffv1", "-pix_fmt", "yuv410p"],
+    "ffv1 16 bit.mkv": ["-c:v", "ffv1", "-pix_fmt", "yuv444p16le"],
+    "uneven.ts": ["-c:v", "libx264", *UNEVEN],
+    "uneven.mkv": UNEVEN,
+    "uneven.webm": ["-c:v", "libvpx", *UNEVEN],
+    "uneven.flv": ["-c:v", "flv", *UNEVEN],
+    "uneven.mp4": UNEVEN,
+    "phone.mp4": ["-c:v", "libx264", *PHONE],
+    "phone.mov": ["-c:v", "libx264", *PHONE],
+    "phone b-frames.mkv": ["-c:v", "libx264", "-bf", "3", *PHONE],
+    "pause of ten minutes.mkv": PAUSE,
+    "pause of ten minutes.mp4": PAUSE,
+    "pause of ten minutes.ts": PAUSE,
+    "pause of ten minutes.flv": PAUSE,
+    "gap.avi": ["-c:v", "mjpeg", *GAP],
+    "gap b-frames.avi": ["-c:v", "mpeg4", "-bf", "2", *GAP],
+    "gap.ogv": ["-c:v", "libtheora", *GAP],
+    "gap.wmv": ["-c:v", "wmv2", *GAP],
+    "live.mkv": ["-live", "1"],
+    "live.webm": ["-c:v", "libvpx", "-live", "1", "-cluster_time_limit", "500"],
+    "live.flv": ["-flvflags", "no_duration_filesize"],
+    "tape.dv": ["-vf", "scale=720:576", "-r", "25", "-pix_fmt", "yuv420p"],
+    "tape.mxf": ["-c:v", "mpeg2video", "-r", "25"],
+    "disc.vob": ["-c:v", "mpeg2video", "-r", "25"],
+    "untimed h264.264": ["-c:v", "libx264"],
+    "untimed h264 b-frames.h264": ["-c:v", "libx264", "-bf", "3"],
+    "untimed h265.265": ["-c:v", "libx265", "-x265-params", "log-level=none"],
+    "mpeg2.m2v": ["-c:v", "mpeg2video", "-r", "25"],
+    "untimed mjpeg.mjpeg": ["-c:v", "mjpeg"],
 }
 SIZES = {
     "odd size.mkv": (161, 121),
@@ -191,9 +245,41 @@ def _changing_size_joined(path: Path) -> None:
 
 
 def _joined(path: Path) -> None:
-    first = _plain(path, ".ts", frames=20)
+    codec = ["-c:v", "libx264"] if "h264" in path.stem else ["-c:v", "mpeg2video", "-r", "25"]
+    first = _plain(path, path.suffix, *codec, frames=20)
     path.write_bytes(2 * first.read_bytes())  # time begins anew in the middle
     first.unlink()
+
+
+def _long_sound(path: Path) -> None:
+    codec = {".wmv": "wmv2", ".ts": "mpeg2video"}.get(path.suffix, "mpeg4")
+    ffmpeg(*source(), "-f", "lavfi", "-i", "sine=duration=30", "-c:v", codec, path)
+
+
+def _early_sound(path: Path) -> None:
+    late = ["-itsoffset", "5", *source(), "-f", "lavfi", "-i", "sine=duration=9"]
+    ffmpeg(*late, "-c:v", "libx264", "-fps_mode", "passthrough", path)
+
+
+def _dav(path: Path) -> None:
+    """H.264 in frames of a recorder: a head with a time of day, an extension, the data, and a foot."""
+    raw = _plain(path, ".264", "-c:v", "libx264", "-bf", "0", "-x264opts", "aud=1")
+    content = raw.read_bytes()
+    raw.unlink()
+    starts = [i for i in range(len(content) - 6) if content[i : i + 5] == b"\0\0\0\1\x09"]
+    frames = [content[a:b] for a, b in zip(starts, [*starts[1:], len(content)], strict=True)]
+    made = bytearray()
+    for number, frame in enumerate(frames):
+        extension = struct.pack("<BBBB", 0x81, 0, 2, RATE) + struct.pack(
+            "<BBBB", 0x80, 0, SIZE[0] // 8, SIZE[1] // 8
+        )
+        day = (26 << 26) | (1 << 22) | (1 << 17) | (10 << 12) | (0 << 6) | (number // RATE)
+        length = 24 + len(extension) + len(frame) + 8
+        kind = 0xFD if number % 12 == 0 else 0xFC
+        head = b"DHAV" + struct.pack("<BBBBIII", kind, 0, 1, 0, number, length, day)
+        head += struct.pack("<HBB", number * 1000 // RATE & 0xFFFF, len(extension), 0)
+        made += head + extension + frame + b"dhav" + struct.pack("<I", length)
+    path.write_bytes(made)
 
 
 def _two_videos(path: Path) -> None:
@@ -280,7 +366,17 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
     "changing size.mpg": _changing_size("mpeg2video"),
     "changing size.avi": _changing_size("mjpeg"),
     "changing size and joined.ts": _changing_size_joined,
-    "hurt time begins anew.ts": _joined,
+    "restarted.ts": _joined,
+    "restarted.mpg": _joined,
+    "restarted h264.ts": _joined,
+    "sound goes on.mkv": _long_sound,
+    "sound goes on.ts": _long_sound,
+    "sound goes on.wmv": _long_sound,
+    "sound goes on.mp4": _long_sound,
+    "sound begins first.mkv": _early_sound,
+    "sound begins first.ts": _early_sound,
+    "sound begins first.mp4": _early_sound,
+    "recorder.dav": _dav,
     "two videos.mkv": _two_videos,
     "with sound.mp4": _with_sound,
     "with subtitles.mp4": _subtitled,

@@ -26,7 +26,7 @@ from check_corpus import compare, ffmpeg_frames
 from corpus import make
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.decoding import DECODERS, Limits, open_video
+from ssrl_pipeline.extractors.decoding import Limits, open_video
 
 SEEDS = (  # healthy and small, one of each container and of the commonest codecs
     *("h264.mp4", "h264 fragmented.mp4", "h264.mkv", "h264.ts", "h264.flv", "h264.3gp", "h265.mp4"),
@@ -100,11 +100,11 @@ def mutate(rng: np.random.Generator, content: bytes) -> bytes:
     return bytes(mutant)
 
 
-def read(path: Path, decoder: str, limits: Limits, seconds: float) -> str:
+def read(path: Path, limits: Limits, seconds: float) -> str:
     """Decodes as long as `seconds` allow; the outcome."""
     deadline, kept = time.monotonic() + seconds, []
     try:
-        with open_video(path, decoder, limits) as video:
+        with open_video(path, limits) as video:
             shape = (video.info.height, video.info.width, 3)
             for count, frame in enumerate(video.frames, 1):
                 if frame.shape != shape or frame.dtype != np.uint8:
@@ -155,12 +155,12 @@ def fuzz(
         if time.monotonic() - begun > seconds:
             break
         rng = np.random.default_rng([seed, i])
-        source, decoder = seeds[i % len(seeds)], DECODERS[rng.integers(len(DECODERS))]
+        source = seeds[i % len(seeds)]
         path = scratch / f"mutant {seed} {i}{source.suffix}"
         path.write_bytes(mutate(rng, source.read_bytes()))
         start = time.monotonic()
         try:
-            outcome = read(path, decoder, limits, 2 * limits.seconds)
+            outcome = read(path, limits, 2 * limits.seconds)
         except Exception as error:  # what a user would see as a traceback
             outcome = f"{type(error).__name__}: {error}"
         taken = time.monotonic() - start
@@ -168,10 +168,10 @@ def fuzz(
         first_bytes = now if i < 10 else first_bytes
         known = outcome in KNOWN
         if not known or after != before or taken > 4 * limits.seconds:
-            wrong.append(f"{path.name} by {decoder}: {outcome}, {taken:.1f} seconds, left {after}")
+            wrong.append(f"{path.name}: {outcome}, {taken:.1f} seconds, left {after}")
         if keep and (not known or outcome in (UNLIKE, "crashed", "hung", "memory")):
             keep.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, keep / f"{decoder} {path.name}")
+            shutil.copy(path, keep / path.name)
         path.unlink()
         outcomes[outcome if known else "wrong"] += 1
         slowest = max(slowest, taken)

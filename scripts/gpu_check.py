@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PAYLOAD = ROOT / ".gpu"
-NEEDED = ("decord", "pytorchvideo", "fvcore", "iopath", "yacs", "parameterized", "termcolor")
+NEEDED = ("av", "pytorchvideo", "fvcore", "iopath", "yacs", "parameterized", "termcolor")
 MINUTES = 8.7  # for a part
 
 

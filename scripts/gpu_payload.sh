@@ -21,9 +21,9 @@ mkdir -p .gpu/wheels
 pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet)
 platforms=()
 for tag in manylinux_2_28_x86_64 manylinux_2_17_x86_64 manylinux2014_x86_64; do platforms+=(--platform "$tag"); done
-# What PyTorchVideo imports and an image with PyTorch seldom has. PyAV would be too large: decord and OpenCV
-# read the videos. The last four are published as source, or for any Python: pure Python either way.
-readarray -t binary < <(pinned decord2)
+# What PyTorchVideo imports and an image with PyTorch seldom has, and what reads videos (36 MB of it). The last
+# four are published as source, or for any Python: pure Python either way.
+readarray -t binary < <(pinned av)
 readarray -t pure < <(pinned pytorchvideo fvcore iopath yacs parameterized portalocker termcolor tabulate)
 "${pip[@]}" download --no-deps --only-binary=:all: --python-version "$version_there" --implementation cp \
     "${platforms[@]}" --dest .gpu/wheels "${binary[@]}"

@@ -33,7 +33,7 @@ def versions(check: Check) -> None:
         "C compiler": shutil.which("gcc") or shutil.which("cc") or "none",
         "cores": str(os.cpu_count()),
     }
-    for package in ("triton", "torchvision", "decord", "cv2", "av"):
+    for package in ("triton", "torchvision", "av", "cv2"):
         found[package] = "none"
         if importlib.util.find_spec(package):
             found[package] = str(getattr(__import__(package), "__version__", "there"))

@@ -112,7 +112,7 @@ def extracted(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 BAD = {
     "text.mp4": "not a video",
     "empty.mp4": "empty",
-    "cut.mp4": "not a video",  # OpenCV writes the index last: it is lost with the second half
+    "cut.mp4": "not a video",  # make_video writes the index last: it is lost with the second half
 }
 
 

@@ -17,7 +17,7 @@ from test_cli import Result
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decode import EXTENSIONS
+from ssrl_pipeline.extractors.decoding import EXTENSIONS
 from ssrl_pipeline.extractors.inception import InceptionI3d
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.store import FeatureStore

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ssrl_pipeline.cli_extract import extract
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extractors import FeatureExtractor, engines
-from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.engines import Eager, Fallback, OnPixels, make_engine
 from ssrl_pipeline.extractors.fold import folded
 from ssrl_pipeline.extractors.presets import Normalisation

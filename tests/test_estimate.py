@@ -18,8 +18,8 @@ from ssrl_pipeline.errors import PipelineError, StoreError
 from ssrl_pipeline.estimate import duration, estimate, size
 from ssrl_pipeline.extract import Expected, expected_snippets, extract
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decode import probe
-from ssrl_pipeline.extractors.decoders import guess_frames
+from ssrl_pipeline.extractors.decoding import probe
+from ssrl_pipeline.extractors.decoding.decoder import guess_frames
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 from byte_surgery import avi_lies
@@ -222,7 +222,7 @@ def test_a_long_video_is_reckoned_from_its_beginning(tmp_path: Path, monkeypatch
     path = tmp_path / "frames of one size.y4m"
     path.write_bytes(b"YUV4MPEG2 W64 H48 F25:1\n" + 40 * (b"FRAME\n" + bytes(64 * 48 * 3 // 2)))
     assert guess_frames(path) == 40
-    monkeypatch.setattr("ssrl_pipeline.extractors.decoders.GUESSED_BY", 50_000)
+    monkeypatch.setattr("ssrl_pipeline.extractors.decoding.decoder.GUESSED_BY", 50_000)
     assert guess_frames(path) == 40
 
 

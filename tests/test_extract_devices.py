@@ -199,7 +199,7 @@ def test_the_command_fails_where_a_video_does_and_refuses_what_it_cannot_do(tmp_
     done = CliRunner().invoke(command, [*arguments, "--devices", "cpu,cpu"])
     assert isinstance(done.exception, PipelineError)
     assert str(done.exception).startswith("1 of 1 videos failed")
-    assert "not a video that decord can open" in done.output
+    assert "not a video that libav can open" in done.output
     for wrong in (["--devices", "two"], ["--cluster", "ray", "--dry-run"], ["--workers", "0"]):
         done = CliRunner().invoke(command, [*arguments, "--device", "cpu", *wrong])
         assert isinstance(done.exception, ConfigError) or done.exit_code == 2, wrong

@@ -2,15 +2,14 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ssrl_pipeline.errors import ConfigError, PipelineError, VideoError, WeightsError
-from ssrl_pipeline.extractors import FeatureExtractor, reading
-from ssrl_pipeline.extractors.decode import Video
+from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError
+from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.extractor import BATCH, BATCH_PIXELS
 
 
@@ -20,8 +19,6 @@ def live() -> FeatureExtractor:
 
 
 def test_video_and_frames_give_the_same(live: FeatureExtractor, make_video, tmp_path: Path) -> None:
-    from ssrl_pipeline.extractors.decode import open_video
-
     path = make_video(tmp_path / "v.mp4", frames=20, size=(64, 48))
     features = live.from_video(path)
     assert {name: value.shape for name, value in features.items()} == {
@@ -59,31 +56,6 @@ def test_snippets_of_several_videos_described_together_are_as_each_alone(live: F
     difference = np.abs(together[0]["clip"] - together[1]["clip"])
     assert difference.max() > 1e-3 * together[0]["clip"].max()  # what differs stays apart
     assert live.describe([]) == []
-
-
-def test_opencv_takes_over_and_starts_again(
-    live: FeatureExtractor, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = make_video(tmp_path / "v.mp4", frames=20, size=(64, 48))
-    real = reading.open_video
-
-    def failing(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
-        video = real(path, decoder, *options, **more)
-        if decoder == "opencv":
-            return video
-
-        def frames():
-            for i, frame in enumerate(video.frames):
-                if i == 17:
-                    raise VideoError("decord gives up")
-                yield frame
-
-        return video._replace(frames=frames())
-
-    monkeypatch.setattr(reading, "open_video", failing)
-    rows: list = []
-    result = live.write_video(path, restart=rows.clear, write=rows.append)
-    assert (result.decoder, result.frames, result.snippets, len(rows)) == ("opencv", 20, 2, 2)
 
 
 def test_unknown_names(tmp_path: Path) -> None:

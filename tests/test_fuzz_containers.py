@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_decode import made_with_av
+from helpers.videos import made_with_av
 
-from ssrl_pipeline.extractors.decode import Limits
+from ssrl_pipeline.extractors.decoding import Limits
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 import fuzz_containers
@@ -35,12 +35,12 @@ def test_mutants_end_in_frames_or_an_error(tmp_path: Path) -> None:
 
 def test_what_the_fuzzer_calls_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = made_with_av(tmp_path / "a.avi", "mpeg4")
-    frames = decode(path, "opencv", Limits()).frames
+    frames = decode(path, Limits()).frames
     monkeypatch.setattr("shutil.which", lambda name: name)
 
     def outcome(by_ffmpeg: np.ndarray) -> str:
         monkeypatch.setattr(fuzz_containers, "ffmpeg_frames", lambda *arguments: by_ffmpeg)
-        return read(path, "opencv", Limits(), 60.0)
+        return read(path, Limits(), 60.0)
 
     assert outcome(frames) == fuzz_containers.READ
     assert outcome(frames[::-1]) == fuzz_containers.UNLIKE in fuzz_containers.KNOWN

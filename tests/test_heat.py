@@ -140,8 +140,6 @@ def test_heat_of_a_model_in_training_is_refused() -> None:
 
 def streamed(model: Detector, views: dict[str, Tensor], piece: int, chunk: int) -> dict[str, Tensor]:
     stream = HeatStream(model, CPU, chunk)
-    stream.add({name: rows[0, :3] + 9 for name, rows in views.items()})
-    stream.restart()
     for begin in range(0, views["clip"].shape[1], piece):
         stream.add({name: rows[0, begin : begin + piece] for name, rows in views.items()})
     return stream.heat()

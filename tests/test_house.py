@@ -198,4 +198,4 @@ def test_help_does_not_wait_for_torch(command: tuple[str, ...], tmp_path: Path) 
     assert done.returncode == 0
     assert done.stdout.startswith("Usage:")
     assert "ssrl_pipeline.cli" in loaded
-    assert loaded.isdisjoint({"torch", "torchvision", "cv2", "sklearn", "decord"})
+    assert loaded.isdisjoint({"torch", "torchvision", "cv2", "sklearn", "av"})

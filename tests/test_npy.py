@@ -44,23 +44,6 @@ def test_no_rows_are_an_empty_array(tmp_path: Path, row_shape: tuple[int, ...]) 
         assert array.dtype == np.float32
 
 
-@pytest.mark.parametrize("before", [0, 1, 9])
-@pytest.mark.parametrize("after", [0, 1, 9])
-def test_restart_forgets_all_rows_before_it(tmp_path: Path, before: int, after: int) -> None:
-    expected = numbers(after, 4, 3).astype("float32")
-    writer = NpyWriter(tmp_path / "x.npy", (4, 3), "float32")
-    writer.append(np.full((before, 4, 3), 7.0))
-    writer.restart()
-    writer.append(expected)
-    writer.close()
-    for array in load_twice(tmp_path / "x.npy"):
-        np.testing.assert_array_equal(array, expected, strict=True)
-    assert writer.crc32 == f"{zlib.crc32(expected.tobytes()):08x}"
-    reference = tmp_path / "reference.npy"
-    np.save(reference, expected)  # NumPy's header has 128 bytes too, and nothing may follow the rows
-    assert (tmp_path / "x.npy").stat().st_size == reference.stat().st_size
-
-
 def test_rows_are_converted_to_the_type_of_the_file(tmp_path: Path) -> None:
     writer = NpyWriter(tmp_path / "x.npy", (2,), "float16")
     writer.append(np.array([[1 / 3, 2048.9], [-1e-3, 0]], np.float64))

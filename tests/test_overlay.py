@@ -9,7 +9,7 @@ import pytest
 
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events import Event
-from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.overlay import CAPTION, MARKS, PLOT, TRUTH, save_overlay
 from ssrl_pipeline.times import FrameTimes
 

@@ -19,7 +19,7 @@ from ssrl_pipeline.errors import ConfigError, StoreError
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.extract import ExtractorOptions, extract
 from ssrl_pipeline.extractors import FeatureExtractor, engines, precision
-from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.engines import Eager, OnPixels, make_engine
 from ssrl_pipeline.extractors.fold import folded
 from ssrl_pipeline.extractors.precision import (

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.labels import read_intervals, read_labels
 from ssrl_pipeline.render import ANOMALIES, RenderPlan, build_scene, render_dataset, render_video
 

@@ -66,7 +66,7 @@ def made_up(video: Path, snippet_scores: np.ndarray, fps: float = 6.0, threshold
         fps=fps,
         width=80,
         height=64,
-        decoder="opencv",
+        decoder="pyav",
         checkpoint=Path("runs/a/best.pt"),
         recipe={"backbone": "i3d", "preset": "live"},
         chosen=ChosenRule(EventRule(threshold, hysteresis=1.0, gap=0.0), "the settings"),

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from ssrl_pipeline.calibrate import ChosenRule
-from ssrl_pipeline.errors import PipelineError, VideoError
+from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events import EventRule
 from ssrl_pipeline.npy import read_npz
-from ssrl_pipeline.pictures import load_peaks, read_pictures
+from ssrl_pipeline.pictures import load_peaks
 from ssrl_pipeline.result_folder import load_result
 from ssrl_pipeline.video_scores import VideoScores
 
@@ -24,7 +24,7 @@ SCORES = np.repeat([0.1, 0.4, 0.2], 16).astype(np.float32)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    about = (8.0, 64, 48, "opencv", Path("best.pt"), {}, ChosenRule(EventRule(), "the default"))
+    about = (8.0, 64, 48, "pyav", Path("best.pt"), {}, ChosenRule(EventRule(), "the default"))
     heat = {"2x3": np.zeros((3, 6), np.float32)}
     VideoScores(Path("a.mp4"), SCORES, SCORES[::16], *about, heat).save(tmp_path / "a.mp4")
     return tmp_path / "a.mp4"
@@ -217,11 +217,3 @@ def test_peaks_are_named_by_frames(folder: Path) -> None:
     np.savez(folder / "peaks.npz", **{"../x": np.zeros(3, np.uint8)})
     refused(lambda: load_peaks(folder / "peaks.npz"), folder / "peaks.npz")
     refused(lambda: load_peaks(folder / "none.npz"), folder / "none.npz")
-
-
-def test_a_decoder_that_a_file_names_and_nobody_knows(
-    make_video: Callable[..., Path], tmp_path: Path
-) -> None:
-    video = make_video(tmp_path / "a.mp4", frames=3)
-    with pytest.raises(VideoError, match=r"a\.mp4: unknown decoder 'os:system'; there are decord, opencv"):
-        read_pictures(video, {1}, "os:system")

@@ -19,12 +19,13 @@ from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, Sto
 from ssrl_pipeline.evaluate import evaluate
 from ssrl_pipeline.events import EventSettings
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decode import VideoInfo
+from ssrl_pipeline.extractors.decoding import VideoInfo
 from ssrl_pipeline.extractors.extractor import VideoFeatures
 from ssrl_pipeline.labels import Label
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.streaming import CHUNK
 from ssrl_pipeline.score import Scorer, frame_scores, score_snippets
+from ssrl_pipeline.times import FrameTimes
 
 CPU = torch.device("cpu")
 LIVE = {"clip": 1, "patch2x3": 6}
@@ -132,25 +133,24 @@ def test_score_video_is_the_same(checkpoint: Path, scorer: Scorer, make_video, t
 
 
 def write_made_up(snippets: int, alive: list[int]):
-    """Like the extractor's write_video, with a first decoder that fails; notes how many features are kept."""
+    """Like the extractor's write_video; notes how many features are kept."""
 
-    def write_video(path: Path, restart, write) -> VideoFeatures:
+    def write_video(path: Path, write) -> VideoFeatures:
         kept: list[weakref.ref] = []
-        for count in (30, snippets):
-            restart()
-            for i in range(count):
-                features = {name: np.full((1, n, 1024), i % 7, np.float32) for name, n in LIVE.items()}
-                kept.append(weakref.ref(features["clip"]))
-                write(features)
-                del features
-                alive.append(sum(ref() is not None for ref in kept))
-        return VideoFeatures(VideoInfo(10.0, 64, 48, snippets * 16), "made up", snippets * 16, snippets)
+        for i in range(snippets):
+            features = {name: np.full((1, n, 1024), i % 7, np.float32) for name, n in LIVE.items()}
+            kept.append(weakref.ref(features["clip"]))
+            write(features)
+            del features
+            alive.append(sum(ref() is not None for ref in kept))
+        info = VideoInfo(10.0, 64, 48, snippets * 16)
+        return VideoFeatures(info, "made up", snippets * 16, snippets, FrameTimes(10.0))
 
     return write_video
 
 
 def test_features_of_a_long_video_come_and_go(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """300 snippets, more than pass the model at once; what came before the decoder failed does not count."""
+    """300 snippets, more than pass the model at once."""
     alive: list[int] = []
     monkeypatch.setattr(scorer.extractor, "write_video", write_made_up(300, alive))
     result = scorer.score("long.mp4")
@@ -167,8 +167,8 @@ def test_features_of_a_long_video_come_and_go(scorer: Scorer, monkeypatch: pytes
 
 def test_a_video_too_short_for_a_snippet(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     info = VideoInfo(10.0, 64, 48, 9)
-    nothing = VideoFeatures(info, "made up", 9, 0)
-    monkeypatch.setattr(scorer.extractor, "write_video", lambda path, restart, write: nothing)
+    nothing = VideoFeatures(info, "made up", 9, 0, FrameTimes(10.0))
+    monkeypatch.setattr(scorer.extractor, "write_video", lambda path, write: nothing)
     with pytest.raises(VideoError, match=r"short.mp4: 9 frames are too few"):
         scorer.score("short.mp4")
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extract import extract
-from ssrl_pipeline.extractors import FeatureExtractor, decode, reading
-from ssrl_pipeline.extractors.decode import Limits, Video, open_video
+from ssrl_pipeline.extractors import FeatureExtractor, decoding, reading
+from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.extractors.feed import Feed
 from ssrl_pipeline.extractors.reading import Features
 from ssrl_pipeline.store import FeatureStore, VideoWriter
@@ -106,20 +106,19 @@ def threads() -> int:
 def test_a_video_that_fails_costs_itself_alone(
     videos: Path, one_by_one: Path, quick: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first decoder breaks at two of them, the second at one of these."""
     real = reading.open_video
 
-    def breaking(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
-        video = real(path, decoder, *options, **more)
-        if path.name != "a.mp4" or (decoder == "opencv" and path.parent.name == "deep"):
-            return video
-        return video._replace(frames=cut(video.frames, path))
+    def breaking(path: Path, *options: Any, **more: Any) -> Video:
+        opened = real(path, *options, **more)
+        if path == videos / "a.mp4":
+            opened.frames = cut(opened.frames, path)
+        return opened
 
     def cut(frames: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
         for i, frame in enumerate(frames):
             if i == 18:
                 raise VideoError(f"{path}: broken")
-            yield 255 - frame  # must not be found in the store
+            yield frame
 
     monkeypatch.setattr(reading, "open_video", breaking)
     quick.batch = 3
@@ -230,9 +229,6 @@ class Kept:
     def __init__(self, path: Path):
         self.path, self.rows = path, []
 
-    def restart(self) -> None:
-        self.rows.clear()
-
     def write(self, features: Features) -> None:
         self.rows.append(features)
 
@@ -241,13 +237,12 @@ class Kept:
 def test_a_decoder_that_hangs_keeps_nobody_waiting(
     videos: Path, monkeypatch: pytest.MonkeyPatch, fake: str
 ) -> None:
-    opened = reading.open_video
-    monkeypatch.setitem(decode._OPENERS, "opencv", f"fake_decoders:{fake}")
+    real = decoding.video._open
 
-    def other(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
-        return opened(path, "opencv" if path.name == "c.mp4" else decoder, *options, **more)
+    def other(path: Path, task: dict[str, Any], *more: Any) -> Video:
+        return real(path, task | {"open": f"fake_decoders:{fake}"} if path.name == "c.mp4" else task, *more)
 
-    monkeypatch.setattr(reading, "open_video", other)
+    monkeypatch.setattr(decoding.video, "_open", other)
 
     def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
@@ -282,23 +277,25 @@ def test_what_is_under_way_of_a_decoder_that_fails_is_dropped(
 ) -> None:
     real = reading.open_video
 
-    def breaking(path: Path, decoder: str, *options: Any, **more: Any) -> Video:
-        video = real(path, decoder, *options, **more)
-        return video if decoder != reading.DECODERS[0] else video._replace(frames=cut(video.frames))
+    def breaking(path: Path, *options: Any, **more: Any) -> Video:
+        opened = real(path, *options, **more)
+        if path.name == "b.mp4":
+            opened.frames = cut(opened.frames)
+        return opened
 
     def cut(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        yield from (255 - next(frames) for _ in range(18))
+        yield from (next(frames) for _ in range(18))
         raise VideoError("broken")
 
     def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
-    whole, broken = Kept(videos / "a.mp4"), Kept(videos / "a.mp4")
-    list(Feed(describe).run([whole]))
     monkeypatch.setattr(reading, "open_video", breaking)
-    list(Feed(describe, batch=lambda: batch, ahead=ahead).run([broken]))
-    assert len(whole.rows) == len(broken.rows) == 2
-    assert all(abs(a["mean"] - b["mean"]).max() < 5 for a, b in zip(whole.rows, broken.rows, strict=True))
+    whole, broken = Kept(videos / "a.mp4"), Kept(videos / "b.mp4")
+    feed = Feed(describe, batch=lambda: batch, ahead=ahead)
+    ended = {job.path.name: str(result) for job, result in feed.run([broken, whole])}
+    assert ended["b.mp4"] == "broken" and len(ended) == 2
+    assert (len(whole.rows), broken.rows) == (2, [])
 
 
 def test_pillow_resizes_in_the_threads_that_read_and_the_pixels_are_the_same(
@@ -364,9 +361,9 @@ def test_decoders_share_the_cores(
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     real, threads = reading.open_video, []
 
-    def noted(path: Path, decoder: str, limits: Limits, *options: Any, **more: Any) -> Video:
+    def noted(path: Path, limits: Limits, *options: Any, **more: Any) -> Video:
         threads.append(limits.threads)
-        return real(path, decoder, limits, *options, **more)
+        return real(path, limits, *options, **more)
 
     monkeypatch.setattr(reading, "open_video", noted)
     extract(videos, tmp_path / "features", quick, workers=workers)

@@ -116,17 +116,6 @@ def test_a_stretch_is_right_up_to_the_reach_of_its_ends() -> None:
         assert (wrong - right).abs().max() > 1e-3
 
 
-def test_what_a_decoder_gave_before_it_failed_is_forgotten() -> None:
-    model = ssrl(("2x3",), 2)
-    views = features(model, 2 * CHUNK + 3)
-    with ScoreStream(model, CPU) as stream:
-        for chunk in cut(features(ssrl(("2x3",), 2), CHUNK + 2), CHUNK + 1, 1):
-            stream.add({name: rows + 7 for name, rows in chunk.items()})
-        stream.restart()
-        stream.add(views)
-        torch.testing.assert_close(stream.scores(), at_once(model, views), atol=1e-5, rtol=0)
-
-
 def test_scores_so_far_and_then_of_more() -> None:
     model = ssrl(("2x3",), 2)
     views = features(model, 3 * CHUNK)

@@ -21,7 +21,7 @@ SCORES = np.repeat([0.1, 0.9, 0.2], 16).astype(np.float32)
 
 @pytest.fixture
 def result() -> VideoScores:
-    about = (8.0, 64, 48, "opencv", Path("best.pt"), {}, ChosenRule(EventRule(hysteresis=1.0), "a & b"))
+    about = (8.0, 64, 48, "pyav", Path("best.pt"), {}, ChosenRule(EventRule(hysteresis=1.0), "a & b"))
     return VideoScores(Path("<i>&'.mp4"), SCORES, SCORES[::16], *about)
 
 

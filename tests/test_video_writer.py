@@ -13,7 +13,7 @@ from ssrl_pipeline.extractors.decode import DECODERS, open_video
 from ssrl_pipeline.video_writer import VideoWriter, require_encoder
 
 BARS = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [128, 128, 128]], np.uint8)
-SIZE = 160, 64  # decord cannot read 96 columns
+SIZE = 160, 64
 
 
 def written(path: Path, times: list[float | None], fps: float = 25, size: tuple[int, int] = SIZE) -> Path:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ssrl_pipeline.extractors import views
-from ssrl_pipeline.extractors.decode import open_video
+from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.presets import PRESETS, Preset
 from ssrl_pipeline.extractors.views import Crops, Grid, Resize, cut_views
 

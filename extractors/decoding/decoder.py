@@ -28,7 +28,15 @@ GUESSED_BY = 32 << 20  # bytes: about a minute of a camera, read in a fraction o
 _MAY_LEAP = 0x200  # libav's AVFMT_TS_DISCONT
 _COVER = 0x400  # libav's AV_DISPOSITION_ATTACHED_PIC
 _CAMERAS = {"linux": "video4linux2", "darwin": "avfoundation", "win32": "dshow"}  # libav's devices
+_UNTIMED = ("mjpeg", "mpjpeg", "jpeg_pipe", "image2pipe")  # whose frames libav numbers, 25 a second
 _WITHOUT_CLOCK = re.compile(r"\b(mpjpeg|mjpeg|h264|hevc|m4v|mpegvideo|image2pipe|jpeg_pipe)\b")
+
+_SWAPPED = {  # which swscale 9 makes 8 bits of as if their bytes stood in the other order
+    f"{order}{bits}be": f"{order}{bits}le" for order in ("rgb", "bgr") for bits in (555, 565)
+}
+# From 17 on, PyAV converts colours with one thread a core where it is not told.
+_SCALING = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
+_TURNS = {90: (0, -1, 1, 0), -90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), -180: (-1, 0, 0, -1)}
 
 
 class Opened(NamedTuple):
@@ -59,13 +67,14 @@ def open_file(name: str, threads: int = 0) -> Opened:
         raise VideoError(f"{path}: not a video that libav can open{_because(error)}") from error
     info = _info(container, stream)
     frames = _Frames(container, stream, threads)
+    length = _length(container, stream)
 
     def checked() -> Iterator[tuple[np.ndarray, float]]:
         try:
             yield from frames
         except (av.FFmpegError, ValueError) as error:
             raise cut_short(path, frames.stamps.frames, info.reported_frames) from error
-        _check_end(path, frames, info)
+        _check_end(path, frames, info, length)
 
     return Opened(info, checked(), frames.notes)
 
@@ -187,21 +196,30 @@ class _Frames:
         stream.thread_type, stream.thread_count = "AUTO", threads
         self.container, self.stream = container, stream
         start = container.start_time
+        self._untimed = not one_size and container.format.name in _UNTIMED
         may_leap = bool(container.format.flags & _MAY_LEAP)
         self.stamps = Stamps(_rate(stream), None if start is None else start / av.time_base, may_leap)
-        self.first, self.last = 0.0, 0.0  # the times of these frames
+        self.end = 0.0  # of the packets, in seconds from the beginning; where nothing counts frames, of all
+        self._all = not stream.frames
         self._pixels = _Pixels(one_size)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
-        for packet in self.container.demux(self.stream):
+        start = (self.container.start_time or 0) / av.time_base
+        if not self._all and self.stream.start_time is not None:
+            start = float(self.stream.start_time * self.stream.time_base)
+        for packet in self.container.demux(*([] if self._all else [self.stream])):
+            if packet.pts is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self.end = max(self.end, end - start)
+            if packet.stream_index != self.stream.index or _is_empty(packet):
+                continue
             try:
                 decoded = packet.decode()
             except av.error.InvalidDataError:
                 continue
             for frame in decoded:
-                time = self.stamps.time(None if frame.time is None else float(frame.time))
-                self.first = time if self.stamps.frames == 1 else self.first
-                self.last = time
+                stamp = None if self._untimed or frame.time is None else float(frame.time)
+                time = self.stamps.time(stamp)
                 yield self._pixels.of(frame), time
 
     def notes(self) -> list[str]:
@@ -214,7 +232,7 @@ class _Pixels:
 
     def __init__(self, one_size: bool = False):
         self._one_size = one_size
-        self._rgb = VideoReformatter()
+        self._rgb, self._swapped = VideoReformatter(), VideoReformatter()
         self._size: tuple[int, int] | None = None
         self._sizes: dict[tuple[int, int], None] = {}
 
@@ -229,28 +247,29 @@ class _Pixels:
         if self._one_size and len(self._sizes) > 1:
             raise ValueError(f"the picture changed its size to {frame.width}x{frame.height}")
         matrix = _matrix(frame)
-        # From 17 on, PyAV converts colours with one thread a core where it is not told.
+        if frame.format.name in _SWAPPED:
+            frame = self._swapped.reformat(frame, format=_SWAPPED[frame.format.name], **_SCALING)
         rgb = self._rgb.reformat(frame, width, height, "rgb24", **_SCALING)
         plane = rgb.planes[0]
-        pixels = np.ndarray((height, width, 3), np.uint8, plane, strides=(plane.line_size, 3, 1))
+        pixels = np.ndarray((height, width, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1))
         return _turned(pixels, matrix) if matrix else pixels
 
 
-_SCALING = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
-
-
-_QUARTERS = (None, (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))  # turns against the clock
+def _is_empty(packet: Any) -> bool:
+    """The frame before it stays, as in Theora and AVI; the decoder would take it for the end."""
+    return not packet.size and not (packet.pts is None and packet.dts is None)
 
 
 def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
     """(a, b, c, d), which sends a stored pixel (x, y) to (a x + c y, b x + d y); None where there is none."""
     try:
-        for data in frame.side_data:
-            if data.type.name == "DISPLAYMATRIX":
-                a, b, _, c, d = np.frombuffer(data, np.int32, 5).tolist()
-                return a, b, c, d
-    except ValueError:  # of a kind that PyAV does not know, beside which it shows no other
-        return _QUARTERS[round(frame.rotation / 90) % 4]
+        beside = list(frame.side_data)
+    except ValueError:  # PyAV does not know one of them, as the EXIF of a JPEG: then mirrors are not told
+        return _TURNS.get(frame.rotation)
+    for data in beside:
+        if data.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d = np.frombuffer(data, np.int32, 5).tolist()
+            return a, b, c, d
     return None
 
 
@@ -287,13 +306,20 @@ def _rate(stream: Any) -> float:
 
 def _info(container: Any, stream: Any) -> VideoInfo:
     fps, frames = _rate(stream), stream.frames
+    likely = round(_length(container, stream) * fps)
+    if frames and stream.duration:  # the index of an MP4 counts frames, too, that its edit list hides
+        frames = min(frames, likely)
+    return VideoInfo(fps, stream.width, stream.height, frames or likely)
+
+
+def _length(container: Any, stream: Any) -> float:
+    """Seconds that the video lasts, or all that is in the container; 0 where unknown."""
+    if stream.duration:  # of an MP4, what its edit list shows
+        return float(stream.duration * stream.time_base)
     length = container.duration / av.time_base if container.duration else 0.0
-    if stream.duration:  # of an MP4, what its edit list shows: the index counts hidden frames, too
-        length = float(stream.duration * stream.time_base)
-        frames = min(frames, round(length * fps)) if frames else 0
-    elif container.format.name.startswith("matroska"):  # its duration counts from zero
-        length -= max(0.0, (container.start_time or 0) / av.time_base)
-    return VideoInfo(fps, stream.width, stream.height, frames or round(max(0.0, length) * fps))
+    if container.format.name.startswith("matroska"):  # its duration counts from zero
+        length -= (container.start_time or 0) / av.time_base
+    return max(0.0, length)
 
 
 def _opened_live(container: Any, stream: Any, threads: int, seconds: float) -> Opened:
@@ -348,16 +374,16 @@ def location(path: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _check_end(path: Path, frames: _Frames, header: VideoInfo) -> None:
+def _check_end(path: Path, frames: _Frames, header: VideoInfo, length: float) -> None:
     """Raises VideoError where the end came too early.
 
-    That is where the frames are fewer than the container promises and their time is
-    shorter too (at a variable frame rate the promised number is only a guess), or where
-    the container shows that bytes are missing.
+    That is where the frames are fewer than the container promises and what was read does not
+    reach its end either (the promise is a guess where the rate varies, and where sound goes on
+    after the last frame), or where the container shows that bytes are missing.
     """
     count, promised = frames.stamps.frames, header.reported_frames
-    shown = frames.last - frames.first
-    early = fewer(count, promised) and (shown <= 0 or fewer(int(shown * header.fps) + 1, promised))
+    usual = 1 / header.fps if header.fps else 0.0
+    early = fewer(count, promised) and frames.end < 0.99 * length - 2 * usual
     if count == 0 or early or (promised <= 0 and misses_bytes(path)):
         raise cut_short(path, count, promised)
 

@@ -67,7 +67,7 @@ def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) 
         shape = first[0].shape
         answer(info=[opened.info.fps, shape[1], shape[0], opened.info.reported_frames])
         inbox.get()
-        layout = Layout(*shape[:2], task["most"])
+        layout = Layout(shape[0], shape[1], task["most"])
         blocks = map_blocks(task["memory"], layout)
         for count, (frame, time) in enumerate(itertools.chain([first], opened.frames)):
             if frame.shape != shape:

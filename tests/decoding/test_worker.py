@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors import FeatureExtractor, decode, decoders, worker_process
-from ssrl_pipeline.extractors.decode import DECODERS, Limits, Video, open_video, probe
-from ssrl_pipeline.extractors.ring import BLOCK_FRAMES, SLOTS
+from ssrl_pipeline.extractors.decoding import Limits, Video, open_video, probe, video
+from ssrl_pipeline.extractors.decoding.decoder import open_file
+from ssrl_pipeline.extractors.decoding.process import WorkerProcess
+from ssrl_pipeline.extractors.decoding.shared_frames import BLOCK_FRAMES, SLOTS
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -27,8 +28,8 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Video
     path.write_bytes(b"content")
 
     def opened(name: str, limits: Limits | None = None) -> Video:
-        monkeypatch.setitem(decode._OPENERS, "decord", f"fake_decoders:{name}")
-        return open_video(path, "decord", limits)
+        monkeypatch.setitem(video.OPENERS, "file", f"fake_decoders:{name}")
+        return open_video(path, limits)
 
     return opened
 
@@ -65,71 +66,67 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return False
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_frames_are_those_of_the_decoder(
-    make_video: Callable[..., Path], tmp_path: Path, decoder: str
-) -> None:
+def test_frames_and_times_are_those_of_the_decoder(make_video: Callable[..., Path], tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", frames=150, size=(128, 64))
-    expected = list(getattr(decoders, f"open_{decoder}")(path).frames)
-    got = list(open_video(path, decoder).frames)  # more than the ring holds, kept all at once
+    expected = [(frame.copy(), time) for frame, time in open_file(str(path)).frames]
+    with open_video(path) as opened:
+        got = [(frame, opened.time) for frame in opened.frames]  # more than the ring holds, kept all at once
     assert len(got) == 150
-    np.testing.assert_array_equal(np.stack(got), np.stack(expected))
+    np.testing.assert_array_equal([frame for frame, _ in got], [frame for frame, _ in expected])
+    assert [time for _, time in got] == [time for _, time in expected]
+    assert [time for _, time in got] == pytest.approx(np.arange(150) / 10)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
 def test_frames_that_are_lent_are_those_that_are_copied(
-    make_video: Callable[..., Path], tmp_path: Path, decoder: str
+    make_video: Callable[..., Path], tmp_path: Path
 ) -> None:
     """They lie in the ring: 150 frames in the places of four blocks."""
     path = make_video(tmp_path / "a.mp4", frames=150, size=(128, 64))
     frames, places = [], set()
-    for frame in open_video(path, decoder, lend=True).frames:
+    for frame in open_video(path, lend=True).frames:
         frames.append(frame.copy())
         places.add(frame.ctypes.data)
-    np.testing.assert_array_equal(frames, list(open_video(path, decoder).frames))
+    np.testing.assert_array_equal(frames, list(open_video(path).frames))
     assert len(places) == SLOTS * BLOCK_FRAMES
 
 
 @on_linux
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_a_decoder_has_the_threads_that_it_may(
-    make_video: Callable[..., Path], tmp_path: Path, decoder: str
-) -> None:
+def test_the_decoder_has_the_threads_that_it_may(make_video: Callable[..., Path], tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", frames=150, size=(320, 240))  # more than the ring holds: it waits
 
     def counted(threads: int) -> tuple[int, list[np.ndarray]]:
         before = children()
-        with open_video(path, decoder, Limits(threads=threads)) as video:
+        with open_video(path, Limits(threads=threads)) as opened:
             (pid,) = children() - before
-            first = next(video.frames)
-            return len(list(Path(f"/proc/{pid}/task").iterdir())), [first, *video.frames]
+            first = next(opened.frames)
+            return len(list(Path(f"/proc/{pid}/task").iterdir())), [first, *opened.frames]
 
     few, expected = counted(1)
     many, found = counted(7)
-    assert few <= 2 + (decoder == "decord")  # the main one, that which hears, decord's own
+    assert few <= 2  # the main one, that which hears
     assert many >= few + 6
     np.testing.assert_array_equal(found, expected)
 
 
 def test_frames_larger_than_a_block(make_video: Callable[..., Path], tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", frames=6, size=(4800, 2400))  # 33 MiB a frame
-    expected = [frame.mean() for frame in decoders.open_opencv(path).frames]
-    assert [frame.mean() for frame in open_video(path, "opencv").frames] == expected
+    expected = [frame.mean() for frame, _ in open_file(str(path)).frames]
+    assert [frame.mean() for frame in open_video(path).frames] == expected
 
 
 def test_decoder_that_hangs(fake: Callable[..., Video]) -> None:
-    with pytest.raises(VideoError, match=r"a.mp4: decord gave no answer for 0.5 seconds, after 0 frames"):
+    with pytest.raises(VideoError, match="the decoder gave no answer for 0.5 seconds, after 0 frames"):
         fake("hang_at_once", Limits(seconds=0.5))
-    with pytest.raises(VideoError, match=r"a.mp4: decord gave no answer for 3 seconds, after 16 frames \("):
+    with pytest.raises(VideoError, match=r"a.mp4: the decoder .* answer for 3 seconds, after 16 frames \("):
         list(fake("hang_later", Limits(seconds=3)).frames)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_decoder_that_crashes(fake: Callable[..., Video]) -> None:
-    said = r"decord crashed: .* SIGABRT \(corrupted double-linked list\), after 16 frames"
+    said = r"the decoder crashed: .* SIGABRT \(corrupted double-linked list\), after 16 frames"
     with pytest.raises(VideoError, match=said):
         list(fake("abort").frames)
-    with pytest.raises(VideoError, match="decord crashed: .* SIGKILL, after 0 frames"):
+    with pytest.raises(VideoError, match="the decoder crashed: .* SIGKILL, after 0 frames"):
         fake("kill_itself")
     with pytest.raises(VideoError, match=r"exit code 1 \(ZeroDivisionError: by a frame of no height\)"):
         fake("raise_what_nobody_expects")
@@ -137,7 +134,7 @@ def test_decoder_that_crashes(fake: Callable[..., Video]) -> None:
 
 @on_linux
 def test_decoder_that_eats_memory(fake: Callable[..., Video]) -> None:
-    with pytest.raises(VideoError, match=r"decord wants more memory than 0.5 GiB, after 16 frames"):
+    with pytest.raises(VideoError, match=r"the decoder wants more memory than 0.5 GiB, after 16 frames"):
         list(fake("eat_memory", Limits(memory=1 << 29)).frames)
 
 
@@ -146,6 +143,21 @@ def test_frames_that_change_their_size(fake: Callable[..., Video]) -> None:
     assert [int(next(frames)[0, 0, 0]) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(VideoError, match="a.mp4: frame 3 is 10x6, those before are 8x4"):
         next(frames)
+
+
+def test_what_is_told_of_the_frames(fake: Callable[..., Video]) -> None:
+    with fake("remark") as opened:
+        times = [opened.time for _ in opened.frames]
+        assert times == [0.0, 0.1, 0.2] and opened.damage() == "one thing; another"
+
+
+def test_an_error_on_the_way_comes_after_the_frames_before_it(fake: Callable[..., Video]) -> None:
+    opened, values = fake("fail_later"), []
+    with pytest.raises(VideoError, match=r"^/.*a.mp4: no more$"):
+        values.extend(int(frame[0, 0, 0]) for frame in opened.frames)
+    assert values == list(range(20)) and opened.time == 1.9
+    with pytest.raises(VideoError, match="a.mp4: no frames in it"):
+        fake("nothing")
 
 
 def test_what_a_decoder_prints_harms_nobody(fake: Callable[..., Video], capfd: pytest.CaptureFixture) -> None:
@@ -163,21 +175,21 @@ def test_consumer_that_stops_early_leaves_nothing(fake: Callable[..., Video]) ->
         assert eventually(lambda: state(pid) == "T")  # the ring is full
         return pid
 
-    video = fake("thousand")
+    opened = fake("thousand")
     pid = worker()
-    del video  # none was read
+    del opened  # none was read
     assert not state(pid)
 
-    video = fake("thousand")
+    opened = fake("thousand")
     pid = worker()
-    next(video.frames)
-    video.close()
-    assert not state(pid) and list(video.frames) == []
+    next(opened.frames)
+    opened.close()
+    assert not state(pid) and list(opened.frames) == []
 
-    video = fake("thousand")
+    opened = fake("thousand")
     pid = worker()
-    with pytest.raises(ZeroDivisionError), video:
-        for frame in video.frames:
+    with pytest.raises(ZeroDivisionError), opened:
+        for frame in opened.frames:
             raise ZeroDivisionError(f"{frame}")
     assert not state(pid)
     assert children() == before
@@ -187,22 +199,22 @@ def test_consumer_that_stops_early_leaves_nothing(fake: Callable[..., Video]) ->
 def test_memory_is_bounded_however_slow_the_consumer_is(
     make_video: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """decord decodes ahead of whoever reads: 600 frames are 260 MB."""
+    """600 frames are 260 MB; also where the worker is not stopped, it waits for slots."""
     path = make_video(tmp_path / "a.mp4", frames=600, size=(480, 300))
 
     def memory_ahead() -> int:
         """MB of the worker's own when it does no more, with one frame read."""
         before = children()
-        with open_video(path) as video:
+        with open_video(path, Limits(threads=1)) as opened:
             (pid,) = children() - before
-            next(video.frames)
+            next(opened.frames)
             assert eventually(lambda: state(pid) == "T" or still(pid))
             status = Path(f"/proc/{pid}/status").read_text()
         return int(status.split("RssAnon:")[1].split()[0]) >> 10
 
-    stopped = memory_ahead()
-    monkeypatch.setattr(worker_process.WorkerProcess, "_signal", lambda self, name: None)
-    assert stopped + 50 < memory_ahead()
+    assert memory_ahead() < 100
+    monkeypatch.setattr(WorkerProcess, "_signal", lambda self, name: None)
+    assert memory_ahead() < 100
 
 
 @on_linux
@@ -211,7 +223,7 @@ def test_nothing_is_left_of_many_videos(make_video: Callable[..., Path], tmp_pat
     gc.collect()
     before = children(), sorted(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))  # noqa: PTH208
     for i in range(50):
-        frames = open_video(path, "opencv").frames
+        frames = open_video(path).frames
         assert len([next(frames) for _ in range(1 + i % 3)]) == 1 + i % 3
     del frames
     gc.collect()
@@ -226,12 +238,12 @@ def test_worker_goes_with_its_parent(tmp_path: Path, stopped: bool) -> None:
     (tmp_path / "a.mp4").write_bytes(b"content")
     code = (
         "import sys, time, pathlib\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from ssrl_pipeline.extractors import decode\n"
-        f"decode._OPENERS['decord'] = 'fake_decoders:{'thousand' if stopped else 'hang_later'}'\n"
-        "video = decode.open_video(pathlib.Path('a.mp4'))\n"
-        "next(video.frames)\n"
-        "print(video.frames._end.peek()[1].__self__.worker.pid, flush=True)\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from ssrl_pipeline.extractors.decoding import video\n"
+        f"video.OPENERS['file'] = 'fake_decoders:{'thousand' if stopped else 'hang_later'}'\n"
+        "opened = video.open_video(pathlib.Path('a.mp4'))\n"
+        "next(opened.frames)\n"
+        "print(opened.frames._end.peek()[1].__self__.worker.pid, flush=True)\n"
         "time.sleep(1000)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=tmp_path) as parent:
@@ -247,31 +259,13 @@ def test_worker_goes_with_its_parent(tmp_path: Path, stopped: bool) -> None:
                 os.kill(worker, signal.SIGKILL)
 
 
-def test_the_other_decoder_takes_over(
-    make_video: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = make_video(tmp_path / "a.mp4", frames=20)
-    live = FeatureExtractor("i3d", "live", device="cpu", weights="random")
-    monkeypatch.setitem(decode._OPENERS, "decord", "fake_decoders:abort")
-    rows: list = []
-    result = live.write_video(path, restart=rows.clear, write=rows.append)
-    assert (result.decoder, result.frames, len(rows)) == ("opencv", 20, 2)
-
-    monkeypatch.setitem(decode._OPENERS, "opencv", "fake_decoders:change_size")
-    monkeypatch.setitem(decode._OPENERS, "pyav", "fake_decoders:change_size")
-    with pytest.raises(VideoError) as caught:
-        live.from_video(path)
-    said = str(caught.value)
-    assert said.startswith(f"{path}: decord: crashed") and "\n" not in said
-    assert "; opencv: frame 3 is 10x6" in said and said.count(str(path)) == 1
-
-
 def test_worker_does_without_torch(make_video: Callable[..., Path], tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib\n"
-        "from ssrl_pipeline.extractors import decode, decode_worker, decoders\n"
-        "assert not {'cv2', 'decord', 'torch', 'scipy'} & sys.modules.keys()\n"
-        "print(len(list(decoders.open_decord(pathlib.Path(sys.argv[1])).frames)))\n"
+        "import sys\n"
+        "from ssrl_pipeline.extractors.decoding import worker\n"
+        "assert not {'av', 'cv2', 'torch', 'scipy'} & sys.modules.keys()\n"
+        "from ssrl_pipeline.extractors.decoding.decoder import open_file\n"
+        "print(len(list(open_file(sys.argv[1]).frames)))\n"
         "assert not {'cv2', 'torch', 'scipy', 'nvidia'} & sys.modules.keys()\n"
     )
     path = make_video(tmp_path / "a.mp4", frames=5)
