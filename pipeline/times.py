@@ -106,18 +106,22 @@ def from_stamps(stamps: np.ndarray, said: float) -> FrameTimes:
     for fps in (said, measured):
         if 0 < fps < FASTEST and np.abs(stamps - number / fps).max() <= EXACT / fps:
             return FrameTimes(fps)
-    alike = abs(said - measured) <= ALIKE * measured
-    fps = measured if measured and not alike else steady(said).fps
+    plausible = steady(said).fps
+    alike = abs(plausible - measured) <= ALIKE * measured
+    fps = measured if measured and not alike else plausible
     return FrameTimes(fps, stamps) if fps else FrameTimes()
 
 
 def measured_rate(stamps: np.ndarray) -> float:
-    """Frames a second by their times, pauses left out; 0 of less than two frames."""
-    lengths = np.diff(stamps)
-    if not len(lengths):
-        return 0.0
-    lengths = lengths[lengths <= PAUSE * np.median(lengths)]
-    return float(len(lengths) / lengths.sum())
+    """Frames a second by their times, pauses left out; 0 of less than two frames.
+
+    Not by the median: of frames that come in bursts, as some senders stamp them, it is that within a burst.
+    """
+    lengths, before = np.diff(stamps), -1
+    while len(lengths) != before:
+        before = len(lengths)
+        lengths = lengths[lengths <= PAUSE * lengths.mean()] if before else lengths
+    return float(len(lengths) / lengths.sum()) if len(lengths) else 0.0
 
 
 def require_increasing(stamps: np.ndarray) -> None:

@@ -25,6 +25,7 @@ from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.engines.engines import Engine, make_engine, why_not
+from ssrl_pipeline.extractors.engines.openvino import import_openvino
 from ssrl_pipeline.extractors.engines.transfer import Transfer
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
 from ssrl_pipeline.extractors.views import cut_views
@@ -199,6 +200,7 @@ def _products(precision: str, device: torch.device, size: int) -> Iterator[tuple
         array = np.random.default_rng(0).random((size, size), np.float32)
         yield "NumPy", lambda: array @ array
         if importlib.util.find_spec("openvino"):
+            import_openvino()
             from openvino import Core, Model, opset13
 
             left = opset13.parameter([size, size], np.float32)

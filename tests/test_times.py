@@ -85,6 +85,19 @@ def test_the_rate_of_a_video_with_pauses_is_that_between_them() -> None:
     assert from_stamps(pause.stamps, 0.06).fps == pytest.approx(25)
 
 
+@pytest.mark.parametrize("lengths", [[0.0004, 0.0796], [*[0.001] * 9, 0.391], [0.04, 0.08, 0.01, 0.03]])
+def test_the_rate_of_frames_in_bursts_is_that_of_all(lengths: list[float]) -> None:
+    """Pairs of one stamp, a group at once, jitter: 25 a second each, and a pause of an hour besides."""
+    stamps = np.cumsum(np.tile(lengths, 200))
+    assert measured_rate(stamps) == pytest.approx(25, rel=0.01)
+    stamps[333:] += 3600
+    stamps[700:] += 20
+    times = from_stamps(stamps, 90000.0)
+    assert times.fps == pytest.approx(25, rel=0.01)
+    assert times.pauses(len(stamps)).tolist() == [333, 700][: 1 + (len(stamps) > 700)]
+    assert times.seconds(len(stamps)) == pytest.approx(len(stamps) / 25, rel=0.02)
+
+
 def test_one_frame_has_a_time_where_the_container_says_a_rate() -> None:
     assert not from_stamps(np.array([3.0]), 0.0).known
     assert not from_stamps(np.array([3.0]), 90000.0).known

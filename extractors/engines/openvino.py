@@ -56,7 +56,7 @@ class OpenVino:
                 "INFERENCE_PRECISION_HINT": "f32",  # or it takes bfloat16 where the CPU has it
                 "NUM_STREAMS": requests,
                 "INFERENCE_NUM_THREADS": threads,
-                # Pinned to cores, those of all processes crowd on the first ones: `--devices cpu,cpu`
+                # Pinned to cores, the threads of all processes crowd on the first ones: `--devices 2`
                 # was half as fast.
                 "ENABLE_CPU_PINNING": False,
             }

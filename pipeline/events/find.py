@@ -23,11 +23,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.times import CLOSE, FrameTimes, is_rate
+from ssrl_pipeline.times import CLOSE, FrameTimes
 
 THRESHOLD = 0.5  # where nothing was calibrated: what the field counts false alarms at (Sultani et al. 2018)
 ASSUMED_FPS = 25.0  # turns a rule's seconds into frames where a video does not tell its rate
-known = is_rate
 
 
 class Event(NamedTuple):

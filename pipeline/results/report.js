@@ -9,6 +9,8 @@ const TICKS = [
 ];
 const player = $("player"), plot = $("plot"), timeline = $("timeline");
 let video, frame = 0, playable = true, levels = null, current = -1;
+let ahead = 0; // seconds that the player's clock is before the video's: of files that do not begin at zero
+let sought = false; // since the video was chosen
 
 // ---- words and numbers
 
@@ -73,7 +75,10 @@ const scoreAt = (at) => video.curve.scores[lastUpTo(video.curve.frames, at)];
 function seek(at) {
   const [from, to] = span(video, clamp(at));
   const target = (from + to) / 2; // of a frame its edge may show the one before
-  if (playable && Number.isFinite(target)) player.currentTime = target;
+  if (playable && Number.isFinite(target)) {
+    player.currentTime = target + ahead;
+    sought = true;
+  }
   show(clamp(at));
 }
 
@@ -146,7 +151,7 @@ function drawHeat() {
 }
 
 function follow() {
-  if (video.fps || Number.isFinite(player.duration)) show(frameAt(player.currentTime));
+  if (video.fps || Number.isFinite(player.duration)) show(frameAt(player.currentTime - ahead));
   if (!player.paused && !player.ended) requestAnimationFrame(follow);
 }
 
@@ -267,6 +272,7 @@ function choose(index) {
   $("play").disabled = false;
   player.setAttribute("aria-label", `Video ${video.name}`);
   player.src = video.link;
+  findBeginning();
   timeline.setAttribute("aria-valuemax", video.frames - 1);
   [...$("videos").rows].forEach((row, i) => {
     row.classList.toggle("chosen", i === index);
@@ -276,6 +282,18 @@ function choose(index) {
   listFacts();
   draw();
   show(0);
+}
+
+function findBeginning() {
+  // The first frame that the player shows is frame 0: some take a file's clock as it is, others let it begin at zero.
+  const chosen = video;
+  [ahead, sought] = [0, false];
+  player.requestVideoFrameCallback?.((_, { mediaTime }) => {
+    const late = mediaTime - (chosen.fps ? span(chosen, 0)[0] : 0);
+    if (chosen !== video || sought || late < 0.05) return;
+    ahead = late;
+    follow();
+  });
 }
 
 function setShape(width, height) {
