@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ssrl_pipeline.console.progress import Note
-from ssrl_pipeline.data.names import video_id
 from ssrl_pipeline.data.labels import Intervals
 from ssrl_pipeline.data.names import video_id
 from ssrl_pipeline.disk.spelling import on_disk, one_name, two_spellings
