@@ -1,24 +1,20 @@
-"""The commands `dataset` and `store`."""
+"""The command `dataset check`."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ssrl_pipeline.cli.options import (
-    PATH,
-    config_option,
     echo_json,
     features_option,
     json_option,
-    labels_option,
-    load_labels,
-    load_settings,
-    open_dataset,
     set_option,
+    setting,
+    with_settings,
 )
-from ssrl_pipeline.disk.files import require_writable
-from ssrl_pipeline.errors import PipelineError, StoreError
+from ssrl_pipeline.console.terminal import say, table
+from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from ssrl_pipeline.data.check import Problem, Report
@@ -33,33 +29,20 @@ def dataset() -> None:
 
 @dataset.command("check")
 @click.argument("config")
-@click.option(
-    "--annotations", metavar="DIR", help="Folder of the dataset's own files.  [default: annotations]"
-)
+@setting("data.annotations", "Folder of the dataset's own files.", metavar="DIR")
 @features_option
 @set_option
 @json_option
-def dataset_check(config: str, assignments: tuple[str, ...], as_json: bool, **flags: Any) -> None:
+@with_settings
+def dataset_check(settings: Settings, as_json: bool) -> None:
     """Say what a dataset lacks, what has the wrong length, and the totals.
 
     CONFIG is a YAML file of settings, or a ready one's name: ucf_crime, shanghaitech, xd_violence.
     Exit code 1 where something is missing or wrong.
     """
-    settings = load_settings(config, assignments, flags, data=("annotations", "features"))
-    from ssrl_pipeline.console.terminal import say
-    from ssrl_pipeline.data.check import check_dataset
-    from ssrl_pipeline.features.folder_store import location
-    from ssrl_pipeline.features.released import open_features
+    from ssrl_pipeline.data.check import check  # PyTorch, for the presets
 
-    place = location(settings.data.features)
-    try:
-        features = open_features(place, settings.data.layout)
-    except StoreError as error:
-        if isinstance(place, str) or (place.exists() and any(place.iterdir())):
-            raise
-        say(str(error))
-        features = None
-    report = check_dataset(open_dataset(settings, features), features)
+    report = check(settings.data, say)
     if as_json:
         echo_json(
             {
@@ -72,66 +55,11 @@ def dataset_check(config: str, assignments: tuple[str, ...], as_json: bool, **fl
     else:
         _show(report)
     if report.problems:
+        config = click.get_current_context().params["config"]
         raise PipelineError(f"{config}: {_summary(report.problems)}")
 
 
-@click.group()
-def store() -> None:
-    """Look after feature stores."""
-
-
-@store.command("export")
-@click.argument("features", metavar="STORE")
-@click.argument("out", type=PATH)
-@click.option(
-    "--layout", type=click.Choice(["released"]), default="released", show_default=True, help="Of the files."
-)
-@click.option(
-    "--segments",
-    type=click.IntRange(min=1),
-    help="Make training videos [P, SEGMENTS, F], means of so many segments; the released ones have 32.",
-)
-@labels_option
-@config_option
-@set_option
-@json_option
-def store_export(
-    features: str,
-    out: Path,
-    layout: str,
-    segments: int | None,
-    config: str | None,
-    assignments: tuple[str, ...],
-    as_json: bool,
-    **flags: Any,
-) -> None:
-    """Write a store's labelled videos as X_i3d.npy, X_patch23_i3d.npy and so on, with lists of them.
-
-    Other projects' training code reads these. Files of training videos are [T, P, F] or, with
-    --segments, [P, SEGMENTS, F]; the lists name anomalous videos first.
-    """
-    flags["features"] = features
-    settings = load_settings(config, assignments, flags, data=("features", "labels"))
-    require_writable(out)
-    from ssrl_pipeline.console.terminal import say, table
-    from ssrl_pipeline.data.export import export_released
-    from ssrl_pipeline.features.folder_store import FeatureStore, location
-
-    source = FeatureStore.open(location(settings.data.features))
-    labels = load_labels(settings, source)
-    unlabelled = set(source.videos()) - set(labels)
-    if unlabelled:
-        say(f"left out, being in no labels: {len(unlabelled)} videos, {min(unlabelled)!r} first")
-    lists = export_released(source, labels, out, segments)
-    if as_json:
-        echo_json([{**exported._asdict(), "path": str(exported.path)} for exported in lists])
-    else:
-        click.echo(table(lists, ("split", "videos", "abnormal", "list")))
-
-
 def _show(report: "Report") -> None:
-    from ssrl_pipeline.console.terminal import table
-
     click.echo(table(report.groups, ("split", "class", "videos", "with features")))
     totals = report.totals
     click.echo(
