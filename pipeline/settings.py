@@ -23,8 +23,8 @@ class DataSettings:
     videos: str = "videos"  # a folder of videos, or one video
     features: str = "features"  # the feature store: a folder, or its address on an object store
     runs: str = "runs"  # the folder of all training runs
-    labels: str | None = None  # None: labels.csv here or beside the videos, else folders normal/, abnormal/
-    intervals: str | None = None  # None: intervals.csv beside the labels
+    labels: str | None = None  # a table; None: labels.csv here or beside the videos, or folders' names
+    intervals: str | None = None  # ground truth of frames; None: intervals.csv beside the labels
     dataset: DatasetName | None = None  # labels and intervals come from its own annotation files
     annotations: str = "annotations"  # the folder that holds these files
     layout: Layout = "store"  # of the features; or "released": X_i3d.npy, X_patch23_i3d.npy, ...
@@ -118,7 +118,7 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class MemorySettings:
-    views: tuple[str, ...] | None = None  # None: all scales of patches; the crops where there are none
+    views: tuple[str, ...] | None = None  # None: all scales of patches, or the crops where there are none
     neighbours: int = 1  # the nearest remembered patches, whose mean distance counts
     limit: int = 256  # snippets remembered at each position
     sample: int = 4096  # snippets read to choose them from
@@ -136,7 +136,7 @@ class WatchSettings:
     window: int = 16  # snippets of a camera, the latest, among which each new one is scored
     delay: int = 1  # newer snippets that a score waits for
     timeout: float = 10.0  # seconds without a frame after which a stream is lost
-    fps: float | None = None  # None: as each source says
+    fps: float | None = None  # frames a second of all sources; None: as each says
 
     def __post_init__(self) -> None:
         require(self.window >= 1, "window", self.window, "1 or more")
