@@ -22,7 +22,7 @@ from benchmark_rounds import wall
 from gpu_common import FACTS, PAYLOAD, REFERENCES, Check, precisions, relative_l2
 
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.extract import extract, extract_here
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.engines.engines import check_engine, make_engine, why_not
@@ -192,7 +192,7 @@ def extracted(check: Check, extractor: FeatureExtractor, video: Path, copies: in
         for number in range(copies):
             (root / f"{number:04d}{video.suffix}").symlink_to(video.resolve())
         start = time.perf_counter()
-        _, outcomes = extract(root, Path(folder, "features"), extractor, workers=workers)
+        _, outcomes = extract(root, Path(folder, "features"), extractor, place=extract_here(workers))
         took = time.perf_counter() - start
     if bad := [outcome.reason for outcome in outcomes if outcome.status != "done"]:
         raise RuntimeError(bad[0])

@@ -30,7 +30,7 @@ from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.models import Detector
 from ssrl_pipeline.models.fused import FusedDetector, blend
 from ssrl_pipeline.models.long_video import summed_views
-from ssrl_pipeline.scoring.scorer import frame_scores, score_snippets
+from ssrl_pipeline.scoring.stored import frame_scores, score_snippets
 
 CPU = torch.device("cpu")
 

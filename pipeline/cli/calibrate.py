@@ -20,6 +20,7 @@ from ssrl_pipeline.cli.options import (
     runs_option,
     set_option,
 )
+from ssrl_pipeline.console.units import hours_or_minutes
 
 if TYPE_CHECKING:
     from ssrl_pipeline.evaluation.calibrate import Calibrated
@@ -105,7 +106,7 @@ def calibrate(
     if as_json:
         echo_json({"checkpoint": str(path), **result.summary()})
     else:
-        length = "" if found.hours is None else f", {_duration(found.hours)}"
+        length = "" if found.hours is None else f", {hours_or_minutes(3600 * found.hours)}"
         click.echo(
             f"{path}, {split}: {found.videos} normal videos, {found.of_frames} frames{length}; "
             f"{result.abnormal_videos} abnormal videos"
@@ -137,7 +138,3 @@ def _rows(result: "Calibrated") -> list[tuple[Any, ...]]:
             )
         )
     return rows
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"

@@ -1,6 +1,7 @@
 """The command `extract`, and `weights` for the backbones that it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,13 @@ from ssrl_pipeline.cli.options import (
     set_option,
     weights_option,
 )
+from ssrl_pipeline.console.progress import FAILED, Plan, Progress
+from ssrl_pipeline.console.units import duration, size
 from ssrl_pipeline.errors import ConfigError, PipelineError
 
 if TYPE_CHECKING:
-    from ssrl_pipeline.cluster.ray import ClusterOptions
-    from ssrl_pipeline.extraction.extract import ExtractorOptions, Plan
-    from ssrl_pipeline.extraction.storing import Outcome, Progress
+    from ssrl_pipeline.extraction.extract import ExtractorOptions
     from ssrl_pipeline.extractors import FeatureExtractor
-    from ssrl_pipeline.features.folder_store import FeatureStore
 
 NAMED = 5  # videos in a message
 FLAGS = (  # that are settings of the section `extract`
@@ -56,11 +56,6 @@ FLAGS = (  # that are settings of the section `extract`
 @click.option(
     "--workers", type=click.IntRange(1), help="Videos decoded at once.  [default: 1 on a CPU, 4 on a GPU]"
 )
-@click.option(
-    "--devices",
-    metavar="N|LIST",
-    help="Processes, each on a GPU of its own or all on the CPU, or where: cuda:0,cuda:1.",
-)
 @cluster_options
 @config_option
 @set_option
@@ -70,7 +65,6 @@ def extract(
     config: str | None,
     assignments: tuple[str, ...],
     device: str,
-    devices: str | None,
     dry_run: bool,
     as_json: bool,
     **flags: Any,
@@ -93,64 +87,61 @@ def extract(
         "frames",
     )
     settings = load_settings(config, assignments, flags, data=("videos", "features"), extract=of_extract)
+    from ssrl_pipeline.cluster.choose import chosen_workers
+    from ssrl_pipeline.cluster.devices import parse_devices
     from ssrl_pipeline.console.terminal import say, table
     from ssrl_pipeline.disk.files import require_writable
     from ssrl_pipeline.extraction import extract as stage
-    from ssrl_pipeline.extraction.devices import extract_on_devices, parse_devices
+    from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
+    from ssrl_pipeline.extraction.videos import find_videos
     from ssrl_pipeline.features.folder_store import DTYPES, location
 
     chosen = settings.extract
     if chosen.dtype not in DTYPES:
         raise ConfigError(f"unknown dtype {chosen.dtype!r}; there are {', '.join(DTYPES)}")
-    videos, features = Path(settings.data.videos), location(settings.data.features)
-    stage.find_videos(
-        videos, note=say, pictures=chosen.frames is not None
-    )  # or an error, before a backbone is made
+    features = location(settings.data.features)
+    # Or an error, before a backbone is made.
+    videos = find_videos(Path(settings.data.videos), note=say, pictures=chosen.frames is not None)
     if isinstance(features, Path) and not dry_run:
         require_writable(features)
     options = stage.ExtractorOptions(
         *(chosen.backbone, chosen.preset, chosen.weights, chosen.patches, chosen.engine, chosen.precision),
         picture_fps=chosen.frames,
     )
-    where = read_cluster(flags)
+    devices, where = flags["devices"], read_cluster(flags)
     if dry_run and where:
         raise click.UsageError("--dry-run times devices of this machine; leave out --cluster")
-    if devices and where:
-        raise click.UsageError("--devices is of this machine; leave it out, or --cluster")
-    names = parse_devices(devices, device) if devices else [device]
     if dry_run:
+        names = parse_devices(devices, device) if devices else [device]
         # Processes on one device share it: they are no faster than one.
         share = (len(set(names)), chosen.workers)
         _tell_estimate(videos, features, options.build(names[0]), chosen.dtype, share, as_json)
         return
-    if where:
-        store, outcomes = _extract_on_cluster(videos, features, options, device, chosen.dtype, where)
-    elif devices:
-        begin = _teller(options, ", ".join(names), features)
-        store, outcomes = extract_on_devices(
-            videos, features, options, names, chosen.dtype, begin, chosen.workers
-        )
-    else:
-        extractor = options.build(device)
-        begin = _teller(options, f"{extractor.device} in {extractor.precision}", features)
-        store, outcomes = stage.extract(videos, features, extractor, chosen.dtype, begin, chosen.workers)
+    with chosen_workers(device, devices, where) as workers:
+        if workers:
+            extractor, on = options.planner(), str(workers)
+            place = extract_elsewhere(workers, options, chosen.workers)
+        else:
+            extractor = options.build(device)
+            place, on = stage.extract_here(chosen.workers), f"{extractor.device} in {extractor.precision}"
+        begin = _teller(options, on, features)
+        store, outcomes = stage.extract(videos, features, extractor, chosen.dtype, begin, place)
     if as_json:
-        echo_json({"features": str(store.root), "videos": [o._asdict() for o in outcomes]})
+        echo_json({"features": str(store.root), "videos": [asdict(o) for o in outcomes]})
     else:
         rows = [(o.video, o.status, o.snippets, round(o.seconds, 1), o.reason) for o in outcomes]
         click.echo(table(rows, ("video", "status", "snippets", "seconds", "reason")))
-    failed = sum(outcome.status == "failed" for outcome in outcomes)
+    failed = sum(outcome.status == FAILED for outcome in outcomes)
     if failed:
         raise PipelineError(f"{failed} of {len(outcomes)} videos failed; the others are in {store.root}")
 
 
-def _teller(options: "ExtractorOptions", device: str, features: Path | str) -> "Callable[[Plan], Progress]":
+def _teller(options: "ExtractorOptions", device: str, features: Path | str) -> Callable[[Plan], Progress]:
     """Says what will be done, and shows how far it is."""
     from ssrl_pipeline.console.terminal import SnippetBar, say
     from ssrl_pipeline.disk.files import free_bytes
-    from ssrl_pipeline.extraction.estimate import size
 
-    def begin(plan: "Plan") -> "Progress":
+    def begin(plan: Plan) -> Progress:
         if isinstance(features, Path) and plan.bytes > (free := free_bytes(features)):
             say(
                 f"the disk of {features} is too small: the features will take {size(plan.bytes)}, "
@@ -166,25 +157,8 @@ def _teller(options: "ExtractorOptions", device: str, features: Path | str) -> "
     return begin
 
 
-def _extract_on_cluster(
-    videos: Path,
-    features: Path | str,
-    options: "ExtractorOptions",
-    device: str,
-    dtype: str,
-    where: "ClusterOptions",
-) -> "tuple[FeatureStore, list[Outcome]]":
-    from ssrl_pipeline.cluster.ray import connected
-    from ssrl_pipeline.extraction.on_cluster import extract_on_cluster
-
-    with connected(where, device) as cluster:
-        place = f"{cluster.device}, up to {cluster.slots()} tasks of the cluster at once"
-        begin = _teller(options, place, features)
-        return extract_on_cluster(videos, features, options, cluster, dtype, begin)
-
-
 def _tell_estimate(
-    videos: Path,
+    videos: Mapping[str, Path],
     features: Path | str,
     extractor: "FeatureExtractor",
     dtype: str,
@@ -192,7 +166,7 @@ def _tell_estimate(
     as_json: bool,
 ) -> None:
     from ssrl_pipeline.console.terminal import say, table
-    from ssrl_pipeline.extraction.estimate import duration, estimate, size
+    from ssrl_pipeline.extraction.estimate import estimate
 
     devices, workers = share
     found = estimate(videos, features, extractor, dtype, devices, workers)

@@ -64,6 +64,11 @@ frames_option = click.option(
 )
 
 _CLUSTER = (
+    click.option(
+        "--devices",
+        metavar="N|LIST",
+        help="Processes, each on a GPU of its own or all on the CPU, or where: cuda:0,cuda:1.",
+    ),
     click.option("--cluster", type=click.Choice(["ray"]), help="A task per video on a Ray cluster."),
     click.option(
         "--address",
@@ -91,20 +96,22 @@ def scorer_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--cluster, --address and --task-cpus; :func:`read_cluster` makes one of them."""
+    """--devices, and --cluster, --address and --task-cpus, of which :func:`read_cluster` makes one."""
     for option in reversed(_CLUSTER):
         command = option(command)
     return command
 
 
 def read_cluster(flags: Mapping[str, Any]) -> "ClusterOptions | None":
-    """Where the work goes; None: it stays here."""
+    """The cluster that does the work; None: this machine does."""
     from ssrl_pipeline.cluster.ray import ClusterOptions
 
     if flags["cluster"] is None:
         if flags["address"] or flags["task_cpus"]:
             raise click.UsageError("--address and --task-cpus are of a cluster: say --cluster ray with them")
         return None
+    if flags["devices"]:
+        raise click.UsageError("--devices is of this machine; leave it out, or --cluster")
     return ClusterOptions(flags["address"], flags["task_cpus"] or 1)
 
 

@@ -3,8 +3,6 @@
 ssrl-pipeline score videos/
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +23,14 @@ from ssrl_pipeline.cli.options import (
     set_option,
 )
 from ssrl_pipeline.console.messages import say
+from ssrl_pipeline.console.progress import FAILED
 from ssrl_pipeline.data.labels import Intervals
 from ssrl_pipeline.disk.files import require_writable
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from ssrl_pipeline.cluster.ray import ClusterOptions
-    from ssrl_pipeline.scoring.job import Scored
-    from ssrl_pipeline.scoring.score import Place
-    from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
+    from ssrl_pipeline.scoring.score import Scored
 
 NAME = 34  # letters of a video's name in the table, which then fits 100 columns
 
@@ -107,11 +103,13 @@ def score(
     from ssrl_pipeline.scoring.inputs import find_inputs, match_intervals
 
     found = find_inputs(videos, out, say, settings.extract.frames is not None)
+    from ssrl_pipeline.cluster.choose import chosen_workers
     from ssrl_pipeline.console.terminal import SnippetBar, table
     from ssrl_pipeline.features.folder_store import location
     from ssrl_pipeline.results.video_writer import require_encoder
-    from ssrl_pipeline.scoring.job import FAILED
-    from ssrl_pipeline.scoring.score import open_store, score_many
+    from ssrl_pipeline.scoring.elsewhere import score_elsewhere
+    from ssrl_pipeline.scoring.reuse import open_store
+    from ssrl_pipeline.scoring.score import score_here, score_many
     from ssrl_pipeline.scoring.scorer import ScorerOptions
 
     require_writable(out)
@@ -124,7 +122,12 @@ def score(
     options = ScorerOptions(
         path, chosen.weights, settings.events, chosen.engine, chosen.precision, chosen.frames
     )
-    with _placed(options, device, where) as (scorer, place, on):
+    with chosen_workers(device, flags["devices"], where) as workers:
+        if workers:
+            scorer, place, on = options.planner(), score_elsewhere(workers, options), str(workers)
+        else:
+            scorer = options.build(device)
+            place, on = score_here, f"{scorer.device} in {scorer.extractor.precision}"
         index = open_store(features, scorer, flags["features"] is not None, say)
         say(f"scoring with {path} on {on}")
         threshold = scorer.chosen.rule.threshold
@@ -144,33 +147,13 @@ def score(
     if done:
         say(f"a folder for each video in {out}; all in one page: {out / 'report.html'}")
     if as_json:
-        echo_json([{**o.summary, "name": o.name, "status": o.status, "folder": str(o.folder)} for o in done])
+        echo_json([{**o.summary, "name": o.video, "status": o.status, "folder": str(o.folder)} for o in done])
     elif done:
         header = ("video", "frames", "events", "mean", "max", "peak frame", "peak time (s)", "features")
         notes = ("note",) if any(outcome.summary.get("damage") for outcome in done) else ()
         click.echo(table([_row(outcome)[: len(header + notes)] for outcome in done], header + notes))
     if failed := len(outcomes) - len(done):
         raise PipelineError(f"{failed} of {len(found)} videos failed")
-
-
-@contextmanager
-def _placed(
-    options: "ScorerOptions", device: str, where: "ClusterOptions | None"
-) -> "Iterator[tuple[Scorer, Place, str]]":
-    """A scorer to plan by, what does the work, and where that is, in words."""
-    from ssrl_pipeline.scoring.score import score_here
-
-    if where is None:
-        scorer = options.build(device)
-        yield scorer, score_here, f"{scorer.device} in {scorer.extractor.precision}"
-        return
-    from ssrl_pipeline.cluster.ray import connected
-    from ssrl_pipeline.scoring.on_cluster import score_on
-
-    with connected(where, device) as cluster:
-        scorer = options.planner()
-        on = f"{cluster.device}, up to {cluster.slots()} tasks of the cluster at once"
-        yield scorer, score_on(cluster, options), on
 
 
 def _known_intervals(settings: Settings) -> Intervals:
@@ -185,7 +168,7 @@ def _known_intervals(settings: Settings) -> Intervals:
 
 
 def _row(outcome: "Scored") -> tuple[object, ...]:
-    summary, name = outcome.summary, outcome.name
+    summary, name = outcome.summary, outcome.video
     shown = name if len(name) <= NAME else f"...{name[3 - NAME :]}"
     highest = summary["summary"]
     peak = "-" if highest["peak_time_s"] is None else f"{highest['peak_time_s']:.1f}"

@@ -21,7 +21,7 @@ from ssrl_pipeline.events.false_alarms import (
 )
 from ssrl_pipeline.events.find import THRESHOLD, EventRule
 from ssrl_pipeline.features.released import Features
-from ssrl_pipeline.scoring.scorer import require_scorable, score_stored
+from ssrl_pipeline.scoring.stored import require_scorable, score_stored
 
 
 class Tried(NamedTuple):

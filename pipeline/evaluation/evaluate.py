@@ -28,7 +28,7 @@ from ssrl_pipeline.evaluation.metrics import (
     videos_by_class,
 )
 from ssrl_pipeline.features.released import Features
-from ssrl_pipeline.scoring.scorer import require_scorable, score_stored
+from ssrl_pipeline.scoring.stored import require_scorable, score_stored
 
 FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")
 JUDGED = ("stage", "step", "val_loss")  # of a checkpoint's provenance: they tell which one was judged

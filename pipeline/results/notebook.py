@@ -5,7 +5,7 @@ import io
 from html import escape
 from typing import TYPE_CHECKING
 
-from ssrl_pipeline.events.files import time_code
+from ssrl_pipeline.console.units import time_code
 from ssrl_pipeline.results.timeline import save_timeline
 
 if TYPE_CHECKING:

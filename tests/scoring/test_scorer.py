@@ -24,7 +24,8 @@ from ssrl_pipeline.extractors.decoding import VideoInfo
 from ssrl_pipeline.extractors.extractor import VideoFeatures
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.long_video import CHUNK
-from ssrl_pipeline.scoring.scorer import Scorer, frame_scores, score_snippets
+from ssrl_pipeline.scoring.scorer import Scorer
+from ssrl_pipeline.scoring.stored import frame_scores, score_snippets
 from ssrl_pipeline.times import FrameTimes
 
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.extract import extract, extract_here
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors import extractor as extractor_module
 from ssrl_pipeline.extractors.backbones.base import Backbone
@@ -235,7 +235,9 @@ def test_snippets_of_several_videos_share_a_batch(make_video: Callable[..., Path
     stores: list[FeatureStore] = []
     for name, device, workers in (("cpu", "cpu", 1), ("gpu", "cuda", 3)):
         extractor = make(device, engine="eager")
-        store, outcomes = extract(tmp_path / "videos", tmp_path / name, extractor, workers=workers)
+        store, outcomes = extract(
+            tmp_path / "videos", tmp_path / name, extractor, place=extract_here(workers)
+        )
         assert [outcome.snippets for outcome in outcomes] == [5, 1, 3, 1]
         stores.append(store)
     for video in stores[0].videos():

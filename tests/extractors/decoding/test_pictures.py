@@ -9,7 +9,8 @@ from PIL import Image
 from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.errors import PipelineError, VideoError
 from ssrl_pipeline.extraction.estimate import estimate
-from ssrl_pipeline.extraction.extract import extract, find_videos
+from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.videos import find_videos
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import open_video, picture_files
 

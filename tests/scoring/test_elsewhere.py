@@ -1,4 +1,4 @@
-"""Scores on a Ray cluster: the results of a local run, also when workers die."""
+"""Scores in other processes, here or on a Ray cluster: the results of a run in one, also when some die."""
 
 import os
 import shutil
@@ -12,22 +12,25 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from helpers.clusters import Recorded, Sink
 from helpers.folders import contents
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
+from ssrl_pipeline.cli.score import score as command
+from ssrl_pipeline.cluster.devices import Devices, _Member
 from ssrl_pipeline.cluster.ray import Cluster
-from ssrl_pipeline.errors import PipelineError, StoreError
+from ssrl_pipeline.console.progress import Plan, Progress
+from ssrl_pipeline.errors import ConfigError, PipelineError, StoreError
 from ssrl_pipeline.events.find import EventSettings
-from ssrl_pipeline.extraction.extract import Plan, extract
-from ssrl_pipeline.extraction.storing import Progress
+from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
-from ssrl_pipeline.scoring.on_cluster import _Bench, _set_up, score_on
-from ssrl_pipeline.scoring.score import open_store, score_many
+from ssrl_pipeline.scoring.elsewhere import _Bench, _set_up, score_elsewhere
+from ssrl_pipeline.scoring.reuse import open_store
+from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 
-pytestmark = pytest.mark.slow
 LONG = 8  # snippets of the video whose worker is killed
 OPTIONS = ScorerOptions(Path("best.pt"), events=EventSettings(threshold=0.01), engine="eager")
 VIDEOS = {name: Path("videos", name) for name in ("bad.mp4", "gate/short.mp4", "long.mp4")}
@@ -72,6 +75,75 @@ def scorer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scorer]:
         yield OPTIONS.build("cpu")
 
 
+def kill_a_worker(monkeypatch: pytest.MonkeyPatch, video: str) -> list[_Member]:
+    """The process that is first given the video is killed while it is at it; returns all that are started."""
+    started: list[_Member] = []
+    tell = _Member.tell
+
+    def note(member: _Member, message: Any) -> None:
+        if member not in started:
+            started.append(member)
+        tell(member, message)
+        if isinstance(message, tuple) and message[0] == video and len(started) < 3:
+            member.process.kill()
+
+    monkeypatch.setattr(_Member, "tell", note)
+    return started
+
+
+def test_two_processes_leave_the_results_of_one(scorer: Scorer) -> None:
+    out, progress, plans = Path("out"), Recorded(), list[Plan]()
+
+    def begin(plan: Plan) -> Progress:
+        plans.append(plan)
+        return progress
+
+    place = score_elsewhere(Devices(["cpu", "cpu"]), OPTIONS)
+    outcomes = score_many(OPTIONS.planner(), VIDEOS, out, begin=begin, place=place)
+    assert [outcome.status for outcome in outcomes] == ["failed", "extracted", "extracted"]
+    assert "videos/bad.mp4" in outcomes[0].reason
+    assert contents(out) == contents(Path("local"))
+    assert plans == [Plan(3, 3, LONG + 2)]
+    assert set(progress.started[:2]) == {"long.mp4", "gate/short.mp4"}  # the longest first, one each
+    assert [one.video for one in sorted(progress.finished, key=lambda one: one.video)] == list(VIDEOS)
+    assert (progress.snippets, progress.closed) == (LONG + 2, True)
+
+
+def test_a_killed_process_loses_no_video(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    started = kill_a_worker(monkeypatch, "long.mp4")
+    place = score_elsewhere(Devices(["cpu", "cpu"]), OPTIONS)
+    outcomes = score_many(OPTIONS.planner(), VIDEOS, Path("out"), place=place)
+    assert [outcome.status for outcome in outcomes] == ["failed", "extracted", "extracted"]
+    assert contents(Path("out")) == contents(Path("local"))
+    assert sorted(member.process.returncode for member in started) == [-signal.SIGKILL, 0, 0]
+    assert "was ended by SIGKILL, while it was at long.mp4" in caplog.text
+
+
+def test_an_error_of_a_process_ends_the_run_as_it_is(scorer: Scorer, tmp_path: Path) -> None:
+    """A full disk leaves no report: it would fare no better."""
+    wrong = OPTIONS._replace(events=EventSettings(threshold=0.5))
+    place = score_elsewhere(Devices(["cpu"]), wrong)
+    with pytest.raises(PipelineError, match=r"best\.pt: it is not the checkpoint"):
+        score_many(OPTIONS.planner(), {"long.mp4": VIDEOS["long.mp4"]}, Path("out"), place=place)
+
+
+def test_the_command_takes_devices_as_extract_does(scorer: Scorer) -> None:
+    """The videos' table is that of one process, and what it cannot do is refused."""
+    arguments = ["videos/gate", "--checkpoint", "best.pt", "--engine", "eager", "-o", "events.threshold=0.01"]
+    tables = []
+    for where in (["--device", "cpu"], ["--device", "cpu", "--devices", "2"], ["--devices", "cpu,cpu"]):
+        shutil.rmtree("out", ignore_errors=True)
+        done = CliRunner().invoke(command, [*arguments, *where, "--out", "out", "--json"])
+        assert done.exit_code == 0, done.output
+        tables.append(done.stdout)
+    assert tables[0] == tables[1] == tables[2]
+    for wrong in (["--devices", "two"], ["--devices", "cpu", "--cluster", "ray"]):
+        done = CliRunner().invoke(command, [*arguments, *wrong])
+        assert isinstance(done.exception, ConfigError) or done.exit_code == 2, wrong
+
+
 def children(pid: int) -> list[tuple[int, str]]:
     """Process and title."""
     found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -92,6 +164,7 @@ def kill_last_worker(done: Path, progress: Recorded, killed: list[int]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_worker_leaves_the_results_of_a_local_run(
     three_workers: Cluster, scorer: Scorer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,7 +178,7 @@ def test_killed_worker_leaves_the_results_of_a_local_run(
         target=kill_last_worker, args=(out / "gate/short.mp4/scores.json", progress, killed)
     )
     killer.start()
-    outcomes = score_many(scorer, VIDEOS, out, begin=begin, place=score_on(three_workers, OPTIONS))
+    outcomes = score_many(scorer, VIDEOS, out, begin=begin, place=score_elsewhere(three_workers, OPTIONS))
     killer.join()
     assert len(killed) == 1
     assert "long.mp4: its worker was lost" in caplog.text
@@ -116,21 +189,22 @@ def test_killed_worker_leaves_the_results_of_a_local_run(
     assert progress.snippets == LONG + 2  # the killed worker's are not counted twice
     assert progress.closed
 
-    again = score_many(scorer, VIDEOS, out, place=score_on(three_workers, OPTIONS))
+    again = score_many(scorer, VIDEOS, out, place=score_elsewhere(three_workers, OPTIONS))
     assert [outcome.status for outcome in again] == ["failed", "skipped", "skipped"]
     assert contents(out) == contents(Path("local"))
 
 
+@pytest.mark.slow
 def test_stored_features_and_other_rules_as_on_one_machine(three_workers: Cluster, scorer: Scorer) -> None:
     videos = {"short.mp4": Path("videos/gate/short.mp4")}
     extract(videos["short.mp4"], Path("features"), scorer.extractor)
     high = OPTIONS._replace(events=EventSettings(threshold=0.9))
     expected = []
-    for place in ({}, {"place": score_on(three_workers, OPTIONS)}):
+    for place in ({}, {"place": score_elsewhere(three_workers, OPTIONS)}):
         index = open_store(Path("features"), scorer, True, print)
         (first,) = score_many(scorer, videos, Path("out"), index=index, **place)
         assert first.status == "stored"
-        place = {"place": score_on(three_workers, high)} if place else {}
+        place = {"place": score_elsewhere(three_workers, high)} if place else {}
         notes: list[str] = []
         (second,) = score_many(
             *(high.build("cpu"), videos, Path("out")),
@@ -145,13 +219,14 @@ def test_stored_features_and_other_rules_as_on_one_machine(three_workers: Cluste
 
 def test_longest_first_and_lost_videos_fail(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     sink: Any = Sink()
-    outcomes = score_many(scorer, VIDEOS, Path("out"), place=score_on(sink, OPTIONS))
+    outcomes = score_many(scorer, VIDEOS, Path("out"), place=score_elsewhere(sink, OPTIONS))
     assert sink.videos == ["long.mp4", "gate/short.mp4", "bad.mp4"]
     assert [(one.status, one.reason) for one in outcomes] == [
         ("failed", f"{video}: lost") for video in VIDEOS
     ]
 
 
+@pytest.mark.slow
 def test_results_that_lie_elsewhere_end_the_run(
     three_workers: Cluster, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,26 +234,27 @@ def test_results_that_lie_elsewhere_end_the_run(
     monkeypatch.setattr("ssrl_pipeline.cluster.progress.VISIBLE", 0)
 
     class Elsewhere:
-        device, cpus = "cpu", 1
+        elsewhere = True
 
         def map(self, *arguments: Any) -> Any:
-            for video, result in three_workers.map(*arguments):
+            for outcome in three_workers.map(*arguments):
                 shutil.rmtree("out")
-                yield video, result
+                yield outcome
 
     elsewhere: Any = Elsewhere()
     with pytest.raises(StoreError, match=r"out/short\.mp4: .* all nodes share"):
-        score_many(scorer, videos, Path("out"), place=score_on(elsewhere, OPTIONS))
+        score_many(scorer, videos, Path("out"), place=score_elsewhere(elsewhere, OPTIONS))
 
 
+@pytest.mark.slow
 def test_what_a_node_lacks_ends_the_run(three_workers: Cluster, scorer: Scorer, tmp_path: Path) -> None:
     other = OPTIONS._replace(events=EventSettings(threshold=0.5))
     videos = {"short.mp4": Path("videos/gate/short.mp4")}
     with pytest.raises(PipelineError, match=r"on the node .*best\.pt: it is not the checkpoint"):
-        score_many(scorer, videos, Path("out"), place=score_on(three_workers, other))
+        score_many(scorer, videos, Path("out"), place=score_elsewhere(three_workers, other))
     decides, threads = (scorer.checkpoint_sha256, scorer.chosen), torch.get_num_threads()
-    bench = _Bench(OPTIONS, decides, "cpu", threads, None, tmp_path / "none", Path("out"))
+    bench = _Bench(OPTIONS, decides, None, tmp_path / "none", Path("out"))
     with pytest.raises(PipelineError, match=r"none: .* that all nodes see"):
-        _set_up(bench)
+        _set_up(bench, "cpu", threads)
     with pytest.raises(PipelineError, match=r"out: .* where all nodes see them"):
-        _set_up(bench._replace(here=tmp_path))
+        _set_up(bench._replace(here=tmp_path), "cpu", threads)

@@ -1,21 +1,22 @@
 """Several processes that extract into one store: as one would have, also where they die."""
 
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.folders import contents
 
 from ssrl_pipeline.cli.extract import extract as command
+from ssrl_pipeline.cluster import devices as by_devices
+from ssrl_pipeline.cluster.devices import Devices, _Member
+from ssrl_pipeline.console.progress import Outcome, Progress
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.extraction import devices as extract_devices
-from ssrl_pipeline.extraction.devices import _Member, extract_on_devices, parse_devices
+from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
-from ssrl_pipeline.extraction.storing import Progress
+from ssrl_pipeline.features.folder_store import FeatureStore
 
 OPTIONS = ExtractorOptions("i3d", "live", "random", engine="eager")
 LENGTHS = {"a.mp4": 9, "b.mp4": 40, "c.mp4": 5, "deep/a.mp4": 20}  # frames
@@ -42,11 +43,11 @@ def by_one(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return contents(store.root)
 
 
-def contents(folder: Path) -> dict[str, bytes | None]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
+def extract_on_devices(
+    videos: Path, features: Path, options: ExtractorOptions, devices: Sequence[str], **more: Any
+) -> tuple[FeatureStore, list[Outcome]]:
+    place = extract_elsewhere(Devices(devices), options)
+    return extract(videos, features, OPTIONS.planner(), place=place, **more)
 
 
 @pytest.fixture
@@ -61,21 +62,6 @@ def members(monkeypatch: pytest.MonkeyPatch) -> list[_Member]:
 
     monkeypatch.setattr(_Member, "__init__", note)
     return started
-
-
-def test_a_process_without_memory_says_so_in_one_line() -> None:
-    code = """if True:
-        from ssrl_pipeline.extraction import device_worker as extract_worker
-
-        def without_memory(*_):
-            raise RuntimeError("CUDA error: out of memory\\nmore")
-
-        extract_worker._extract = without_memory
-        extract_worker.main()
-    """
-    done = subprocess.run([sys.executable, "-c", code], input="{}\n", capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr == "out of memory (CUDA error: out of memory)\n"
 
 
 def test_two_processes_fill_the_store_as_one_does(
@@ -146,22 +132,22 @@ def test_a_video_that_takes_its_process_down_costs_itself_alone(
 ) -> None:
     tell = _Member.tell
 
-    def deadly(member: _Member, message: dict[str, Any]) -> None:
-        if message.get("video") == "deep/a.mp4":
+    def deadly(member: _Member, message: Any) -> None:
+        if isinstance(message, tuple) and message[0] == "deep/a.mp4":
             member.process.kill()
         tell(member, message)
 
     monkeypatch.setattr(_Member, "tell", deadly)
     store, outcomes = extract_on_devices(videos, tmp_path / "features", OPTIONS, ("cpu",))
     assert [outcome.status for outcome in outcomes] == ["done"] * 3 + ["failed"]
-    assert outcomes[3].reason == "deep/a.mp4: its process was ended by SIGKILL, at the second try, too"
+    assert outcomes[3].reason == "deep/a.mp4: its process was ended by SIGKILL, 3 times"
     assert store.videos() == ["a.mp4", "b.mp4", "c.mp4"]
 
 
 def test_processes_that_do_not_start_are_an_error(
     videos: Path, members: list[_Member], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(extract_devices.sys, "executable", "/bin/false")
+    monkeypatch.setattr(by_devices.sys, "executable", "/bin/false")
     with pytest.raises(PipelineError, match="ended with exit code 1 before it took a video"):
         extract_on_devices(videos, tmp_path / "features", OPTIONS, TWO)
 
@@ -172,23 +158,6 @@ def test_an_error_of_one_process_ends_all(videos: Path, members: list[_Member], 
     with pytest.raises(PipelineError, match="unknown engine 'warp'"):
         extract_on_devices(videos, tmp_path / "features", wrong, TWO)
     assert len(members) == 2 and None not in [member.process.returncode for member in members]
-
-
-def test_devices_as_the_user_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse_devices("2", "cpu") == ["cpu", "cpu"]
-    assert parse_devices("cpu, cpu,cpu") == ["cpu"] * 3
-    with pytest.raises(PipelineError, match="'cuda:98' is missing"):
-        parse_devices("cpu,cuda:98")
-    for text, device in (("0", "cpu"), ("cpu,tpu", "auto"), ("two", "auto"), ("cpu", "cpu"), ("-1", "cpu")):
-        with pytest.raises(ConfigError):
-            parse_devices(text, device)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert parse_devices("2") == ["cuda:0", "cuda:1"]
-    with pytest.raises(PipelineError, match="'cuda:2' is missing"):
-        parse_devices("3")
-    with pytest.raises(ConfigError, match="a GPU of its own"):
-        parse_devices("2", "cuda:1")
 
 
 def test_the_command_fails_where_a_video_does_and_refuses_what_it_cannot_do(tmp_path: Path) -> None:
