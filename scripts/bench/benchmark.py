@@ -1,9 +1,9 @@
 """How fast each part is, beside a plain way of doing the same in the same run: ratios first.
 
-    python scripts/benchmark.py --preset fast --json benchmark.json
+    python scripts/bench/benchmark.py --preset fast --json benchmark.json
 
 Ways are taken in turn, round after round; a ratio is the median over the rounds, since
-rates wander on a machine that does other things too. The plain ways are scripts/plain.py
+rates wander on a machine that does other things too. The plain ways are scripts/bench/plain.py
 for extraction, and for training and scoring what published code does. Features of the
 plain way, from images that lose nothing, are compared with ours.
 """

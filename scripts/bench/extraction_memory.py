@@ -1,6 +1,6 @@
 """Peak memory of extraction by the length of a video, which must not make it grow.
 
-    python scripts/extraction_memory.py --minutes 1 10 120
+    python scripts/bench/extraction_memory.py --minutes 1 10 120
 
 Each length is decoded, cut and stored in a process of its own, as `extract` does it. Means of
 pixels stand in for the network, so that two hours take minutes: what the network takes depends

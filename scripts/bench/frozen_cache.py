@@ -1,6 +1,6 @@
 """What a training step of stage 4 costs with and without the cache of frozen scales, at the published sizes.
 
-    python scripts/frozen_cache.py [--freeze stage]
+    python scripts/bench/frozen_cache.py [--freeze stage]
 
 Features are made up. Prints the ratio of times (the median of pairs of steps,
 one of each kind after the other) and how far apart the losses are.

@@ -1,6 +1,6 @@
 """What scoring a long video takes: time, and memory, which must not grow with the length.
 
-    python scripts/long_video.py --hours 0.25 1 2 4 8 16 24
+    python scripts/bench/long_video.py --hours 0.25 1 2 4 8 16 24
 
 Features are made up chunk by chunk, the same in every run, and never stored. Each
 length has a process of its own. Time is of making and scoring them, on the wall's

@@ -1,9 +1,9 @@
 """Where the time of an extraction goes, in the plain way and in ours, by steps and by layers.
 
-    python scripts/profile_extraction.py --preset fast --snippets 2
+    python scripts/bench/profile_extraction.py --preset fast --snippets 2
 
 The first table has the seconds of each step for one snippet of a video; the second those
-of each layer of the network for the views of one snippet. The plain way is scripts/plain.py.
+of each layer of the network for the views of one snippet. The plain way is scripts/bench/plain.py.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Decodes every file of a corpus beside ffmpeg's own program, and says what is wrong.
 
-    python scripts/check_corpus.py corpus/      # makes what is missing first; see corpus.py
-    python scripts/check_corpus.py corpus/ --markdown docs/corpus.md
+    python scripts/corpus/check_corpus.py corpus/      # makes what is missing first; see corpus.py
+    python scripts/corpus/check_corpus.py corpus/ --markdown docs/corpus.md
 
 A line for each file. Exit code 1 where the package is wrong: a file that is not what the
 beginning of its name asks for, frames that are not ffmpeg's, or times that are not ffprobe's.
@@ -28,7 +28,7 @@ from ssrl_pipeline.times import FrameTimes, from_stamps
 
 PAGE = """# What becomes of each kind of video
 
-Made by `python scripts/check_corpus.py FOLDER --markdown docs/corpus.md`: {summary}.
+Made by `python scripts/corpus/check_corpus.py FOLDER --markdown docs/corpus.md`: {summary}.
 
 Frames are how many the package reads, of how many ffmpeg's program reads; those that are read are compared
 with ffmpeg's, and their times with ffprobe's, but for damaged ones, which versions of libav mend in different

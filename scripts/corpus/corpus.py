@@ -1,7 +1,7 @@
 """Videos as strangers have them: unusual, cut, damaged, hostile. Makes one file of each kind.
 
-    python scripts/corpus.py corpus/            # with ffmpeg and byte surgery
-    python scripts/check_corpus.py corpus/      # and decodes each beside ffmpeg: a table
+    python scripts/corpus/corpus.py corpus/            # with ffmpeg and byte surgery
+    python scripts/corpus/check_corpus.py corpus/      # and decodes each beside ffmpeg: a table
 
 Kinds whose name begins with "bad" have no right frames and must be refused; "cut" and
 "hurt" ones may be refused or read as ffmpeg reads them; "broken" ones too, but where

@@ -1,6 +1,6 @@
 """Feeds the decoders with videos whose bytes were changed at random, and watches this process.
 
-    python scripts/fuzz_containers.py --count 500 --seed 1 --keep broken/
+    python scripts/corpus/fuzz_containers.py --count 500 --seed 1 --keep broken/
 
 Each mutant must end in time, in frames or in a VideoError; memory, open files and children
 of this process must not grow. Frames that are read without a word must be no fewer than ffmpeg's

@@ -1,6 +1,6 @@
 """Kills extractions at random moments, again and again, and compares what they end with.
 
-    .venv/bin/python scripts/kill_extract.py --kills 50
+    .venv/bin/python scripts/endurance/kill_extract.py --kills 50
 
 Tiny videos are extracted, with means of pixels for a network, once without a stop, and once by runs
 that are killed (SIGKILL) until one is left to finish. Both stores must be equal, byte for byte, with

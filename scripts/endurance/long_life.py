@@ -1,6 +1,6 @@
 """Extracts one tiny video again and again in one process, and looks whether anything grows.
 
-    .venv/bin/python scripts/long_life.py --seconds 600
+    .venv/bin/python scripts/endurance/long_life.py --seconds 600
 
 Each round is the whole of `extract`: the search for videos, the process that reads headers, the one that
 decodes, locks, the store's writer; the network is a stand-in. Memory, threads, open files, mapped

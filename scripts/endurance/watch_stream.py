@@ -1,6 +1,6 @@
 """`watch` on a live stream that is lost now and then: what is scored, and what it takes.
 
-    python scripts/watch_stream.py --video vtest.avi --out shown --fps 10 --minutes 30 --pace 4
+    python scripts/endurance/watch_stream.py --video vtest.avi --out shown --fps 10 --minutes 30 --pace 4
 
 The video, looped, is served as a live stream over HTTP by a process of its own; every frame
 carries its number. It is out for 20 seconds after a third and after two thirds. Then the same
@@ -29,6 +29,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from live_stream import LiveServer, mark, read_mark
 
 from ssrl_pipeline.events.find import EventRule
 from ssrl_pipeline.models import SSRL, Detector
@@ -37,9 +38,6 @@ from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.sources import parse_sources
 from ssrl_pipeline.watching.watch import Describe, Features, Watch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from live import LiveServer, mark, read_mark
 
 CPU = torch.device("cpu")
 SIZE = (320, 240)

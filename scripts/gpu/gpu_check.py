@@ -1,9 +1,9 @@
 """What a GPU machine gives: checks and figures that a CPU cannot tell, in two parts of some minutes each.
 
-    scripts/gpu_payload.sh                           # here: makes .gpu/, which travels along
-    python3 scripts/gpu_check.py --part 1 --out part1.jsonl   # there
-    python3 scripts/gpu_check.py --part 2 --out part2.jsonl
-    python scripts/gpu_check.py --part 1 --tiny          # on a CPU: every step, to see that it runs
+    scripts/gpu/gpu_payload.sh                           # here: makes .gpu/, which travels along
+    python3 scripts/gpu/gpu_check.py --part 1 --out part1.jsonl   # there
+    python3 scripts/gpu/gpu_check.py --part 2 --out part2.jsonl
+    python scripts/gpu/gpu_check.py --part 1 --tiny          # on a CPU: every step, to see that it runs
 
 It needs PyTorch and a CUDA device, no network and no installation: packages that are missing
 come from .gpu/wheels. Every step is a process of its own with a time limit. Its results are
@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAYLOAD = ROOT / ".gpu"
 NEEDED = ("av", "pytorchvideo", "fvcore", "iopath", "yacs", "parameterized", "termcolor")
 MINUTES = 8.7  # for a part
@@ -74,8 +74,8 @@ HIDDEN = [  # started by other steps
 ]
 
 
-def importable(folder: Path) -> list[str]:
-    """Folders for PYTHONPATH: this checkout as its package, the scripts, wheels for what is missing."""
+def importable(folder: Path) -> tuple[list[str], list[str]]:
+    """Folders for PYTHONPATH: this checkout as its package and the scripts; wheels for what is missing."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     lines = setup["options"]["package_dir"].strip().splitlines()
@@ -85,15 +85,15 @@ def importable(folder: Path) -> list[str]:
         target.mkdir(parents=True, exist_ok=True)
         for path in (ROOT / places[package]).iterdir():
             (target / path.name).symlink_to(path)
-    paths = [str(folder / "checkout"), str(ROOT / "scripts")]
+    paths = [str(folder / "checkout"), *(str(ROOT / "scripts" / room) for room in ("gpu", "bench"))]
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     wheels = sorted((PAYLOAD / "wheels").glob("*.whl"))
     if missing and wheels:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         command += ["--no-index", "--no-deps", "--no-compile", "--target", str(folder / "wheels")]
         subprocess.run([*command, *map(str, wheels)], check=True)
-        paths.append(str(folder / "wheels"))  # behind what is installed
-    return paths
+        return paths, [str(folder / "wheels")]  # behind what is installed
+    return paths, []
 
 
 def find_weights(wanted: str | None, tiny: bool, folder: Path) -> str:
@@ -173,10 +173,12 @@ def prepared(arguments: argparse.Namespace) -> Iterator[None]:
     """All that the steps' processes find: imports, weights, an empty file of results."""
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as name:
         folder = Path(name)
-        paths = importable(folder)
-        sys.path[:0] = paths[:2]
-        sys.path += paths[2:]
-        os.environ["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])
+        paths, wheels = importable(folder)
+        sys.path[:0] = paths
+        sys.path += wheels
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            [*paths, *wheels, *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
         os.environ["PYTHONUNBUFFERED"] = "1"
         arguments.weights_file = find_weights(arguments.weights, arguments.tiny, folder)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

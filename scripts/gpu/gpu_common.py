@@ -18,7 +18,7 @@ from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.engines.engines import PRECISIONS
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 
-PAYLOAD = Path(__file__).resolve().parents[1] / ".gpu"
+PAYLOAD = Path(__file__).resolve().parents[2] / ".gpu"
 WEIGHTS, REFERENCES, FACTS = "i3d_bfloat16.safetensors", "references.npz", "references.json"
 
 

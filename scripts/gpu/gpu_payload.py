@@ -1,6 +1,6 @@
-"""Weights, videos and reference features for scripts/gpu_check.py; scripts/gpu_payload.sh calls it.
+"""Weights, videos and reference features for scripts/gpu/gpu_check.py; scripts/gpu/gpu_payload.sh calls it.
 
-    python scripts/gpu_payload.py .gpu
+    PYTHONPATH=scripts/bench python scripts/gpu/gpu_payload.py .gpu
 
 What is there already and whole is kept, but for the features, which follow the code.
 """

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes .gpu/: what scripts/gpu_check.py needs on a bare x86-64 GPU machine that has PyTorch, and no network.
+# Makes .gpu/: what scripts/gpu/gpu_check.py needs on a bare x86-64 GPU machine that has PyTorch, and no network.
 #
-#     scripts/gpu_payload.sh
+#     scripts/gpu/gpu_payload.sh
 #
 # Wheels for Python 3.12 (or PYTHON_THERE), the published I3D weights in bfloat16, two rendered videos, and
 # features of them computed here. Everything together, the repository too, is to fit in 64 MiB.
 set -euo pipefail
 EXTRAS=test
-source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../env.sh"
 version_there="${PYTHON_THERE:-3.12}"
 most=$((64 << 20))
 
@@ -34,7 +34,7 @@ for wheel in .gpu/wheels/*.whl; do
     *) echo "error: $wheel would not run there" >&2 && exit 1 ;;
     esac
 done
-.venv/bin/python scripts/gpu_payload.py .gpu
+PYTHONPATH=scripts/bench .venv/bin/python scripts/gpu/gpu_payload.py .gpu
 
 repository="$(git ls-files -z --cached --others --exclude-standard | xargs -0 du --bytes --total | tail -n 1 | cut -f 1)"
 payload="$(du --bytes --summarize .gpu | cut -f 1)"
@@ -47,6 +47,6 @@ fi
 cat <<'END'
 In a copy of the repository with .gpu/, on the GPU machine (each under 9 minutes):
 
-    python3 scripts/gpu_check.py --part 1 --out part1.jsonl
-    python3 scripts/gpu_check.py --part 2 --out part2.jsonl
+    python3 scripts/gpu/gpu_check.py --part 1 --out part1.jsonl
+    python3 scripts/gpu/gpu_check.py --part 2 --out part2.jsonl
 END

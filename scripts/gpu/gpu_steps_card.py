@@ -18,7 +18,7 @@ from gpu_common import Check, precisions
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.extractors.engines.engines import ENGINES, why_not
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests" / "whole" / "test_gpu.py"
 SNIPPET = (16, 1080, 1920, 3)  # bytes: a group of such is what is copied
 

@@ -51,7 +51,7 @@ def references(check: Check) -> Iterator[Reference]:
         yield Reference("live, exact, random weights", "live", "exact", frames, features, features)
         return
     if not (PAYLOAD / FACTS).exists():
-        check.skip("features", f"{FACTS} is not in .gpu: run scripts/gpu_payload.sh")
+        check.skip("features", f"{FACTS} is not in .gpu: run scripts/gpu/gpu_payload.sh")
         return
     facts = json.loads((PAYLOAD / FACTS).read_text(encoding="utf-8"))["references"]
     arrays = np.load(PAYLOAD / REFERENCES)

@@ -1,6 +1,6 @@
 """UCSD Ped2 from raw videos to a table: 6 abnormal and 4 normal videos train, the other 18 test, ten draws.
 
-    python scripts/ped2.py --data ped2 --features features --runs runs
+    python scripts/ped2/ped2.py --data ped2 --features features --runs runs
 
 The data folder holds the videos, labels.csv, intervals.csv and draws.json, a list
 of {"train": [videos]}. Trained are SSRL, the memory of normal patches and both

@@ -1,8 +1,8 @@
-"""How often the hottest patch is where the anomaly is: UCSD Ped2's pixel masks, after scripts/ped2.py.
+"""How often the hottest patch is where the anomaly is: UCSD Ped2's pixel masks, after scripts/ped2/ped2.py.
 
-    python scripts/ped2_where.py --data ped2 --features features --runs runs
+    python scripts/ped2/ped2_where.py --data ped2 --features features --runs runs
 
-The data folder is that of scripts/ped2.py with pixel_masks.npz in it: for each test
+The data folder is that of scripts/ped2/ped2.py with pixel_masks.npz in it: for each test
 video NAME packed bits [N, H, W / 8] and, as NAME_shape, (N, H, W). Looked at are the
 snippets with anomalous pixels of each draw's test videos. A patch hits where it
 touches a pixel that is anomalous in any of the snippet's frames. In the map of all

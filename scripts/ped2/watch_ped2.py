@@ -1,6 +1,6 @@
-"""How `watch`'s scores differ from those of whole videos, on UCSD Ped2, after scripts/ped2.py.
+"""How `watch`'s scores differ from those of whole videos, on UCSD Ped2, after scripts/ped2/ped2.py.
 
-    python scripts/watch_ped2.py --data ped2 --features features --runs runs
+    python scripts/ped2/watch_ped2.py --data ped2 --features features --runs runs
 
 A camera's snippets are scored among the latest alone. Given are, by window and delay (in
 snippets), the mean and the greatest absolute difference from the score within the whole video,
