@@ -96,6 +96,7 @@ class TrainSettings:
     freeze: str = (
         "scales"  # in later stages the older scales' branches stay; "stage": all that is older stays
     )
+    last_stage: int | None = None  # of a staged run, after which it stops; a later command may go further
     segments: int | None = None  # per training bag; None: as many as half the videos have, 32 at most
     batch_size: int = 4  # normal bags, and as many abnormal ones, over all processes
     accumulate: int = 1  # parts that a batch goes through the model in; each part has a loss of its own
@@ -113,6 +114,9 @@ class TrainSettings:
     def __post_init__(self) -> None:
         require(self.schedule in ("staged", "joint"), "schedule", self.schedule, "staged or joint")
         require(self.freeze in ("scales", "stage"), "freeze", self.freeze, "scales or stage")
+        require(self.last_stage is None or self.last_stage >= 1, "last_stage", self.last_stage, "1 or more")
+        staged = self.schedule == "staged"
+        require(self.last_stage is None or staged, "last_stage", self.last_stage, "for schedule=staged alone")
         require(self.seed >= 0, "seed", self.seed, "zero or more")
         require(self.segments is None or self.segments >= 1, "segments", self.segments, "1 or more")
         for name in ("batch_size", "accumulate", "steps", "evaluate_every"):
