@@ -26,13 +26,14 @@ from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decoding import Limits, open_video
 from ssrl_pipeline.times import FrameTimes, from_stamps
 
-PAGE = """# What becomes of each kind of video
+PAGE = """# Each kind of video, and what happens to it
 
 Made by `python scripts/corpus/check_corpus.py FOLDER --markdown docs/corpus.md`: {summary}.
 
-Frames are how many the package reads, of how many ffmpeg's program reads; those that are read are compared
-with ffmpeg's, and their times with ffprobe's, but for damaged ones, which versions of libav mend in different
-ways. Times are off by so many lengths of a frame at most; [inputs.md](inputs.md) says all this in short.
+"Frames" says how many frames the package reads, of how many ffmpeg's program reads. They are compared
+with ffmpeg's, and their times with ffprobe's, except in damaged files, which versions of libav repair in
+different ways. "Times off by" is the greatest difference, in lengths of a frame. [inputs.md](inputs.md)
+sums this table up.
 
 | kind | must be | outcome | frames | times off by | note with the result | |
 | --- | --- | --- | --- | --- | --- | --- |
