@@ -9,8 +9,9 @@
 # Options are those of `ssrl-pipeline train`, the same for all four: `--name` for another run, `-c shanghaitech` or
 # `-c ucf_crime` with `-o data.layout=released` for the published features, `--select-on test` as published.
 #
-# One process for each GPU, or PROCESSES of them, on a CPU too. Without `-c` each has 4 normal and 4 abnormal videos
-# in a batch, as published; there, 8 GPUs. PYTHON names the interpreter; it is .venv's if there is one.
+# torchrun's launcher starts one process for each GPU, or PROCESSES of them, also on a CPU. Without `-c`, each process
+# has 4 normal and 4 abnormal videos in a batch, as published for 8 GPUs. PYTHON names the interpreter, otherwise
+# .venv's if there is one.
 set -eu
 stage=$1
 shift
