@@ -1,4 +1,4 @@
-"""The README's pictures, of a finished demo: a report in Chromium and a frame of an overlay.
+"""Makes the README's pictures from a finished demo: a report in Chromium, and a frame of an overlay.
 
     ssrl-pipeline demo --out demo
     python scripts/docs_pictures.py demo

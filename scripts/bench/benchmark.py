@@ -1,11 +1,11 @@
-"""How fast each part is, beside a plain way of doing the same in the same run: ratios first.
+"""How fast each part is against a plain way of doing the same, in the same run; ratios come first.
 
     python scripts/bench/benchmark.py --preset fast --json benchmark.json
 
-Ways are taken in turn, round after round; a ratio is the median over the rounds, since
-rates wander on a machine that does other things too. The plain ways are scripts/bench/plain.py
-for extraction, and for training and scoring what published code does. Features of the
-plain way, from images that lose nothing, are compared with ours.
+The ways take turns, round after round. A ratio is the median over the rounds, because rates
+vary on a machine that does other things too. The plain way of extraction is scripts/bench/plain.py;
+that of training and scoring is what published code does. The features of the plain way, from
+lossless images, are compared with ours.
 """
 
 import argparse

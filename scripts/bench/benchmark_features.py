@@ -1,4 +1,4 @@
-"""Stage one's part of benchmark.py: decoding, the backbone, extraction.
+"""The part of benchmark.py on stage one: decoding, the backbone, extraction.
 
 Dimensions: P crops or patches, t frames, h x w pixels, D feature size.
 """
@@ -138,7 +138,7 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
 
 
 def extraction(bench: Bench, subject: Subject) -> Iterator[Row]:
-    """A short video to features, all of it; networks are loaded and warm in either way."""
+    """The whole way from a short video to its features; in both ways, networks are loaded and warm."""
     network, extractors = subject.network, subject.extractors
     any_extractor = next(iter(extractors.values()))
     preset, normalisation = any_extractor.preset, any_extractor.normalisation
@@ -171,7 +171,7 @@ def snippet_views(subject: Subject, extractor: FeatureExtractor) -> dict[str, to
 
 
 def peak(precision: str, device: torch.device, size: int | None = None) -> float:
-    """Floating-point operations a second of a product of square matrices: the best of some."""
+    """Floating-point operations a second of a product of square matrices: the best of several."""
     size = size or SIZES[device.type]
     multiply = matrix_product(precision, device, size)
     return 2 * size**3 / seconds(multiply, device)
@@ -194,7 +194,7 @@ def matrix_product(precision: str, device: torch.device, size: int) -> Callable[
 
 
 def _products(precision: str, device: torch.device, size: int) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Products of square matrices by each library that is there: how well they know a processor differs."""
+    """Products of square matrices by each library that is installed: some use a processor better."""
     yield "PyTorch", matrix_product(precision, device, size)
     if device.type == "cpu":
         array = np.random.default_rng(0).random((size, size), np.float32)

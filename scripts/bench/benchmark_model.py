@@ -1,4 +1,4 @@
-"""Stages two and three's part of benchmark.py: training and scoring.
+"""The part of benchmark.py on stages two and three: training and scoring.
 
 Dimensions: B sequences, N elements.
 """

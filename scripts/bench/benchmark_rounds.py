@@ -1,4 +1,4 @@
-"""Ways of doing one thing, taken in turn round after round, and one way by itself; see benchmark.py."""
+"""Measures ways of doing one thing, which take turns, or one way by itself; see benchmark.py."""
 
 import statistics
 import time

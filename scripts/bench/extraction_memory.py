@@ -1,10 +1,10 @@
-"""Peak memory of extraction by the length of a video, which must not make it grow.
+"""Peak memory of extraction by the length of a video; it must not grow with the length.
 
     python scripts/bench/extraction_memory.py --minutes 1 10 120
 
 Each length is decoded, cut and stored in a process of its own, as `extract` does it. Means of
-pixels stand in for the network, so that two hours take minutes: what the network takes depends
-on the size of a batch alone. Reported are the peaks of the process and of its decoder.
+pixels stand in for the network, so that two hours take minutes; the network's own memory depends
+only on the size of a batch. The script reports the peaks of the process and of its decoder.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def children() -> list[int]:
 
 
 def peak(process: int) -> float:
-    """MiB; what a process has had since it began its program. Linux only."""
+    """MiB since the process started its program. Linux only."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:

@@ -2,8 +2,8 @@
 
     python scripts/bench/frozen_cache.py [--freeze stage]
 
-Features are made up. Prints the ratio of times (the median of pairs of steps,
-one of each kind after the other) and how far apart the losses are.
+Features are made up. The script prints the ratio of times (the median over pairs of
+steps, one of each kind) and how far apart the losses are.
 """
 
 import argparse

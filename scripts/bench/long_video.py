@@ -1,11 +1,11 @@
-"""What scoring a long video takes: time, and memory, which must not grow with the length.
+"""The time and the memory that scoring a long video takes; memory must not grow with the length.
 
     python scripts/bench/long_video.py --hours 0.25 1 2 4 8 16 24
 
 Features are made up chunk by chunk, the same in every run, and never stored. Each
-length has a process of its own. Time is of making and scoring them, on the wall's
-clock and of the processor; memory is the process's peak, PyTorch included. Scores
-of the shortest length are compared with those that the model gives it at once.
+length has a process of its own. Times are for making and scoring them, by the clock
+and in processor time. Memory is the process's peak, PyTorch included. The scores of
+the shortest length are compared with those that the model gives it at once.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""The plain way to multi-scale I3D features, which benchmark.py measures ours against.
+"""The plain way to multi-scale I3D features, with which benchmark.py compares ours.
 
-It is how extractors of the field work: every frame goes through an image file on the
+This is how the field's extractors work: every frame goes through an image file on the
 disk, Pillow resizes and cuts it, and one crop or patch after the other passes the
-network, in float32, contiguous, as PyTorch runs it by itself.
+network, in float32 and contiguous, as PyTorch runs it by default.
 
 Dimensions: T snippets, P crops or patches, D feature size.
 """
@@ -22,7 +22,7 @@ from ssrl_pipeline.extractors.views import Crops, Resize, View
 
 
 def write_images(video: Path, folder: Path, suffix: str) -> list[Path]:
-    """Every frame as an image file: ".jpg", as extractors of the field do, or ".png", which loses nothing."""
+    """Every frame as an image file: ".jpg", as the field's extractors do, or lossless ".png"."""
     return write_frames(_frames(video), folder, suffix)
 
 

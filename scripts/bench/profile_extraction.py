@@ -1,8 +1,8 @@
-"""Where the time of an extraction goes, in the plain way and in ours, by steps and by layers.
+"""Where the time of an extraction goes in the plain way and in ours, by steps and by layers.
 
     python scripts/bench/profile_extraction.py --preset fast --snippets 2
 
-The first table has the seconds of each step for one snippet of a video; the second those
+The first table gives the seconds of each step for one snippet of a video, the second those
 of each layer of the network for the views of one snippet. The plain way is scripts/bench/plain.py.
 """
 
@@ -51,7 +51,7 @@ def timed(seconds: Seconds, step: str, owner: Any, name: str) -> Iterator[None]:
 
 
 def steps_of_plain(subject: Subject, video: Path, folder: Path) -> Seconds:
-    """Its network's time is that of normalising and describing one crop after the other."""
+    """The network's time includes normalising; one crop is described after the other."""
     seconds: Seconds = Counter()
     one = next(iter(subject.extractors.values()))
     start = time.perf_counter()
@@ -70,7 +70,7 @@ def steps_of_plain(subject: Subject, video: Path, folder: Path) -> Seconds:
 
 
 def steps_of_ours(subject: Subject, name: str, video: Path) -> Seconds:
-    """Cutting is in a thread of its own, beside the network, and decoding in a process: not in the sum."""
+    """Not in the sum: cutting, which has a thread beside the network, and decoding, which has a process."""
     seconds: Seconds = Counter()
     one = subject.extractors[name]
     one.from_video(video)  # warms up
@@ -105,7 +105,7 @@ def layers_by_hooks(network: nn.Module, run: Callable[[], object]) -> Seconds:
 
 
 def layers_of_openvino(engine: OpenVino, clips: Tensor) -> Seconds:
-    """What OpenVINO says itself, one clip after the other; fused layers are where it puts them."""
+    """By OpenVINO's own account, one clip after the other; fused layers count where it puts them."""
     options = {"INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": True}
     request = engine.core.compile_model(engine.convert(tuple(clips.shape[1:])), "CPU", options)
     request = request.create_infer_request()

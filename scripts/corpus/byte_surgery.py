@@ -1,4 +1,4 @@
-"""Changes to the bytes of healthy videos: cut, overwritten, or made to lie."""
+"""Changes the bytes of healthy videos: cuts them, overwrites them, or makes them lie."""
 
 import struct
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def zeros(begin: float, end: float) -> Callable[[bytearray], bytearray]:
 
 
 def without_box(name: bytes) -> Callable[[bytearray], bytearray]:
-    """Under another name than `free`, in which libav looks for an index too."""
+    """Renames a box, but not to `free`, where libav looks for an index too."""
 
     def change(content: bytearray) -> bytearray:
         at = content.index(name)
@@ -54,7 +54,7 @@ def lie(name: bytes, offset: int, value: int) -> Callable[[bytearray], bytearray
 
 
 def avi_lies(frames: int) -> Callable[[bytearray], bytearray]:
-    """Another number of frames in an AVI's main header and stream header."""
+    """Writes another number of frames into an AVI's main header and stream header."""
 
     def change(content: bytearray) -> bytearray:
         at = content.index(b"avih") + 8 + 16
@@ -84,6 +84,6 @@ def shown_by(a: int, b: int, c: int, d: int, width: int, height: int) -> Callabl
 
 
 def lost_packets(content: bytearray) -> bytes:
-    """Some of the packets of 188 bytes are missing, as after a poor connection."""
+    """Leaves out some of the packets of 188 bytes, as a poor connection does."""
     packets = [content[i : i + 188] for i in range(0, len(content), 188)]
     return b"".join(p for i, p in enumerate(packets) if i % 50 or i < 50)

@@ -1,10 +1,10 @@
-"""Decodes every file of a corpus beside ffmpeg's own program, and says what is wrong.
+"""Decodes every file of a corpus, compares the frames with those of ffmpeg's program, and says what is wrong.
 
     python scripts/corpus/check_corpus.py corpus/      # makes what is missing first; see corpus.py
     python scripts/corpus/check_corpus.py corpus/ --markdown docs/corpus.md
 
-A line for each file. Exit code 1 where the package is wrong: a file that is not what the
-beginning of its name asks for, frames that are not ffmpeg's, or times that are not ffprobe's.
+It prints a line for each file. The exit code is 1 where the package is wrong: the outcome is not
+what the beginning of the file's name asks for, frames are not ffmpeg's, or times are not ffprobe's.
 """
 
 import argparse
@@ -92,17 +92,17 @@ def decode(path: Path, limits: Limits) -> Decoded:
 
 
 def asked_for(kind: str) -> str:
-    """The first word of a file's name: what must become of it."""
+    """The first word of a file's name, which says what must happen to it."""
     first = Path(kind).name.split(" ")[0].split(".")[0]
     return first if first in ("bad", "cut", "hurt", "broken", *SAID) else ""
 
 
 def is_right(kind: str, refused: bool, like_ffmpeg: bool, damage: str) -> bool:
-    """Whether a file became what its kind asks for."""
+    """Whether the outcome is what the file's kind asks for."""
     asked = asked_for(kind)
     if refused:
         return asked not in ("", *SAID)
-    if asked == "broken":  # libav's versions mend differently: the frames decide nothing
+    if asked == "broken":  # versions of libav repair differently, so the frames decide nothing
         return bool(damage)
     if asked in SAID:
         return like_ffmpeg and SAID[asked] in damage
@@ -125,9 +125,9 @@ def judge(folder: Path, path: Path, limits: Limits) -> Judged:
 
 
 def compare_times(times: FrameTimes, truth: list[float | None]) -> float:
-    """By how many lengths of a frame the times differ, from the first on, of that which differs most.
+    """The greatest difference of the times, counted from the first frame, in lengths of a frame.
 
-    nan where a frame has no time by ffprobe, or ffprobe's do not grow: nothing is right then.
+    nan where ffprobe gives a frame no time, or its times do not grow: there is nothing to compare with then.
     """
     if any(one is None for one in truth) or not (np.diff(np.array(truth, float)) > 0).all():
         return math.nan
@@ -146,7 +146,7 @@ def ffprobe_times(path: Path) -> list[float | None]:
 
 
 def compare(frames: np.ndarray, truth: np.ndarray) -> tuple[bool, float]:
-    """Whether they are the same frames, and how much those differ that differ most."""
+    """Whether they are the same frames, and the greatest difference of one."""
     if len(frames) != len(truth):
         return False, 0.0
     worst, nearest = 0.0, True

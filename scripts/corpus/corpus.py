@@ -1,13 +1,16 @@
-"""Videos as strangers have them: unusual, cut, damaged, hostile. Makes one file of each kind.
+"""Makes one video of each kind that people may have: unusual, cut, damaged, hostile.
 
     python scripts/corpus/corpus.py corpus/            # with ffmpeg and byte surgery
     python scripts/corpus/check_corpus.py corpus/      # and decodes each beside ffmpeg: a table
 
-Kinds whose name begins with "bad" have no right frames and must be refused; "cut" and
-"hurt" ones may be refused or read as ffmpeg reads them; "broken" ones too, but where
-they are read, the damage must be said; "changing" ones must be read as ffmpeg reads them, and
-it must be said; so with "untimed" and "restarted" ones, whose times are made up; all others must be read
-to the frames that ffmpeg shows, at the times that ffprobe says, without a word.
+The first word of a file's name says what must happen to it:
+
+- "bad": it has no right frames and must be refused.
+- "cut", "hurt": it may be refused, or read as ffmpeg reads it.
+- "broken": the same, but if it is read, a note must report the damage.
+- "changing": it must be read as ffmpeg reads it, with a note.
+- "untimed", "restarted": the same; its times are made up.
+- anything else: it must be read without a note, to ffmpeg's frames at ffprobe's times.
 """
 
 import argparse

@@ -1,13 +1,12 @@
-"""Feeds the decoders with videos whose bytes were changed at random, and watches this process.
+"""Feeds the decoder with videos whose bytes were changed at random, and watches this process.
 
     python scripts/corpus/fuzz_containers.py --count 500 --seed 1 --keep broken/
 
-Each mutant must end in time, in frames or in a VideoError; memory, open files and children
-of this process must not grow. Frames that are read without a word must be no fewer than ffmpeg's
-program reads. Where they are others, or a decoding process crashes or hangs, which is what it
-is there for, that is counted, and the mutant kept where --keep names a folder: VP8, MJPEG and
-FFV1 have no checksums, and notice no damage within a frame. Exit code 1 where anything else
-happens. Linux alone.
+Each mutant must end in time, in frames or in a VideoError. This process must not gain memory, open
+files or children. Frames that are read without a note must be no fewer than ffmpeg's program reads.
+Two things are only counted, and their mutants kept where --keep names a folder: frames that differ
+(VP8, MJPEG and FFV1 have no checksums and notice no damage within a frame), and decoding processes
+that crash or hang, which is what they are there for. Anything else gives exit code 1. Linux only.
 """
 
 import argparse
@@ -42,7 +41,7 @@ GROWTH = 64 << 20  # bytes that this process may come to have after the first mu
 
 
 class Fuzzed(NamedTuple):
-    """What a run came to."""
+    """The result of a run."""
 
     outcomes: Counter[str]  # of KNOWN, and "wrong"
     slowest: float  # seconds that a mutant took

@@ -1,11 +1,11 @@
-"""Kills extractions at random moments, again and again, and compares what they end with.
+"""Kills extractions at random moments, again and again, and compares their final stores.
 
     .venv/bin/python scripts/endurance/kill_extract.py --kills 50
 
-Tiny videos are extracted, with means of pixels for a network, once without a stop, and once by runs
-that are killed (SIGKILL) until one is left to finish. Both stores must be equal, byte for byte, with
-nothing beside them. Exit code 1 where they are not. Each run is a fork of this process, which has
-loaded everything, so that a kill costs no start; the decoding processes are real. Not for Windows.
+Tiny videos are extracted with means of pixels in place of a network: once without a stop, and once by
+runs that are killed (SIGKILL) until one may finish. Both stores must be equal, byte for byte, with
+nothing left beside them; otherwise the exit code is 1. Each run is a fork of this process, which has
+loaded everything, so starting again costs nothing. The decoding processes are real. Not for Windows.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 def kill_and_compare(folder: Path, kills: int, videos: int, frames: int, seed: int) -> list[str]:
-    """One line of report a kill, then what differs in the end; nothing where the stores are equal."""
+    """Yields a line for each kill, and then what differs in the end; nothing if the stores are equal."""
     make_videos(folder / "videos", videos, frames)
     extractor, store = make_extractor(), folder / "killed"
     seconds = finish(folder / "videos", folder / "whole", extractor)

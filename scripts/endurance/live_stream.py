@@ -1,6 +1,6 @@
-"""A live MPEG-TS stream over HTTP on this machine: who joins gets what is shown now, and time goes on.
+"""A live MPEG-TS stream over HTTP on this machine: whoever connects gets what is shown now, and time goes on.
 
-Every frame carries its number in black and white squares, so that what was received can be told.
+Every frame carries its number in black and white squares, which show what was received.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ def read_mark(image: np.ndarray) -> int:
 
 
 class LiveServer:
-    """Shows frame(0), frame(1), ... of `frames` from the moment on that it is entered.
+    """Shows frame(0), frame(1), ... of `frames` from the moment when it is entered.
 
     Args:
         frame: number -> RGB, uint8 [H, W, 3], of even sides.

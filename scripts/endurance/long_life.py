@@ -1,11 +1,11 @@
-"""Extracts one tiny video again and again in one process, and looks whether anything grows.
+"""Extracts one tiny video again and again in one process, and checks whether anything grows.
 
     .venv/bin/python scripts/endurance/long_life.py --seconds 600
 
 Each round is the whole of `extract`: the search for videos, the process that reads headers, the one that
-decodes, locks, the store's writer; the network is a stand-in. Memory, threads, open files, mapped
-regions and child processes are counted after each; what is said of them is their slope over the rounds
-behind the first tenth, in which caches fill. Linux alone.
+decodes, locks, the store's writer. Only the network is a stand-in. After each round, memory, threads, open
+files, mapped regions and child processes are counted. The script reports their slope over the rounds after
+the first tenth, in which caches fill. Linux only.
 """
 
 import argparse

@@ -1,17 +1,17 @@
-"""`watch` on a live stream that is lost now and then: what is scored, and what it takes.
+"""Runs `watch` on a live stream that is lost now and then, and checks what is scored and what it takes.
 
     python scripts/endurance/watch_stream.py --video vtest.avi --out shown --fps 10 --minutes 30 --pace 4
 
-The video, looped, is served as a live stream over HTTP by a process of its own; every frame
-carries its number. It is out for 20 seconds after a third and after two thirds. Then the same
-frames are watched as a file. Told are: whether a frame was scored twice, how memory, threads
-and open files developed, and how scores and events agree with those of the file. After a gap
-the snippets begin at other frames, so scores differ by more than the window explains; events
-agree where they overlap, and the difference of their starts is told in frames.
+A process of its own serves the video, looped, as a live stream over HTTP; every frame carries
+its number. The stream is out for 20 seconds after a third and after two thirds. Then the same
+frames are watched as a file. The script reports whether a frame was scored twice, how memory,
+threads and open files developed, and how scores and events agree with those of the file. After a
+gap the snippets begin at other frames, so scores differ by more than the window explains. Events
+agree where they overlap; the difference of their starts is given in frames.
 
-Without --checkpoint a stand-in for the network describes the pictures (the mean colours of
-patches, projected at random) and an untrained SSRL scores them; the threshold is then the
-score that a tenth of the file's snippets reach. This is for the machinery, at many times the pace.
+Without --checkpoint, a stand-in for the network describes the pictures (the mean colours of
+patches, projected at random), and an untrained SSRL scores them; the threshold is then the
+score that a tenth of the file's snippets reach. This tests the machinery at many times the pace.
 """
 
 import argparse
@@ -158,7 +158,7 @@ def watch(
     settings: WatchSettings,
     seconds: float = float("inf"),
 ) -> list[dict[str, Any]]:
-    """Lines of the result; beside them are written the numbers of all frames scored, and samples."""
+    """The lines that `watch` writes; the scored frames' numbers, and samples of memory, are saved beside them."""
     out.mkdir(exist_ok=True)
     stop, ended = threading.Event(), threading.Event()
     if seconds < float("inf"):

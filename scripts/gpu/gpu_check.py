@@ -1,13 +1,13 @@
-"""What a GPU machine gives: checks and figures that a CPU cannot tell, in two parts of some minutes each.
+"""Checks and figures that need a GPU machine, in two parts of some minutes each.
 
     scripts/gpu/gpu_payload.sh                           # here: makes .gpu/, which travels along
     python3 scripts/gpu/gpu_check.py --part 1 --out part1.jsonl   # there
     python3 scripts/gpu/gpu_check.py --part 2 --out part2.jsonl
     python scripts/gpu/gpu_check.py --part 1 --tiny          # on a CPU: every step, to see that it runs
 
-It needs PyTorch and a CUDA device, no network and no installation: packages that are missing
-come from .gpu/wheels. Every step is a process of its own with a time limit. Its results are
-appended to the file as they come, and a step that fails is one of them; the table comes last.
+It needs PyTorch and a CUDA device, but no network and no installation: missing packages come
+from .gpu/wheels. Every step is a process of its own with a time limit. Results are appended to
+the file as they come; a step that fails is one of them. A table of all results comes last.
 """
 
 import argparse
@@ -42,7 +42,7 @@ class Step(NamedTuple):
 
 
 def plan(part: int, engines: tuple[str, ...]) -> list[Step]:
-    """Those that compile come last: they take the longest, and are the first to go where time is short."""
+    """Steps that compile come last: they take the longest, and are dropped first where time is short."""
     quick = [name for name in engines if name not in ("auto", "compile")]
     if part == 1:
         return [
@@ -109,7 +109,7 @@ def find_weights(wanted: str | None, tiny: bool, folder: Path) -> str:
 
 
 def run_step(step: Step, arguments: argparse.Namespace, log: Path, limit: float) -> tuple[str, str]:
-    """How it ended, with the last line that it said where that was not well."""
+    """How the step ended and, unless it ended well, the last line that it printed."""
     command = [sys.executable, str(Path(__file__).resolve()), "--step", step.name]
     for name in ("part", "out", "weights_file", "engine", "precision"):
         command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
@@ -170,7 +170,7 @@ def show(out: Path) -> None:
 
 @contextlib.contextmanager
 def prepared(arguments: argparse.Namespace) -> Iterator[None]:
-    """All that the steps' processes find: imports, weights, an empty file of results."""
+    """Prepares what the steps' processes need: imports, weights, an empty file of results."""
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as name:
         folder = Path(name)
         paths, wheels = importable(folder)

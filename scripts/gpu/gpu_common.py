@@ -1,7 +1,7 @@
 """What gpu_check.py, its steps and its payload share: where things lie, results, timing.
 
 A result is a line of JSON: the part and step, a name, a value with its unit, and what it
-is to be compared with. Lines are appended at once, so that nothing is lost where a step is ended.
+is to be compared with. Lines are appended at once, so that nothing is lost if a step is stopped.
 """
 
 import json
@@ -72,7 +72,7 @@ class Check(NamedTuple):
         append(self.out, Result(self.part, self.step, "skipped", name, beside=reason))
 
     def fail(self, name: str, error: BaseException) -> None:
-        """For one of many figures; the step goes on."""
+        """Reports one of several figures as failed; the step goes on."""
         reason = " ".join(str(error).split())[:300]
         append(
             self.out, Result(self.part, self.step, "failed", name, beside=f"{type(error).__name__}: {reason}")
@@ -81,7 +81,7 @@ class Check(NamedTuple):
             torch.cuda.empty_cache()
 
     def needs_cuda(self, name: str) -> bool:
-        """Whether there is CUDA; where not, says that something was skipped."""
+        """Whether there is CUDA; if not, reports that something was skipped."""
         if self.device.type != "cuda":
             self.skip(name, "needs CUDA")
         return self.device.type == "cuda"
@@ -119,7 +119,7 @@ def relative_l2(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def precisions() -> list[str]:
-    """All that an engine can be told by name, the one that counts most first."""
+    """All precisions that an engine knows by name, the most important one first."""
     return sorted(PRECISIONS, key=lambda name: name != "bfloat16")
 
 

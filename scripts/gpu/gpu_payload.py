@@ -2,7 +2,7 @@
 
     PYTHONPATH=scripts/bench python scripts/gpu/gpu_payload.py .gpu
 
-What is there already and whole is kept, but for the features, which follow the code.
+What is already there and whole is kept, except the features, which follow the code.
 """
 
 import json

@@ -4,7 +4,7 @@
 #     scripts/gpu/gpu_payload.sh
 #
 # Wheels for Python 3.12 (or PYTHON_THERE), the published I3D weights in bfloat16, two rendered videos, and
-# features of them computed here. Everything together, the repository too, is to fit in 64 MiB.
+# features of them computed here. Everything together with the repository must fit into 64 MiB.
 set -euo pipefail
 EXTRAS=test
 source "$(dirname "${BASH_SOURCE[0]}")/../env.sh"
@@ -21,8 +21,8 @@ mkdir -p .gpu/wheels
 pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet)
 platforms=()
 for tag in manylinux_2_28_x86_64 manylinux_2_17_x86_64 manylinux2014_x86_64; do platforms+=(--platform "$tag"); done
-# What PyTorchVideo imports and an image with PyTorch seldom has, and what reads videos (36 MB of it). The last
-# four are published as source, or for any Python: pure Python either way.
+# PyAV, which reads videos (36 MB), and what PyTorchVideo imports and an image with PyTorch seldom has; the latter is
+# pure Python, published as source or for any Python.
 readarray -t binary < <(pinned av)
 readarray -t pure < <(pinned pytorchvideo fvcore iopath yacs parameterized portalocker termcolor tabulate)
 "${pip[@]}" download --no-deps --only-binary=:all: --python-version "$version_there" --implementation cp \

@@ -1,4 +1,4 @@
-"""gpu_check.py's steps about the network alone: its share of the peak, and what its time goes to.
+"""gpu_check.py's steps about the network alone: its share of the peak, and where its time goes.
 
 Dimensions: B clips, t frames, h x w pixels.
 """
@@ -148,7 +148,7 @@ def backbone(check: Check, name: str) -> None:
 
 
 def kernels(check: Check) -> None:
-    """What the time of the fastest engine so far goes to: kernels by class and by name, layers of eager."""
+    """Where the time of the fastest engine so far goes: kernels by class and by name, layers of eager."""
     subject = load(check)
     best = max(
         (name for name in ENGINES if name not in ("auto", "openvino")),

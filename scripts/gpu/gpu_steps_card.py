@@ -60,7 +60,7 @@ def versions(check: Check) -> None:
 
 
 def copies(check: Check) -> None:
-    """Rates count each byte once, but for copies within the device, which read and write it."""
+    """Rates count each byte once; copies within the device read and write it, and count it twice."""
     shape = (2, *SNIPPET[1:]) if check.tiny else (4 * SNIPPET[0], *SNIPPET[1:])
     here = torch.randint(0, 256, shape, dtype=torch.uint8)
     there = torch.empty_like(here, device=check.device)
@@ -87,7 +87,7 @@ def copies(check: Check) -> None:
 
 
 def peaks(check: Check) -> None:
-    """What the shares of later steps are of."""
+    """The peaks of which later steps give their share."""
     for precision in precisions():
         if check.device.type == "cpu" and precision != "float32":
             check.skip(f"matrix product, {precision}", "a CPU works in float32")

@@ -44,7 +44,7 @@ class Reference(NamedTuple):
 
 
 def references(check: Check) -> Iterator[Reference]:
-    """Those of the payload; for a try on the CPU, features of random weights that are computed here."""
+    """Those of the payload; for a trial on the CPU, features of random weights, computed here."""
     if check.tiny:
         frames = check.frames(160, 120, 1)
         features = check.extractor("live", engine="eager")(frames)
@@ -112,7 +112,7 @@ def features(check: Check, name: str) -> None:
 
 
 def end_to_end(check: Check) -> None:
-    """Videos into a store, beside the backbone alone and beside snippets that are in memory already."""
+    """Videos into a store, compared with the backbone alone and with snippets that are already in memory."""
     extractor = check.extractor(check.preset)
     how = f"{check.preset}, {check.engine}, {check.precision}"
     alone = backbone_alone(check, extractor)
@@ -236,7 +236,7 @@ def plain_baseline(check: Check) -> None:
 
 
 def out_of_memory(check: Check) -> None:
-    """Features of a process that may have half of what it takes, beside those without a limit."""
+    """Features of a process that may use half of the memory it needs, compared with those without a limit."""
     if not check.needs_cuda("features where the memory ends"):
         return
     frames = check.frames(320, 240, 8)

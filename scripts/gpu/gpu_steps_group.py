@@ -52,7 +52,7 @@ def nccl(check: Check) -> None:
 
 
 def nccl_member(check: Check) -> None:
-    """A group of one that is made as one of several would be: by `join`, which is told of two."""
+    """A group of one, made by `join` in the way that groups of several are: it is told of two processes."""
     real = distributed.init_process_group
 
     def alone(*arguments: Any, **options: Any) -> None:
@@ -100,7 +100,7 @@ def gloo_member(check: Check) -> None:
 
 
 def run(check: Check, store: Any, group: Group, name: str) -> None:
-    """Without chance: dropout depends on the process."""
+    """Without dropout, which differs between processes."""
     steps = 4 if check.tiny else 12
     settings = TrainSettings(steps=steps, evaluate_every=steps, loss=LossSettings(dropout=0))
     model = ModelSettings(dropout=0, patches="relation")

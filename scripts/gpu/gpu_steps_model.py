@@ -1,4 +1,4 @@
-"""gpu_check.py's steps about what comes behind the features: training, scoring, heat, cameras.
+"""gpu_check.py's steps about what comes after the features: training, scoring, heat, cameras.
 
 Dimensions: T snippets, P crops or patches, F feature size.
 """
@@ -75,7 +75,7 @@ def labelled(count: int) -> dict[str, Label]:
 
 
 def training(check: Check) -> None:
-    """Steps at the paper's sizes by themselves, then the trainer itself with all that it does beside them."""
+    """Steps alone at the paper's sizes, and then the trainer with everything that it does besides."""
     store_views, size, steps = PRESETS["paper"].view_sizes, 1024, 60
     if check.tiny:
         store_views, size, steps = {"clip": 1, "patch2x3": 6}, 16, 4
@@ -105,7 +105,7 @@ def training(check: Check) -> None:
 
 
 def scoring(check: Check) -> None:
-    """An hour of features, in chunks and at once, and what of it each patch adds."""
+    """An hour of features in chunks and at once, and what each patch adds."""
     if check.tiny:
         check.skip("scoring an hour", "too much for a try on a CPU")
     else:
@@ -136,7 +136,7 @@ def scoring(check: Check) -> None:
 
 
 def cameras(check: Check) -> None:
-    """How many cameras' snippets are described and scored together before the next ones are there."""
+    """How many cameras' snippets can be described and scored together before the next ones arrive."""
     period = SNIPPET_FRAMES / FPS
     sizes = ((160, 120),) if check.tiny else ((320, 240), (1920, 1080))
     for preset in ("live",) if check.tiny else ("live", "fast"):

@@ -3,12 +3,11 @@
     python scripts/ped2/ped2_where.py --data ped2 --features features --runs runs
 
 The data folder is that of scripts/ped2/ped2.py with pixel_masks.npz in it: for each test
-video NAME packed bits [N, H, W / 8] and, as NAME_shape, (N, H, W). Looked at are the
-snippets with anomalous pixels of each draw's test videos. A patch hits where it
-touches a pixel that is anomalous in any of the snippet's frames. In the map of all
-scales every overlap of one patch of each scale is of one heat: these regions, smaller
-than patches, are judged like them. The hits of all draws are averaged; the deviation
-is that between draws.
+video, NAME is packed bits [N, H, W / 8] and NAME_shape is (N, H, W). Only those snippets of
+each draw's test videos count that have anomalous pixels. A patch hits if it touches a pixel
+that is anomalous in any of the snippet's frames. In the map of all scales, every overlap of
+one patch of each scale has one heat; these regions, smaller than patches, are judged like
+patches. The hits of all draws are averaged; the deviation is that between draws.
 
 Dimensions: N frames, T snippets, P patches, h x w cells, H x W pixels.
 """
@@ -125,7 +124,7 @@ def _whole_regions(truth: np.ndarray, scales: list[str]) -> np.ndarray:
 
 
 def _hits(heat: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """[T]: the share of the hottest of [T, P] that touch, 0 where nothing is hot; a region is many cells."""
+    """[T]: the share of the hottest of [T, P] that touch; 0 where nothing is hot. A region is many cells."""
     hottest = (heat == heat.max(axis=1, keepdims=True)) & (heat > 0)
     return (hottest & truth).sum(axis=1) / np.maximum(hottest.sum(axis=1), 1)
 

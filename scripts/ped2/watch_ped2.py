@@ -2,13 +2,13 @@
 
     python scripts/ped2/watch_ped2.py --data ped2 --features features --runs runs
 
-A camera's snippets are scored among the latest alone. Given are, by window and delay (in
-snippets), the mean and the greatest absolute difference from the score within the whole video,
-and the AUC over the frames of all test videos and of abnormal ones alone, beside that of whole
-videos. Means over the draws. Ped2's videos have 8 to 12 snippets, so that a window of 16 holds
-all of one. Hence the second table: a draw's test videos one after the other as one stream, as a
-camera gives it. In the third every second snippet of that stream is dropped, and the window is
-kept or begins anew; frames that were dropped are not judged.
+A camera's snippets are scored only among the latest ones. For each window and delay (in snippets),
+the first table gives the mean and the greatest absolute difference from the score within the whole
+video, and the AUC over the frames of all test videos and of abnormal ones alone, beside that of
+whole videos. These are means over the draws. Ped2's videos have 8 to 12 snippets, so a window of 16
+holds a whole one. The second table therefore takes a draw's test videos one after the other as one
+stream, as from a camera. In the third, every second snippet of that stream is dropped, and the
+window is kept or starts anew; dropped frames are not judged.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def judge_draw(
             found[("every second, window kept", *way)] = judge(as_videos(spread(half[i], every)))
     anew = stream.only(every[::2]).scores(1, [0])[0]
     found["every second, begun anew", "1", "0"] = judge(as_videos(spread(anew, every)))
-    # As good as it gets: the same snippets' scores of whole videos.
+    # The best that can be reached: the same snippets' scores within whole videos.
     best = np.concatenate(list(whole.values()))[::2]
     found["every second, whole videos", "-", "-"] = judge(as_videos(spread(best, every)))
     return found

@@ -1,4 +1,4 @@
-"""What the benchmark sets beside ours does the same: else its ratios would say nothing."""
+"""The ways that the benchmark compares do the same work; otherwise its ratios would mean nothing."""
 
 from collections.abc import Callable
 from pathlib import Path

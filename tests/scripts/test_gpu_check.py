@@ -1,4 +1,4 @@
-"""The check of a GPU machine runs whole on a CPU, so that it fails there for no silly reason."""
+"""The check of a GPU machine runs whole on a CPU, so that nothing trivial makes it fail there."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What scripts import is there: most of them run by hand alone, when a name has long been moved."""
+"""What scripts import exists: most scripts run only by hand, when a name may long have moved."""
 
 import ast
 import importlib
