@@ -79,7 +79,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 def kill_and_compare(folder: Path, kills: int, videos: int, frames: int, seed: int) -> list[str]:
-    """Yields a line for each kill, and then what differs in the end; nothing if the stores are equal."""
+    """Prints a line for each kill; returns the names of the files that differ in the end."""
     make_videos(folder / "videos", videos, frames)
     extractor, store = make_extractor(), folder / "killed"
     seconds = finish(folder / "videos", folder / "whole", extractor)
@@ -88,7 +88,7 @@ def kill_and_compare(folder: Path, kills: int, videos: int, frames: int, seed: i
     moments, within, between = random.Random(seed), 0, 0
     for kill in range(kills):
         process = start(folder / "videos", store, extractor)
-        # About half of the runs finish a video: no more is kept of one than whole videos.
+        # About half of the runs finish a video; of the others nothing is kept, as only whole videos are.
         process.join(moments.uniform(0, 2 * seconds / videos))
         over = process.exitcode is not None
         process.kill()

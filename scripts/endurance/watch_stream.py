@@ -158,7 +158,7 @@ def watch(
     settings: WatchSettings,
     seconds: float = float("inf"),
 ) -> list[dict[str, Any]]:
-    """The lines that `watch` writes; the scored frames' numbers, and samples of memory, are saved beside them."""
+    """The lines that `watch` writes; saves the scored frames' numbers, and samples of memory, beside them."""
     out.mkdir(exist_ok=True)
     stop, ended = threading.Event(), threading.Event()
     if seconds < float("inf"):
