@@ -92,6 +92,7 @@ class TrainSettings:
     seed: int = 0  # of initial weights, batches and dropout
     schedule: Literal["joint", "staged"] = "joint"  # all scales at once; or "staged", one after the other
     freeze: Literal["scales", "stage"] = "scales"  # what stays in later stages: older branches, or all else
+    last_stage: int | None = None  # of a staged run, after which it stops; a later command may go further
     segments: int | None = None  # per training bag; None: as many as half the videos have, 32 at most
     batch_size: int = 4  # normal bags, and as many abnormal ones, over all processes
     accumulate: int = 1  # parts that a batch goes through the model in; each part has a loss of its own
@@ -107,6 +108,9 @@ class TrainSettings:
     loss: LossSettings = field(default_factory=LossSettings)
 
     def __post_init__(self) -> None:
+        require(self.last_stage is None or self.last_stage >= 1, "last_stage", self.last_stage, "1 or more")
+        staged = self.schedule == "staged"
+        require(self.last_stage is None or staged, "last_stage", self.last_stage, "for schedule=staged alone")
         require(self.seed >= 0, "seed", self.seed, "zero or more")
         require(self.segments is None or self.segments >= 1, "segments", self.segments, "1 or more")
         for name in ("batch_size", "accumulate", "steps", "evaluate_every"):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets everything up and runs the tests: scripts/test.sh [pytest arguments]
 #
-# WORKERS says how many processes share them, one a core unless you say otherwise.
+# WORKERS says how many processes share them; by default one for each core.
 set -euo pipefail
 EXTRAS=test
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"

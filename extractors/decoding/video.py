@@ -162,7 +162,7 @@ def open_live(
     arguments = [address, limits.threads, limits.seconds]
     task = {"open": OPENERS[kind], "arguments": arguments, "most": 1}
     # libav gives up first, and says why.
-    return _open(None, task, limits._replace(seconds=2 * limits.seconds + 1), started, lend)
+    return _open(None, task, limits._replace(seconds=2 * limits.seconds + 30), started, lend)
 
 
 def _open(
