@@ -316,8 +316,8 @@ def stages_of(settings: TrainSettings, scales: Sequence[str]) -> range:
         return range(last, last + 1)
     if settings.last_stage and settings.last_stage > last:
         raise ConfigError(
-            f"train.last_stage: stage {settings.last_stage} adds a scale to {settings.last_stage - 2}, and "
-            f"there are {len(scales)} ({', '.join(scales) or 'the crops alone'}); the last stage is {last}"
+            f"train.last_stage: there is no stage {settings.last_stage}; with {' and '.join(scales) or 'no'} "
+            f"patches the last one is {last} (features of --preset paper have four)"
         )
     return range(1, (settings.last_stage or last) + 1)
 
