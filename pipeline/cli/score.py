@@ -11,22 +11,18 @@ import click
 from ssrl_pipeline.cli.options import (
     PATH,
     cluster_options,
-    config_option,
     echo_json,
-    find_checkpoint,
-    find_intervals,
     frames_option,
     json_option,
-    load_settings,
     read_cluster,
     scorer_options,
-    set_option,
+    setting,
+    settings_options,
 )
-from ssrl_pipeline.console.messages import say
 from ssrl_pipeline.console.progress import FAILED
-from ssrl_pipeline.data.labels import Intervals
-from ssrl_pipeline.disk.files import require_writable
+from ssrl_pipeline.console.terminal import SnippetBar, say, table
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.scoring.inputs import find_inputs
 from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,15 +42,17 @@ NAME = 34  # letters of a video's name in the table, which then fits 100 columns
     help="Frames of each event, also in the report; the video is decoded again for them.",
 )
 @click.option("--overwrite", is_flag=True, help="Score again what is done.")
-@click.option(
-    "--features",
+@setting(
+    "data.features",
+    "Feature store whose videos need no extraction.",
     metavar="DIR",
-    help="Feature store whose videos need no extraction.  [default: features, if of the same recipe]",
+    default="features, if of the same recipe",
 )
-@click.option(
-    "--intervals",
+@setting(
+    "data.intervals",
+    "Ground truth to show: video,start,end.",
     metavar="FILE",
-    help="Ground truth to show: video,start,end.  [default: intervals.csv beside the labels, if there]",
+    default="intervals.csv beside the labels, if there",
 )
 @click.option(
     "--overlay/--no-overlay",
@@ -62,18 +60,16 @@ NAME = 34  # letters of a video's name in the table, which then fits 100 columns
     help="overlay.mp4: the video with heat, score and events drawn on it.",
 )
 @cluster_options
-@config_option
-@set_option
+@settings_options
 @json_option
 def score(
+    settings: Settings,
     videos: tuple[str, ...],
     checkpoint: Path | None,
     out: Path,
     contact_sheet: bool,
     overlay: bool,
     overwrite: bool,
-    config: str | None,
-    assignments: tuple[str, ...],
     device: str,
     as_json: bool,
     **flags: Any,
@@ -94,55 +90,24 @@ def score(
     since their endings are of no video, is told. What is done already is
     skipped; if only the threshold has changed, events and pictures are made anew.
     """
-    sections = {
-        "data": ("runs", "features", "intervals"),
-        "extract": ("weights", "engine", "precision", "frames"),
-    }
-    settings = load_settings(config, assignments, flags, **sections)
-    where = read_cluster(flags)
-    from ssrl_pipeline.scoring.inputs import find_inputs, match_intervals
-
+    cluster = read_cluster(flags)
     found = find_inputs(videos, out, say, settings.extract.frames is not None)
-    from ssrl_pipeline.cluster.choose import chosen_workers
-    from ssrl_pipeline.console.terminal import SnippetBar, table
-    from ssrl_pipeline.features.folder_store import location
-    from ssrl_pipeline.results.video_writer import require_encoder
-    from ssrl_pipeline.scoring.elsewhere import score_elsewhere
-    from ssrl_pipeline.scoring.reuse import open_store
-    from ssrl_pipeline.scoring.score import score_here, score_many
-    from ssrl_pipeline.scoring.scorer import ScorerOptions
+    from ssrl_pipeline.scoring.start import score_videos
 
-    require_writable(out)
-    if overlay:
-        require_encoder()  # or an error before hours of work
-    features = location(settings.data.features)
-    intervals = _known_intervals(settings)
-    path = find_checkpoint(checkpoint, settings)
-    chosen = settings.extract
-    options = ScorerOptions(
-        path, chosen.weights, settings.events, chosen.engine, chosen.precision, chosen.frames
+    outcomes = score_videos(
+        settings,
+        found,
+        out,
+        checkpoint,
+        device,
+        flags["devices"],
+        cluster,
+        contact_sheet=contact_sheet,
+        overlay=overlay,
+        overwrite=overwrite,
+        must_reuse=click.get_current_context().params["data__features"] is not None,
+        show=SnippetBar,
     )
-    with chosen_workers(device, flags["devices"], where) as workers:
-        if workers:
-            scorer, place, on = options.planner(), score_elsewhere(workers, options), str(workers)
-        else:
-            scorer = options.build(device)
-            place, on = score_here, f"{scorer.device} in {scorer.extractor.precision}"
-        index = open_store(features, scorer, flags["features"] is not None, say)
-        say(f"scoring with {path} on {on}")
-        threshold = scorer.chosen.rule.threshold
-        say(f"events: score of {threshold:.4g} or more, a threshold of {scorer.chosen.origin}")
-        outcomes = score_many(
-            *(scorer, found, out),
-            index=index,
-            intervals=match_intervals(found, intervals),
-            contact_sheet=contact_sheet,
-            overlay=overlay,
-            overwrite=overwrite,
-            begin=SnippetBar,
-            note=say,
-            place=place,
-        )
     done = [outcome for outcome in outcomes if outcome.status != FAILED]
     if done:
         say(f"a folder for each video in {out}; all in one page: {out / 'report.html'}")
@@ -154,17 +119,6 @@ def score(
         click.echo(table([_row(outcome)[: len(header + notes)] for outcome in done], header + notes))
     if failed := len(outcomes) - len(done):
         raise PipelineError(f"{failed} of {len(found)} videos failed")
-
-
-def _known_intervals(settings: Settings) -> Intervals:
-    """Ground truth, if any; a score does without, so only a file that is named must be readable."""
-    try:
-        return find_intervals(settings) or {}
-    except PipelineError as error:
-        if settings.data.intervals:
-            raise
-        say(f"no ground truth is shown: {error}")
-        return {}
 
 
 def _row(outcome: "Scored") -> tuple[object, ...]:

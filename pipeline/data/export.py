@@ -11,20 +11,23 @@
 The lists hold bare names, as SSRL's do; RTFM's code wants the folder before each.
 """
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.data.annotations import video_id
 from ssrl_pipeline.data.labels import SPLITS, Labels
+from ssrl_pipeline.data.names import video_id
+from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.disk.files import clear_leftovers, whole_file, write_text
 from ssrl_pipeline.disk.npy import NpyWriter
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.folder_store import FeatureStore, location
 from ssrl_pipeline.features.released import NOTES, Notes, read_notes, released_name, write_notes
+from ssrl_pipeline.settings import DataSettings
 from ssrl_pipeline.training.bags import segment_means
 
 
@@ -35,6 +38,22 @@ class Exported(NamedTuple):
     videos: int
     abnormal: int
     path: Path
+
+
+def export_store(
+    data: DataSettings, out: Path, segments: int | None, note: Callable[[str], object]
+) -> list[Exported]:
+    """:func:`export_released` of the store and the labels that the settings name.
+
+    Args:
+        note: told how many videos have no label.
+    """
+    store = FeatureStore.open(location(data.features))
+    labels = Annotations(data, store).labels
+    unlabelled = set(store.videos()) - set(labels)
+    if unlabelled:
+        note(f"left out, being in no labels: {len(unlabelled)} videos, {min(unlabelled)!r} first")
+    return export_released(store, labels, out, segments)
 
 
 def export_released(

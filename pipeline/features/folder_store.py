@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -29,10 +29,11 @@ from ssrl_pipeline.disk.npy import NpyWriter, map_npy, rows_crc32
 from ssrl_pipeline.disk.spelling import by_name, one_name
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.features.meta import TIMES, VideoMeta, check_stamps, parse_meta, stored_times, times_format
+from ssrl_pipeline.settings import StoredDtype
 from ssrl_pipeline.times import FrameTimes, steady
 
 Recipe = dict[str, Any]
-DTYPES = ("float32", "float16")
+DTYPES = get_args(StoredDtype)
 _CLAIM = ".lock"
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 

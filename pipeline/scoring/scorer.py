@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
+from ssrl_pipeline.disk.run_files import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, VideoError
 from ssrl_pipeline.events.false_alarms import choose_rule
 from ssrl_pipeline.events.find import EventSettings

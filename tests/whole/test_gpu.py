@@ -76,7 +76,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
     if cache_path("i3d").exists():
         return None
     if not (PAYLOAD / WEIGHTS).exists():
-        pytest.skip("no I3D weights: ssrl-pipeline weights fetch i3d, or scripts/gpu_payload.sh")
+        pytest.skip("no I3D weights: ssrl-pipeline weights fetch i3d, or scripts/gpu/gpu_payload.sh")
     file = tmp_path_factory.mktemp("weights") / "i3d.safetensors"
     restore_weights(PAYLOAD / WEIGHTS, file)
     return file
