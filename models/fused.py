@@ -51,12 +51,13 @@ class FusedDetector(Detector):
         self.views = self.ssrl.views | self.memory.views
 
     @classmethod
-    def of(cls, ssrl: SSRL, memory: PatchMemory, weight: float) -> "FusedDetector":
-        """Two trained ones side by side, which it takes as they are."""
+    def of(cls, ssrl: Detector, memory: Detector, weight: float) -> "FusedDetector":
+        """Of a trained SSRL and a trained memory, with whose weights it works."""
         with torch.device("meta"):
             model = cls(ssrl.arguments, memory.arguments, weight)
-        model.ssrl, model.memory = ssrl, memory
-        return model
+        for part, trained in zip(model.parts, (ssrl, memory), strict=True):
+            part.load_state_dict(trained.state_dict(), assign=True)
+        return model.eval()
 
     @property
     def arguments(self) -> dict[str, Any]:
