@@ -6,7 +6,7 @@ sets one. :mod:`ssrl_pipeline.config` fills and checks them.
 
 from dataclasses import dataclass, field
 
-from ssrl_pipeline.events.find import EventSettings
+from ssrl_pipeline.events.rule import EventSettings
 
 
 @dataclass(frozen=True)

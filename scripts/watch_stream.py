@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 import torch
 
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.models import SSRL, Detector
 from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.scoring.scorer import Scorer

@@ -82,7 +82,7 @@ def calibrate(
     from ssrl_pipeline.checkpoint import load_checkpoint, save_checkpoint
     from ssrl_pipeline.console.terminal import say, table
     from ssrl_pipeline.evaluation.calibrate import calibrate_checkpoint
-    from ssrl_pipeline.events.find import EventRule
+    from ssrl_pipeline.events.rule import EventRule
     from ssrl_pipeline.extractors.extractor import find_device
     from ssrl_pipeline.features.released import open_features
 

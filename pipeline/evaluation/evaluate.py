@@ -17,7 +17,6 @@ from ssrl_pipeline.disk.files import whole_folder, write_json
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation.bootstrap import LEVEL, Interval, bootstrap_intervals
 from ssrl_pipeline.evaluation.metrics import (
-    THRESHOLD,
     Classes,
     ClassMetrics,
     FrameMetrics,
@@ -27,6 +26,7 @@ from ssrl_pipeline.evaluation.metrics import (
     pool,
     videos_by_class,
 )
+from ssrl_pipeline.events.rule import THRESHOLD
 from ssrl_pipeline.features.released import Features
 from ssrl_pipeline.scoring.scorer import require_scorable, score_stored
 

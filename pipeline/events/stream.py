@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.find import Event, EventRule
+from ssrl_pipeline.events.find import Event
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.times import CLOSE, PAUSE
 
 KEPT = 8192  # times of frames with an event's highest score; of more, every second, fourth ... one

@@ -13,9 +13,8 @@ from ssrl_pipeline.disk.files import read_json, whole_folder, write_json
 from ssrl_pipeline.disk.identity import read_source
 from ssrl_pipeline.disk.npy import read_npz
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.false_alarms import ChosenRule
 from ssrl_pipeline.events.files import save_events
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import ChosenRule, EventRule
 from ssrl_pipeline.models.ssrl import parse_scale
 from ssrl_pipeline.results.contact_sheet import save_contact_sheet, sheet_frames
 from ssrl_pipeline.results.overlay import save_overlay

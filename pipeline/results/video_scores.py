@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssrl_pipeline.disk.identity import Source
-from ssrl_pipeline.events.false_alarms import ChosenRule
 from ssrl_pipeline.events.find import Event, find_events
+from ssrl_pipeline.events.rule import ChosenRule
 from ssrl_pipeline.times import FrameTimes, require_increasing
 
 if TYPE_CHECKING:

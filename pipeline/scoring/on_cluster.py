@@ -18,7 +18,7 @@ import torch
 from ssrl_pipeline.cluster.progress import ClusterProgress, require_visible
 from ssrl_pipeline.cluster.ray import Cluster, Lost, Task, Tell, counting
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.false_alarms import ChosenRule
+from ssrl_pipeline.events.rule import ChosenRule
 from ssrl_pipeline.extraction.storing import Progress
 from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.results.result_folder import load_result

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from ssrl_pipeline.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
 from ssrl_pipeline.errors import CheckpointError, PipelineError, VideoError
-from ssrl_pipeline.events.false_alarms import choose_rule
-from ssrl_pipeline.events.find import EventSettings
+from ssrl_pipeline.events.rule import EventSettings, choose_rule
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.engines.precision import BOUNDS, INTERCHANGEABLE, offered, warn_once
 from ssrl_pipeline.extractors.extractor import find_device
@@ -61,7 +60,7 @@ class Scorer:
     ):
         self.path = checkpoint_file(Path(checkpoint))
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
-        self.chosen = choose_rule(events or EventSettings(), self.checkpoint)
+        self.chosen = choose_rule(events or EventSettings(), self.checkpoint.provenance.get("threshold"))
         self.device = find_device(device)
         self.model = self.checkpoint.build().to(self.device)
         self.checkpoint_sha256 = self.checkpoint.sha256

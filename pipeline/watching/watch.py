@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.events.stream import EventNews, EventStream
 from ssrl_pipeline.extractors.reader import is_full
 from ssrl_pipeline.extractors.snippets import Pending

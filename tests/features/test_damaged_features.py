@@ -16,7 +16,7 @@ from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.evaluation.calibrate import calibrate_checkpoint
 from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
 from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.models import SSRL

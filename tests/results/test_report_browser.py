@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ssrl_pipeline.events.false_alarms import ChosenRule
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import ChosenRule, EventRule
 from ssrl_pipeline.results.pictures import load_peaks, peak_frames, read_pictures, save_peaks
 from ssrl_pipeline.results.report import report_entry, save_report
 from ssrl_pipeline.results.video_scores import VideoScores

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ssrl_pipeline.events.false_alarms import ChosenRule
-from ssrl_pipeline.events.find import Event, EventRule, find_events
+from ssrl_pipeline.events.find import Event, find_events
+from ssrl_pipeline.events.rule import ChosenRule, EventRule
 from ssrl_pipeline.results.timeline import BLUE, COLUMNS, GREEN, ORANGE, VERMILION, save_timeline
 from ssrl_pipeline.results.video_scores import VideoScores
 from ssrl_pipeline.times import FrameTimes

@@ -18,7 +18,7 @@ from helpers.folders import contents
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.cluster.ray import Cluster
 from ssrl_pipeline.errors import PipelineError, StoreError
-from ssrl_pipeline.events.find import EventSettings
+from ssrl_pipeline.events.rule import EventSettings
 from ssrl_pipeline.extraction.extract import Plan, extract
 from ssrl_pipeline.extraction.storing import Progress
 from ssrl_pipeline.extractors import FeatureExtractor

@@ -18,7 +18,7 @@ from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, newest_checkpo
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError, VideoError
 from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.events.find import EventSettings
+from ssrl_pipeline.events.rule import EventSettings
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import VideoInfo
 from ssrl_pipeline.extractors.extractor import VideoFeatures

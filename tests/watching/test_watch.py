@@ -14,7 +14,8 @@ import torch
 from helpers.live import LiveServer, mark, read_mark
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.events.find import EventRule, find_events
+from ssrl_pipeline.events.find import find_events
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.extractors import reader as reading
 from ssrl_pipeline.extractors.decoding import VideoInfo, open_video
 from ssrl_pipeline.extractors.snippets import Pending, snippets
