@@ -30,7 +30,7 @@ def kernels_for(device: torch.device) -> Any:
     """The module that resizes on a GPU; None where there is no Triton for it."""
     if why_not_triton() or torch.cuda.get_device_capability(device) < (8, 0):
         return None
-    from ssrl_pipeline.extractors import triton_resize  # Triton is not for every system
+    from ssrl_pipeline.extractors.engines import triton_resize  # Triton is not for every system
 
     try:
         triton_resize.resize(torch.zeros(1, 4, 4, 3, dtype=torch.uint8, device=device), 2, 2)
