@@ -13,10 +13,10 @@ from benchmark_rounds import Bench, Row
 from torch import Tensor, nn
 
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.features.segments import segment_means
 from ssrl_pipeline.models import SSRL, MILLoss, SSRLOutput
 from ssrl_pipeline.models.long_video import score_long
 from ssrl_pipeline.models.relation import NonLocal
-from ssrl_pipeline.training.bags import segment_means
 
 
 def training(bench: Bench, precision: str = "float32") -> Iterator[Row]:

@@ -18,8 +18,9 @@ from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.extractors.extractor import BACKBONES
 from ssrl_pipeline.extractors.presets import PRESETS
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
-from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.features.meta import VideoMeta
+from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.models.long_video import score_long
@@ -46,7 +47,7 @@ def made_up_store(
         "views": dict(views),
         "geometry": {name: "made up" for name in views},
     }
-    store = FeatureStore.create(root, recipe)
+    store = create_store(root, recipe)
     rng = np.random.default_rng(0)
     for video, label in videos.items():
         rows = {name: rng.random((length, count, size), np.float32) for name, count in views.items()}

@@ -24,7 +24,7 @@ from ssrl_pipeline.data.splits import store_scales
 from ssrl_pipeline.evaluation.evaluate import evaluate
 from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.train import train_detector

@@ -84,7 +84,7 @@ def calibrate(
     from ssrl_pipeline.evaluation.calibrate import calibrate_checkpoint
     from ssrl_pipeline.events.rule import EventRule
     from ssrl_pipeline.extractors.extractor import find_device
-    from ssrl_pipeline.features.released import open_features
+    from ssrl_pipeline.features.opening import open_features
 
     path = find_checkpoint(checkpoint, settings)
     store = open_features(settings.data.features, settings.data.layout)

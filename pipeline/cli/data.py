@@ -48,8 +48,7 @@ def dataset_check(config: str, assignments: tuple[str, ...], as_json: bool, **fl
     settings = load_settings(config, assignments, flags, data=("annotations", "features"))
     from ssrl_pipeline.console.terminal import say
     from ssrl_pipeline.data.check import check_dataset
-    from ssrl_pipeline.features.folder_store import location
-    from ssrl_pipeline.features.released import open_features
+    from ssrl_pipeline.features.opening import location, open_features
 
     place = location(settings.data.features)
     try:
@@ -115,9 +114,9 @@ def store_export(
     require_writable(out)
     from ssrl_pipeline.console.terminal import say, table
     from ssrl_pipeline.data.export import export_released
-    from ssrl_pipeline.features.folder_store import FeatureStore, location
+    from ssrl_pipeline.features.opening import location, open_store
 
-    source = FeatureStore.open(location(settings.data.features))
+    source = open_store(location(settings.data.features))
     labels = load_labels(settings, source)
     unlabelled = set(source.videos()) - set(labels)
     if unlabelled:

@@ -93,7 +93,7 @@ def evaluate(
     from ssrl_pipeline.evaluation import evaluate as stage
     from ssrl_pipeline.evaluation.runs import evaluation_folder
     from ssrl_pipeline.extractors.extractor import find_device
-    from ssrl_pipeline.features.released import open_features
+    from ssrl_pipeline.features.opening import open_features
 
     if out:
         require_writable(out)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ssrl_pipeline.extraction.extract import ExtractorOptions, Plan
     from ssrl_pipeline.extraction.storing import Outcome, Progress
     from ssrl_pipeline.extractors import FeatureExtractor
-    from ssrl_pipeline.features.folder_store import FeatureStore
+    from ssrl_pipeline.features.store import FeatureStore
 
 NAMED = 5  # videos in a message
 FLAGS = (  # that are settings of the section `extract`
@@ -97,7 +97,8 @@ def extract(
     from ssrl_pipeline.disk.files import require_writable
     from ssrl_pipeline.extraction import extract as stage
     from ssrl_pipeline.extraction.devices import extract_on_devices, parse_devices
-    from ssrl_pipeline.features.folder_store import DTYPES, location
+    from ssrl_pipeline.features.opening import location
+    from ssrl_pipeline.features.recipe import DTYPES
 
     chosen = settings.extract
     if chosen.dtype not in DTYPES:

@@ -15,7 +15,7 @@ from ssrl_pipeline.settings import Settings
 if TYPE_CHECKING:
     from ssrl_pipeline.cluster.ray import ClusterOptions
     from ssrl_pipeline.data.annotations import Dataset
-    from ssrl_pipeline.features.released import Features
+    from ssrl_pipeline.features.reading import Features
 
 T = TypeVar("T")
 PATH = click.Path(path_type=Path)
@@ -158,7 +158,7 @@ def find_labels(settings: Settings) -> Path | None:
 
 def load_intervals(settings: Settings) -> Intervals:
     from ssrl_pipeline.data.datasets import cut_to_length
-    from ssrl_pipeline.features.released import open_features
+    from ssrl_pipeline.features.opening import open_features
 
     data = settings.data
     if data.dataset and not data.intervals:

@@ -108,10 +108,10 @@ def score(
 
     found = find_inputs(videos, out, say, settings.extract.frames is not None)
     from ssrl_pipeline.console.terminal import SnippetBar, table
-    from ssrl_pipeline.features.folder_store import location
+    from ssrl_pipeline.features.opening import location
     from ssrl_pipeline.results.video_writer import require_encoder
     from ssrl_pipeline.scoring.job import FAILED
-    from ssrl_pipeline.scoring.score import open_store, score_many
+    from ssrl_pipeline.scoring.score import open_index, score_many
     from ssrl_pipeline.scoring.scorer import ScorerOptions
 
     require_writable(out)
@@ -125,7 +125,7 @@ def score(
         path, chosen.weights, settings.events, chosen.engine, chosen.precision, chosen.frames
     )
     with _placed(options, device, where) as (scorer, place, on):
-        index = open_store(features, scorer, flags["features"] is not None, say)
+        index = open_index(features, scorer, flags["features"] is not None, say)
         say(f"scoring with {path} on {on}")
         threshold = scorer.chosen.rule.threshold
         say(f"events: score of {threshold:.4g} or more, a threshold of {scorer.chosen.origin}")

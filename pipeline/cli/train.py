@@ -29,7 +29,7 @@ from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from ssrl_pipeline.data.labels import Labels
-    from ssrl_pipeline.features.released import Features
+    from ssrl_pipeline.features.reading import Features
     from ssrl_pipeline.training.run_folder import Evaluation
     from ssrl_pipeline.training.seeds import SeedRuns
 
@@ -105,7 +105,7 @@ def train(
         with named_run(runs, name) as name:
             _launch(devices, settings, name, chosen, skip_missing, device, as_json)
         return
-    from ssrl_pipeline.features.released import open_features
+    from ssrl_pipeline.features.opening import open_features
     from ssrl_pipeline.training.group import join
     from ssrl_pipeline.training.train import train_detector
 

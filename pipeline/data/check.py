@@ -14,7 +14,8 @@ from ssrl_pipeline.data.labels import SPLITS
 from ssrl_pipeline.errors import LabelError, StoreError
 from ssrl_pipeline.extractors.presets import PRESETS
 from ssrl_pipeline.extractors.snippets import snippet_count
-from ssrl_pipeline.features.released import Features, ReleasedFeatures
+from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.features.released import ReleasedFeatures
 
 SPLITS_IN_ORDER = (*SPLITS, "none")
 

@@ -11,7 +11,7 @@ from ssrl_pipeline.data.annotations import Dataset, video_id
 from ssrl_pipeline.data.labels import Intervals
 from ssrl_pipeline.errors import ConfigError, LabelError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 
 DATASETS = ("ucf_crime", "shanghaitech", "xd_violence")
 

@@ -23,9 +23,9 @@ from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.disk.files import clear_leftovers, whole_file, write_text
 from ssrl_pipeline.disk.npy import NpyWriter
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.folder_store import FeatureStore
-from ssrl_pipeline.features.released import NOTES, Notes, read_notes, released_name, write_notes
-from ssrl_pipeline.training.bags import segment_means
+from ssrl_pipeline.features.released import released_name
+from ssrl_pipeline.features.segments import NOTES, Notes, read_notes, segment_means, write_notes
+from ssrl_pipeline.features.store import FeatureStore
 
 
 class Exported(NamedTuple):

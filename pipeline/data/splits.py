@@ -8,7 +8,7 @@ import numpy as np
 
 from ssrl_pipeline.data.labels import Intervals, Labels, frame_labels
 from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 
 MOST_NAMED = 10  # of the videos that are missing
 FEWEST_TO_DRAW_FROM = 10  # videos of either class

@@ -19,7 +19,7 @@ from ssrl_pipeline.events.false_alarms import (
     share_detected,
 )
 from ssrl_pipeline.events.rule import THRESHOLD, EventRule
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.scoring.scorer import require_scorable, score_stored
 
 

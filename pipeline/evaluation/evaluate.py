@@ -27,7 +27,7 @@ from ssrl_pipeline.evaluation.metrics import (
     videos_by_class,
 )
 from ssrl_pipeline.events.rule import THRESHOLD
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.scoring.scorer import require_scorable, score_stored
 
 FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")

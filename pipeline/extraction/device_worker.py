@@ -19,7 +19,9 @@ import torch
 from ssrl_pipeline.errors import PipelineError, first_line, is_out_of_memory
 from ssrl_pipeline.extraction.extract import WORKERS, ExtractorOptions, find_videos
 from ssrl_pipeline.extraction.storing import Claimed, Outcome, Progress, store_videos
-from ssrl_pipeline.features.folder_store import FeatureStore, location, require_same_recipe
+from ssrl_pipeline.features.opening import location, open_store
+from ssrl_pipeline.features.recipe import require_same_recipe
+from ssrl_pipeline.features.store import FeatureStore
 
 TERMINATED = 143
 
@@ -42,7 +44,7 @@ def main() -> None:
 def _extract(task: dict[str, Any], parent: "_Parent") -> None:
     torch.set_num_threads(task["threads"])
     extractor = ExtractorOptions(**task["options"]).build(task["device"])
-    store = FeatureStore.open(location(task["features"]))
+    store = open_store(location(task["features"]))
     require_same_recipe(store.recipe, extractor.recipe, f"the store {store.root}", "this process")
     videos = find_videos(Path(task["videos"]), pictures=extractor.picture_fps is not None)
     workers = task["workers"] or WORKERS[extractor.device.type]

@@ -27,7 +27,8 @@ from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extraction.extract import ExtractorOptions, Plan, find_videos, make_plan, skip
 from ssrl_pipeline.extraction.storing import Outcome, Progress
 from ssrl_pipeline.extractors.extractor import find_device
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.features.store import FeatureStore
 
 TRIES = 2  # of a video whose process dies
 REST = 1.0  # seconds until a video is offered again that an extraction beside this one is at
@@ -86,7 +87,7 @@ def extract_on_devices(
         PipelineError: as there; the others are ended then.
     """
     videos = find_videos(root, pictures=options.picture_fps is not None)
-    store = FeatureStore.create(features, options.recipe(), dtype)
+    store = create_store(features, options.recipe(), dtype)
     todo, plan = make_plan(videos, store, options.drop_last, options.picture_fps)
     progress = begin(plan)
     devices = devices[: max(1, len(todo))]

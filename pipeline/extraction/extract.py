@@ -23,7 +23,9 @@ from ssrl_pipeline.extractors import PRESETS, FeatureExtractor
 from ssrl_pipeline.extractors.decoding import EXTENSIONS, FEWEST, is_picture, picture_files, probe
 from ssrl_pipeline.extractors.engines.precision import recorded
 from ssrl_pipeline.extractors.snippets import snippet_count
-from ssrl_pipeline.features.folder_store import FeatureStore, Recipe
+from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.features.recipe import Recipe
+from ssrl_pipeline.features.store import FeatureStore
 
 BESIDE = {  # endings of tables, notes and subtitles: nobody takes these for videos
     *(".csv", ".db", ".html", ".ini", ".json", ".jsonl", ".list", ".log", ".mat", ".md", ".npy", ".npz"),
@@ -240,7 +242,7 @@ def extract(
         PipelineError: there are no videos, the store is of another recipe, or the disk is full.
     """
     videos = find_videos(root, pictures=extractor.picture_fps is not None)
-    store = FeatureStore.create(features, extractor.recipe, dtype)
+    store = create_store(features, extractor.recipe, dtype)
     todo, plan = make_plan(videos, store, extractor.preset.drop_last, extractor.picture_fps)
     progress = begin(plan)
     try:

@@ -20,7 +20,9 @@ from ssrl_pipeline.errors import BusyError, PipelineError
 from ssrl_pipeline.extraction.extract import ExtractorOptions, Plan, find_videos, make_plan, skip
 from ssrl_pipeline.extraction.storing import Outcome, Progress, store_video
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features.folder_store import FeatureStore, require_same_recipe
+from ssrl_pipeline.features.opening import create_store, open_store
+from ssrl_pipeline.features.recipe import require_same_recipe
+from ssrl_pipeline.features.store import FeatureStore
 
 
 class _Bench(NamedTuple):
@@ -55,7 +57,7 @@ def extract_on_cluster(
     if options.weights not in (None, "random"):
         options = options._replace(weights=str(Path(str(options.weights)).absolute()))
     videos = find_videos(root, pictures=options.picture_fps is not None)
-    store = FeatureStore.create(features, options.recipe(), dtype)
+    store = create_store(features, options.recipe(), dtype)
     todo, plan = make_plan(videos, store, options.drop_last, options.picture_fps)
     progress = begin(plan)
     shown = ClusterProgress(progress)
@@ -94,7 +96,7 @@ def _extract_one(bench: _Bench, name: str, path: Path, tell: Tell) -> Outcome:
 def _set_up(bench: _Bench) -> tuple[FeatureStore, FeatureExtractor]:
     """Once in each worker process."""
     torch.set_num_threads(bench.threads)
-    store = FeatureStore.open(bench.features)
+    store = open_store(bench.features)
     extractor = bench.options.build(bench.device)
     here = f"the extractor on {socket.gethostname()}"
     require_same_recipe(store.recipe, extractor.recipe, f"the store {bench.features}", here)

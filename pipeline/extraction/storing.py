@@ -14,8 +14,9 @@ from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.extractor import Features, VideoFeatures
-from ssrl_pipeline.features.folder_store import FeatureStore, VideoWriter
 from ssrl_pipeline.features.meta import VideoMeta
+from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.features.video_files import FeatureWriter
 
 
 class Outcome(NamedTuple):
@@ -140,7 +141,7 @@ class _Storing:
         self.name, self.path, self._stack = claimed
         self._store, self._on_snippet = store, on_snippet
         self._started = time.perf_counter()
-        self._writer: VideoWriter | None = None
+        self._writer: FeatureWriter | None = None
         with suppress(OSError):  # then it cannot be opened either, as the result will say
             self._source = SourceFile(self.path)
 

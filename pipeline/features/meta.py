@@ -49,11 +49,6 @@ def parse_meta(content: Any) -> VideoMeta:
     return meta
 
 
-def times_format(meta: VideoMeta) -> tuple[tuple[int], str]:
-    """Shape and type of times.npy."""
-    return (meta.frames,), "float64"
-
-
 def stored_times(meta: VideoMeta, name: object, stamps: np.ndarray) -> FrameTimes:
     """What a times.npy holds, in memory. Raises StoreError where it is damaged."""
     stamps = np.array(stamps)

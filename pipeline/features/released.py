@@ -17,69 +17,26 @@ Dimensions: T snippets or segments, P crops or patches, F feature size.
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.disk.files import read_json, write_json
 from ssrl_pipeline.disk.npy import map_npy
 from ssrl_pipeline.disk.spelling import one_name
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.features.crop_files import crops_shape, find_crops, map_crops
-from ssrl_pipeline.features.folder_store import FeatureStore, Recipe, check_recipe, is_store, location
 from ssrl_pipeline.features.meta import VideoMeta
+from ssrl_pipeline.features.recipe import Recipe
+from ssrl_pipeline.features.segments import NOTES, SEGMENTS, read_notes
 from ssrl_pipeline.times import FrameTimes
 
-SEGMENTS = 32  # of the released UCF-Crime training files
-NOTES = "released.json"  # what `store export` knows and names and shapes do not tell
 _NAME = re.compile(r"(?P<video>.+?)(?:_patch(?P<rows>\d)(?P<columns>\d))?_i3d\.npy")
-
-
-class Features(Protocol):
-    """What training and evaluation ask of features: the reading half of a feature store."""
-
-    recipe: Recipe
-
-    @property
-    def root(self) -> Path | str: ...
-
-    def videos(self) -> list[str]: ...
-
-    def meta(self, video: str) -> VideoMeta: ...
-
-    def times(self, video: str) -> FrameTimes: ...
-
-    def read(
-        self, video: str, views: Collection[str] | None = None, *, check: bool = True
-    ) -> dict[str, np.ndarray]: ...
 
 
 class _View(NamedTuple):
     array: np.ndarray  # [T, P, F]
     segmented: bool
-
-
-def open_features(name: Path | str, layout: str) -> Features:
-    """A feature store, or released files, as `layout` says: "store" or "released".
-
-    Args:
-        name: a folder or, of a store, its URL.
-
-    Raises:
-        StoreError: there are none.
-    """
-    if layout == "released":
-        return ReleasedFeatures(Path(name))
-    place = location(name)
-    if isinstance(place, Path) and not is_store(place):
-        there = next((path for kind in ("*_i3d.npy", "*__0.npy") for path in place.rglob(kind)), None)
-        if there is not None:
-            raise StoreError(
-                f"{place}: no feature store here (no store.json), but {there.name}, named as RTFM's, "
-                "XD-Violence's or UR-DMU's features are; read such with -o data.layout=released"
-            )
-    return FeatureStore.open(place)
 
 
 class ReleasedFeatures:
@@ -222,30 +179,6 @@ def released_name(video: str, view: str) -> str:
         raise StoreError(f"the released layout has no name for the view {view!r}: only clip and patchRxC")
     patch = "" if view == "clip" else "_" + view.replace("x", "")
     return f"{video}{patch}_i3d.npy"
-
-
-class Notes(NamedTuple):
-    """The contents of released.json."""
-
-    recipe: Recipe
-    segments: int | None  # of the training files; None: they hold snippets
-
-
-def write_notes(root: Path, notes: Notes) -> None:
-    write_json(root / NOTES, notes._asdict())
-
-
-def read_notes(path: Path) -> Notes | None:
-    if not path.is_file():
-        return None
-    try:
-        notes = Notes(**read_json(path))
-        check_recipe(notes.recipe)
-        if notes.segments is not None and (type(notes.segments) is not int or notes.segments < 1):
-            raise ValueError(f"{notes.segments!r} segments")
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise StoreError(f"{path}: damaged ({error}); export again, or delete it") from error
-    return notes
 
 
 def _find(root: Path) -> dict[str, dict[str, Path]]:

@@ -166,4 +166,4 @@ def heat_maps(heat: Mapping[str, np.ndarray], scores: np.ndarray) -> dict[str, A
 
 
 def _resource(name: str) -> str:
-    return resources.files("ssrl_pipeline").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("ssrl_pipeline.results").joinpath(name).read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.disk.spelling import on_disk
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.results.pictures import load_peaks
 from ssrl_pipeline.results.report import report_entry
 from ssrl_pipeline.results.result_folder import PEAKS, Drawn, load_result, missing_files, save_result

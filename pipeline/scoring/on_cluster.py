@@ -20,7 +20,8 @@ from ssrl_pipeline.cluster.ray import Cluster, Lost, Task, Tell, counting
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events.rule import ChosenRule
 from ssrl_pipeline.extraction.storing import Progress
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.results.result_folder import load_result
 from ssrl_pipeline.scoring.job import FAILED, Finished, Job, carry_out, failed
 from ssrl_pipeline.scoring.score import Place, outcome
@@ -106,4 +107,4 @@ def _set_up(bench: _Bench) -> tuple[Scorer, FeatureStore | None]:
     scorer = bench.options.build(bench.device)
     if (scorer.checkpoint_sha256, scorer.chosen) != bench.decides:
         raise PipelineError(f"{bench.options.checkpoint}: it is not the checkpoint that the driver has read")
-    return scorer, None if bench.features is None else FeatureStore.open(bench.features)
+    return scorer, None if bench.features is None else open_store(bench.features)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ssrl_pipeline.disk.identity import Source, SourceFile
 from ssrl_pipeline.disk.spelling import one_name
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 
 
 class _Stored(NamedTuple):

@@ -14,7 +14,9 @@ from ssrl_pipeline.errors import DiskError, StoreError
 from ssrl_pipeline.extraction import extract
 from ssrl_pipeline.extraction.extract import Plan
 from ssrl_pipeline.extraction.storing import Outcome, Progress
-from ssrl_pipeline.features.folder_store import FeatureStore, describe_recipe, is_store
+from ssrl_pipeline.features.opening import is_store, open_store
+from ssrl_pipeline.features.recipe import describe_recipe
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.results.report import save_report
 from ssrl_pipeline.results.result_folder import Drawn
 from ssrl_pipeline.scoring.job import EXTRACTED, Finished, Job, Note, Request, Scored, carry_out, plan
@@ -22,7 +24,7 @@ from ssrl_pipeline.scoring.reuse import ContentIndex
 from ssrl_pipeline.scoring.scorer import Scorer, require_scorable
 
 
-def open_store(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> ContentIndex | None:
+def open_index(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> ContentIndex | None:
     """The features that can be reused.
 
     Args:
@@ -34,7 +36,7 @@ def open_store(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> Co
         StoreError: the user has named it, and it is missing, damaged, or of another recipe.
     """
     try:
-        store = FeatureStore.open(folder)
+        store = open_store(folder)
         names = f"the checkpoint {scorer.path}", f"the store {folder}"
         require_scorable(scorer.checkpoint.recipe, store.recipe, *names)
     except StoreError as error:

@@ -21,8 +21,8 @@ from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.engines.precision import BOUNDS, INTERCHANGEABLE, offered, warn_once
 from ssrl_pipeline.extractors.extractor import find_device
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.features.folder_store import Recipe, require_same_recipe
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.features.recipe import Recipe, require_same_recipe
 from ssrl_pipeline.models import Detector
 from ssrl_pipeline.models.long_video import CHUNK, ScoreStream, score_long
 from ssrl_pipeline.models.occlusion import HeatStream

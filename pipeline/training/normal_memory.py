@@ -21,7 +21,7 @@ from ssrl_pipeline.data.labels import Labels
 from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.disk.files import write_text
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.models.memory_fit import fit_memory
 from ssrl_pipeline.settings import MemorySettings
 

@@ -31,7 +31,7 @@ from ssrl_pipeline.config import to_tree
 from ssrl_pipeline.data.labels import Intervals, Labels
 from ssrl_pipeline.data.splits import Split, check_scales, check_videos, ground_truth, split_videos
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.models import SSRL, Losses, LossWeights, MILLoss
 from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.tf32 import allow_tf32

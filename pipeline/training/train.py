@@ -7,7 +7,7 @@ from pathlib import Path
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.data.labels import Intervals, Labels
 from ssrl_pipeline.disk.files import write_text
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.settings import MemorySettings, ModelSettings, TrainSettings
 from ssrl_pipeline.training.fusion import train_fused
 from ssrl_pipeline.training.group import Group

@@ -11,7 +11,7 @@ from ssrl_pipeline.data.annotations import Dataset, read_list, video_id
 from ssrl_pipeline.data.datasets import DATASETS, StoredNames, cut_to_length, load_dataset
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import ConfigError, LabelError, StoreError
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 
 UCF = {
     "Temporal_Anomaly_Annotation.txt": (

@@ -20,7 +20,7 @@ from ssrl_pipeline.evaluation.calibrate import with_threshold
 from ssrl_pipeline.events.false_alarms import calibrate, count_false_alarms, share_detected
 from ssrl_pipeline.events.find import find_events
 from ssrl_pipeline.events.rule import EventRule, EventSettings, choose_rule
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.times import FrameTimes
 

@@ -20,7 +20,8 @@ from ssrl_pipeline.extractors import reader as reading
 from ssrl_pipeline.extractors.batcher import Feed
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.extractors.reader import Features
-from ssrl_pipeline.features.folder_store import FeatureStore, VideoWriter
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.video_files import FeatureWriter
 
 LENGTHS = {"a.mp4": 20, "b.mp4": 70, "c.mp4": 5, "deep/a.mp4": 40}  # frames
 SNIPPETS = {"a.mp4": 2, "b.mp4": 5, "c.mp4": 1, "deep/a.mp4": 3}
@@ -183,14 +184,14 @@ def test_the_next_views_are_cut_while_the_network_works(
 def test_a_writer_that_fails_ends_its_video_alone(
     videos: Path, quick: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type
 ) -> None:
-    append = VideoWriter.append
+    append = FeatureWriter.append
 
-    def fail(writer: VideoWriter, features: Features) -> None:
+    def fail(writer: FeatureWriter, features: Features) -> None:
         if next(iter(writer._writers.values())).rows == 4:  # the longest alone comes that far
             raise error("no more")
         append(writer, features)
 
-    monkeypatch.setattr(VideoWriter, "append", fail)
+    monkeypatch.setattr(FeatureWriter, "append", fail)
     store, outcomes = extract(videos, tmp_path / "features", quick, workers=2)
     assert [(o.video, o.reason) for o in outcomes if o.status == "failed"] == [("b.mp4", "no more")]
     assert store.videos() == ["a.mp4", "c.mp4", "deep/a.mp4"]
@@ -213,7 +214,7 @@ def test_an_end_in_the_middle_leaves_whole_videos_alone(
     assert threads() == 0
     left = [path.name for path in (tmp_path / "features").rglob(".*")]
     assert left == []  # no scratch, no lock
-    store = FeatureStore.open(tmp_path / "features")
+    store = open_store(tmp_path / "features")
     for name in store.videos():
         assert store.read(name)["clip"].shape[0] == SNIPPETS[name]
 
@@ -222,7 +223,7 @@ def test_what_another_stored_meanwhile_is_skipped(
     videos: Path, one_by_one: Path, quick: FeatureExtractor
 ) -> None:
     before = contents(one_by_one)
-    store = FeatureStore.open(one_by_one)
+    store = open_store(one_by_one)
     claimed = [None, Claimed("a.mp4", videos / "a.mp4", ExitStack()), None]
     assert store_videos(claimed, store, quick, workers=2) == {"a.mp4": Outcome("a.mp4", "skipped", 2)}
     assert contents(one_by_one) == before

@@ -18,10 +18,10 @@ from ssrl_pipeline.evaluation.calibrate import calibrate_checkpoint
 from ssrl_pipeline.evaluation.evaluate import evaluate
 from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.scoring.job import EXTRACTED, STORED
-from ssrl_pipeline.scoring.score import open_store, score_many
+from ssrl_pipeline.scoring.score import open_index, score_many
 from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.bags import load_bags
@@ -118,7 +118,7 @@ def test_score_does_without_it_and_what_is_deleted_is_extracted_again(
     )
     scorer, notes = Scorer(tmp_path / "x.pt", "cpu"), list[str]()
     scorer.extractor = extractor
-    index = open_store(tmp_path / "features", scorer, True, lambda note: None)
+    index = open_index(tmp_path / "features", scorer, True, lambda note: None)
     videos = {"a": tmp_path / "videos" / "a.mp4", "b": tmp_path / "videos" / "b.mp4"}
     scored = score_many(scorer, videos, tmp_path / "scores", index=index, note=notes.append)
     assert [one.status for one in scored] == [STORED, EXTRACTED]

@@ -24,7 +24,7 @@ from ssrl_pipeline.extraction.storing import Progress
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.scoring.on_cluster import _Bench, _set_up, score_on
-from ssrl_pipeline.scoring.score import open_store, score_many
+from ssrl_pipeline.scoring.score import open_index, score_many
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 
 pytestmark = pytest.mark.slow
@@ -127,7 +127,7 @@ def test_stored_features_and_other_rules_as_on_one_machine(three_workers: Cluste
     high = OPTIONS._replace(events=EventSettings(threshold=0.9))
     expected = []
     for place in ({}, {"place": score_on(three_workers, OPTIONS)}):
-        index = open_store(Path("features"), scorer, True, print)
+        index = open_index(Path("features"), scorer, True, print)
         (first,) = score_many(scorer, videos, Path("out"), index=index, **place)
         assert first.status == "stored"
         place = {"place": score_on(three_workers, high)} if place else {}
