@@ -21,6 +21,7 @@ from torchvision.transforms.v2 import functional as F
 from ssrl_pipeline.errors import first_line, is_out_of_memory
 from ssrl_pipeline.extractors.engines.compiled import why_not_triton
 from ssrl_pipeline.extractors.snippets import Empty, empty_array
+from ssrl_pipeline.scales import view_of
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class Grid:
 
     @property
     def name(self) -> str:
-        return f"patch{self.rows}x{self.columns}"
+        return view_of(f"{self.rows}x{self.columns}")
 
     @property
     def count(self) -> int:

@@ -14,6 +14,7 @@ is of :mod:`ssrl_pipeline.features.crop_files`.
 Dimensions: T snippets or segments, P crops or patches, F feature size.
 """
 
+import math
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -29,6 +30,7 @@ from ssrl_pipeline.features.crop_files import crops_shape, find_crops, map_crops
 from ssrl_pipeline.features.meta import VideoMeta
 from ssrl_pipeline.features.recipe import Recipe
 from ssrl_pipeline.features.segments import NOTES, SEGMENTS, read_notes
+from ssrl_pipeline.scales import scale_of, view_of
 from ssrl_pipeline.times import FrameTimes
 
 _NAME = re.compile(r"(?P<video>.+?)(?:_patch(?P<rows>\d)(?P<columns>\d))?_i3d\.npy")
@@ -157,8 +159,8 @@ class ReleasedFeatures:
             count = first if second == SEGMENTS else second
         else:
             count, size = crops_shape(self._crops)
-        patches = sorted(name for name in self._files if name != "clip")
-        counts = {name: int(name[5]) * int(name[7]) for name in patches}  # patchRxC
+        scales = sorted(scale for view in self._files if (scale := scale_of(view)))
+        counts = {view_of(scale): math.prod(map(int, scale.split("x"))) for scale in scales}
         return {
             "preset": "released",
             "backbone": "unknown",
@@ -175,7 +177,7 @@ def released_name(video: str, view: str) -> str:
     Raises:
         StoreError: released files have no name for the view.
     """
-    if view != "clip" and not re.fullmatch(r"patch\dx\d", view):
+    if view != "clip" and not re.fullmatch(r"\dx\d", scale_of(view) or ""):
         raise StoreError(f"the released layout has no name for the view {view!r}: only clip and patchRxC")
     patch = "" if view == "clip" else "_" + view.replace("x", "")
     return f"{video}{patch}_i3d.npy"
@@ -188,7 +190,7 @@ def _find(root: Path) -> dict[str, dict[str, Path]]:
         name = _NAME.fullmatch(path.name)
         if name is None or any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
-        view = f"patch{name['rows']}x{name['columns']}" if name["rows"] else "clip"
+        view = view_of(f"{name['rows']}x{name['columns']}") if name["rows"] else "clip"
         first = files.setdefault(view, {}).setdefault(one_name(name["video"]), path)
         if first != path:
             raise StoreError(

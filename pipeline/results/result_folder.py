@@ -15,10 +15,10 @@ from ssrl_pipeline.disk.npy import read_npz
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events.files import save_events
 from ssrl_pipeline.events.rule import ChosenRule, EventRule
-from ssrl_pipeline.models.ssrl import parse_scale
 from ssrl_pipeline.results.contact_sheet import save_contact_sheet, sheet_frames
 from ssrl_pipeline.results.overlay import save_overlay
 from ssrl_pipeline.results.pictures import PictureTaker, peak_frames, read_pictures, save_peaks
+from ssrl_pipeline.scales import parse_scale
 from ssrl_pipeline.times import is_rate, steady
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from ssrl_pipeline.disk.npy import NpyWriter, map_npy, rows_crc32
 from ssrl_pipeline.errors import StoreError, is_out_of_memory
 from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.features.segments import segment_means
+from ssrl_pipeline.scales import scale_of
 
 MOST_IN_MEMORY = 2 << 30  # bytes
 MOST_OF_FREE = 0.5  # of what a GPU has free; the rest is for the model and what a step computes
@@ -57,7 +58,7 @@ class Bags:
         there = _sent(rows, device)
         views = {scale: _picked(branch, rows, there) for scale, branch in self.branches.items()}
         for name, view in self.views.items():
-            if name.removeprefix("patch") not in self.branches:
+            if scale_of(name) not in self.branches:
                 views[name] = _picked(view, rows, there)
         return views, _sent(self.abnormal[rows], device)
 

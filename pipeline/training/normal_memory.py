@@ -23,6 +23,7 @@ from ssrl_pipeline.disk.files import write_text
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError
 from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.models.memory_fit import fit_memory
+from ssrl_pipeline.scales import scale_of
 from ssrl_pipeline.settings import MemorySettings
 
 
@@ -134,7 +135,7 @@ def refuse_other_run(run: Path, kind: str) -> None:
 def _choose_views(store: Features, wanted: tuple[str, ...] | None) -> dict[str, int]:
     available: dict[str, int] = store.recipe["views"]
     if wanted is None:
-        return {v: n for v, n in available.items() if v.startswith("patch")} or dict(available)
+        return {v: n for v, n in available.items() if scale_of(v)} or dict(available)
     for view in wanted:
         if view not in available:
             raise PipelineError(
