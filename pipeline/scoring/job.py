@@ -18,8 +18,7 @@ from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.results.pictures import load_peaks
 from ssrl_pipeline.results.report import report_entry
-from ssrl_pipeline.results.result_folder import PEAKS, Drawn, load_result, missing_files, save_result
-from ssrl_pipeline.results.video_scores import VideoScores
+from ssrl_pipeline.results.video_scores import PEAKS, Drawn, VideoScores, load_result, missing_files
 from ssrl_pipeline.scoring.reuse import ContentIndex
 from ssrl_pipeline.scoring.scorer import Scorer
 
@@ -121,7 +120,7 @@ def carry_out(
             wanted = request.wanted
             status, result = _score(job, scorer, store, on_snippet, notes.append)
         truth = _truth(request, len(result.scores), notes.append)
-        save_result(result, request.folder, wanted, truth)
+        result.save(request.folder, wanted.contact_sheet, wanted.overlay, truth)
         return status, result, truth
 
     return _finish(request, scorer, work, notes)
@@ -136,12 +135,13 @@ def _finish(request: Request, scorer: Scorer, work: Callable[[], Done], notes: l
         status, result, truth = work()
         peaks = request.folder / PEAKS
         pictures = load_peaks(peaks) if peaks.exists() else None
-        entry = report_entry(result, request.out, scorer.checkpoint.model, pictures, truth, request.name)
+        shown, summary, model = result.shown(truth), result.summary(), scorer.checkpoint.model
+        entry = report_entry(shown, summary, request.out, model, pictures, request.name)
     except DiskError:
         raise
     except (PipelineError, OSError) as error:
         return failed(request, str(error), notes)
-    return Finished(Scored(request.name, status, request.folder, result.summary()), entry, tuple(notes))
+    return Finished(Scored(request.name, status, request.folder, summary), entry, tuple(notes))
 
 
 def _kept(scorer: Scorer, source: SourceFile, folder: Path) -> tuple[VideoScores, Drawn] | None:

@@ -22,7 +22,7 @@ from ssrl_pipeline.events.rule import ChosenRule
 from ssrl_pipeline.extraction.storing import Progress
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.store import FeatureStore
-from ssrl_pipeline.results.result_folder import load_result
+from ssrl_pipeline.results.video_scores import load_result
 from ssrl_pipeline.scoring.job import FAILED, Finished, Job, carry_out, failed
 from ssrl_pipeline.scoring.score import Place, outcome
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions

@@ -18,7 +18,7 @@ from ssrl_pipeline.features.opening import is_store, open_store
 from ssrl_pipeline.features.recipe import describe_recipe
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.results.report import save_report
-from ssrl_pipeline.results.result_folder import Drawn
+from ssrl_pipeline.results.video_scores import Drawn
 from ssrl_pipeline.scoring.job import EXTRACTED, Finished, Job, Note, Request, Scored, carry_out, plan
 from ssrl_pipeline.scoring.reuse import ContentIndex
 from ssrl_pipeline.scoring.scorer import Scorer, require_scorable

@@ -18,7 +18,7 @@ from ssrl_pipeline.extraction.extract import find_videos
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.released import ReleasedFeatures
 from ssrl_pipeline.features.store import FeatureStore
-from ssrl_pipeline.results.result_folder import Drawn
+from ssrl_pipeline.results.video_scores import Drawn
 from ssrl_pipeline.scoring.inputs import find_inputs, match_intervals
 from ssrl_pipeline.scoring.job import Request
 from ssrl_pipeline.scoring.reuse import ContentIndex
