@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbones.base import Backbone
+from ssrl_pipeline.extractors.backbones.formats import read_weights
 from ssrl_pipeline.extractors.backbones.inception import InceptionI3d
 from ssrl_pipeline.extractors.backbones.resnet import I3dR50, I3dR50NL
-from ssrl_pipeline.extractors.backbones.weights import content_sha256, published_weights, read_weights
+from ssrl_pipeline.extractors.backbones.weights import content_sha256, published_weights
 from ssrl_pipeline.extractors.batcher import Described, Feed
 from ssrl_pipeline.extractors.decoding import Limits, open_video
 from ssrl_pipeline.extractors.engines.engines import Engine, check_engine, make_engine, why_not

@@ -237,11 +237,11 @@ def weights() -> None:
 def weights_list(as_json: bool) -> None:
     """Which weights there are, under what licence, and which are cached."""
     from ssrl_pipeline.console.terminal import table
-    from ssrl_pipeline.extractors.backbones.weights import SOURCES, cache_path
+    from ssrl_pipeline.extractors.backbones.weights import PUBLISHED, cache_path
 
     rows = [
         (s.backbone, "yes" if cache_path(s.backbone).exists() else "no", s.licence, s.origin)
-        for s in SOURCES.values()
+        for s in PUBLISHED.values()
     ]
     header = ("backbone", "cached", "licence", "origin")
     if as_json:
@@ -263,12 +263,12 @@ def weights_fetch(backbone: str) -> None:
 @click.argument("backbones", nargs=-1)
 def weights_verify(backbones: tuple[str, ...]) -> None:
     """Check cached weights against their SHA-256; all that are cached, or those named."""
-    from ssrl_pipeline.extractors.backbones.weights import SOURCES, cache_path
+    from ssrl_pipeline.extractors.backbones.weights import PUBLISHED, cache_path
     from ssrl_pipeline.extractors.backbones.weights import verify as check
 
-    if unknown := [name for name in backbones if name not in SOURCES]:
-        raise click.UsageError(f"unknown backbone {unknown[0]!r}; there are {', '.join(SOURCES)}")
-    chosen = backbones or [name for name in SOURCES if cache_path(name).exists()]
+    if unknown := [name for name in backbones if name not in PUBLISHED]:
+        raise click.UsageError(f"unknown backbone {unknown[0]!r}; there are {', '.join(PUBLISHED)}")
+    chosen = backbones or [name for name in PUBLISHED if cache_path(name).exists()]
     if not chosen:
         raise PipelineError("no weights are cached; fetch some with `ssrl-pipeline weights fetch i3d`")
     for name in chosen:

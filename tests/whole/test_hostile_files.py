@@ -24,8 +24,8 @@ from ssrl_pipeline.data.labels import read_intervals, read_labels
 from ssrl_pipeline.data.shanghaitech import read_mask
 from ssrl_pipeline.disk.npy import map_npy
 from ssrl_pipeline.errors import ConfigError, PipelineError, StoreError, WeightsError
+from ssrl_pipeline.extractors.backbones.formats import read_weights
 from ssrl_pipeline.extractors.backbones.unpickle import load_arrays
-from ssrl_pipeline.extractors.backbones.weights import read_weights
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.released import ReleasedFeatures
 from ssrl_pipeline.features.segments import read_notes
