@@ -16,11 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ssrl_pipeline.console.messages import is_address, without_secrets
+from ssrl_pipeline.disk.pictures import FEWEST, is_picture, picture_files
 from ssrl_pipeline.disk.spelling import by_name, on_disk, one_name
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extraction.storing import Outcome, Progress, claim_each, store_videos
 from ssrl_pipeline.extractors import PRESETS, FeatureExtractor
-from ssrl_pipeline.extractors.decoding import EXTENSIONS, FEWEST, is_picture, picture_files, probe
+from ssrl_pipeline.extractors.decoding import EXTENSIONS, probe
 from ssrl_pipeline.extractors.engines.precision import recorded
 from ssrl_pipeline.extractors.snippets import snippet_count
 from ssrl_pipeline.features.opening import create_store

@@ -16,7 +16,7 @@ import numpy as np
 
 from ssrl_pipeline.data.labels import intervals_of
 from ssrl_pipeline.disk.files import read_json, whole_folder, write_json
-from ssrl_pipeline.disk.identity import Source, read_source
+from ssrl_pipeline.disk.identity import Identity, read_identity
 from ssrl_pipeline.disk.npy import read_npz
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events.files import save_events
@@ -60,7 +60,7 @@ class VideoScores:
     chosen: ChosenRule  # what makes frames an event
     heat: dict[str, np.ndarray] = field(default_factory=dict)  # scale -> float32 [T, P]: models.heat
     checkpoint_sha256: str = ""  # of the checkpoint's content
-    source: Source | None = None  # the file as it was when it was scored; None: not known
+    source: Identity | None = None  # the file as it was when it was scored; None: not known
     stored: bool = False  # whether its features came from a store
     damage: str = ""  # what the decoder complained of; "" where of nothing
     stamps: np.ndarray | None = None  # float64 [N], seconds; None: a frame is shown at its number / fps
@@ -248,7 +248,7 @@ def load_result(folder: Path) -> tuple[VideoScores, Drawn]:
             chosen=ChosenRule(rule, str(said["rule"]["threshold_from"])),
             heat={name[5:]: rows for name, rows in numbers.items() if name.startswith("heat_")},
             checkpoint_sha256=str(said.get("checkpoint_sha256", "")),
-            source=read_source(said.get("source")),
+            source=read_identity(said.get("source")),
             stored=said.get("features") == "stored",
             damage=str(said.get("damage", "")),
             stamps=stamps,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from ssrl_pipeline.disk.identity import Source, SourceFile
+from ssrl_pipeline.disk.identity import Identity, SourceFile
 from ssrl_pipeline.disk.spelling import one_name
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.features.store import FeatureStore
@@ -11,7 +11,7 @@ from ssrl_pipeline.features.store import FeatureStore
 
 class _Stored(NamedTuple):
     video: str
-    source: Source
+    source: Identity
 
 
 class ContentIndex:

@@ -19,7 +19,7 @@ from ssrl_pipeline.extractors import FeatureExtractor, decoding, extractor
 from ssrl_pipeline.extractors import reader as reading
 from ssrl_pipeline.extractors.batcher import Feed
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
-from ssrl_pipeline.extractors.reader import Features
+from ssrl_pipeline.extractors.reader import ViewArrays
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.video_files import FeatureWriter
 
@@ -186,7 +186,7 @@ def test_a_writer_that_fails_ends_its_video_alone(
 ) -> None:
     append = FeatureWriter.append
 
-    def fail(writer: FeatureWriter, features: Features) -> None:
+    def fail(writer: FeatureWriter, features: ViewArrays) -> None:
         if next(iter(writer._writers.values())).rows == 4:  # the longest alone comes that far
             raise error("no more")
         append(writer, features)
@@ -235,7 +235,7 @@ class Kept:
     def __init__(self, path: Path):
         self.path, self.rows = path, []
 
-    def write(self, features: Features) -> None:
+    def write(self, features: ViewArrays) -> None:
         self.rows.append(features)
 
 
@@ -252,7 +252,7 @@ def test_a_decoder_that_hangs_keeps_nobody_waiting(
 
     monkeypatch.setattr(decoding.video, "_open", other)
 
-    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
+    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[ViewArrays]]:
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
     jobs = [Kept(videos / name) for name in ("c.mp4", "a.mp4", "b.mp4", "deep/a.mp4")]
@@ -268,7 +268,7 @@ def test_no_more_frames_wait_than_there_is_room_for(videos: Path, monkeypatch: p
     monkeypatch.setattr(reading, "GROUP_BYTES", 2 * size)
     groups: list[int] = []
 
-    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
+    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[ViewArrays]]:
         groups.append(len(frames))
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
@@ -295,7 +295,7 @@ def test_what_is_under_way_of_a_decoder_that_fails_is_dropped(
         yield from (next(frames) for _ in range(18))
         raise VideoError("broken")
 
-    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
+    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[ViewArrays]]:
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
     whole, broken = Kept(videos / "a.mp4"), Kept(videos / "b.mp4")

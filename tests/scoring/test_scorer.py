@@ -21,7 +21,7 @@ from ssrl_pipeline.evaluation.evaluate import evaluate
 from ssrl_pipeline.events.rule import EventSettings
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import VideoInfo
-from ssrl_pipeline.extractors.extractor import VideoFeatures
+from ssrl_pipeline.extractors.reader import VideoFeatures
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.long_video import CHUNK
 from ssrl_pipeline.scoring.scorer import Scorer, frame_scores, score_snippets
