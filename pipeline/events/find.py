@@ -54,17 +54,21 @@ def find_events(scores: np.ndarray, times: FrameTimes, rule: EventRule) -> list[
     """
     bounds = event_bounds(scores, times, rule)
     peaks = np.array([start + _peak(scores[start:end]) for start, end in bounds.tolist()], np.int64)
-    shown = (times.start_of(bounds[:, 0]), times.end_of(bounds[:, 1] - 1), times.start_of(peaks))
+
+    def seconds(when: np.ndarray) -> list[float | None]:
+        return when.tolist() if times.known else [None] * len(when)
+
+    columns = (
+        bounds.tolist(),
+        peaks.tolist(),
+        seconds(times.start_of(bounds[:, 0])),
+        seconds(times.end_of(bounds[:, 1] - 1)),
+        seconds(times.start_of(peaks)),
+    )
     events = []
-    for (start, end), peak, *seconds in zip(
-        bounds.tolist(), peaks.tolist(), *(when.tolist() for when in shown), strict=True
-    ):
-        events.append(
-            Event(
-                *(start, end, peak, float(scores[peak]), float(scores[start:end].mean(dtype=np.float64))),
-                *(seconds if times.known else (None, None, None)),
-            )
-        )
+    for (start, end), peak, start_s, end_s, peak_s in zip(*columns, strict=True):
+        mean = float(scores[start:end].mean(dtype=np.float64))
+        events.append(Event(start, end, peak, float(scores[peak]), mean, start_s, end_s, peak_s))
     return events
 
 

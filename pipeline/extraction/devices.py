@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +22,7 @@ from typing import Any
 
 import torch
 
-from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.errors import ConfigError, PipelineError, how_it_ended
 from ssrl_pipeline.extraction.extract import ExtractorOptions, Plan, find_videos, make_plan, skip
 from ssrl_pipeline.extraction.storing import Outcome, Progress
 from ssrl_pipeline.extractors.extractor import find_device
@@ -131,13 +130,7 @@ class _Member:
             self.process.stdin.flush()
 
     def how_it_ended(self) -> str:
-        code = self.process.wait()
-        try:
-            return (
-                f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            )
-        except ValueError:
-            return f"was ended by signal {-code}"
+        return how_it_ended(self.process.wait())
 
     def close(self) -> None:
         self.process.terminate()

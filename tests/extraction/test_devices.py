@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.folders import contents
 
 from ssrl_pipeline.cli.extract import extract as command
 from ssrl_pipeline.errors import ConfigError, PipelineError
@@ -40,13 +41,6 @@ def by_one(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     finally:
         torch.set_num_threads(threads)
     return contents(store.root)
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.folders import contents
 from PIL import Image
 
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
@@ -52,13 +53,6 @@ def quick_extractor(**options: Any) -> FeatureExtractor:
 
     extractor._engines = dict.fromkeys((one.network for one in extractor.passes), Means())  # type: ignore
     return extractor
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.disks import contents, full, refused
+from helpers.disks import full, refused
+from helpers.folders import contents
 from torch import Tensor
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
