@@ -29,6 +29,7 @@ from ssrl_pipeline.models.fused import FusedDetector, blend
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.relation import RelationBlock
 from ssrl_pipeline.models.ssrl import SSRL
+from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.tf32 import allow_tf32
 
 CHUNK = 256  # snippets that pass the model at once
@@ -190,7 +191,7 @@ def summed_views(model: SSRL, views: Mapping[str, Tensor]) -> Tensor:
     """What the relation over time takes: crops with patch branches added, [B, C, T, F]."""
     summed: Tensor = model.scaling("clip", views["clip"]).transpose(1, 2)
     for scale in model.scales:
-        summed = summed + model.branch(scale, views[f"patch{scale}"])[:, None]
+        summed = summed + model.branch(scale, views[view_of(scale)])[:, None]
     return summed
 
 

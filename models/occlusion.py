@@ -24,6 +24,7 @@ from ssrl_pipeline.models.fused import FusedDetector
 from ssrl_pipeline.models.long_video import reach
 from ssrl_pipeline.models.memory import STEEPNESS, PatchMemory, evidence
 from ssrl_pipeline.models.ssrl import SSRL
+from ssrl_pipeline.scales import scale_of, view_of
 from ssrl_pipeline.tf32 import allow_tf32
 
 CHUNK = 64  # snippets that a stream looks at at once
@@ -59,10 +60,10 @@ def patch_heat(model: SSRL | PatchMemory | FusedDetector, views: Mapping[str, Te
 def _lost_by_ssrl(model: SSRL, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Log odds lost without each patch: scale -> [B, T, P]."""
     whole = _log_odds(model, views)  # also checks the views
-    branches = {scale: model.branch(scale, views[f"patch{scale}"]) for scale in model.scales}
+    branches = {scale: model.branch(scale, views[view_of(scale)]) for scale in model.scales}
     lost = {}
     for scale in model.scales:
-        name = f"patch{scale}"
+        name = view_of(scale)
         patches, normal = views[name].clone(), model.scaling.get_buffer(f"{name}_mean")
         without = []
         for position in range(patches.shape[2]):
@@ -86,14 +87,15 @@ def _lost_by_memory(model: PatchMemory, views: Mapping[str, Tensor]) -> dict[str
     whole = _memory_log_odds(model, evidences)
     lost = {}
     for name, z in distances.items():
-        if not name.startswith("patch"):
+        scale = scale_of(name)
+        if scale is None:
             continue
         without = []
         for position in range(z.shape[2]):
             occluded = z.clone()
             occluded[:, :, position] = 0  # the centre of held-out normal distances
             without.append(_memory_log_odds(model, {**evidences, name: evidence(occluded)}))
-        lost[name.removeprefix("patch")] = whole[..., None] - torch.stack(without, dim=-1)
+        lost[scale] = whole[..., None] - torch.stack(without, dim=-1)
     return lost
 
 
@@ -123,7 +125,7 @@ class HeatStream:
 
     def __init__(self, model: SSRL | PatchMemory | FusedDetector, device: torch.device, chunk: int = CHUNK):
         self.model, self.device, self.chunk = model, device, chunk
-        self._has_patches = any(name.startswith("patch") for name in model.views)
+        self._has_patches = any(map(scale_of, model.views))
         related = model.ssrl if isinstance(model, FusedDetector) else model
         self._margin = reach(related.relation) if isinstance(related, SSRL) else 0
         self._held: list[Mapping[str, Tensor]] = []

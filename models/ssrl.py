@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.models.relation import RelationBlock
 from ssrl_pipeline.models.scaling import FeatureScaling
+from ssrl_pipeline.scales import parse_scale, scale_of, view_of
 
 
 class SSRLOutput(NamedTuple):
@@ -123,7 +124,7 @@ class SSRL(nn.Module):
     def views(self) -> dict[str, int]:
         """view name -> number of crops or patches that :meth:`forward` takes."""
         sizes = {scale: parse_scale(scale) for scale in self.scales}
-        return {"clip": self.crops} | {f"patch{s}": rows * columns for s, (rows, columns) in sizes.items()}
+        return {"clip": self.crops} | {view_of(s): rows * columns for s, (rows, columns) in sizes.items()}
 
     def forward(self, views: Mapping[str, Tensor]) -> SSRLOutput:
         """Scores snippets.
@@ -138,7 +139,7 @@ class SSRL(nn.Module):
         self._check(views)
         clip = self.scaling("clip", views["clip"]).transpose(1, 2)  # [B, C, T, F]
         for scale in self.scales:
-            added = views[scale] if scale in views else self.branch(scale, views[f"patch{scale}"])
+            added = views[scale] if scale in views else self.branch(scale, views[view_of(scale)])
             clip = clip + added[:, None]
         b, c, t, f = clip.shape
         features = self.dropout(self.relation(clip.reshape(b * c, t, f)))
@@ -148,12 +149,12 @@ class SSRL(nn.Module):
 
     def branch(self, scale: str, patches: Tensor) -> Tensor:
         """What one scale adds to the crops: [B, T, P, F] -> [B, T, F]."""
-        scaled: Tensor = self.scaling(f"patch{scale}", patches)
+        scaled: Tensor = self.scaling(view_of(scale), patches)
         return self.patches[scale](scaled) if scale in self.patches else scaled.amax(dim=2)
 
     def _check(self, views: Mapping[str, Tensor]) -> None:
         for name, count in self.views.items():
-            if name.removeprefix("patch") in views:
+            if scale_of(name) in views:
                 continue
             if name not in views:
                 raise ValueError(f"view {name!r} is missing; there are {', '.join(views) or 'none'}")
@@ -168,15 +169,3 @@ class SSRL(nn.Module):
         from ssrl_pipeline.models.reference import from_reference
 
         return from_reference(state_dict)
-
-
-def parse_scale(scale: str) -> tuple[int, int]:
-    """ "3x5" -> (3, 5).
-
-    Raises:
-        ValueError: not of that form.
-    """
-    rows, _, columns = scale.partition("x")
-    if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
-        raise ValueError(f"a patch scale reads like 3x5 (rows x columns), not {scale!r}")
-    return int(rows), int(columns)

@@ -25,6 +25,7 @@ from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.models.long_video import score_long
 from ssrl_pipeline.models.occlusion import HeatStream
+from ssrl_pipeline.scales import scale_of
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import Evaluation
@@ -142,7 +143,7 @@ def cameras(check: Check) -> None:
     sizes = ((160, 120),) if check.tiny else ((320, 240), (1920, 1080))
     for preset in ("live",) if check.tiny else ("live", "fast"):
         extractor = check.extractor(preset)
-        scales = [name.removeprefix("patch") for name in PRESETS[preset].view_sizes if name != "clip"]
+        scales = [scale_of(name) for name in PRESETS[preset].view_sizes if name != "clip"]
         model = SSRL(BACKBONES["i3d"].feature_size, scales, crops=PRESETS[preset].view_sizes["clip"])
         scorer = WindowScorer(model.eval().to(check.device), check.device, size=16, delay=1)
         for width, height in sizes:

@@ -28,8 +28,8 @@ from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models.occlusion import HeatStream
-from ssrl_pipeline.models.ssrl import parse_scale
 from ssrl_pipeline.results.heat_map import frame_heat
+from ssrl_pipeline.scales import parse_scale
 
 CPU = torch.device("cpu")
 
