@@ -8,15 +8,16 @@ their borders, where a patch that enters the backbone by itself sees zeros.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.extractors.backbones.base import Backbone, for_sums
+from ssrl_pipeline.extractors.choices import Patches
 from ssrl_pipeline.extractors.views import Frame, Grid, View
 
-PATCHES = ("exact", "dense")
+PATCHES = get_args(Patches)
 
 
 class Pass(NamedTuple):

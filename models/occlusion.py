@@ -8,7 +8,7 @@ both fused their weighted sum, as their log odds are summed. Occlusion (Zeiler a
 Fergus, ECCV 2014) asks the model itself and fits any patch branch. It costs a pass
 behind the backbone for each patch, little beside the backbone's own. Measured by the
 share of UCSD Ped2's anomalous snippets whose hottest patch of 3x5 touches what is
-anomalous (scripts/ped2_where.py; a random patch: 21 %), gradient times input reaches
+anomalous (scripts/ped2/ped2_where.py; a random patch: 21 %), gradient times input reaches
 82 % and occlusion 87 % where the greatest value stands for a scale's patches. With
 the paper's branch, over three draws, it is 73 % and 70 %: no clear difference.
 

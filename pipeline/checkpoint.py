@@ -15,13 +15,13 @@ from torch import Tensor
 
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.disk.files import check_archive, mistaken_download, whole_file
+from ssrl_pipeline.disk.run_files import UNFINISHED, checkpoint_file
 from ssrl_pipeline.disk.spelling import one_name
 from ssrl_pipeline.errors import CheckpointError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbones.weights import content_sha256
 from ssrl_pipeline.models import build_model
 
 FORMAT = 1
-_UNFINISHED = "the run is not finished and has no best.pt yet; the same `train --name` goes on with it"
 
 
 @dataclass(frozen=True)
@@ -116,36 +116,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of ssrl-pipeline ({error})") from error
 
 
-def checkpoint_file(path: Path) -> Path:
-    """The file that is meant: `path` itself, or its best.pt where it is a run's folder.
-
-    Raises:
-        CheckpointError: a folder without a best.pt.
-    """
-    if not path.is_dir():
-        return path
-    if (path / "best.pt").is_file():
-        return path / "best.pt"
-    if (path / "last.pt").is_file():
-        raise CheckpointError(f"{path}: {_UNFINISHED}")
-    if runs := sorted(found.parent for found in path.glob("*/best.pt")):
-        raise CheckpointError(f"{path}: a folder of runs; give one of them, such as {runs[0]}")
-    raise CheckpointError(f"{path}: a folder without a best.pt; give a run's folder, or a checkpoint's file")
-
-
-def newest_checkpoint(runs: Path) -> Path:
-    """The best checkpoint of the newest run, one seed's of several among them.
-
-    Raises:
-        CheckpointError: no run has one.
-    """
-    runs_and_seeds = [*runs.glob("*/best.pt"), *runs.glob("*/seed*/best.pt")]
-    found = sorted(runs_and_seeds, key=lambda path: path.stat().st_mtime_ns)
-    if not found:
-        raise CheckpointError(f"{runs}: no run with a best.pt here; train one, or give --checkpoint FILE")
-    return found[-1]
-
-
 def save(path: Path, content: dict[str, Any]) -> None:
     with whole_file(path) as scratch, scratch.open("wb") as file:  # PyTorch itself hides why it cannot write
         torch.save(content, file)
@@ -172,7 +142,7 @@ def _what_else(path: Path, content: dict[str, Any]) -> str:
     """What a file is that PyTorch reads and that is no checkpoint, and what to give instead."""
     if {"identity", "evaluations"} <= content.keys():
         best = path.with_name("best.pt")
-        instead = f"give {best}" if best.is_file() else _UNFINISHED
+        instead = f"give {best}" if best.is_file() else UNFINISHED
         return f"what training goes on from, not a checkpoint to score with; {instead}"
     weights = next((content[key] for key in ("model_state", "state_dict") if key in content), content)
     if isinstance(weights, dict) and weights and all(isinstance(v, Tensor) for v in weights.values()):

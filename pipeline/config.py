@@ -12,7 +12,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
@@ -28,7 +28,7 @@ def load_config(
     """Builds a configuration.
 
     Args:
-        kind: a dataclass; its fields are scalars, tuples of scalars, or dataclasses.
+        kind: a dataclass; its fields are scalars, choices, tuples of scalars, or dataclasses.
         file: YAML, or the name of a ready configuration such as "reference".
         assignments: "key.sub=value", the value as in YAML.
         flags: "key.sub" -> value; None means that the flag was not given.
@@ -97,6 +97,24 @@ def read_yaml(text: str) -> Any:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
+class Declared(NamedTuple):
+    """What a dataclass says of one of its settings."""
+
+    type: Any  # as annotated, without None
+    choices: tuple[str, ...]  # of a `Literal`
+    default: Any
+
+
+def declared(kind: type, key: str) -> Declared:
+    """The setting that "key.sub" names, of a dataclass whose fields have defaults."""
+    *sections, name = key.split(".")
+    for section in sections:
+        kind = typing.get_type_hints(kind)[section]
+    hint = typing.get_type_hints(kind)[name]
+    given = [option for option in _options(hint) if option is not type(None)]
+    return Declared(given[0], choices_of(hint), getattr(kind(), name))
+
+
 def ready_configs() -> dict[str, Any]:
     """The configurations that come with the package, by name."""
     files = resources.files("ssrl_pipeline.configs").iterdir()
@@ -133,7 +151,7 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     """Checks a value against a type hint; whole numbers pass as floats, lists as tuples."""
     if dataclasses.is_dataclass(hint):
         return from_tree(typing.cast(type, hint), value, name)
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = _options(hint)
     if value is None and type(None) in options:
         return None
     for option in options:
@@ -148,8 +166,24 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
             return value
         if option in (int, bool, str) and type(value) is option:
             return value
+        if value in choices_of(option):
+            return value
+    if choices := choices_of(hint):
+        raise ConfigError(f"{name}: {value!r} is not one of {', '.join(choices)}")
     wanted = " or ".join(getattr(o, "__name__", str(o)) for o in options if o is not type(None))
     raise ConfigError(f"{name}: {value!r} is not of type {wanted}")
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one type."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+
+
+def choices_of(hint: Any) -> tuple[str, ...]:
+    """What a `Literal`, or one of a union, lets choose from; nothing for any other type."""
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)
+    return tuple(choice for option in typing.get_args(hint) for choice in choices_of(option))
 
 
 def _lists(value: Any) -> Any:

@@ -1,75 +1,73 @@
-"""Every setting of every command, with its default.
+"""Every setting of every command, with its type, its default and what it is for.
 
 A YAML file for `-c` has these sections and keys; `-o train.optimiser.lr=1e-4`
-sets one. :mod:`ssrl_pipeline.config` fills and checks them.
+sets one. :mod:`ssrl_pipeline.config` fills and checks them; a `Literal` is a choice, which the
+command line offers too. docs/settings.md is made from this page.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ssrl_pipeline.events.rule import EventSettings
+from ssrl_pipeline.extractors.choices import EngineName, Patches, PrecisionName
+
+DatasetName = Literal["ucf_crime", "shanghaitech", "xd_violence"]
+Kind = Literal["ssrl", "memory", "fused"]
+Layout = Literal["store", "released"]
+SelectOn = Literal["val", "test"]
+StoredDtype = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    videos: str = "videos"
-    features: str = "features"
-    runs: str = "runs"
-    labels: str | None = (
-        None  # None: labels.csv here or beside the videos, else folders normal/ and abnormal/
-    )
-    intervals: str | None = None  # None: intervals.csv beside the labels
-    dataset: str | None = (
-        None  # ucf_crime, shanghaitech or xd_violence: labels and intervals from its own files
-    )
+    videos: str = "videos"  # a folder of videos, or one video
+    features: str = "features"  # the feature store: a folder, or its address on an object store
+    runs: str = "runs"  # the folder of all training runs
+    labels: str | None = None  # a table; None: labels.csv here or beside the videos, or folders' names
+    intervals: str | None = None  # ground truth of frames; None: intervals.csv beside the labels
+    dataset: DatasetName | None = None  # labels and intervals come from its own annotation files
     annotations: str = "annotations"  # the folder that holds these files
-    layout: str = "store"  # of the features; or "released": X_i3d.npy, X_patch23_i3d.npy, ...
-
-    def __post_init__(self) -> None:
-        require(self.layout in ("store", "released"), "layout", self.layout, "store or released")
+    layout: Layout = "store"  # of the features; or "released": X_i3d.npy, X_patch23_i3d.npy, ...
 
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    backbone: str = "i3d"
-    preset: str = "paper"
-    weights: str | None = None  # None: the backbone's published ones
-    dtype: str = "float32"
-    engine: str = "auto"  # what runs the backbone: openvino, triton, compile or eager
-    precision: str = "auto"  # float32; on a GPU also tf32, which auto is where it has it, bfloat16, float16
-    patches: str = "exact"  # or "dense": from one pass over the frame, an approximation with less work
+    backbone: str = "i3d"  # the network: i3d, i3d_r50 or i3d_r50_nl
+    preset: str = "paper"  # the views of a snippet: paper, fast, live or gowtham
+    weights: str | None = None  # a file of the backbone's weights; None: the published ones
+    dtype: StoredDtype = "float32"  # of the stored features
+    engine: EngineName = "auto"  # what runs the backbone
+    precision: PrecisionName = "auto"  # a CPU has float32 alone; auto is tf32 on a GPU that has it
+    patches: Patches = "exact"  # or "dense": from one pass over the frame, an approximation with less work
     workers: int | None = None  # videos decoded at the same time; None: 1 on a CPU, 4 on a GPU
     frames: float | None = None  # pictures a second of folders that are videos; None: no folder is
 
     def __post_init__(self) -> None:
-        require(self.patches in ("exact", "dense"), "patches", self.patches, "exact or dense")
         require(self.workers is None or self.workers >= 1, "workers", self.workers, "1 or more")
         require(self.frames is None or 0 < self.frames <= 1000, "frames", self.frames, "a number up to 1000")
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    kind: str = "ssrl"  # or "memory", of normal videos alone, or "fused", both
-    scales: tuple[str, ...] | None = None  # None: all that the features have
-    dropout: float = 0.7
+    kind: Kind = "ssrl"  # or "memory", of normal videos alone, or "fused", both
+    scales: tuple[str, ...] | None = None  # of patches, as in [2x3, 3x5]; None: all that the features have
+    dropout: float = 0.7  # in the head, and of scales of more than 15 patches
     standardise: bool = True  # features in units of the normal training snippets' mean and deviation
-    patches: str = "max"  # what stands for a scale's patches; or "relation", the paper's branch
+    patches: Literal["max", "relation"] = "max"  # of a scale, for all; or the paper's branch, "relation"
     share_relation: bool = False  # one relation block for all patch scales
 
     def __post_init__(self) -> None:
-        require(self.kind in ("ssrl", "memory", "fused"), "kind", self.kind, "ssrl, memory or fused")
-        require(self.patches in ("max", "relation"), "patches", self.patches, "max or relation")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and less than 1")
 
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    lr: float = 3e-4
-    weight_decay: float = 1e-3
+    lr: float = 3e-4  # Adam's learning rate
+    weight_decay: float = 1e-3  # Adam's
     warmup: int = 20  # steps over which the rate grows from zero, in each stage
-    schedule: str = "constant"  # after that; or "cosine", down to zero at the stage's last step
+    schedule: Literal["constant", "cosine"] = "constant"  # or, after the warmup, down to zero in each stage
 
     def __post_init__(self) -> None:
-        require(self.schedule in ("constant", "cosine"), "schedule", self.schedule, "constant or cosine")
         require(self.warmup >= 0, "warmup", self.warmup, "zero or more")
         require(self.lr > 0, "lr", self.lr, "positive")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "zero or more")
@@ -78,10 +76,10 @@ class OptimiserSettings:
 @dataclass(frozen=True)
 class LossSettings:
     top: float = 0.5  # share of a bag's snippets, those of greatest magnitude, that it is judged by
-    margin: float = 100.0
-    magnitude: float = 0.0  # abnormal features long, normal ones short; published: 1e-4
-    smoothness: float = 8e-4
-    sparsity: float = 8e-3
+    margin: float = 100.0  # the length that abnormal features should have, of the magnitude term
+    magnitude: float = 0.0  # weight of: abnormal features long, normal ones short; published: 1e-4
+    smoothness: float = 8e-4  # weight of the squared steps between neighbouring scores of abnormal bags
+    sparsity: float = 8e-3  # weight of the norm of abnormal bags' scores: few snippets are anomalous
     dropout: float = 0.3  # of magnitudes before the greatest are picked; short bags bear little
     across_videos: bool = False  # smoothness over the flattened batch, as the published code has it
 
@@ -91,43 +89,41 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    seed: int = 0
-    schedule: str = "joint"  # all scales at once; or "staged", one after the other
-    freeze: str = (
-        "scales"  # in later stages the older scales' branches stay; "stage": all that is older stays
-    )
+    seed: int = 0  # of initial weights, batches and dropout
+    schedule: Literal["joint", "staged"] = "joint"  # all scales at once; or "staged", one after the other
+    freeze: Literal["scales", "stage"] = "scales"  # what stays in later stages: older branches, or all else
+    last_stage: int | None = None  # of a staged run, after which it stops; a later command may go further
     segments: int | None = None  # per training bag; None: as many as half the videos have, 32 at most
     batch_size: int = 4  # normal bags, and as many abnormal ones, over all processes
     accumulate: int = 1  # parts that a batch goes through the model in; each part has a loss of its own
     steps: int = 100  # per stage
-    evaluate_every: int = 25  # steps
+    evaluate_every: int = 25  # steps between two evaluations
     val_fraction: float = 0.2  # of the training videos, where labels name no val split
-    select_on: str = "val"  # what chooses the best checkpoint; "test" as published code does, for comparison
+    select_on: SelectOn = "val"  # what chooses the best checkpoint; published code takes "test"
     patience: int | None = None  # evaluations without a better one after which a stage ends
-    precision: str = "float32"  # or "bfloat16": mixed
+    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16 is mixed with float32
     tensorboard: bool = False  # evaluations also as event files; needs the extra of that name
     average: float = 0.95  # decay of the running mean of the weights, which is what is kept; 0: none
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     loss: LossSettings = field(default_factory=LossSettings)
 
     def __post_init__(self) -> None:
-        require(self.schedule in ("staged", "joint"), "schedule", self.schedule, "staged or joint")
-        require(self.freeze in ("scales", "stage"), "freeze", self.freeze, "scales or stage")
+        require(self.last_stage is None or self.last_stage >= 1, "last_stage", self.last_stage, "1 or more")
+        staged = self.schedule == "staged"
+        require(self.last_stage is None or staged, "last_stage", self.last_stage, "for schedule=staged alone")
         require(self.seed >= 0, "seed", self.seed, "zero or more")
         require(self.segments is None or self.segments >= 1, "segments", self.segments, "1 or more")
         for name in ("batch_size", "accumulate", "steps", "evaluate_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        require(self.select_on in ("val", "test"), "select_on", self.select_on, "val or test")
         require(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more")
-        require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "float32 or bfloat16")
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and less than 1")
         require(0 <= self.average < 1, "average", self.average, "at least 0 and less than 1")
 
 
 @dataclass(frozen=True)
 class MemorySettings:
-    views: tuple[str, ...] | None = None  # None: all scales of patches; the crops where there are none
-    neighbours: int = 1
+    views: tuple[str, ...] | None = None  # None: all scales of patches, or the crops where there are none
+    neighbours: int = 1  # the nearest remembered patches, whose mean distance counts
     limit: int = 256  # snippets remembered at each position
     sample: int = 4096  # snippets read to choose them from
     alarm: float = 0.99  # share of held-out normal snippets that score below 0.5
@@ -144,7 +140,7 @@ class WatchSettings:
     window: int = 16  # snippets of a camera, the latest, among which each new one is scored
     delay: int = 1  # newer snippets that a score waits for
     timeout: float = 10.0  # seconds without a frame after which a stream is lost
-    fps: float | None = None  # None: as each source says
+    fps: float | None = None  # frames a second of all sources; None: as each says
 
     def __post_init__(self) -> None:
         require(self.window >= 1, "window", self.window, "1 or more")

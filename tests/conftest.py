@@ -20,6 +20,12 @@ VIEWS = {"clip": 1, "patch2x3": 6}
 PLANTED_STRENGTH = 5.0  # the noise has deviation 1 in each of the 16 directions
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: at the end, no process waits for another's."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def quick_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` is eager in tests, for converting the backbone takes longer than their few snippets."""

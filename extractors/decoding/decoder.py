@@ -44,6 +44,7 @@ class Opened(NamedTuple):
     info: VideoInfo
     frames: Iterator[tuple[np.ndarray, float]]  # RGB, uint8 [H, W, 3], and when it is shown, in seconds
     notes: Callable[[], list[str]] = list  # after the last frame: what was noticed
+    beside: tuple[str, ...] = ()  # codecs of sound and subtitles, whose complaints do not matter
 
 
 def open_file(name: str, threads: int = 0) -> Opened:
@@ -77,7 +78,7 @@ def open_file(name: str, threads: int = 0) -> Opened:
             raise cut_short(path, frames.stamps.frames, info.reported_frames) from error
         _check_end(path, frames, info, length)
 
-    return Opened(info, checked(), frames.notes)
+    return Opened(info, checked(), frames.notes, _beside(container))
 
 
 def open_pictures(name: str, fps: float) -> Opened:
@@ -198,7 +199,7 @@ class _Frames:
         self.container, self.stream = container, stream
         start = container.start_time
         self._untimed = not one_size and container.format.name in _UNTIMED
-        may_leap = bool(container.format.flags & _MAY_LEAP)
+        may_leap = bool(_bits(container.format.flags) & _MAY_LEAP)
         self.stamps = Stamps(_rate(stream), None if start is None else start / av.time_base, may_leap)
         self.end = 0.0  # of the packets, in seconds from the beginning; where nothing counts frames, of all
         self._all = not stream.frames
@@ -256,6 +257,16 @@ class _Pixels:
         return _turned(pixels, matrix) if matrix else pixels
 
 
+def _beside(container: Any) -> tuple[str, ...]:
+    contexts = [one.codec_context for one in container.streams if one.type != "video"]
+    return tuple(sorted({context.name for context in contexts if context}))
+
+
+def _bits(flags: Any) -> int:
+    """Flags, which are an enumeration in some versions of PyAV."""
+    return int(getattr(flags, "value", flags))
+
+
 def _is_empty(packet: Any) -> bool:
     """The frame before it stays, as in Theora and AVI; the decoder would take it for the end."""
     return not packet.size and not (packet.pts is None and packet.dts is None)
@@ -294,7 +305,7 @@ def _open(
 def _video(container: Any) -> Any:
     """Raises ValueError where there is none."""
     stream = container.streams.best("video")
-    if stream is None or getattr(stream, "disposition", 0) & _COVER:
+    if stream is None or _bits(getattr(stream, "disposition", 0)) & _COVER:
         raise ValueError("no video in it")
     if not stream.codec_context:
         raise ValueError("its codec is not known")

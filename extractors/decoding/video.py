@@ -163,7 +163,7 @@ def open_live(
     arguments = [address, limits.threads, limits.seconds]
     task = {"open": OPENERS[kind], "arguments": arguments, "most": 1}
     # libav gives up first, and says why.
-    return _open(None, task, limits._replace(seconds=2 * limits.seconds + 1), started, lend)
+    return _open(None, task, limits._replace(seconds=2 * limits.seconds + 30), started, lend)
 
 
 def _open(
@@ -180,7 +180,11 @@ def _open(
         started(worker.close)
         conversation = _Conversation(path, limits, worker)
         try:
-            info = VideoInfo(*conversation.ask()["info"])
+            answer = conversation.ask()
+            info, conversation.beside = (
+                VideoInfo(*answer["info"]),
+                tuple(f"{name}:" for name in answer["beside"]),
+            )
             layout = Layout(info.height, info.width, task["most"])
             memory.grow(layout.total_bytes)
             blocks = map_blocks(memory.key, layout)
@@ -241,6 +245,7 @@ class _Conversation:
     def __init__(self, path: Path | None, limits: Limits, worker: WorkerProcess):
         self.path, self.limits, self.worker = path, limits, worker
         self.count, self.time = 0, 0.0
+        self.beside: tuple[str, ...] = ()  # how complaints of sound begin
         self._notes: list[str] = []  # on the frames, after the last of them
 
     def close(self) -> None:
@@ -274,7 +279,7 @@ class _Conversation:
             self.close()
 
     def damage(self) -> str:
-        found = self.worker.complaints()
+        found = [one for one in self.worker.complaints() if not one.startswith(self.beside)]
         if self.path and self.path.is_file() and (lost := gaps(self.path)):
             found = [f"{lost} gaps in the transport stream", *found]
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""

@@ -6,7 +6,7 @@ All give the same features, but for rounding. B clips, t frames, h x w pixels.
 import importlib.util
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ssrl_pipeline.errors import ConfigError, PipelineError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.backbones.inception import InceptionI3d
+from ssrl_pipeline.extractors.choices import EngineName
 from ssrl_pipeline.extractors.engines.compiled import Compiled, why_not_compile, why_not_triton
 from ssrl_pipeline.extractors.engines.fold import folded
 from ssrl_pipeline.extractors.engines.openvino import OpenVino
@@ -23,7 +24,7 @@ from ssrl_pipeline.extractors.passes import DensePatches
 from ssrl_pipeline.extractors.presets import Normalisation
 from ssrl_pipeline.tf32 import allow_tf32
 
-ENGINES = ("auto", "openvino", "triton", "compile", "eager")
+ENGINES = get_args(EngineName)
 AUTO = ("openvino", "triton", "eager")  # what `auto` tries, the fastest that starts within a minute first
 HALVES = ("bfloat16", "float16")  # the precisions of the kernels in Triton
 SHARED_MEMORY = 227 << 10  # bytes of a program that they ask for, as a chip of capability 9.0 has them

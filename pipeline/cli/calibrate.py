@@ -1,6 +1,5 @@
 """The command `calibrate`."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,18 +7,17 @@ import click
 
 from ssrl_pipeline.cli.options import (
     checkpoint_option,
-    config_option,
     device_option,
     echo_json,
     features_option,
-    find_checkpoint,
     json_option,
     labels_option,
-    load_labels,
-    load_settings,
     runs_option,
-    set_option,
+    settings_options,
 )
+from ssrl_pipeline.console.terminal import say, table
+from ssrl_pipeline.console.units import hours_or_minutes
+from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from ssrl_pipeline.evaluation.calibrate import Calibrated
@@ -53,19 +51,16 @@ if TYPE_CHECKING:
 @labels_option
 @runs_option
 @device_option
-@config_option
-@set_option
+@settings_options
 @json_option
 def calibrate(
+    settings: Settings,
     checkpoint: Path | None,
     false_alarms: float,
     unit: str,
     split: str,
-    config: str | None,
-    assignments: tuple[str, ...],
     device: str,
     as_json: bool,
-    **flags: Any,
 ) -> None:
     """Set the threshold of events by the false alarms that you can bear.
 
@@ -78,34 +73,14 @@ def calibrate(
         raise click.UsageError(
             f"--false-alarms {false_alarms:g} is no share of frames (less than 1); add --per hour for events"
         )
-    settings = load_settings(config, assignments, flags, data=("features", "labels", "runs"))
-    from ssrl_pipeline.checkpoint import load_checkpoint, save_checkpoint
-    from ssrl_pipeline.console.terminal import say, table
-    from ssrl_pipeline.evaluation.calibrate import calibrate_checkpoint
-    from ssrl_pipeline.events.rule import EventRule
-    from ssrl_pipeline.extractors.extractor import find_device
-    from ssrl_pipeline.features.opening import open_features
+    from ssrl_pipeline.evaluation.calibrate import calibrate_run
 
-    path = find_checkpoint(checkpoint, settings)
-    store = open_features(settings.data.features, settings.data.layout)
-    result = calibrate_checkpoint(
-        load_checkpoint(path),
-        store,
-        load_labels(settings, store),
-        false_alarms,
-        unit,
-        split,
-        EventRule(**{**vars(settings.events), "threshold": 0.5}),
-        find_device(device),
-    )
-    trained = path.stat()
-    save_checkpoint(path, result.checkpoint)
-    os.utime(path, ns=(trained.st_atime_ns, trained.st_mtime_ns))  # the newest run stays the newest trained
+    path, result = calibrate_run(settings, checkpoint, false_alarms, unit, split, device)
     found = result.calibration.found
     if as_json:
         echo_json({"checkpoint": str(path), **result.summary()})
     else:
-        length = "" if found.hours is None else f", {_duration(found.hours)}"
+        length = "" if found.hours is None else f", {hours_or_minutes(3600 * found.hours)}"
         click.echo(
             f"{path}, {split}: {found.videos} normal videos, {found.of_frames} frames{length}; "
             f"{result.abnormal_videos} abnormal videos"
@@ -137,7 +112,3 @@ def _rows(result: "Calibrated") -> list[tuple[Any, ...]]:
             )
         )
     return rows
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"

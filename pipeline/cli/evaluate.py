@@ -1,45 +1,36 @@
 """The command `evaluate`."""
 
-import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ssrl_pipeline.cli.options import (
     PATH,
     checkpoint_option,
-    config_option,
     device_option,
     echo_json,
     features_option,
-    find_checkpoint,
     json_option,
     labels_option,
-    load_intervals,
-    load_labels,
-    load_settings,
-    open_dataset,
     runs_option,
-    set_option,
+    setting,
+    settings_options,
 )
+from ssrl_pipeline.console.terminal import say, table
 from ssrl_pipeline.data.labels import SPLITS
-from ssrl_pipeline.disk.files import require_writable
+from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from ssrl_pipeline.evaluation.bootstrap import Interval
     from ssrl_pipeline.evaluation.evaluate import EvaluationResult
-
-SHOWN = 5  # videos of a wrong length
 
 
 @click.command()
 @checkpoint_option
 @features_option
 @labels_option
-@click.option(
-    "--intervals", metavar="FILE", help="intervals.csv: video,start,end.  [default: beside the labels]"
-)
+@setting("data.intervals", "intervals.csv: video,start,end.", metavar="FILE", default="beside the labels")
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Which videos.")
 @click.option(
     "--threshold",
@@ -64,20 +55,17 @@ SHOWN = 5  # videos of a wrong length
 )
 @runs_option
 @device_option
-@config_option
-@set_option
+@settings_options
 @json_option
 def evaluate(
+    settings: Settings,
     checkpoint: Path | None,
     split: str,
     threshold: float,
     bootstrap: int,
     out: Path | None,
-    config: str | None,
-    assignments: tuple[str, ...],
     device: str,
     as_json: bool,
-    **flags: Any,
 ) -> None:
     """Compare scores with the ground truth of every frame.
 
@@ -86,39 +74,11 @@ def evaluate(
     alarms on normal videos, and the AUC of each class of anomalies where
     data.dataset tells classes; with 95 % intervals over other draws of the videos.
     """
-    settings = load_settings(config, assignments, flags, data=("features", "labels", "intervals", "runs"))
-    from ssrl_pipeline.checkpoint import load_checkpoint
-    from ssrl_pipeline.console.terminal import say, table
-    from ssrl_pipeline.data.check import wrong_lengths
-    from ssrl_pipeline.evaluation import evaluate as stage
-    from ssrl_pipeline.evaluation.runs import evaluation_folder
-    from ssrl_pipeline.extractors.extractor import find_device
-    from ssrl_pipeline.features.opening import open_features
+    from ssrl_pipeline.evaluation.evaluate import FILES, evaluate_run
 
-    if out:
-        require_writable(out)
-    path = find_checkpoint(checkpoint, settings)
-    loaded = load_checkpoint(path)
-    store = open_features(settings.data.features, settings.data.layout)
-    labels, intervals = load_labels(settings, store), load_intervals(settings)
-    dataset = open_dataset(settings, store) if settings.data.dataset else None
-    if dataset and (wrong := wrong_lengths(dataset, store, split)):
-        for problem in wrong[:SHOWN]:
-            say(f"{problem.video}: {problem.detail}", logging.WARNING)
-        say(
-            f"features and annotations differ in length for {len(wrong)} of {len(dataset.split(split))} "
-            f"videos, so their ground truth may be shifted (`ssrl-pipeline dataset check`)",
-            logging.WARNING,
-        )
-    result = stage.evaluate(
-        *(loaded, store, labels, intervals, split, find_device(device)),
-        classes=dataset.classes if dataset else None,
-        threshold=threshold,
-        bootstrap=bootstrap,
+    path, result, folder = evaluate_run(
+        settings, checkpoint, split, device, threshold=threshold, bootstrap=bootstrap, out=out
     )
-    folder = out or evaluation_folder(path, split)
-    if folder:
-        result.save(folder, path)
     if as_json:
         echo_json({"checkpoint": str(path), **result.summary()})
     else:
@@ -127,7 +87,7 @@ def evaluate(
         header = ("figure", "value", "95 % interval") if bootstrap else ("figure", "value")
         click.echo(table([row[: len(header)] for row in _rows(result)], header))
     if folder:
-        say(f"written to {folder}: {', '.join(stage.FILES)}")
+        say(f"written to {folder}: {', '.join(FILES)}")
 
 
 def _rows(result: "EvaluationResult") -> list[tuple[str, float, str]]:

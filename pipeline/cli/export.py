@@ -1,50 +1,39 @@
 """The command `export`."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ssrl_pipeline.cli.options import (
     PATH,
     checkpoint_option,
-    config_option,
     echo_json,
-    find_checkpoint,
     json_option,
-    load_settings,
     runs_option,
-    set_option,
+    settings_options,
 )
+from ssrl_pipeline.console.terminal import say, table
 from ssrl_pipeline.disk.files import require_writable
+from ssrl_pipeline.disk.run_files import find_checkpoint
+from ssrl_pipeline.settings import Settings
 
 
 @click.command()
 @click.argument("out", type=PATH, metavar="OUT.onnx")
 @checkpoint_option
 @runs_option
-@config_option
-@set_option
+@settings_options
 @json_option
-def export(
-    out: Path,
-    checkpoint: Path | None,
-    config: str | None,
-    assignments: tuple[str, ...],
-    as_json: bool,
-    **flags: Any,
-) -> None:
+def export(settings: Settings, out: Path, checkpoint: Path | None, as_json: bool) -> None:
     """Write a checkpoint's model as an ONNX file, from features to scores.
 
     The file takes any number of snippets. It is written only if ONNX Runtime
     gives the same scores as PyTorch. Needs the extra `onnx`.
     """
-    settings = load_settings(config, assignments, flags, data=("runs",))
-    from ssrl_pipeline.console.terminal import say, table
     from ssrl_pipeline.scoring.onnx import export_onnx
 
     require_writable(out.parent)
-    path = find_checkpoint(checkpoint, settings)
+    path = find_checkpoint(checkpoint, Path(settings.data.runs))
     say(f"exporting {path}")
     written = export_onnx(path, out)
     if as_json:

@@ -6,34 +6,55 @@ Messages are on stderr; as JSON with --log-json, which stands before the command
 Exit codes: 0 done, 1 something failed (and which), 2 wrong usage, 130 interrupted, 143 terminated.
 """
 
+import importlib
 import io
 import logging
 import signal
 import sys
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from ssrl_pipeline._version import __version__
-from ssrl_pipeline.cli.calibrate import calibrate
-from ssrl_pipeline.cli.data import dataset, store
-from ssrl_pipeline.cli.evaluate import evaluate
-from ssrl_pipeline.cli.export import export
-from ssrl_pipeline.cli.extract import extract, weights
-from ssrl_pipeline.cli.options import PATH, device_option, echo_json, engine_option, json_option
-from ssrl_pipeline.cli.runs import runs
-from ssrl_pipeline.cli.score import score
-from ssrl_pipeline.cli.train import train
-from ssrl_pipeline.cli.watch import watch
 from ssrl_pipeline.console import messages
-from ssrl_pipeline.disk.files import require_writable
 from ssrl_pipeline.errors import ConfigError, PipelineError, first_line, is_out_of_memory
 
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of SIGINT or SIGTERM
 
 
+COMMANDS = {  # each is in the module of its name, which is loaded when the command is used
+    "calibrate": "Set the threshold of events by the false alarms that you can bear.",
+    "dataset": "Look at a dataset's annotations and features.",
+    "demo": "Run the whole pipeline on videos that it renders itself, with real I3D weights.",
+    "evaluate": "Compare scores with the ground truth of every frame.",
+    "export": "Write a checkpoint's model as an ONNX file, from features to scores.",
+    "extract": "Turn videos into a store of multi-scale I3D features.",
+    "info": "Versions, devices, decoders and caches: what to send along with a bug report.",
+    "runs": "Compare the runs in a folder.",
+    "score": "Score every frame of new videos.",
+    "store": "Look after feature stores.",
+    "train": "Learn a detector from features and video labels.",
+    "watch": "Score cameras and streams as they come, one JSON line each.",
+    "weights": "List, fetch and verify the weights of the backbones.",
+}
+
+
 class _Commands(click.Group):
+    """Loads a command's module when it is used, so that `--help` waits for none."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"ssrl_pipeline.cli.{name}"), name)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
@@ -63,39 +84,6 @@ def cli() -> None:
 
     `ssrl-pipeline demo` shows all three on videos that it renders itself.
     """
-
-
-@cli.command()
-@click.option("--out", type=PATH, default="demo", show_default=True, help="Folder for all that it makes.")
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the rendered videos and the training."
-)
-@device_option
-@engine_option
-def demo(out: Path, seed: int, device: str, engine: str | None) -> None:
-    """Run the whole pipeline on videos that it renders itself, with real I3D weights."""
-    from ssrl_pipeline.demo.run import run_demo
-
-    require_writable(out)
-    run_demo(out, seed, device, engine or "auto")
-
-
-@cli.command()
-@json_option
-def info(as_json: bool) -> None:
-    """Versions, devices, decoders and caches: what to send along with a bug report."""
-    from ssrl_pipeline.console.terminal import table
-    from ssrl_pipeline.info import collect
-
-    facts = collect()
-    if as_json:
-        echo_json(facts)
-    else:
-        click.echo(table(list(facts.items()), ("what", "found")))
-
-
-for _command in (extract, train, evaluate, calibrate, runs, score, watch, export, weights, dataset, store):
-    cli.add_command(_command)
 
 
 def main() -> None:

@@ -1,24 +1,62 @@
-"""What the commands share: options, and settings, labels and ground truth as the options name them."""
+"""What the commands share: their options, and the settings that these make."""
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
-from ssrl_pipeline.config import load_config
-from ssrl_pipeline.data.labels import Intervals, Labels, labels_from_folders, read_intervals, read_labels
-from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.cluster.ray import ClusterOptions
+from ssrl_pipeline.config import declared, load_config
 from ssrl_pipeline.settings import Settings
 
-if TYPE_CHECKING:
-    from ssrl_pipeline.cluster.ray import ClusterOptions
-    from ssrl_pipeline.data.annotations import Dataset
-    from ssrl_pipeline.features.reading import Features
-
-T = TypeVar("T")
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 PATH = click.Path(path_type=Path)
+
+
+def setting(
+    key: str, help: str, *, flag: str = "", metavar: str | None = None, default: str = ""
+) -> Decorator:
+    """An option for one setting, of whose type, choices and default it is.
+
+    Args:
+        key: as in a configuration; train.seed makes --seed.
+        flag: its name, where that is another.
+        metavar: what stands for the value, where not the type's name.
+        default: in words, for a setting whose default is None.
+    """
+    type_, choices, value = declared(Settings, key)
+    shown = default or value
+    return click.option(
+        flag or "--" + key.rpartition(".")[2].replace("_", "-"),
+        _parameter(key),
+        type=click.Choice(choices) if choices else type_,
+        metavar=metavar,
+        help=help if shown is None else f"{help}  [default: {shown}]",
+    )
+
+
+def with_settings(command: Command) -> Command:
+    """Gives a command `settings`: defaults < file < --set < the options made by :func:`setting`."""
+
+    @functools.wraps(command)
+    def filled(config: str | None, assignments: tuple[str, ...], **flags: Any) -> Any:
+        named = {_key(name): flags.pop(name) for name in list(flags) if _key(name) != name}
+        return command(settings=load_config(Settings, config, assignments, named), **flags)
+
+    return filled
+
+
+def _parameter(key: str) -> str:
+    return key.replace(".", "__")
+
+
+def _key(parameter: str) -> str:
+    return parameter.replace("__", ".")
+
 
 config_option = click.option(
     "-c", "--config", metavar="FILE", help="YAML file of settings, or a ready one's name."
@@ -31,39 +69,52 @@ set_option = click.option(
 )
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-features_option = click.option("--features", metavar="DIR", help="Feature store.  [default: features]")
-labels_option = click.option(
-    "--labels",
+features_option = setting("data.features", "Feature store.", metavar="DIR")
+labels_option = setting(
+    "data.labels",
+    "Table video,label[,split].",
     metavar="FILE",
-    help="Table video,label[,split].  [default: labels.csv here or in videos/, else the folders' names]",
+    default="labels.csv here or in videos/, else the folders' names",
 )
-runs_option = click.option("--runs", metavar="DIR", help="Folder of all runs.  [default: runs]")
+runs_option = setting("data.runs", "Folder of all runs.", metavar="DIR")
 checkpoint_option = click.option(
     *("--checkpoint", "checkpoint"),
     type=PATH,
     help="Checkpoint, or a run's folder for its best.pt.  [default: the newest run]",
 )
-weights_option = click.option(
-    "--weights", metavar="FILE", help="Backbone weights.  [default: the published ones, fetched once]"
+weights_option = setting(
+    "extract.weights", "Backbone weights.", metavar="FILE", default="the published ones, fetched once"
 )
-
-engine_option = click.option(
-    "--engine", help="What runs the backbone: auto, openvino, triton, compile or eager.  [default: auto]"
+engine_option = setting("extract.engine", "What runs the backbone.")
+precision_option = setting(
+    "extract.precision",
+    "Of the backbone: a CPU has float32 alone. auto is the precision that a checkpoint was trained with, "
+    "else a GPU's tf32, else float32.",
 )
-precision_option = click.option(
-    "--precision",
-    help="Of the backbone: float32; on a GPU also tf32, bfloat16 or float16. auto is the precision that a "
-    "checkpoint was trained with, else a GPU's tf32, else float32.  [default: auto]",
-)
-
-frames_option = click.option(
-    "--frames",
-    type=click.FloatRange(0, 1000, min_open=True),
+frames_option = setting(
+    "extract.frames",
+    "Folders of pictures are videos, too, of so many frames a second (up to 1000).",
     metavar="FPS",
-    help="Folders of pictures are videos, too, of so many frames a second.",
 )
+
+
+def settings_options(command: Command) -> Command:
+    """-c and -o, and the `settings` that they and the options of :func:`setting` make."""
+    return config_option(set_option(with_settings(command)))
+
+
+def scorer_options(command: Command) -> Command:
+    """What says which model scores, and what runs it."""
+    options = (checkpoint_option, runs_option, weights_option, device_option, engine_option, precision_option)
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
 
 _CLUSTER = (
+    click.option(
+        "--devices",
+        metavar="N|LIST",
+        help="Processes, each on a GPU of its own or all on the CPU, or where: cuda:0,cuda:1.",
+    ),
     click.option("--cluster", type=click.Choice(["ray"]), help="A task per video on a Ray cluster."),
     click.option(
         "--address",
@@ -73,120 +124,22 @@ _CLUSTER = (
     click.option("--task-cpus", type=click.IntRange(1), help="Cores of a task.  [default: 1]"),
 )
 
-_SCORER = (
-    checkpoint_option,
-    runs_option,
-    weights_option,
-    device_option,
-    engine_option,
-    precision_option,
-)
+
+def cluster_options(command: Command) -> Command:
+    """--devices, and --cluster, --address and --task-cpus, of which :func:`read_cluster` makes one."""
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(_CLUSTER), command)
 
 
-def scorer_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What says which model scores, and what runs it."""
-    for option in reversed(_SCORER):
-        command = option(command)
-    return command
-
-
-def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--cluster, --address and --task-cpus; :func:`read_cluster` makes one of them."""
-    for option in reversed(_CLUSTER):
-        command = option(command)
-    return command
-
-
-def read_cluster(flags: Mapping[str, Any]) -> "ClusterOptions | None":
-    """Where the work goes; None: it stays here."""
-    from ssrl_pipeline.cluster.ray import ClusterOptions
-
+def read_cluster(flags: Mapping[str, Any]) -> ClusterOptions | None:
+    """The cluster that does the work; None: this machine does."""
     if flags["cluster"] is None:
         if flags["address"] or flags["task_cpus"]:
             raise click.UsageError("--address and --task-cpus are of a cluster: say --cluster ray with them")
         return None
+    if flags["devices"]:
+        raise click.UsageError("--devices is of this machine; leave it out, or --cluster")
     return ClusterOptions(flags["address"], flags["task_cpus"] or 1)
 
 
 def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def load_settings(
-    config: str | None, assignments: tuple[str, ...], flags: dict[str, Any], **sections: tuple[str, ...]
-) -> Settings:
-    """Defaults < file < --set < named flags; `sections` says in which section a flag belongs."""
-    named = {f"{section}.{name}": flags[name] for section, names in sections.items() for name in names}
-    return load_config(Settings, config, assignments, named)
-
-
-def find_checkpoint(given: Path | None, settings: Settings) -> Path:
-    """The file that --checkpoint means, or the best of the newest run."""
-    from ssrl_pipeline.checkpoint import checkpoint_file, newest_checkpoint
-
-    return newest_checkpoint(Path(settings.data.runs)) if given is None else checkpoint_file(given)
-
-
-def open_dataset(settings: Settings, features: "Features | None") -> "Dataset":
-    """All that annotations say: of one of the field's datasets, or by labels.csv and intervals.csv."""
-    from ssrl_pipeline.data.annotations import Dataset
-    from ssrl_pipeline.data.datasets import load_dataset
-
-    if settings.data.dataset:
-        return load_dataset(settings.data.dataset, Path(settings.data.annotations), features)
-    labels = load_labels(settings, features)
-    if not labels:
-        raise LabelError("neither a labels.csv nor features; set data.labels, data.features or data.dataset")
-    return Dataset(labels, find_intervals(settings) or {}, exact=True)
-
-
-def load_labels(settings: Settings, features: "Features | None") -> Labels:
-    if settings.data.dataset and not settings.data.labels:
-        return open_dataset(settings, features).labels
-    path = find_labels(settings)
-    if path is None:
-        return labels_from_folders(features.videos() if features else [])
-    return _named_as_in(features, settings.data.layout, read_labels(path))
-
-
-def find_labels(settings: Settings) -> Path | None:
-    if settings.data.labels:
-        return Path(settings.data.labels)
-    candidates = (Path("labels.csv"), Path(settings.data.videos, "labels.csv"))
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def load_intervals(settings: Settings) -> Intervals:
-    from ssrl_pipeline.data.datasets import cut_to_length
-    from ssrl_pipeline.features.opening import open_features
-
-    data = settings.data
-    if data.dataset and not data.intervals:
-        features = open_features(data.features, data.layout)
-        return cut_to_length(open_dataset(settings, features).intervals, features)
-    intervals = read_intervals(_intervals_path(settings))
-    released = open_features(data.features, data.layout) if data.layout == "released" else None
-    return _named_as_in(released, data.layout, intervals)
-
-
-def find_intervals(settings: Settings) -> Intervals | None:
-    """Ground truth of frames, where there is any; a file that is named must be there."""
-    there = settings.data.intervals or settings.data.dataset or _intervals_path(settings).is_file()
-    return load_intervals(settings) if there else None
-
-
-def _intervals_path(settings: Settings) -> Path:
-    if settings.data.intervals:
-        return Path(settings.data.intervals)
-    labels = find_labels(settings)
-    return (labels.parent if labels else Path(settings.data.videos)) / "intervals.csv"
-
-
-def _named_as_in(features: "Features | None", layout: str, table: dict[str, T]) -> dict[str, T]:
-    """Released features know videos by their bare names, tables of ours by paths."""
-    if features is None or layout != "released":
-        return table
-    from ssrl_pipeline.data.datasets import StoredNames
-
-    stored = StoredNames(features.videos())
-    return {stored.find(video) or video: value for video, value in table.items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssrl_pipeline.cli.options import PATH, echo_json, json_option
+from ssrl_pipeline.console.terminal import table
 
 if TYPE_CHECKING:
     from ssrl_pipeline.evaluation.runs import Run, Spread
@@ -26,7 +27,6 @@ def runs(runs: Path, as_json: bool) -> None:
     the run's folder. Runs of several seeds, as in runs/NAME/seed0, also get a
     row with their mean and deviation.
     """
-    from ssrl_pipeline.console.terminal import table
     from ssrl_pipeline.evaluation.runs import differing, find_runs, group_spreads
 
     found = find_runs(runs)

@@ -7,20 +7,19 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ssrl_pipeline.cli.options import (
-    config_option,
-    find_checkpoint,
-    load_settings,
-    scorer_options,
-    set_option,
-)
+from ssrl_pipeline.cli.options import scorer_options, settings_options
+from ssrl_pipeline.console.terminal import say
+from ssrl_pipeline.disk.run_files import find_checkpoint
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.watching.receivers import Notifier, program, webhook
+from ssrl_pipeline.watching.sources import parse_sources
 
 NOTIFY = ("event_start", "event_end")
 LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
@@ -33,19 +32,16 @@ LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
 @click.option("--webhook", "url", metavar="URL", help="Post each start and end of an event as JSON.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics for Prometheus.")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve it on.")
-@config_option
-@set_option
+@settings_options
 def watch(
+    settings: Settings,
     sources: tuple[str, ...],
     checkpoint: Path | None,
     command: str | None,
     url: str | None,
     metrics_port: int | None,
     metrics_host: str,
-    config: str | None,
-    assignments: tuple[str, ...],
     device: str,
-    **flags: Any,
 ) -> None:
     """Score cameras and streams as they come, one JSON line each.
 
@@ -59,44 +55,26 @@ def watch(
 
     CMD gets the line on its stdin, and its values as SSRL_TYPE, SSRL_CAMERA and so on.
     """
-    backbone = ("weights", "engine", "precision")
-    settings = load_settings(config, assignments, flags, data=("runs",), extract=backbone)
-    from ssrl_pipeline.watching.receivers import Notifier, program, webhook
-    from ssrl_pipeline.watching.sources import parse_sources
-
     cameras = parse_sources(sources)
     receivers = {}
     if command is not None:
         receivers["--exec"] = program(_split(command))
     if url is not None:
         receivers["--webhook"] = webhook(url)
-    path = find_checkpoint(checkpoint, settings)
-    from ssrl_pipeline.console.terminal import say
-    from ssrl_pipeline.scoring.scorer import Scorer
-    from ssrl_pipeline.watching.watch import Watch
+    path = find_checkpoint(checkpoint, Path(settings.data.runs))
+    from ssrl_pipeline.watching.start import open_watch
 
-    chosen = settings.extract
-    scorer = Scorer(path, device, chosen.weights, settings.events, chosen.engine, chosen.precision)
-    say(f"watching with {path} on {scorer.device} in {scorer.extractor.precision}")
-    rule = scorer.chosen.rule
-    say(f"events: score of {rule.threshold:.4g} or more, a threshold of {scorer.chosen.origin}")
-    with _signals() as (stop, received), ExitStack() as stack:
-        notifiers = [Notifier(name, deliver, say) for name, deliver in receivers.items()]
+    notifiers: list[Notifier] = []
 
-        def tell(line: dict[str, Any]) -> None:
-            if line["type"] in NOTIFY:
-                for notifier in notifiers:
-                    notifier.tell(line)
-            print(json.dumps(line, ensure_ascii=False), flush=True)
+    def tell(line: dict[str, Any]) -> None:
+        if line["type"] in NOTIFY:
+            for notifier in notifiers:
+                notifier.tell(line)
+        print(json.dumps(line, ensure_ascii=False), flush=True)
 
-        extractor = scorer.extractor
-        machine = (scorer.model, extractor.describe, scorer.device, rule, settings.watch)
-        job = Watch(cameras, *machine, tell, say, extractor.preset.drop_last, pending=extractor.pending)
-        if metrics_port is not None:
-            from ssrl_pipeline.watching.prometheus import serve_metrics
-
-            port = stack.enter_context(serve_metrics(job.posts, metrics_host, metrics_port))
-            say(f"metrics: http://{metrics_host}:{port}/metrics")
+    metrics = None if metrics_port is None else (metrics_host, metrics_port)
+    with open_watch(settings, cameras, path, device, tell, metrics) as job, _signals() as (stop, received):
+        notifiers += [Notifier(name, deliver, say) for name, deliver in receivers.items()]
         try:
             failed = job.run(stop)
         except BrokenPipeError:

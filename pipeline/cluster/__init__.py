@@ -1,1 +1,1 @@
-"""Work spread over a Ray cluster."""
+"""Work spread over processes: one for each device of this machine, or those of a Ray cluster."""

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Iterable
 
+from ssrl_pipeline.console.progress import Outcome, Progress
 from ssrl_pipeline.errors import PipelineError, StoreError
-from ssrl_pipeline.extraction.storing import Outcome, Progress
 
 VISIBLE = 60.0  # seconds after which what was written elsewhere must be seen here: network file systems cache
 

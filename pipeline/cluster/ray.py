@@ -1,4 +1,4 @@
-"""Work spread over a Ray cluster: one task per video, repeated elsewhere when its worker dies.
+"""A stage's work on a Ray cluster: one task per video, repeated elsewhere when its worker dies.
 
     ssrl-pipeline extract --videos videos/ --cluster ray
 
@@ -8,7 +8,6 @@ worker ends as a failure of its own. What workers report of their progress is ga
 small actor beside the driver.
 """
 
-import itertools
 import logging
 import os
 import signal
@@ -16,35 +15,22 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from ssrl_pipeline.errors import BusyError, ConfigError, PipelineError
+from ssrl_pipeline.cluster.progress import ClusterProgress
+from ssrl_pipeline.cluster.workers import TRIES, Post, Work
+from ssrl_pipeline.console.progress import FAILED, Outcome, Progress
+from ssrl_pipeline.errors import BusyError, ConfigError, PipelineError, first_line
 
-TRIES = 3  # of a video whose worker dies
 LOOK = 0.5  # seconds between looks at the progress
 WAIT = 2.0  # seconds after which a video is tried again that another process is at
 AHEAD = 4  # tasks handed to Ray for each that can run at once: it may find more nodes for them
 REACHED = 10.0  # seconds for the cluster's head to answer
 TELL = 1.0  # seconds between a worker's reports of its snippets
 
-Tell = Callable[[int], None]  # told how many snippets of the video are done
 _LOG = logging.getLogger(__name__)
-
-
-class Task(NamedTuple):
-    """One video's work."""
-
-    video: str
-    work: Callable[..., Any]  # called on a worker with `arguments`, and with a Tell at last
-    arguments: tuple[Any, ...]
-
-
-class Lost(NamedTuple):
-    """In the place of a result: the video's worker died as often as it was tried."""
-
-    reason: str
 
 
 class ClusterOptions(NamedTuple):
@@ -65,6 +51,8 @@ class Cluster:
     Raises:
         PipelineError: no node can run such a task.
     """
+
+    elsewhere = True
 
     def __init__(self, ray: Any, options: ClusterOptions, device: str):
         if device not in ("auto", "cpu", "cuda"):
@@ -92,6 +80,9 @@ class Cluster:
             scheduling_strategy="SPREAD",
         )(_run)
 
+    def __str__(self) -> str:
+        return f"{self.device}, up to {self.slots()} tasks of the cluster at once"
+
     def slots(self) -> int:
         """How many tasks the nodes that are there can run at once."""
         return sum(
@@ -102,50 +93,48 @@ class Cluster:
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
 
-    def map(
-        self, tasks: Iterable[Task], on_snippets: Callable[[str, int], None] = lambda video, count: None
-    ) -> Iterator[tuple[str, Any]]:
-        """Runs tasks, given out in order.
-
-        Args:
-            tasks: one per video.
-            on_snippets: told now and then how many snippets of a video are done.
-
-        Yields:
-            video and result, as they come; the result is Lost where the worker died TRIES times.
+    def map(self, tasks: Mapping[str, Any], work: Work, progress: Progress) -> Iterator[Outcome]:
+        """See :class:`ssrl_pipeline.cluster.workers.Workers`.
 
         Raises:
             PipelineError: a task raised one; BusyError alone makes it be tried again, later.
         """
-        waiting, resting = deque(tasks), deque[tuple[float, Task]]()
-        flying: dict[Any, Task] = {}
+        shown = ClusterProgress(progress)
+        waiting, resting = deque(tasks), deque[tuple[float, str]]()
+        flying: dict[Any, str] = {}
         tries: Counter[str] = Counter()
+
+        def conclude(outcome: Outcome) -> Outcome:
+            shown.finish(outcome)
+            return outcome
+
         try:
             while waiting or resting or flying:
                 while resting and resting[0][0] <= time.monotonic():
                     waiting.append(resting.popleft()[1])
                 while waiting and len(flying) < AHEAD * max(1, self.slots()):
-                    task = waiting.popleft()
-                    flying[self._run.remote(self._tally, *task)] = task
+                    video = waiting.popleft()
+                    place = self.device, self.cpus
+                    flying[self._run.remote(self._tally, work, (video, tasks[video]), *place)] = video
                 done = self._wait(list(flying))
                 for video, count in self._told().items():
-                    on_snippets(video, count)
+                    shown.count(video, count)
                 for ref in done:
-                    task = flying.pop(ref)
+                    video = flying.pop(ref)
                     try:
-                        yield task.video, self._ray.get(ref)
+                        yield conclude(self._ray.get(ref))
                     except self._ray.exceptions.RayTaskError as error:
                         if not isinstance(error.cause, BusyError):
                             raise _cause(error) from None
-                        resting.append((time.monotonic() + WAIT, task))
+                        resting.append((time.monotonic() + WAIT, video))
                     except self._ray.exceptions.RayError as error:
-                        tries[task.video] += 1
-                        reason = f"its worker was lost ({type(error).__name__}: {_first_line(error)})"
-                        if tries[task.video] == TRIES:
-                            yield task.video, Lost(f"{task.video}: {reason}, {TRIES} times")
+                        tries[video] += 1
+                        reason = f"{video}: its worker was lost ({type(error).__name__}: {first_line(error)})"
+                        if tries[video] == TRIES:
+                            yield conclude(Outcome(video, FAILED, reason=f"{reason}, {TRIES} times"))
                         else:
-                            _LOG.warning("%s: %s; it is tried again", task.video, reason)
-                            waiting.appendleft(task)
+                            _LOG.warning("%s; it is tried again", reason)
+                            waiting.appendleft(video)
         finally:
             for ref in flying:
                 self._ray.cancel(ref, force=True)
@@ -196,7 +185,7 @@ def _start(ray: Any, address: str | None) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise PipelineError(f"no Ray cluster can be reached at {where!r}: {_first_line(error)}") from error
+        raise PipelineError(f"no Ray cluster can be reached at {where!r}: {first_line(error)}") from error
     if main:
         signal.signal(signal.SIGTERM, handler)  # Ray puts its own there, which ends with another exit code
 
@@ -209,32 +198,45 @@ def _require_listener(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=REACHED).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise PipelineError(f"no Ray cluster can be reached at {address!r}: {_first_line(error)}") from error
+        raise PipelineError(f"no Ray cluster can be reached at {address!r}: {first_line(error)}") from error
 
 
-def counting(tell: Tell) -> Callable[[], None]:
-    """What is called after each snippet, and tells how many there were."""
-    counts = itertools.count(1)
-    return lambda: tell(next(counts))
+class _Single(Post):
+    """On a worker: one task, whose snippets are reported, at most once a TELL."""
+
+    def __init__(self, tally: Any, task: tuple[str, Any], device: str, threads: int):
+        super().__init__(device, threads, alone=True, elsewhere=True)
+        self._tally, self._task = tally, task
+        self._count, self._told = 0, -TELL
+        self.outcome: Outcome | None = None  # None: somebody else is at the video
+
+    def tasks(self) -> Iterator[tuple[str, Any] | None]:
+        yield self._task
+
+    def tell(self) -> None:
+        if time.monotonic() - self._told >= TELL:
+            self._tally.put.remote(self._task[0], self._count)
+            self._told = time.monotonic()
+
+    def snippet(self) -> None:
+        self._count += 1
+        self.tell()
+
+    def finish(self, outcome: Outcome) -> None:
+        self.outcome = outcome
 
 
-def _run(tally: Any, video: str, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """On a worker: does a task and reports its snippets, at most once a TELL."""
-    last = -TELL
-
-    def tell(count: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= TELL:
-            tally.put.remote(video, count)
-            last = time.monotonic()
-
-    tell(0)
+def _run(tally: Any, work: Work, task: tuple[str, Any], device: str, threads: int) -> Outcome:
+    """On a worker: does a task."""
+    post = _Single(tally, task, device, threads)
+    post.tell()
     try:
-        return work(*arguments, tell)
-    except BusyError:
-        raise
+        work(post)
     except PipelineError as error:
         raise type(error)(f"on the node {socket.gethostname()}: {error}") from error
+    if post.outcome is None:
+        raise BusyError(f"another process is at {task[0]}")
+    return post.outcome
 
 
 class _Tally:
@@ -261,10 +263,6 @@ def _cause(error: Any) -> Exception:
             f"same extras, on all of them ({_last_line(error)})"
         )
     return error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _last_line(error: BaseException) -> str:

@@ -11,8 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ssrl_pipeline.console.messages import are_json, one_line, say
-from ssrl_pipeline.extraction.extract import Plan
-from ssrl_pipeline.extraction.storing import Outcome, Progress
+from ssrl_pipeline.console.progress import FAILED, Outcome, Plan, Progress
 
 __all__ = ["SnippetBar", "progress_bar", "say", "table"]
 
@@ -101,7 +100,7 @@ class SnippetBar(Progress):
 
     def finish(self, outcome: Outcome) -> None:
         self.finished += 1
-        if outcome.status == "failed":
+        if outcome.status == FAILED:
             say(f"failed: {outcome.reason}", logging.WARNING, video=outcome.video)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What the field's annotation files have in common: names, lists, and what is read from them.
+"""What the field's annotation files have in common: lists of videos, and what is read from them.
 
 The adapters of single datasets are :mod:`ssrl_pipeline.data.ucf_crime`,
 :mod:`ssrl_pipeline.data.shanghaitech` and :mod:`ssrl_pipeline.data.xd_violence`;
@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ssrl_pipeline.data.labels import Intervals, Labels, frame_labels
-from ssrl_pipeline.disk.spelling import one_name
+from ssrl_pipeline.data.names import bare_name, has_ending, is_video_file, video_of_crop
 from ssrl_pipeline.disk.tables import read_lines
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.extractors.decoding import EXTENSIONS
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippet_count
 
 NORMAL = "Normal"
-_CROP = re.compile(r"__[0-9]$")  # behind the name of a video, before the ending of features
 
 Snippets = Callable[[str], int]  # name of a video -> how many snippets its features have
 
@@ -44,10 +42,6 @@ class Dataset:
 
     def split(self, name: str) -> list[str]:
         return [video for video, label in self.labels.items() if label.split == name]
-
-    def anomalies(self) -> dict[str, str]:
-        """The class of each anomalous video; the one named first where there are several."""
-        return {video: kinds[0] for video, kinds in self.classes.items() if self.labels[video].abnormal}
 
     def frame_truth(self, video: str, frames: int) -> np.ndarray:
         """Ground truth of whole snippets: bool [frames rounded up to 16].
@@ -75,41 +69,6 @@ def whole_snippets(frames: int) -> int:
     return snippet_count(frames) * SNIPPET_FRAMES
 
 
-def video_id(name: str) -> str:
-    """The bare name that all of the field's files agree on.
-
-    ``/elsewhere/UCF_Train/Abuse001_x264_i3d.npy``, ``Abuse/Abuse001_x264.mp4``
-    and ``Abuse001_x264`` are one video. Folders (of either kind of slash) and
-    the endings of videos and features go, ``__0`` to ``__9`` of a crop's features
-    with them; nothing else does, since
-    ``Normal_Videos003`` trains and ``Normal_Videos_003`` tests.
-    """
-    bare = _bare(name)
-    return _of_crop(bare) if name.endswith(".npy") else bare
-
-
-def _bare(name: str) -> str:
-    base = re.split(r"[\\/]", one_name(name).rstrip("\\/"))[-1]
-    if _has_ending(base):
-        base = base.rpartition(".")[0]
-    return base.removesuffix("_i3d")
-
-
-def _of_crop(bare: str) -> str:
-    """The video that a crop's features are of."""
-    return _CROP.sub("", bare).removesuffix("_i3d")
-
-
-def _has_ending(name: str) -> bool:
-    """Whether a name ends as videos and features do."""
-    return name.endswith(".npy") or _is_video_file(name)
-
-
-def _is_video_file(name: str) -> bool:
-    _, dot, ending = name.rpartition(".")
-    return bool(dot) and f".{ending.lower()}" in EXTENSIONS
-
-
 def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
     """The first of the names that the folder holds.
 
@@ -134,11 +93,11 @@ def read_list(path: Path) -> dict[str, int]:
     files: dict[str, int] = {}
     for number, line in read_lines(path):
         _require_one_path(line, f"{path}, line {number}")
-        file = _bare(line)
+        file = bare_name(line)
         if file in files:
             raise LabelError(f"{path}, line {number}: {file!r} is listed twice, first in line {files[file]}")
         files[file] = number
-        videos.setdefault(file if _is_video_file(line) else _of_crop(file), number)
+        videos.setdefault(file if is_video_file(line) else video_of_crop(file), number)
     if not videos:
         raise LabelError(f"{path}: lists no videos")
     return videos
@@ -147,7 +106,7 @@ def read_list(path: Path) -> dict[str, int]:
 def _require_one_path(line: str, place: str) -> None:
     """A path may hold spaces and commas where it has an ending; what stands behind one is not passed over."""
     *words, last = [word for word in re.split(r"[\s,;]+", line) if word]
-    if words and (not _has_ending(last) or any(map(_has_ending, words))):
+    if words and (not has_ending(last) or any(map(has_ending, words))):
         surplus = " ".join([*words[1:], last])
         raise LabelError(f"{place}: {surplus!r} behind {words[0]!r}; a list has a path on each line")
 

@@ -4,18 +4,21 @@ ssrl-pipeline dataset check ucf_crime
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from ssrl_pipeline.data.annotations import Dataset, whole_snippets
 from ssrl_pipeline.data.labels import SPLITS
+from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.errors import LabelError, StoreError
 from ssrl_pipeline.extractors.presets import PRESETS
 from ssrl_pipeline.extractors.snippets import snippet_count
+from ssrl_pipeline.features.opening import location, open_features
 from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.features.released import ReleasedFeatures
+from ssrl_pipeline.settings import DataSettings
 
 SPLITS_IN_ORDER = (*SPLITS, "none")
 
@@ -50,6 +53,26 @@ class Report(NamedTuple):
     totals: Totals
     problems: list[Problem]
     unlabelled: int  # videos with features that the annotations do not name
+
+
+def check(data: DataSettings, note: Callable[[str], object]) -> Report:
+    """:func:`check_dataset` of what the settings name.
+
+    Args:
+        note: told where there are no features yet.
+
+    Raises:
+        StoreError: a folder holds something else than features.
+    """
+    place = location(data.features)
+    try:
+        features = open_features(place, data.layout)
+    except StoreError as error:
+        if isinstance(place, str) or (place.exists() and any(place.iterdir())):
+            raise
+        note(str(error))
+        features = None
+    return check_dataset(Annotations(data, features).as_dataset(), features)
 
 
 def check_dataset(dataset: Dataset, features: Features | None) -> Report:

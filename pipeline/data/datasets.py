@@ -3,17 +3,19 @@
 ssrl-pipeline dataset check ucf_crime
 """
 
-from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 from ssrl_pipeline.data import shanghaitech, ucf_crime, xd_violence
-from ssrl_pipeline.data.annotations import Dataset, video_id
+from ssrl_pipeline.data.annotations import Dataset
 from ssrl_pipeline.data.labels import Intervals
-from ssrl_pipeline.errors import ConfigError, LabelError
+from ssrl_pipeline.data.names import StoredNames
+from ssrl_pipeline.errors import ConfigError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.settings import DatasetName
 
-DATASETS = ("ucf_crime", "shanghaitech", "xd_violence")
+DATASETS = get_args(DatasetName)
 
 
 def load_dataset(name: str, annotations: Path, features: Features | None = None) -> Dataset:
@@ -46,29 +48,6 @@ def load_dataset(name: str, annotations: Path, features: Features | None = None)
     else:
         raise ConfigError(f"data.dataset: unknown {name!r}; there are {', '.join(DATASETS)}")
     return dataset.renamed({video: found for video in dataset.labels if (found := stored.find(video))})
-
-
-class StoredNames:
-    """Finds an annotated video among those of the features, whatever folder and ending it has there."""
-
-    def __init__(self, videos: Iterable[str]):
-        self._names: dict[str, list[str]] = {}
-        for video in videos:
-            self._names.setdefault(video_id(video), []).append(video)
-
-    def find(self, video: str) -> str | None:
-        """The features' name of an annotated video; None where they lack it.
-
-        Raises:
-            LabelError: two fit.
-        """
-        names = self._names.get(video_id(video), [])
-        if len(names) > 1:
-            raise LabelError(
-                f"the annotated video {video!r} may be {names[0]!r} or {names[1]!r} of the features; "
-                "keep one of the two"
-            )
-        return names[0] if names else None
 
 
 def cut_to_length(intervals: Intervals, features: Features) -> Intervals:

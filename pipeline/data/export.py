@@ -11,21 +11,25 @@
 The lists hold bare names, as SSRL's do; RTFM's code wants the folder before each.
 """
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.data.annotations import video_id
 from ssrl_pipeline.data.labels import SPLITS, Labels
+from ssrl_pipeline.data.names import video_id
+from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.disk.files import clear_leftovers, whole_file, write_text
 from ssrl_pipeline.disk.npy import NpyWriter
 from ssrl_pipeline.errors import StoreError
+from ssrl_pipeline.features.opening import location, open_store
 from ssrl_pipeline.features.released import released_name
 from ssrl_pipeline.features.segments import NOTES, Notes, read_notes, segment_means, write_notes
 from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.settings import DataSettings
 
 
 class Exported(NamedTuple):
@@ -35,6 +39,22 @@ class Exported(NamedTuple):
     videos: int
     abnormal: int
     path: Path
+
+
+def export_store(
+    data: DataSettings, out: Path, segments: int | None, note: Callable[[str], object]
+) -> list[Exported]:
+    """:func:`export_released` of the store and the labels that the settings name.
+
+    Args:
+        note: told how many videos have no label.
+    """
+    store = open_store(location(data.features))
+    labels = Annotations(data, store).labels
+    unlabelled = set(store.videos()) - set(labels)
+    if unlabelled:
+        note(f"left out, being in no labels: {len(unlabelled)} videos, {min(unlabelled)!r} first")
+    return export_released(store, labels, out, segments)
 
 
 def export_released(

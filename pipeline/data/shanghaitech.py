@@ -27,7 +27,7 @@ from ssrl_pipeline.data.annotations import (
     require_apart,
     whole_snippets,
 )
-from ssrl_pipeline.data.labels import Label, Labels
+from ssrl_pipeline.data.labels import Label, Labels, intervals_of
 from ssrl_pipeline.disk.npy import map_npy
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
@@ -65,7 +65,7 @@ def load(folder: Path, snippets: Snippets | None = None) -> Dataset:
     if masks:
         found = _read_masks(masks[0], labels)
         frames = {video: len(mask) for video, mask in found.items()}
-        intervals = {video: mask_intervals(fill_last_snippet(mask)) for video, mask in found.items()}
+        intervals = {video: intervals_of(fill_last_snippet(mask)) for video, mask in found.items()}
     elif truth is None:
         raise LabelError(
             f"{folder}: lacks ShanghaiTech's ground truth, {MASKS[0]}/ or {TRUTH}; "
@@ -78,7 +78,7 @@ def load(folder: Path, snippets: Snippets | None = None) -> Dataset:
         )
     else:
         cut = _cut(truth, tests, snippets, folder / TRUTH)
-        intervals = {video: rows for video in tests if (rows := mask_intervals(cut[video]))}
+        intervals = {video: rows for video in tests if (rows := intervals_of(cut[video]))}
         for video in tests:
             if labels[video].abnormal != (video in intervals):
                 raise LabelError(
@@ -132,12 +132,6 @@ def read_truth(path: Path) -> np.ndarray:
 def fill_last_snippet(mask: np.ndarray) -> np.ndarray:
     """Repeats the last frame's label to the end of the last snippet: [N] -> [N rounded up to 16]."""
     return np.pad(mask, (0, whole_snippets(len(mask)) - len(mask)), mode="edge")
-
-
-def mask_intervals(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Where a mask is set: [(start, end)], 0-based, end exclusive."""
-    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)).tolist()
-    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _read_masks(folder: Path, labels: Labels) -> dict[str, np.ndarray]:

@@ -20,9 +20,9 @@ from ssrl_pipeline.data.annotations import (
     find_file,
     read_list,
     require_apart,
-    video_id,
 )
 from ssrl_pipeline.data.labels import Intervals, Label
+from ssrl_pipeline.data.names import video_id
 from ssrl_pipeline.disk.tables import frame_pairs, read_lines
 from ssrl_pipeline.errors import LabelError
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
+from ssrl_pipeline.console.progress import FAILED
 from ssrl_pipeline.console.terminal import SnippetBar, progress_bar, say, table
 from ssrl_pipeline.data.labels import SPLITS, Intervals, Labels, read_intervals, read_labels
 from ssrl_pipeline.demo.render import ANOMALIES, render_dataset
@@ -20,7 +21,6 @@ from ssrl_pipeline.evaluation.metrics import FrameMetrics
 from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.features.store import FeatureStore
-from ssrl_pipeline.scoring.job import FAILED
 from ssrl_pipeline.scoring.reuse import ContentIndex
 from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer
@@ -127,7 +127,7 @@ def _extract(
         chosen.backbone, chosen.preset, device, patches=chosen.patches, engine=engine
     )
     store, outcomes = extract(videos, features, extractor, chosen.dtype, SnippetBar)
-    if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
+    if failed := [outcome for outcome in outcomes if outcome.status == FAILED]:
         raise PipelineError(failed[0].reason)
     click.echo(EXTRACTED.format(snippets=sum(outcome.snippets for outcome in outcomes), features=features))
     return store, extractor
@@ -144,10 +144,10 @@ def _score(
     )
     if failed := [outcome for outcome in outcomes if outcome.status == FAILED]:
         raise PipelineError(failed[0].reason)
-    shown = next(outcome for outcome in outcomes if truth[outcome.name])
+    shown = next(outcome for outcome in outcomes if truth[outcome.video])
     peak = shown.summary["summary"]["peak_frame"]
-    told = ", ".join(f"{start} to {end - 1}" for start, end in truth[shown.name])
-    click.echo(SCORED.format(video=shown.name, peak=peak, truth=told))
+    told = ", ".join(f"{start} to {end - 1}" for start, end in truth[shown.video])
+    click.echo(SCORED.format(video=shown.video, peak=peak, truth=told))
     return scores / "report.html"
 
 

@@ -1,15 +1,19 @@
 """A checkpoint's threshold, calibrated with the normal videos of a store that it did not learn from."""
 
 import dataclasses
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from ssrl_pipeline.checkpoint import Checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data.labels import Labels
+from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.data.splits import check_videos
+from ssrl_pipeline.disk.run_files import find_checkpoint
 from ssrl_pipeline.errors import LabelError, PipelineError
 from ssrl_pipeline.events.false_alarms import (
     Calibration,
@@ -19,8 +23,11 @@ from ssrl_pipeline.events.false_alarms import (
     share_detected,
 )
 from ssrl_pipeline.events.rule import THRESHOLD, EventRule
+from ssrl_pipeline.extractors.extractor import find_device
+from ssrl_pipeline.features.opening import open_features
 from ssrl_pipeline.features.reading import Features
-from ssrl_pipeline.scoring.scorer import require_scorable, score_stored
+from ssrl_pipeline.scoring.stored import require_scorable, score_stored
+from ssrl_pipeline.settings import Settings
 
 
 class Tried(NamedTuple):
@@ -54,6 +61,35 @@ class Calibrated(NamedTuple):
                 for line in self.tried
             ],
         }
+
+
+def calibrate_run(
+    settings: Settings,
+    checkpoint: Path | None,
+    false_alarms: float,
+    unit: str,
+    split: str = "val",
+    device: str = "auto",
+) -> tuple[Path, Calibrated]:
+    """:func:`calibrate_checkpoint` with what the settings name; the threshold is written into the file.
+
+    Args:
+        checkpoint: a file, or a run's folder; None: the newest run's best.
+
+    Returns:
+        The checkpoint's file, and what was found.
+    """
+    path = find_checkpoint(checkpoint, Path(settings.data.runs))
+    store = open_features(settings.data.features, settings.data.layout)
+    rule = EventRule(**{**vars(settings.events), "threshold": THRESHOLD})
+    labels = Annotations(settings.data, store).labels
+    found = calibrate_checkpoint(
+        load_checkpoint(path), store, labels, false_alarms, unit, split, rule, find_device(device)
+    )
+    trained = path.stat()
+    save_checkpoint(path, found.checkpoint)
+    os.utime(path, ns=(trained.st_atime_ns, trained.st_mtime_ns))  # the newest run stays the newest trained
+    return path, found
 
 
 def calibrate_checkpoint(

@@ -3,6 +3,7 @@
 ssrl-pipeline evaluate --checkpoint runs/first/best.pt
 """
 
+import logging
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,12 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ssrl_pipeline.checkpoint import Checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
+from ssrl_pipeline.console.messages import say
+from ssrl_pipeline.data.annotations import Dataset
+from ssrl_pipeline.data.check import wrong_lengths
 from ssrl_pipeline.data.labels import Intervals, Labels
+from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.data.splits import ground_truth
-from ssrl_pipeline.disk.files import whole_folder, write_json
+from ssrl_pipeline.disk.files import require_writable, whole_folder, write_json
+from ssrl_pipeline.disk.run_files import find_checkpoint
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation.bootstrap import LEVEL, Interval, bootstrap_intervals
+from ssrl_pipeline.evaluation.curves import save_pr, save_roc
 from ssrl_pipeline.evaluation.metrics import (
     Classes,
     ClassMetrics,
@@ -27,10 +34,15 @@ from ssrl_pipeline.evaluation.metrics import (
     videos_by_class,
 )
 from ssrl_pipeline.events.rule import THRESHOLD
+from ssrl_pipeline.extractors.extractor import find_device
+from ssrl_pipeline.features.opening import open_features
 from ssrl_pipeline.features.reading import Features
-from ssrl_pipeline.scoring.scorer import require_scorable, score_stored
+from ssrl_pipeline.scoring.stored import require_scorable, score_stored
+from ssrl_pipeline.settings import Settings
 
 FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")
+EVALUATION = "evaluation-"  # + split: the folder, in a run's own, of what its best.pt came to
+NAMED = 5  # videos of a wrong length
 JUDGED = ("stage", "step", "val_loss")  # of a checkpoint's provenance: they tell which one was judged
 
 
@@ -75,8 +87,6 @@ class EvaluationResult(NamedTuple):
         Raises:
             PipelineError: the folder holds something else, which would be lost.
         """
-        from ssrl_pipeline.evaluation.curves import save_pr, save_roc
-
         foreign = (
             sorted(path.name for path in folder.iterdir() if path.name not in FILES)
             if folder.is_dir()
@@ -98,6 +108,66 @@ class EvaluationResult(NamedTuple):
                 scores=pool(videos, self.scores),
                 truth=pool(videos, self.truth),
             )
+
+
+class Judged(NamedTuple):
+    """What was evaluated, and where the result lies."""
+
+    checkpoint: Path
+    result: EvaluationResult
+    folder: Path | None  # None: nothing was written
+
+
+def evaluate_run(
+    settings: Settings,
+    checkpoint: Path | None = None,
+    split: str = "test",
+    device: str = "auto",
+    *,
+    threshold: float = THRESHOLD,
+    bootstrap: int = 0,
+    out: Path | None = None,
+) -> Judged:
+    """:func:`evaluate` with the features, labels and ground truth that the settings name.
+
+    Args:
+        checkpoint: a file, or a run's folder; None: the newest run's best.
+        out: the folder for the result; None: that of the run whose best.pt is judged, if it is one.
+
+    Raises:
+        PipelineError: as of :func:`evaluate`; or the checkpoint, the features or a table cannot be read.
+    """
+    if out:
+        require_writable(out)
+    path = find_checkpoint(checkpoint, Path(settings.data.runs))
+    loaded = load_checkpoint(path)
+    store = open_features(settings.data.features, settings.data.layout)
+    known = Annotations(settings.data, store)
+    labels, intervals, dataset = known.labels, known.intervals, known.dataset
+    if dataset:
+        _tell_wrong_lengths(dataset, store, split)
+    result = evaluate(
+        loaded,
+        store,
+        labels,
+        intervals,
+        split,
+        find_device(device),
+        classes=dataset.classes if dataset else None,
+        threshold=threshold,
+        bootstrap=bootstrap,
+    )
+    folder = out or evaluation_folder(path, split)
+    if folder:
+        result.save(folder, path)
+    return Judged(path, result, folder)
+
+
+def evaluation_folder(checkpoint: Path, split: str) -> Path | None:
+    """Where the evaluation of a run's best checkpoint belongs; None for any other checkpoint."""
+    run = checkpoint.parent
+    in_run = any((run / mark).is_file() for mark in ("config.yaml", "metrics.jsonl"))
+    return run / f"{EVALUATION}{split}" if checkpoint.name == "best.pt" and in_run else None
 
 
 def evaluate(
@@ -148,6 +218,18 @@ def evaluate(
         split=split,
         judged={key: checkpoint.provenance.get(key) for key in JUDGED},
     )
+
+
+def _tell_wrong_lengths(dataset: Dataset, store: Features, split: str) -> None:
+    wrong = wrong_lengths(dataset, store, split)
+    for problem in wrong[:NAMED]:
+        say(f"{problem.video}: {problem.detail}", logging.WARNING)
+    if wrong:
+        say(
+            f"features and annotations differ in length for {len(wrong)} of {len(dataset.split(split))} "
+            f"videos, so their ground truth may be shifted (`ssrl-pipeline dataset check`)",
+            logging.WARNING,
+        )
 
 
 def _number(value: float) -> float | None:

@@ -19,12 +19,11 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import Tree, read_yaml, to_tree
 from ssrl_pipeline.disk.files import read_json
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.evaluation.evaluate import JUDGED
+from ssrl_pipeline.evaluation.evaluate import EVALUATION, JUDGED
 from ssrl_pipeline.evaluation.metrics import FIGURES
 from ssrl_pipeline.settings import Settings
 
 MARKS = ("config.yaml", "metrics.jsonl", "best.pt", "last.pt")  # each tells a run's folder
-EVALUATION = "evaluation-"  # + split: where the evaluation of a run's best.pt lies, in the run's folder
 SHOWN_APART = ("model.kind", "train.seed")  # settings with a place of their own
 
 Figures = dict[str, float]  # name of the figure -> value, without those that are not defined
@@ -53,13 +52,6 @@ class Spread(NamedTuple):
     mean: float
     deviation: float  # of a sample: divided by n - 1; nan for one run
     runs: int
-
-
-def evaluation_folder(checkpoint: Path, split: str) -> Path | None:
-    """Where the evaluation of a run's best checkpoint belongs; None for any other checkpoint."""
-    run = checkpoint.parent
-    in_run = checkpoint.name == "best.pt" and any((run / mark).is_file() for mark in MARKS[:2])
-    return run / f"{EVALUATION}{split}" if in_run else None
 
 
 def find_runs(root: Path) -> list[Run]:

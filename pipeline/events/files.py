@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ssrl_pipeline.console.units import time_code
 from ssrl_pipeline.disk.files import whole_file, write_json, write_text
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events.find import Event
@@ -79,13 +80,6 @@ def write_vtt(path: Path, events: Sequence[Event]) -> None:
 def write_srt(path: Path, events: Sequence[Event]) -> None:
     """SubRip. Raises PipelineError where the events have no times."""
     write_text(path, "\n".join(_cues(path, events, lambda seconds: time_code(seconds).replace(".", ","))))
-
-
-def time_code(seconds: float) -> str:
-    """``hh:mm:ss.mmm``, rounded to milliseconds; the hours take as many digits as they need."""
-    milliseconds = round(1000 * seconds)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
 
 
 def _cues(path: Path, events: Sequence[Event], code: Callable[[float], str]) -> list[str]:

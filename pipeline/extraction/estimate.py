@@ -8,7 +8,7 @@ Nothing is stored for it.
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ import numpy as np
 
 from ssrl_pipeline.disk.files import free_bytes
 from ssrl_pipeline.errors import StoreError, VideoError
-from ssrl_pipeline.extraction.extract import WORKERS, expected_snippets, find_videos, snippet_bytes
+from ssrl_pipeline.extraction.extract import WORKERS, snippet_bytes
+from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.extractors.extractor import decoding_threads
@@ -46,7 +47,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(
-    root: Path,
+    videos: Path | Mapping[str, Path],
     features: Path | str,
     extractor: FeatureExtractor,
     dtype: str = "float32",
@@ -56,13 +57,14 @@ def estimate(
     """Counts what an extraction has before it, and times a few snippets of videos spread over the folder.
 
     Args:
-        root, features, extractor, dtype, workers: as of :func:`ssrl_pipeline.extraction.extract.extract`.
+        videos, features, extractor, dtype: as of :func:`ssrl_pipeline.extraction.extract.extract`.
         devices: how many like the extractor's will share the work; the time of one is divided by it.
+        workers: videos decoded at the same time; None: 1 on a CPU, 4 on a GPU.
 
     Raises:
         PipelineError: there are no videos, or the store is of another recipe.
     """
-    videos = find_videos(root, pictures=extractor.picture_fps is not None)
+    videos = videos_of(videos, extractor.picture_fps is not None)
     store = _open_store(features, extractor)
     fps = extractor.picture_fps
     todo = {name: path for name, path in videos.items() if not (store and store.is_current(name, path, fps))}
@@ -139,20 +141,3 @@ def _time_describing(group: Sequence[np.ndarray], extractor: FeatureExtractor) -
     for _ in range(TIMED):
         extractor.describe(group)
     return (time.perf_counter() - start) / (TIMED * len(group))
-
-
-def duration(seconds: float) -> str:
-    """``3.2 hours``: for a person."""
-    if math.isnan(seconds):
-        return "unknown"
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
-def size(count: float) -> str:
-    """``2.56 GB``: decimal, as disks are sold."""
-    units = ("bytes", "kB", "MB", "GB", "TB")
-    power = min(int(math.log(max(count, 1), 1000) + 1e-9), len(units) - 1)
-    return f"{count / 1000**power:.3g} {units[power]}"

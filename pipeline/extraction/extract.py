@@ -6,35 +6,20 @@ What is already stored is skipped; a video that fails does not stop the others. 
 extractions may share a store: each takes the next video that no other is at.
 """
 
-import os
-import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ssrl_pipeline.console.messages import is_address, without_secrets
-from ssrl_pipeline.disk.pictures import FEWEST, is_picture, picture_files
-from ssrl_pipeline.disk.spelling import by_name, on_disk, one_name
-from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.extraction.storing import Outcome, Progress, claim_each, store_videos
-from ssrl_pipeline.extractors import PRESETS, FeatureExtractor
-from ssrl_pipeline.extractors.decoding import EXTENSIONS, probe
-from ssrl_pipeline.extractors.engines.precision import recorded
-from ssrl_pipeline.extractors.snippets import snippet_count
+from ssrl_pipeline.console.progress import SKIPPED, Outcome, Plan, Progress
+from ssrl_pipeline.extraction.storing import claim_each, store_videos
+from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
+from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.recipe import Recipe
 from ssrl_pipeline.features.store import FeatureStore
 
-BESIDE = {  # endings of tables, notes and subtitles: nobody takes these for videos
-    *(".csv", ".db", ".html", ".ini", ".json", ".jsonl", ".list", ".log", ".mat", ".md", ".npy", ".npz"),
-    *(".pdf", ".py", ".srt", ".toml", ".tsv", ".txt", ".vtt", ".xml", ".yaml", ".yml"),
-}
-ENDING = re.compile(r"\.[\w-]{1,10}")
-TOLD = 8  # endings of files that were left out
-LEAST_FRAME = 8  # bytes: a frame in which nothing moves, and its entry in the index, take more
 WORKERS = {"cpu": 1, "cuda": 4}  # videos decoded at the same time
 
 
@@ -53,188 +38,63 @@ class ExtractorOptions(NamedTuple):
         """Raises PipelineError: an unknown name, a missing device, weights that cannot be had."""
         return FeatureExtractor(device=device, **self._asdict())
 
-    def recipe(self) -> Recipe:
-        """That of an extractor on whichever device; found on the CPU, also where that could not extract so.
+    def planner(self) -> FeatureExtractor:
+        """An extractor to plan by, of what others extract; it is on the CPU, also where that could not.
 
         Raises:
             PipelineError: as of :meth:`build`.
         """
-        return self._replace(engine="auto", precision="auto").build("cpu").recipe | recorded(self.precision)
-
-    @property
-    def drop_last(self) -> bool:
-        """Whether frames that do not fill a snippet are left out."""
-        return PRESETS[self.preset].drop_last
+        extractor = self._replace(engine="auto", precision="auto").build("cpu")
+        extractor.precision = self.precision  # which its recipe tells
+        return extractor
 
 
-class Expected(NamedTuple):
-    """What a video is expected to have, before it is decoded."""
+class Place(Protocol):
+    """Where the work is done."""
 
-    snippets: int
-    guessed: bool = False  # from its size, since the container does not tell
-    opens: bool = True
-
-
-class Plan(NamedTuple):
-    """What an extraction has before it."""
-
-    videos: int
-    todo: int  # of these, not in the store or changed since
-    snippets: int  # that the containers of `todo` promise
-    bytes: int = 0  # of their features; 0 where none are stored
+    def __call__(
+        self,
+        videos: Mapping[str, Path],
+        extractor: FeatureExtractor,
+        store: FeatureStore,
+        progress: Progress,
+    ) -> Iterable[Outcome]:
+        """What becomes of each video, as they come; `progress` is told of all."""
 
 
-def snippet_bytes(recipe: Recipe, dtype: str) -> int:
-    """The bytes that the features of a snippet take in a store."""
-    return int(sum(recipe["views"].values()) * recipe["feature_size"] * np.dtype(dtype).itemsize)
-
-
-def require_there(root: Path) -> None:
-    """To be called before a model is loaded.
-
-    Raises:
-        ConfigError: an address.
-        PipelineError: there is no such file or folder.
-    """
-    refuse_address(root)
-    if not (root.is_file() or root.is_dir()):
-        raise PipelineError(f"{root}: no such file or folder")
-
-
-def refuse_address(path: Path | str) -> None:
-    """Raises ConfigError, without the address's secrets."""
-    if is_address(str(path)):
-        raise ConfigError(
-            f"{without_secrets(str(path))}: an address, where a file or a folder is expected; "
-            "to score a stream, use `ssrl-pipeline watch`; download a file first"
-        )
-
-
-def find_videos(
-    root: Path,
-    note: Callable[[str], None] = lambda text: None,
-    but: Path | None = None,
-    pictures: bool = False,
-) -> dict[str, Path]:
-    """All videos below a folder (or one file): name below the root -> path, sorted by name.
-
-    Names are in the normal form of :mod:`ssrl_pipeline.disk.spelling`, paths as the disk has them.
-    A folder that may not be read stands for the videos in it, and fails as a video does. One
-    that holds pictures and no videos or folders may be a video itself.
+def extract_here(workers: int | None = None) -> Place:
+    """In this process.
 
     Args:
-        root: the folder or the file.
-        note: told in a line which other files were left out, except such as lie beside videos.
-        but: a folder that is not entered.
-        pictures: whether folders of pictures are videos; else they are told.
-
-    Raises:
-        ConfigError: an address.
-        PipelineError: the folder is missing or holds no video, or two of one name.
+        workers: how many videos are decoded at the same time; None: 1 on a CPU, 4 on a GPU.
     """
-    root = on_disk(root)
-    require_there(root)
-    if root.is_file():
-        return {one_name(root.name): root}
-    found: dict[str, Path] = {}
-    others: list[str] = []
-    of_pictures: list[Path] = []
-    but = but and but.resolve()
 
-    def closed(error: OSError) -> None:
-        path = Path(error.filename)
-        if path == root:
-            raise PipelineError(f"{root}: may not be read; change its permissions") from error
-        found[path.relative_to(root).as_posix()] = path
+    def place(
+        videos: Mapping[str, Path], extractor: FeatureExtractor, store: FeatureStore, progress: Progress
+    ) -> Iterable[Outcome]:
+        at_once = workers or WORKERS[extractor.device.type]
+        return store_videos(claim_each(store, videos), store, extractor, at_once, progress).values()
 
-    for folder, folders, files in os.walk(root, onerror=closed):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if but:
-            folders[:] = [name for name in folders if Path(folder, name).resolve() != but]
-        if not folders and are_frames(files):
-            of_pictures.append(Path(folder))
-            continue
-        for name in files:
-            if name.startswith("."):
-                continue
-            if is_video(name):
-                path = Path(folder, name)
-                found[path.relative_to(root).as_posix()] = path
-            else:
-                others.append(name)
-    if pictures:
-        found |= {
-            (root.name if path == root else path.relative_to(root).as_posix()): path for path in of_pictures
-        }
-    hint = _hint(of_pictures) if of_pictures and not pictures else ""
-    if not found:
-        told = "; ".join(part for part in (left_out(others, beside=()), hint) if part)
-        looked = "looked for .mp4, .avi, .mkv and the other endings in docs/inputs.md"
-        raise PipelineError(f"{root}: no videos here ({looked})" + (f"; {told}" if told else ""))
-    if hint:
-        note(f"{root}: {hint}")
-    if told := left_out(others):
-        note(f"{root}: {told}")
-    return {name: found[spelling] for name, spelling in sorted(by_name(found, root).items())}
-
-
-def are_frames(names: Iterable[str]) -> bool:
-    """Whether the files of a folder are a video's frames: pictures, and no videos."""
-    names = list(names)
-    return sum(map(is_picture, names)) >= FEWEST and not any(map(is_video, names))
-
-
-def _hint(folders: list[Path]) -> str:
-    some = ", ".join(f"{path.name} ({len(picture_files(path))} pictures)" for path in folders[:3])
-    more = ", and more" if len(folders) > 3 else ""
-    count = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
-    return f"left out {count} of pictures: {some}{more}; give --frames FPS if these are frames of videos"
-
-
-def is_video(name: str) -> bool:
-    """Whether a file in a folder is taken for a video, which its ending decides."""
-    return Path(name).suffix.lower() in EXTENSIONS
-
-
-def left_out(names: Iterable[str], beside: Collection[str] = BESIDE) -> str:
-    """``left out 40 by their endings: 30 .jpg, 10 .dat (...)``, or "" where there are none.
-
-    Args:
-        names: of files that are not taken for videos.
-        beside: endings of which nothing is said.
-    """
-    endings = Counter(
-        ending if ENDING.fullmatch(ending) else "without an ending"
-        for ending in (Path(name).suffix.lower() for name in names)
-        if ending not in beside
-    )
-    if not endings:
-        return ""
-    most_first = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
-    most = ", ".join(f"{count} {ending}" for ending, count in most_first[:TOLD])
-    more = ", and more" if len(endings) > TOLD else ""
-    return (
-        f"left out {sum(endings.values())} by their endings: {most}{more} "
-        "(a file that is named by itself is read whatever its ending)"
-    )
+    return place
 
 
 def extract(
-    root: Path,
+    videos: Path | Mapping[str, Path],
     features: Path | str,
     extractor: FeatureExtractor,
     dtype: str = "float32",
     begin: Callable[[Plan], Progress] = lambda plan: Progress(),
-    workers: int | None = None,
+    place: Place | None = None,
 ) -> tuple[FeatureStore, list[Outcome]]:
-    """Extracts what of a folder of videos the store does not hold yet, the longest video first.
+    """Extracts what of some videos the store does not hold yet, the longest video first.
 
     Args:
-        root: the folder, or one video.
+        videos: a folder, one video, or name -> path, as `find_videos` finds them.
         features: the store, a folder or its URL; made where it is missing.
+        extractor: that extracts, or plans what other places extract.
         dtype: of the stored features.
         begin: told the plan, gives what is told of the progress.
-        workers: how many videos are decoded at the same time; None: 1 on a CPU, 4 on a GPU.
+        place: does the work, see :mod:`ssrl_pipeline.extraction.elsewhere` for others; None: this process.
 
     Returns:
         the store, and an outcome per video, in order; errors of a video are in its outcome.
@@ -242,24 +102,25 @@ def extract(
     Raises:
         PipelineError: there are no videos, the store is of another recipe, or the disk is full.
     """
-    videos = find_videos(root, pictures=extractor.picture_fps is not None)
+    videos = videos_of(videos, extractor.picture_fps is not None)
     store = create_store(features, extractor.recipe, dtype)
-    todo, plan = make_plan(videos, store, extractor.preset.drop_last, extractor.picture_fps)
+    todo, plan = _plan(videos, store, extractor)
     progress = begin(plan)
+    place = place or extract_here()
     try:
-        outcomes = skip(videos.keys() - todo.keys(), store, progress)
-        workers = workers or WORKERS[extractor.device.type]
-        outcomes |= store_videos(claim_each(store, todo), store, extractor, workers, progress)
+        outcomes = _skip(videos.keys() - todo.keys(), store, progress)
+        outcomes |= {one.video: one for one in place(todo, extractor, store, progress)}
     finally:
         progress.close()
     return store, [outcomes[name] for name in videos]
 
 
-def make_plan(
-    videos: Mapping[str, Path], store: FeatureStore, drop_last: bool, picture_fps: float | None
+def _plan(
+    videos: Mapping[str, Path], store: FeatureStore, extractor: FeatureExtractor
 ) -> tuple[dict[str, Path], Plan]:
     """What the store does not hold, the longest first: so that no worker is left alone with it at the end."""
-    todo = [name for name, path in videos.items() if not store.is_current(name, path, picture_fps)]
+    fps, drop_last = extractor.picture_fps, extractor.preset.drop_last
+    todo = [name for name, path in videos.items() if not store.is_current(name, path, fps)]
     expected = expected_snippets([videos[name] for name in todo], drop_last)
     counts = {name: one.snippets for name, one in zip(todo, expected, strict=True)}
     longest_first = sorted(todo, key=lambda name: -counts[name])
@@ -268,32 +129,17 @@ def make_plan(
     return {name: videos[name] for name in longest_first}, Plan(len(videos), len(todo), snippets, size)
 
 
-def skip(videos: Iterable[str], store: FeatureStore, progress: Progress) -> dict[str, Outcome]:
+def snippet_bytes(recipe: Recipe, dtype: str) -> int:
+    """The bytes that the features of a snippet take in a store."""
+    return int(sum(recipe["views"].values()) * recipe["feature_size"] * np.dtype(dtype).itemsize)
+
+
+def _skip(videos: Iterable[str], store: FeatureStore, progress: Progress) -> dict[str, Outcome]:
     """Outcomes of what is stored already."""
     outcomes = {}
     for name in sorted(videos):
         progress.start(name)
         meta = store.meta(name)
-        outcomes[name] = Outcome(name, "skipped", meta.snippets, reason=meta.damage)
+        outcomes[name] = Outcome(name, SKIPPED, meta.snippets, reason=meta.damage)
         progress.finish(outcomes[name])
     return outcomes
-
-
-def expected_snippets(videos: Iterable[Path], drop_last: bool = False) -> Iterator[Expected]:
-    """How many snippets each container promises, or its size lets expect; none where it cannot be read.
-
-    A promise of more frames than the file has bytes for is cut to these.
-    """
-    videos = list(videos)
-    files = [path for path in videos if not path.is_dir()]
-    infos = dict(zip(files, probe(files, guess=True), strict=True))
-    for path in videos:
-        if path.is_dir():
-            yield Expected(snippet_count(len(picture_files(path)), drop_last))
-            continue
-        info = infos[path]
-        if info is None:
-            yield Expected(0, opens=False)
-            continue
-        frames = min(abs(info.reported_frames), path.stat().st_size // LEAST_FRAME)
-        yield Expected(snippet_count(frames, drop_last), guessed=info.reported_frames < 0)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from ssrl_pipeline.console.progress import DONE, FAILED, SKIPPED, Outcome, Progress
 from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
@@ -17,28 +18,6 @@ from ssrl_pipeline.extractors.reader import VideoFeatures, ViewArrays
 from ssrl_pipeline.features.meta import VideoMeta
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.features.video_files import FeatureWriter
-
-
-class Outcome(NamedTuple):
-    """What became of one video."""
-
-    video: str  # its name in the store
-    status: str  # "done", "skipped" (already stored) or "failed"
-    snippets: int = 0
-    seconds: float = 0.0  # from its start to its end, beside others where there are workers
-    reason: str = ""  # why it failed, or what of it is damaged
-
-
-class Progress:
-    """What extraction reports while it runs; this one says nothing."""
-
-    def start(self, video: str) -> None: ...
-
-    def snippet(self) -> None: ...
-
-    def finish(self, outcome: Outcome) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Claimed(NamedTuple):
@@ -49,16 +28,23 @@ class Claimed(NamedTuple):
     claim: ExitStack  # others may have it when this is closed
 
 
+def claim(store: FeatureStore, name: str, path: Path) -> Claimed | None:
+    """None where another process is at the video."""
+    with ExitStack() as stack:
+        if stack.enter_context(store.claim(name)):
+            return Claimed(name, path, stack.pop_all())
+    return None
+
+
 def claim_each(store: FeatureStore, videos: Mapping[str, Path]) -> Iterator[Claimed | None]:
     """All videos in order, but those that another process is at come last: None while there is no other."""
     queue, passed = deque(videos), 0
     while queue:
         name = queue.popleft()
-        with ExitStack() as claim:
-            if claim.enter_context(store.claim(name)):
-                passed = 0
-                yield Claimed(name, videos[name], claim.pop_all())
-                continue
+        if claimed := claim(store, name, videos[name]):
+            passed = 0
+            yield claimed
+            continue
         queue.append(name)
         passed += 1
         if passed >= len(queue):
@@ -103,7 +89,7 @@ def store_videos(
             if store.is_current(claimed.name, claimed.path, extractor.picture_fps):
                 claimed.claim.close()
                 meta = store.meta(claimed.name)
-                conclude(Outcome(claimed.name, "skipped", meta.snippets, reason=meta.damage))
+                conclude(Outcome(claimed.name, SKIPPED, meta.snippets, reason=meta.damage))
                 continue
             storing = _Storing(claimed, store, progress.snippet)
             under_way.add(storing)
@@ -119,19 +105,6 @@ def store_videos(
         for storing in under_way:
             storing.abandon()
     return outcomes
-
-
-def store_video(
-    name: str,
-    path: Path,
-    store: FeatureStore,
-    extractor: FeatureExtractor,
-    on_snippet: Callable[[], None] = lambda: None,
-) -> Outcome:
-    """Like :func:`store_videos`, for one that the caller has claimed, or does not share."""
-    progress = Progress()
-    progress.snippet = on_snippet  # type: ignore[method-assign]
-    return store_videos([Claimed(name, path, ExitStack())], store, extractor, progress=progress)[name]
 
 
 class _Storing:
@@ -163,10 +136,10 @@ class _Storing:
         except DiskError:
             raise
         except (PipelineError, OSError) as error:
-            return Outcome(self.name, "failed", reason=str(error))
+            return Outcome(self.name, FAILED, reason=str(error))
         finally:
             self.abandon()
-        return Outcome(self.name, "done", meta.snippets, time.perf_counter() - self._started, meta.damage)
+        return Outcome(self.name, DONE, meta.snippets, time.perf_counter() - self._started, meta.damage)
 
     def abandon(self, error: Exception | None = None) -> None:
         """Leaves nothing of what is not stored yet."""

@@ -1,13 +1,14 @@
 """Recipes: all that decides the features of a store. Those of two recipes must not meet."""
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.features.meta import TIMES
+from ssrl_pipeline.settings import StoredDtype
 
 Recipe = dict[str, Any]
-DTYPES = ("float32", "float16")
+DTYPES = get_args(StoredDtype)
 
 
 def check_recipe(recipe: Any) -> None:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ssrl_pipeline.console.units import time_code
 from ssrl_pipeline.disk.files import whole_file
-from ssrl_pipeline.events.files import time_code
 from ssrl_pipeline.events.find import Event
 
 SHEET_EVENTS = 12  # at most

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ssrl_pipeline.events.files import time_code
+from ssrl_pipeline.console.units import time_code
 from ssrl_pipeline.events.find import Event
 from ssrl_pipeline.results.shown import Shown
 from ssrl_pipeline.results.timeline import save_timeline

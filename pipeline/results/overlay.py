@@ -16,8 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ssrl_pipeline.console.units import time_code
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.events.files import time_code
 from ssrl_pipeline.events.find import ASSUMED_FPS
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from ssrl_pipeline.console.messages import one_line
+from ssrl_pipeline.console.units import clock, tick
 from ssrl_pipeline.data.labels import intervals_of
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events.find import Event
@@ -120,7 +121,7 @@ def _draw_events(axes: Axes, events: Sequence[Event], times: FrameTimes, length:
 
 def _draw_title(axes: Axes, shown: Shown) -> None:
     peak, events = int(shown.scores.argmax()), len(shown.events)
-    where = f"{_when(float(shown.times.start_of(np.array(peak))))}, " if shown.times.known else ""
+    where = f"{clock(float(shown.times.start_of(np.array(peak))))}, " if shown.times.known else ""
     found = "" if shown.threshold is None else f"{events or 'no'} event{'' if events == 1 else 's'}, "
     name = one_line(shown.video.name)
     name = name if len(name) <= 50 else f"...{name[-47:]}"
@@ -157,25 +158,14 @@ def _draw_time(axes: Axes, length: float, seconds: bool) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(TICKS - 1, integer=True))
         axes.set_xlabel("frame")
         return
-    step = next((tick for tick in TICK_SECONDS if length / tick <= TICKS), length / TICKS)
+    step = next((step for step in TICK_SECONDS if length / step <= TICKS), length / TICKS)
     axes.xaxis.set_major_locator(MultipleLocator(step))
     if length < 60:
         axes.set_xlabel("time (s)")
         return
-    unit = 60 if length >= 3600 else 1  # ticks of an hour and more stand on whole minutes
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: "{}:{:02d}".format(*divmod(round(value / unit), 60)))
-    )
-    axes.set_xlabel("time (h:mm)" if unit == 60 else "time (m:ss)")
-
-
-def _when(seconds: float) -> str:
-    """``3.4 s``, ``2:03.4`` from a minute on, ``1:02:03.4`` from an hour on."""
-    minutes, tenths = divmod(round(10 * seconds), 600)
-    if not minutes:
-        return f"{tenths / 10:.1f} s"
-    hours = f"{minutes // 60}:{minutes % 60:02d}" if minutes >= 60 else f"{minutes}"
-    return f"{hours}:{tenths // 10:02d}.{tenths % 10}"
+    in_minutes = length >= 3600  # ticks of an hour and more stand on whole minutes
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, in_minutes)))
+    axes.set_xlabel("time (h:mm)" if in_minutes else "time (m:ss)")
 
 
 def _column_starts(frames: int) -> np.ndarray:

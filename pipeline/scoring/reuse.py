@@ -3,10 +3,15 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from ssrl_pipeline.console.progress import Note
 from ssrl_pipeline.disk.identity import Identity, SourceFile
 from ssrl_pipeline.disk.spelling import one_name
 from ssrl_pipeline.errors import StoreError
+from ssrl_pipeline.features.opening import is_store, open_store
+from ssrl_pipeline.features.recipe import describe_recipe
 from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.scoring.scorer import Scorer
+from ssrl_pipeline.scoring.stored import require_scorable
 
 
 class _Stored(NamedTuple):
@@ -39,3 +44,28 @@ class ContentIndex:
         if len(unchanged) == 1:
             return unchanged[0].video
         return next((s.video for s in alike if s.source.sha256 == file.sha256), None)
+
+
+def open_index(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> ContentIndex | None:
+    """The features that can be reused.
+
+    Args:
+        folder: of the store.
+        must: whether the user has named it.
+        note: is told why a store that is there is not used.
+
+    Raises:
+        StoreError: the user has named it, and it is missing, damaged, or of another recipe.
+    """
+    try:
+        store = open_store(folder)
+        names = f"the checkpoint {scorer.path}", f"the store {folder}"
+        require_scorable(scorer.checkpoint.recipe, store.recipe, *names)
+    except StoreError as error:
+        if must:
+            raise
+        if is_store(folder):
+            note(f"the features in {folder} are not reused: {error}")
+        return None
+    note(f"features are reused where {folder} has them: {describe_recipe(store.recipe)}")
+    return ContentIndex(store)

@@ -3,50 +3,62 @@
     ssrl-pipeline score videos/
 
 A video that fails does not stop the others, and what is finished stays when the run is interrupted.
+Dimensions: N frames.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from ssrl_pipeline.data.labels import Intervals
-from ssrl_pipeline.errors import DiskError, StoreError
-from ssrl_pipeline.extraction import extract
-from ssrl_pipeline.extraction.extract import Plan
-from ssrl_pipeline.extraction.storing import Outcome, Progress
-from ssrl_pipeline.features.opening import is_store, open_store
-from ssrl_pipeline.features.recipe import describe_recipe
+import numpy as np
+
+from ssrl_pipeline.console.progress import FAILED, SKIPPED, Note, Outcome, Plan, Progress
+from ssrl_pipeline.data.labels import Intervals, intervals_of
+from ssrl_pipeline.disk.identity import SourceFile
+from ssrl_pipeline.disk.spelling import on_disk
+from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
+from ssrl_pipeline.extraction.videos import expected_snippets
+from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.features.store import FeatureStore
-from ssrl_pipeline.results.report import save_report
-from ssrl_pipeline.results.video_scores import Drawn
-from ssrl_pipeline.scoring.job import EXTRACTED, Finished, Job, Note, Request, Scored, carry_out, plan
+from ssrl_pipeline.results.pictures import load_peaks
+from ssrl_pipeline.results.report import report_entry, save_report
+from ssrl_pipeline.results.video_scores import PEAKS, Drawn, VideoScores, load_result, missing_files
 from ssrl_pipeline.scoring.reuse import ContentIndex
-from ssrl_pipeline.scoring.scorer import Scorer, require_scorable
+from ssrl_pipeline.scoring.scorer import Scorer
+
+EXTRACTED, STORED, REDRAWN = "extracted", "stored", "events anew"  # what was done for a result
 
 
-def open_index(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> ContentIndex | None:
-    """The features that can be reused.
+class Job(NamedTuple):
+    """A video, what is wanted of it, and what is to be done for that; it travels to other processes."""
 
-    Args:
-        folder: of the store.
-        must: whether the user has named it.
-        note: is told why a store that is there is not used.
+    name: str  # also that of its folder below `out`
+    path: Path
+    out: Path
+    wanted: Drawn
+    intervals: Sequence[tuple[int, int]] | None = None  # ground truth; None: not known
+    status: str = EXTRACTED  # as planned
+    source: SourceFile | None = None  # None: it is not there
+    stored: str | None = None  # its name in the store
+    snippets: int = 0  # to extract, as far as its container tells
 
-    Raises:
-        StoreError: the user has named it, and it is missing, damaged, or of another recipe.
+    @property
+    def folder(self) -> Path:
+        return on_disk(self.out / self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored(Outcome):
+    """What became of one video.
+
+    Its status is how: extracted or by stored features, events and pictures anew, skipped; or failed.
     """
-    try:
-        store = open_store(folder)
-        names = f"the checkpoint {scorer.path}", f"the store {folder}"
-        require_scorable(scorer.checkpoint.recipe, store.recipe, *names)
-    except StoreError as error:
-        if must:
-            raise
-        if is_store(folder):
-            note(f"the features in {folder} are not reused: {error}")
-        return None
-    note(f"features are reused where {folder} has them: {describe_recipe(store.recipe)}")
-    return ContentIndex(store)
+
+    folder: Path
+    summary: Mapping[str, Any]  # of scores.json; empty where it failed
+    entry: dict[str, Any] | None = None  # what the report tells of it; None: it failed
+    notes: tuple[str, ...] = ()  # what a user should know
 
 
 class Place(Protocol):
@@ -54,19 +66,19 @@ class Place(Protocol):
 
     def __call__(
         self, jobs: Sequence[Job], scorer: Scorer, store: FeatureStore | None, progress: Progress
-    ) -> Iterator[Finished]:
+    ) -> Iterator[Scored]:
         """What becomes of each job, as they come; `progress` is told of all."""
 
 
 def score_here(
     jobs: Sequence[Job], scorer: Scorer, store: FeatureStore | None, progress: Progress
-) -> Iterator[Finished]:
+) -> Iterator[Scored]:
     """One after the other, in order."""
     for job in jobs:
-        progress.start(job.request.name)
-        finished = carry_out(job, scorer, store, progress.snippet)
-        progress.finish(outcome(finished))
-        yield finished
+        progress.start(job.name)
+        scored = carry_out(job, scorer, store, progress.snippet)
+        progress.finish(scored)
+        yield scored
 
 
 def score_many(
@@ -97,53 +109,165 @@ def score_many(
         overwrite: score again what is done.
         begin: told the plan, gives what is told of the progress.
         note: is told what a user should know.
-        place: does the work; see :mod:`ssrl_pipeline.scoring.on_cluster` for another.
+        place: does the work; see :mod:`ssrl_pipeline.scoring.elsewhere` for others.
 
     Returns:
         what became of each video, in order; errors of a video are in it.
     """
     wanted, truths = Drawn(contact_sheet, overlay), intervals or {}
-    requests = [Request(name, path, out, wanted, truths.get(name)) for name, path in videos.items()]
-    planned = [plan(scorer, request, index, overwrite) for request in requests]
-    kept = [step for step in planned if isinstance(step, Finished)]
+    asked = [Job(name, path, out, wanted, truths.get(name)) for name, path in videos.items()]
+    planned = [_plan(job, scorer, index, overwrite) for job in asked]
+    kept = [step for step in planned if isinstance(step, Scored)]
     jobs = _counted([step for step in planned if isinstance(step, Job)], scorer.extractor.preset.drop_last)
     todo = sum(job.status == EXTRACTED and job.source is not None for job in jobs)
     progress = begin(Plan(len(videos), todo, sum(job.snippets for job in jobs)))
-    found: dict[str, Finished] = {}
+    found: dict[str, Scored] = {}
 
-    def conclude(finished: Finished) -> None:
-        found[finished.scored.name] = finished
-        for message in finished.notes:
+    def conclude(scored: Scored) -> None:
+        found[scored.video] = scored
+        for message in scored.notes:
             note(message)
 
     try:
-        for finished in kept:
-            progress.start(finished.scored.name)
-            conclude(finished)
-            progress.finish(outcome(finished))
-        for finished in place(jobs, scorer, index.store if index else None, progress):
-            conclude(finished)
+        for scored in kept:
+            progress.start(scored.video)
+            conclude(scored)
+            progress.finish(scored)
+        for scored in place(jobs, scorer, index.store if index else None, progress):
+            conclude(scored)
     except DiskError:  # the report would fare no better
         found.clear()
         raise
     finally:
         progress.close()
         in_order = [found[name] for name in videos if name in found]
-        if entries := [finished.entry for finished in in_order if finished.entry is not None]:
+        if entries := [scored.entry for scored in in_order if scored.entry is not None]:
             save_report(out / "report.html", entries)
-    return [finished.scored for finished in in_order]
-
-
-def outcome(finished: Finished) -> Outcome:
-    """What a Progress is told of a video that is finished."""
-    scored = finished.scored
-    snippets = scored.summary["snippets"] if scored.status == EXTRACTED else 0
-    return Outcome(scored.name, scored.status, snippets, reason=scored.reason)
+    return in_order
 
 
 def _counted(jobs: Sequence[Job], drop_last: bool) -> list[Job]:
     """With the snippets that the containers promise."""
-    there = [job.request.path for job in jobs if job.status == EXTRACTED and job.source]
-    expected = zip(there, extract.expected_snippets(there, drop_last), strict=True)
+    there = [job.path for job in jobs if job.status == EXTRACTED and job.source]
+    expected = zip(there, expected_snippets(there, drop_last), strict=True)
     counts = {path: one.snippets for path, one in expected}
-    return [job._replace(snippets=counts.get(job.request.path, 0)) for job in jobs]
+    return [job._replace(snippets=counts.get(job.path, 0)) for job in jobs]
+
+
+def _plan(job: Job, scorer: Scorer, index: ContentIndex | None, overwrite: bool) -> Job | Scored:
+    """What is to be done for a video; nothing, where its folder holds the result as it is wanted."""
+    try:
+        source = SourceFile(job.path)
+    except OSError:
+        return job  # which tells what is wrong with it
+    job = job._replace(source=source)
+    kept = None if overwrite else _kept(scorer, source, job.folder)
+    if kept is None:
+        stored = index.find(source) if index else None
+        return job._replace(status=STORED if stored else EXTRACTED, stored=stored)
+    result, drawn = kept
+    notes: list[str] = []
+    truth = _truth(job, len(result.scores), notes.append)
+    shown = None if truth is None else intervals_of(truth)
+    enough = drawn.contact_sheet >= job.wanted.contact_sheet and drawn.overlay >= job.wanted.overlay
+    same = result.chosen == scorer.chosen and drawn.truth == shown
+    if not (enough and same) or missing_files(job.folder, result, drawn):
+        return job._replace(status=REDRAWN)
+    return _conclude(job, scorer, lambda: (SKIPPED, replace(result, video=job.path), truth), notes)
+
+
+def carry_out(
+    job: Job, scorer: Scorer, store: FeatureStore | None, on_snippet: Callable[[], None] = lambda: None
+) -> Scored:
+    """Does what was planned; what is wrong with the video is in what is returned.
+
+    Args:
+        store: of the features that can be reused.
+        on_snippet: called after each snippet that is extracted.
+
+    Raises:
+        DiskError: there is no room; the next videos would fare no better.
+    """
+    notes: list[str] = []
+
+    def work() -> tuple[str, VideoScores, np.ndarray | None]:
+        wanted = job.wanted
+        if job.status == REDRAWN:
+            result, drawn = load_result(job.folder)
+            # What was asked for once is drawn again with the rest.
+            wanted = Drawn(wanted.contact_sheet or drawn.contact_sheet, wanted.overlay or drawn.overlay)
+            status, result = REDRAWN, replace(result, video=job.path, chosen=scorer.chosen)
+        else:
+            status, result = _score(job, scorer, store, on_snippet, notes.append)
+        truth = _truth(job, len(result.scores), notes.append)
+        result.save(job.folder, wanted.contact_sheet, wanted.overlay, truth)
+        return status, result, truth
+
+    return _conclude(job, scorer, work, notes)
+
+
+def failed(job: Job, reason: str, notes: Sequence[str] = ()) -> Scored:
+    return Scored(job.name, FAILED, reason=reason, folder=job.folder, summary={}, notes=tuple(notes))
+
+
+def _conclude(
+    job: Job, scorer: Scorer, work: Callable[[], tuple[str, VideoScores, np.ndarray | None]], notes: list[str]
+) -> Scored:
+    """Args: work: gives what was done, the result, and its ground truth as far as known."""
+    try:
+        status, result, truth = work()
+        peaks = job.folder / PEAKS
+        pictures = load_peaks(peaks) if peaks.exists() else None
+        shown, summary, model = result.shown(truth), result.summary(), scorer.checkpoint.model
+        entry = report_entry(shown, summary, job.out, model, pictures, job.name)
+    except DiskError:
+        raise
+    except (PipelineError, OSError) as error:
+        return failed(job, str(error), notes)
+    snippets = summary["snippets"] if status == EXTRACTED else 0
+    scored = Scored(job.name, status, snippets, folder=job.folder, summary=summary)
+    return replace(scored, entry=entry, notes=tuple(notes))
+
+
+def _kept(scorer: Scorer, source: SourceFile, folder: Path) -> tuple[VideoScores, Drawn] | None:
+    """The result in a folder; None where there is none of this file by this checkpoint."""
+    if not (folder / "scores.json").is_file():
+        return None
+    try:
+        result, drawn = load_result(folder)
+    except PipelineError:
+        return None
+    same = result.checkpoint_sha256 == scorer.checkpoint_sha256
+    return (result, drawn) if same and result.source and source.is_still(result.source) else None
+
+
+def _score(
+    job: Job, scorer: Scorer, store: FeatureStore | None, on_snippet: Callable[[], None], note: Note
+) -> tuple[str, VideoScores]:
+    path = job.path
+    # Before it is read: what is written to it meanwhile is a change.
+    source = job.source.identity if job.source else None
+    if job.stored is not None and store is not None:
+        try:
+            return STORED, replace(scorer.score_from(store, job.stored, path), source=source)
+        except StoreError as error:
+            note(f"{path}: extracted, as its stored features cannot be read: {error}")
+    return EXTRACTED, replace(scorer.score(path, on_snippet), source=source)
+
+
+def _truth(job: Job, frames: int, note: Note) -> np.ndarray | None:
+    """Ground truth of every frame, bool [N]; None where it is not known, or cannot be of this video.
+
+    What reaches beyond the last frame by a snippet at most is cut: the field's
+    annotations cover whole snippets.
+    """
+    if job.intervals is None:
+        return None
+    truth = np.zeros(frames, bool)
+    for start, end in job.intervals:
+        if start >= frames or end > frames + SNIPPET_FRAMES:
+            said = f"has {frames} frames, but an anomalous interval is {start} to {end}; not shown"
+            note(f"{job.name}: {said}")
+            return None
+        truth[start:end] = True
+    return truth

@@ -11,22 +11,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ssrl_pipeline.checkpoint import Checkpoint, checkpoint_file, load_checkpoint
-from ssrl_pipeline.errors import CheckpointError, PipelineError, VideoError
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
+from ssrl_pipeline.disk.run_files import checkpoint_file
+from ssrl_pipeline.errors import CheckpointError, VideoError
 from ssrl_pipeline.events.rule import EventSettings, choose_rule
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.engines.precision import BOUNDS, INTERCHANGEABLE, offered, warn_once
+from ssrl_pipeline.extractors.engines.precision import offered
 from ssrl_pipeline.extractors.extractor import find_device
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.features.reading import Features
-from ssrl_pipeline.features.recipe import Recipe, require_same_recipe
-from ssrl_pipeline.models import Detector
-from ssrl_pipeline.models.long_video import CHUNK, ScoreStream, score_long
+from ssrl_pipeline.features.recipe import Recipe
+from ssrl_pipeline.models.long_video import CHUNK, ScoreStream
 from ssrl_pipeline.models.occlusion import HeatStream
 from ssrl_pipeline.results.video_scores import VideoScores
+from ssrl_pipeline.scoring.stored import (
+    as_tensors,
+    finite_scores,
+    frame_scores,
+    require_scorable,
+    with_precision_of,
+)
 
 
 class Scorer:
@@ -97,7 +101,7 @@ class Scorer:
         with ScoreStream(self.model, self.device) as stream:
 
             def write(features: Mapping[str, np.ndarray]) -> None:
-                views = _tensors(self.model, features)
+                views = as_tensors(self.model, features)
                 stream.add(views)
                 heat.add(views)
                 on_snippet()
@@ -107,7 +111,7 @@ class Scorer:
                 raise VideoError(
                     f"{video}: {result.frames} frames are too few for one snippet of this preset"
                 )
-            snippet_scores = _numbers(str(video), stream.scores())
+            snippet_scores = finite_scores(str(video), stream.scores())
         info, times = result.info, result.times
         about = (times.fps, info.width, info.height, result.decoder)
         scored = self._result(video, snippet_scores, result.frames, about, heat, self.extractor.recipe)
@@ -133,10 +137,10 @@ class Scorer:
         with ScoreStream(self.model, self.device) as stream:
             for begin in range(0, meta.snippets, CHUNK):
                 part = {name: rows[begin : begin + CHUNK] for name, rows in features.items()}
-                views = _tensors(self.model, part)
+                views = as_tensors(self.model, part)
                 stream.add(views)
                 heat.add(views)
-            snippet_scores = _numbers(str(video), stream.scores())
+            snippet_scores = finite_scores(str(video), stream.scores())
         about = (times.fps, meta.width, meta.height, meta.decoder)
         result = self._result(Path(video), snippet_scores, meta.frames, about, heat, store.recipe)
         return replace(result, stored=True, damage=meta.damage, stamps=times.stamps)
@@ -189,81 +193,8 @@ class ScorerOptions(NamedTuple):
         return self._replace(engine="auto", precision=None).build("cpu")
 
 
-def require_scorable(first: Recipe, second: Recipe, first_name: str, second_name: str) -> None:
-    """Refuses what :func:`require_same_recipe` does, but for another precision, of which it warns, once.
-
-    Scores by features of another precision than a model was trained on are hardly other ones: bfloat16
-    changed the AUC on Ped2 by less than 0.0003 with the memory (ten draws) and 0.001 with SSRL (three).
-    """
-    require_same_recipe(first, with_precision_of(second, first), first_name, second_name)
-    precisions = [str(recipe.get("precision", "float32")) for recipe in (first, second)]
-    if precisions[0] != precisions[1]:
-        bound = max(BOUNDS.get(precision, INTERCHANGEABLE) for precision in precisions)
-        warn_once(
-            f"{first_name} is of {precisions[0]} features, {second_name} of {precisions[1]}; these are up to "
-            f"{100 * bound:g} % apart, and scores differ a little"
-        )
-
-
-def with_precision_of(recipe: Recipe, other: Recipe) -> Recipe:
-    """A recipe with the precision of another in place of its own."""
-    plain = {key: value for key, value in recipe.items() if key != "precision"}
-    return plain | {key: value for key, value in other.items() if key == "precision"}
-
-
 def score_video(
     video: str | Path, checkpoint: str | Path, device: str = "auto", weights: str | Path | None = None
 ) -> VideoScores:
     """Scores every frame of one video; see :class:`Scorer` for several, and for what may be raised."""
     return Scorer(checkpoint, device, weights).score(video)
-
-
-def score_snippets(
-    video: str, model: Detector, features: Mapping[str, np.ndarray], device: torch.device
-) -> np.ndarray:
-    """Scores one whole video of any length; features that are mapped from the disk are read in chunks.
-
-    Args:
-        video: its name, for the error.
-        model: on `device` and in evaluation mode.
-        features: view name -> [T, P, F].
-
-    Returns:
-        float32 [T].
-
-    Raises:
-        PipelineError: a score is not a number, as features are not.
-    """
-    snippets = len(features[next(iter(model.views))])
-    chunks = (
-        _tensors(model, {name: features[name][begin : begin + CHUNK] for name in model.views})
-        for begin in range(0, snippets, CHUNK)
-    )
-    return _numbers(video, score_long(model, chunks, device))
-
-
-def _tensors(model: Detector, features: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """The views that the model takes, copied as float32."""
-    return {name: torch.from_numpy(np.array(features[name], np.float32)) for name in model.views}
-
-
-def _numbers(video: str, scores: Tensor) -> np.ndarray:
-    if not scores.isfinite().all():
-        raise PipelineError(f"{video}: the scores are no numbers; the features or the checkpoint are damaged")
-    return scores.numpy()
-
-
-def score_stored(video: str, model: Detector, store: Features, device: torch.device) -> np.ndarray:
-    """float32 [N]: the score of every frame of a stored video; see :func:`score_snippets`."""
-    features = store.read(video, model.views)
-    return frame_scores(score_snippets(video, model, features, device), store.meta(video).frames)
-
-
-def frame_scores(snippet_scores: np.ndarray, frames: int) -> np.ndarray:
-    """[T] -> float32 [frames]: a snippet's score goes to its 16 frames.
-
-    Frames behind the last snippet, where a preset leaves out an incomplete one,
-    get that of the last.
-    """
-    snippet = np.minimum(np.arange(frames) // SNIPPET_FRAMES, len(snippet_scores) - 1)
-    return snippet_scores[snippet].astype(np.float32)

@@ -20,7 +20,7 @@ from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.models.fused import blend
-from ssrl_pipeline.scoring.scorer import require_scorable, score_snippets
+from ssrl_pipeline.scoring.stored import require_scorable, score_snippets
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.normal_memory import refuse_other_run, train_memory
 

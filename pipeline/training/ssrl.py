@@ -100,11 +100,11 @@ class Trainer:
         group: Group,
         intervals: Intervals | None,
     ):
+        self.scales = check_scales(model_settings.scales, store)
+        self.stages = stages_of(settings, self.scales)
+        settings = dataclasses.replace(settings, last_stage=None)  # how far to go is not the run's nature
         self.recipe, self.split, self.group = store.recipe, split, group
         self.model_settings, self.settings = model_settings, settings
-        self.scales = check_scales(model_settings.scales, store)
-        last = len(self.scales) + 1
-        self.stages = range(1, last + 1) if settings.schedule == "staged" else range(last, last + 1)
         check_shares(settings, group.size)
         trees = {"model": to_tree(model_settings), "train": to_tree(settings)}
         same = {**trees["train"], "tensorboard": None}  # may come or go
@@ -304,6 +304,23 @@ class RunningMean(AveragedModel):
         for i in set(range(len(means))) - set(floats):  # counts of batches
             means[i].copy_(latest[i])
         self.n_averaged += 1
+
+
+def stages_of(settings: TrainSettings, scales: Sequence[str]) -> range:
+    """The stages to train: the crops' and one for each scale, or the last of these, which has them all.
+
+    Raises:
+        ConfigError: `last_stage` asks for more scales than there are.
+    """
+    last = len(scales) + 1
+    if settings.schedule != "staged":
+        return range(last, last + 1)
+    if settings.last_stage and settings.last_stage > last:
+        raise ConfigError(
+            f"train.last_stage: stage {settings.last_stage} adds a scale to {settings.last_stage - 2}, and "
+            f"there are {len(scales)} ({', '.join(scales) or 'the crops alone'}); the last stage is {last}"
+        )
+    return range(1, (settings.last_stage or last) + 1)
 
 
 def learning_rate(settings: OptimiserSettings, step: int, steps: int) -> float:

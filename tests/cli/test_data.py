@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from ssrl_pipeline.cli import main as cli
-from ssrl_pipeline.cli.options import load_intervals, load_labels
 from ssrl_pipeline.config import load_config, ready_configs
 from ssrl_pipeline.data.datasets import DATASETS
 from ssrl_pipeline.data.labels import Label
+from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.features.released import ReleasedFeatures
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import DataSettings, Settings
@@ -287,10 +287,11 @@ def test_training_and_evaluation_get_a_dataset_by_the_stores_names(
 ) -> None:
     store = tiny_store(UCF_STORE)
     settings = data_settings(dataset="ucf_crime", annotations=ucf, features=store.root)
-    labels = load_labels(settings, store)
+    known = Annotations(settings.data, store)
+    labels = known.labels
     assert set(labels) == set(UCF_STORE)
     assert labels["Abuse/Abuse028_x264.mp4"] == Label(True, "test")
-    assert load_intervals(settings)["Arson/Arson011_x264.mp4"] == [(10, 21), (50, 64)]
+    assert known.intervals["Arson/Arson011_x264.mp4"] == [(10, 21), (50, 64)]
 
 
 def test_named_tables_take_the_datasets_place(
@@ -301,8 +302,9 @@ def test_named_tables_take_the_datasets_place(
     (tmp_path / "intervals.csv").write_text("video,start,end\na.mp4,0,1\n")
     tables = {"labels": tmp_path / "labels.csv", "intervals": tmp_path / "intervals.csv"}
     settings = data_settings(dataset="ucf_crime", annotations=ucf, features=store.root, **tables)
-    assert load_labels(settings, store) == {"a.mp4": Label(False, None)}
-    assert load_intervals(settings) == {"a.mp4": [(0, 1)]}
+    known = Annotations(settings.data, store)
+    assert known.labels == {"a.mp4": Label(False, None)}
+    assert known.intervals == {"a.mp4": [(0, 1)]}
 
 
 def test_an_export_is_read_back_with_the_same_tables(
@@ -318,9 +320,9 @@ def test_an_export_is_read_back_with_the_same_tables(
     assert Path("out/train.list").read_text() == "a_i3d.npy\n"
     assert np.load("out/train/a_patch23_i3d.npy").shape == (6, 32, 16)
     settings = data_settings(features="out", layout="released", labels=labels, intervals=intervals)
-    released = ReleasedFeatures(Path("out"))
-    assert load_labels(settings, released) == {"a": Label(False, "train"), "b": Label(True, "test")}
-    assert load_intervals(settings) == {"b": [(10, 40)]}
+    known = Annotations(settings.data, ReleasedFeatures(Path("out")))
+    assert known.labels == {"a": Label(False, "train"), "b": Label(True, "test")}
+    assert known.intervals == {"b": [(10, 40)]}
     checked = run(
         *("dataset", "check", "reference", "--features", "out", "-o", "data.layout=released"),
         *("-o", f"data.labels={labels}", "--json"),

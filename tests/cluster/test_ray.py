@@ -16,12 +16,14 @@ from helpers.clusters import Recorded, Sink
 from helpers.folders import contents
 
 from ssrl_pipeline.cluster.progress import ClusterProgress
-from ssrl_pipeline.cluster.ray import TRIES, Cluster, ClusterOptions, Lost, Task, Tell, connected
-from ssrl_pipeline.errors import BusyError, ConfigError, DiskError, PipelineError, StoreError
-from ssrl_pipeline.extraction.extract import ExtractorOptions, Plan, extract
-from ssrl_pipeline.extraction.on_cluster import extract_on_cluster
-from ssrl_pipeline.extraction.storing import Outcome, Progress
+from ssrl_pipeline.cluster.ray import Cluster, ClusterOptions, connected
+from ssrl_pipeline.cluster.workers import TRIES, Post, Work
+from ssrl_pipeline.console.progress import Outcome, Plan, Progress
+from ssrl_pipeline.errors import ConfigError, DiskError, PipelineError, StoreError
+from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
+from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
 from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.store import FeatureStore
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -47,6 +49,12 @@ def local(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     extract(videos, root, OPTIONS.build("cpu"))
     torch.set_num_threads(threads)
     return root
+
+
+def extract_on_cluster(
+    videos: Path, features: Path, options: ExtractorOptions, cluster: Cluster, **more: Any
+) -> tuple[FeatureStore, list[Outcome]]:
+    return extract(videos, features, OPTIONS.planner(), place=extract_elsewhere(cluster, options), **more)
 
 
 def kill_worker(store: Path, video: str, killed: list[int]) -> None:
@@ -114,7 +122,7 @@ def test_longest_first_and_lost_videos_fail(
         ("failed", f"{video}: lost") for video in sink.videos
     }
     monkeypatch.setattr("ssrl_pipeline.cluster.progress.VISIBLE", 0)
-    sink.map = lambda tasks, on_snippets: [(t.video, Outcome(t.video, "done", 1)) for t in tasks]
+    sink.map = lambda tasks, work, progress: [Outcome(video, "done", 1) for video in tasks]
     with pytest.raises(StoreError, match="all nodes share"):
         extract_on_cluster(videos, tmp_path / "features", OPTIONS, sink)
 
@@ -130,72 +138,80 @@ def test_weights_that_the_nodes_lack_end_the_run(
         extract_on_cluster(tmp_path / "videos", tmp_path / "features", options, three_workers)
 
 
-# What tasks of the tests below do on the workers.
+# What the tests below do on the workers.
 
 
-def die(marks: Path, times: int, tell: Tell) -> str:
+def die(marks: Path, times: int, post: Post) -> None:
     """Its process is killed the first `times` times; each leaves a mark."""
-    count = len(list(marks.iterdir()))
-    if count < times:
-        (marks / str(count)).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "alive"
+    for video, _ in filter(None, post.tasks()):
+        count = len(list(marks.iterdir()))
+        if count < times:
+            (marks / str(count)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        post.finish(Outcome(video, "done"))
 
 
-def be_busy(marks: Path, tell: Tell) -> str:
-    if not any(marks.iterdir()):
-        (marks / "busy").touch()
-        raise BusyError("somebody else is")
-    return "free"
+def be_busy(marks: Path, post: Post) -> None:
+    for video, _ in filter(None, post.tasks()):
+        if any(marks.iterdir()):
+            post.finish(Outcome(video, "done"))
+        else:
+            (marks / "busy").touch()
+            post.busy(video)
 
 
-def fail(error: Exception, tell: Tell) -> None:
+def fail(error: Exception, post: Post) -> None:
     raise error
 
 
-def process(tell: Tell) -> int:
-    return os.getpid()
+def tell_process(post: Post) -> None:
+    for video, _ in filter(None, post.tasks()):
+        post.finish(Outcome(video, "done", reason=str(os.getpid())))
 
 
-def by_value(function: Callable[..., Any]) -> Callable[..., Any]:
+def by_value(function: Callable[..., None], *arguments: Any) -> Work:
     """Workers cannot import this module: the function travels whole."""
     import ray.cloudpickle
 
     ray.cloudpickle.register_pickle_by_value(__import__(function.__module__))
-    return functools.partial(function)
+    return functools.partial(function, *arguments)
+
+
+def run(cluster: Cluster, work: Work, *videos: str) -> list[Outcome]:
+    return list(cluster.map(dict.fromkeys(videos), work, Progress()))
 
 
 @pytest.mark.parametrize("times", [0, TRIES - 1, TRIES])
 def test_a_task_that_kills_its_worker_is_tried_some_times(
     three_workers: Cluster, tmp_path: Path, times: int
 ) -> None:
-    ((video, result),) = three_workers.map([Task("a.mp4", by_value(die), (tmp_path, times))])
-    assert video == "a.mp4"
+    (outcome,) = run(three_workers, by_value(die, tmp_path, times), "a.mp4")
+    assert outcome.video == "a.mp4"
     assert len(list(tmp_path.iterdir())) == times
     if times < TRIES:
-        assert result == "alive"
+        assert outcome.status == "done"
     else:
-        assert isinstance(result, Lost)
-        assert f"{TRIES} times" in result.reason
-        assert "\n" not in result.reason
+        assert outcome.status == "failed"
+        assert outcome.reason.startswith("a.mp4: its worker was lost")
+        assert outcome.reason.endswith(f"{TRIES} times")
+        assert "\n" not in outcome.reason
 
 
 def test_what_another_process_is_at_is_tried_later(three_workers: Cluster, tmp_path: Path) -> None:
-    assert list(three_workers.map([Task("a.mp4", by_value(be_busy), (tmp_path,))])) == [("a.mp4", "free")]
+    assert run(three_workers, by_value(be_busy, tmp_path), "a.mp4") == [Outcome("a.mp4", "done")]
 
 
 def test_errors_of_a_task_are_ours_again(three_workers: Cluster) -> None:
     with pytest.raises(DiskError, match="on the node .*: no room"):
-        list(three_workers.map([Task("a.mp4", by_value(fail), (DiskError("no room"),))]))
+        run(three_workers, by_value(fail, DiskError("no room")), "a.mp4")
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        list(three_workers.map([Task("a.mp4", by_value(fail), (ZeroDivisionError("a bug"),))]))
+        run(three_workers, by_value(fail, ZeroDivisionError("a bug")), "a.mp4")
 
 
 def test_processes_are_kept_for_the_next_task(three_workers: Cluster) -> None:
-    work = by_value(process)
-    pids = dict(three_workers.map([Task(str(i), work, ()) for i in range(30)]))
-    assert len(pids) == 30
-    assert len(set(pids.values())) < 10
+    outcomes = run(three_workers, by_value(tell_process), *map(str, range(30)))
+    assert len(outcomes) == 30
+    assert len({outcome.reason for outcome in outcomes}) < 10
 
 
 def test_tasks_that_no_node_can_run_are_refused(three_workers: Cluster) -> None:

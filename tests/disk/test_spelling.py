@@ -14,14 +14,14 @@ from ssrl_pipeline.data.splits import ground_truth
 from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.disk.spelling import by_name, on_disk, one_name
 from ssrl_pipeline.errors import ConfigError, PipelineError, StoreError
-from ssrl_pipeline.extraction.extract import find_videos
+from ssrl_pipeline.extraction.videos import find_videos
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.released import ReleasedFeatures
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.results.video_scores import Drawn
 from ssrl_pipeline.scoring.inputs import find_inputs, match_intervals
-from ssrl_pipeline.scoring.job import Request
 from ssrl_pipeline.scoring.reuse import ContentIndex
+from ssrl_pipeline.scoring.score import Job
 
 NFC, NFD = "c\u00e1mara/rob\u00f3.mp4", "ca\u0301mara/robo\u0301.mp4"
 MIXED = "ca\u0301mara/rob\u00f3.mp4"
@@ -153,10 +153,10 @@ def test_stored_features_of_a_file_in_the_other_form_are_found_by_name(
 
 
 def test_a_result_is_gone_on_with_in_the_form_that_it_has(strict: Path) -> None:
-    request = Request(NFC, strict / "a.mp4", strict / "out", Drawn(False, False))
-    assert request.folder == strict / "out" / NFC
+    job = Job(NFC, strict / "a.mp4", strict / "out", Drawn(False, False))
+    assert job.folder == strict / "out" / NFC
     (strict / "out" / NFD).mkdir(parents=True)
-    assert request.folder == strict / "out" / NFD
+    assert job.folder == strict / "out" / NFD
 
 
 def test_released_features_are_named_in_one_form(strict: Path) -> None:

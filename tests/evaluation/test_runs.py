@@ -20,8 +20,9 @@ from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.config import to_yaml
 from ssrl_pipeline.disk.files import write_json, write_text
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.evaluation.evaluate import evaluation_folder
 from ssrl_pipeline.evaluation.metrics import FIGURES
-from ssrl_pipeline.evaluation.runs import Run, differing, evaluation_folder, find_runs, group_spreads
+from ssrl_pipeline.evaluation.runs import Run, differing, find_runs, group_spreads
 from ssrl_pipeline.training.run_folder import named_run
 
 Make = Callable[..., Path]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import webvtt
 
+from ssrl_pipeline.console.units import time_code
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.files import COLUMNS, save_events, time_code, write_srt, write_vtt
+from ssrl_pipeline.events.files import COLUMNS, save_events, write_srt, write_vtt
 from ssrl_pipeline.events.find import Event, find_events
 from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.times import FrameTimes

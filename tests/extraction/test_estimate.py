@@ -14,9 +14,11 @@ from byte_surgery import avi_lies
 from click.testing import CliRunner
 
 from ssrl_pipeline.cli.main import cli
+from ssrl_pipeline.console.units import duration, size
 from ssrl_pipeline.errors import PipelineError, StoreError
-from ssrl_pipeline.extraction.estimate import duration, estimate, size
-from ssrl_pipeline.extraction.extract import Expected, expected_snippets, extract
+from ssrl_pipeline.extraction.estimate import estimate
+from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.videos import Expected, expected_snippets
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import probe
 from ssrl_pipeline.extractors.decoding.decoder import guess_frames

@@ -13,9 +13,10 @@ import torch
 from helpers.folders import contents
 from PIL import Image
 
+from ssrl_pipeline.console.progress import Outcome, Progress
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
-from ssrl_pipeline.extraction.extract import extract
-from ssrl_pipeline.extraction.storing import Claimed, Outcome, Progress, store_videos
+from ssrl_pipeline.extraction.extract import extract, extract_here
+from ssrl_pipeline.extraction.storing import Claimed, store_videos
 from ssrl_pipeline.extractors import FeatureExtractor, decoding, extractor
 from ssrl_pipeline.extractors import reader as reading
 from ssrl_pipeline.extractors.batcher import Feed
@@ -122,7 +123,7 @@ def test_a_video_that_fails_costs_itself_alone(
 
     monkeypatch.setattr(extractor, "open_video", breaking)
     quick.batch = 3
-    _, outcomes = extract(videos, tmp_path / "features", quick, workers=4)
+    _, outcomes = extract(videos, tmp_path / "features", quick, place=extract_here(4))
     found = {outcome.video: outcome.status for outcome in outcomes}
     assert found == {"a.mp4": "failed", "b.mp4": "done", "c.mp4": "done", "deep/a.mp4": "done"}
     assert outcomes[0].reason == f"{videos / 'a.mp4'}: broken"
@@ -148,7 +149,7 @@ def test_a_video_that_cannot_be_described_costs_itself_alone(
     quick.batch = 3
     for cutter in (quick._cutter, None):
         quick._cutter = cutter
-        _, outcomes = extract(videos, tmp_path / f"features {cutter is None}", quick, workers=4)
+        _, outcomes = extract(videos, tmp_path / f"features {cutter is None}", quick, place=extract_here(4))
         assert {o.video: o.reason for o in outcomes if o.status == "failed"} == {"b.mp4": "too wide"}
         expected = {name: data for name, data in contents(one_by_one).items() if not name.startswith("b.mp4")}
         assert contents(tmp_path / f"features {cutter is None}") == expected
@@ -186,7 +187,7 @@ def test_a_writer_that_fails_ends_its_video_alone(
         append(writer, features)
 
     monkeypatch.setattr(FeatureWriter, "append", fail)
-    store, outcomes = extract(videos, tmp_path / "features", quick, workers=2)
+    store, outcomes = extract(videos, tmp_path / "features", quick, place=extract_here(2))
     assert [(o.video, o.reason) for o in outcomes if o.status == "failed"] == [("b.mp4", "no more")]
     assert store.videos() == ["a.mp4", "c.mp4", "deep/a.mp4"]
 
@@ -204,7 +205,7 @@ def test_an_end_in_the_middle_leaves_whole_videos_alone(
                 raise error
 
     with pytest.raises(error):
-        extract(videos, tmp_path / "features", quick, begin=lambda plan: Ending(), workers=4)
+        extract(videos, tmp_path / "features", quick, begin=lambda plan: Ending(), place=extract_here(4))
     assert threads() == 0
     left = [path.name for path in (tmp_path / "features").rglob(".*")]
     assert left == []  # no scratch, no lock
@@ -367,5 +368,5 @@ def test_decoders_share_the_cores(
         return real(path, limits, *options, **more)
 
     monkeypatch.setattr(extractor, "open_video", noted)
-    extract(videos, tmp_path / "features", quick, workers=workers)
+    extract(videos, tmp_path / "features", quick, place=extract_here(workers))
     assert set(threads) == {{1: 4, 2: 2, 5: 1}[workers]}

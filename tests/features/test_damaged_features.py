@@ -20,8 +20,8 @@ from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
-from ssrl_pipeline.scoring.job import EXTRACTED, STORED
-from ssrl_pipeline.scoring.score import open_index, score_many
+from ssrl_pipeline.scoring.reuse import open_index
+from ssrl_pipeline.scoring.score import EXTRACTED, STORED, score_many
 from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.bags import load_bags

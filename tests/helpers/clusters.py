@@ -1,9 +1,10 @@
 """In the place of a cluster, and of who listens to its progress."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from ssrl_pipeline.cluster.ray import Lost, Task
-from ssrl_pipeline.extraction.storing import Outcome, Progress
+from ssrl_pipeline.cluster.workers import Work
+from ssrl_pipeline.console.progress import Outcome, Progress
 
 
 class Recorded(Progress):
@@ -29,12 +30,12 @@ class Recorded(Progress):
 class Sink:
     """In the place of a cluster: notes what it is given, in order, and loses it."""
 
-    device, cpus = "cpu", 1
+    elsewhere = True
 
     def __init__(self) -> None:
         self.videos: list[str] = []
 
-    def map(self, tasks: list[Task], on_snippets: object) -> Iterator[tuple[str, Lost]]:
-        for task in tasks:
-            self.videos.append(task.video)
-            yield task.video, Lost(f"{task.video}: lost")
+    def map(self, tasks: Mapping[str, Any], work: Work, progress: Progress) -> Iterator[Outcome]:
+        for video in tasks:
+            self.videos.append(video)
+            yield Outcome(video, "failed", reason=f"{video}: lost")

@@ -1,6 +1,6 @@
 """The command line with means of pixels as features: they cost nothing, and tell one frame from another.
 
-python tests/pixel_features.py extract --videos videos/ --weights random --engine eager
+python tests/helpers/pixel_features.py extract --videos videos/ --weights random --engine eager
 """
 
 import torch

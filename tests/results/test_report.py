@@ -27,7 +27,7 @@ from ssrl_pipeline.results import report
 from ssrl_pipeline.results.pictures import PEAK, PEAKS_KEPT, peak_frames
 from ssrl_pipeline.results.report import curve, link, report_entry, save_report
 from ssrl_pipeline.results.video_scores import VideoScores
-from ssrl_pipeline.scoring.scorer import frame_scores
+from ssrl_pipeline.scoring.stored import frame_scores
 
 MODEL = {"scales": ["2x3"], "dropout": 0.7}
 HOSTILE = "</script><img src=x onerror=alert(1)>.mp4"

@@ -21,7 +21,7 @@ from ssrl_pipeline.results.pictures import load_peaks, peak_frames, read_picture
 from ssrl_pipeline.results.report import report_entry, save_report
 from ssrl_pipeline.results.video_scores import VideoScores
 from ssrl_pipeline.results.video_writer import VideoWriter
-from ssrl_pipeline.scoring.scorer import frame_scores
+from ssrl_pipeline.scoring.stored import frame_scores
 
 pytest.importorskip("selenium")
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys

@@ -18,9 +18,9 @@ from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.results.video_scores import VideoScores
-from ssrl_pipeline.scoring import job as score_job
-from ssrl_pipeline.scoring.reuse import ContentIndex
-from ssrl_pipeline.scoring.score import open_index, score_many
+from ssrl_pipeline.scoring import score as stage
+from ssrl_pipeline.scoring.reuse import ContentIndex, open_index
+from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer
 
 
@@ -87,8 +87,8 @@ def test_a_second_run_skips_and_still_tells_all(
     score_many(scorer, videos, out)
     report = (out / "report.html").read_bytes()
     read: list[Path] = []
-    load = score_job.load_result
-    monkeypatch.setattr(score_job, "load_result", lambda folder: read.append(folder) or load(folder))
+    load = stage.load_result
+    monkeypatch.setattr(stage, "load_result", lambda folder: read.append(folder) or load(folder))
     outcomes = score_many(scorer, videos, out, contact_sheet=False)
     assert statuses(outcomes) == ["skipped", "skipped"]
     assert read == [out / "20/v.mp4", out / "36/v.mp4"]  # each once

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import os
 import shutil
 import weakref
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 import ssrl_pipeline
-from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, save_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError, VideoError
 from ssrl_pipeline.evaluation.evaluate import evaluate
@@ -24,7 +23,8 @@ from ssrl_pipeline.extractors.decoding import VideoInfo
 from ssrl_pipeline.extractors.reader import VideoFeatures
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.long_video import CHUNK
-from ssrl_pipeline.scoring.scorer import Scorer, frame_scores, score_snippets
+from ssrl_pipeline.scoring.scorer import Scorer
+from ssrl_pipeline.scoring.stored import frame_scores, score_snippets
 from ssrl_pipeline.times import FrameTimes
 
 CPU = torch.device("cpu")
@@ -251,16 +251,6 @@ def test_checkpoints_that_are_none(checkpoint: Path, tmp_path: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     with pytest.raises(CheckpointError, match="differ"):
         Checkpoint(loaded.weights, {**loaded.model, "scales": []}, {}, {}, {}).build()
-
-
-def test_newest_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="train one"):
-        newest_checkpoint(tmp_path)
-    for name in ("b", "a"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "best.pt").touch()
-    os.utime(tmp_path / "b" / "best.pt", (1, 1))
-    assert newest_checkpoint(tmp_path) == tmp_path / "a" / "best.pt"
 
 
 def test_a_runs_folder_means_its_best(checkpoint: Path, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
-"""What the benchmark sets beside ours does the same: else its ratios would say nothing."""
+"""The ways that the benchmark compares do the same work; otherwise its ratios would mean nothing."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import plain
 import pytest
 import torch
+from benchmark_features import matrix_product
+from benchmark_model import with_plain_order
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -15,18 +17,10 @@ from ssrl_pipeline.extractors.presets import Normalisation
 from ssrl_pipeline.models import SSRL
 
 
-@pytest.fixture(autouse=True)
-def scripts() -> Iterator[None]:
-    yield
-    sys.path.pop(0)
-
-
 @pytest.mark.parametrize("preset", ["live", "gowtham"])
 def test_the_plain_way_gives_our_features(
     preset: str, make_video: Callable[..., Path], tmp_path: Path
 ) -> None:
-    import plain
-
     video = make_video(tmp_path / "a.avi", frames=16, size=(96, 72))
     extractor = FeatureExtractor(preset=preset, device="cpu", weights="random")
     paths = plain.write_images(video, tmp_path, ".png")
@@ -39,8 +33,6 @@ def test_the_plain_way_gives_our_features(
 
 
 def test_the_plain_way_brings_clips_to_where_its_network_is() -> None:
-    import plain
-
     class Elsewhere(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -64,8 +56,6 @@ def test_the_plain_way_brings_clips_to_where_its_network_is() -> None:
     ],
 )
 def test_a_peak_is_of_its_precision(precision: str, dtype: torch.dtype, arithmetic: str) -> None:
-    from benchmark_features import matrix_product
-
     multiply = matrix_product(precision, torch.device("cpu"), 32)
     seen = []
 
@@ -81,8 +71,6 @@ def test_a_peak_is_of_its_precision(precision: str, dtype: torch.dtype, arithmet
 
 
 def test_the_published_order_of_products_gives_our_scores() -> None:
-    from benchmark_model import with_plain_order
-
     model = SSRL(16, ["2x3"], crops=2).eval()
     torch.nn.init.ones_(model.relation.non_local.norm.weight)  # zero in a new one: nothing would be related
     views = {name: torch.rand(2, 9, n, 16) for name, n in model.views.items()}

@@ -1,4 +1,4 @@
-"""What judges the corpus of videos has to notice what is wrong."""
+"""The judge of the corpus of videos notices what is wrong."""
 
 import math
 from collections.abc import Callable

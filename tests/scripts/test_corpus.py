@@ -25,7 +25,6 @@ from ssrl_pipeline.extractors.decoding import EXTENSIONS
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.models import SSRL
 
-HERE = Path(__file__).parent
 SECONDS = 600.0  # for all files of a folder: against what hangs, not against a slow machine
 NEAR = 10.0  # grey levels, for means of some dozen pixels that another version of libav decoded
 COMMON = ("--weights", "random", "--engine", "eager", "--device", "cpu")
@@ -36,7 +35,7 @@ is_root = sys.platform != "win32" and os.geteuid() == 0
 
 def run(*arguments: object) -> Result:
     """A command in a process of its own, which is ended where it hangs; it must leave no traceback."""
-    command = [sys.executable, str(HERE / "pixel_features.py"), *map(str, (*arguments, *COMMON))]
+    command = [sys.executable, pixel_features.__file__, *map(str, (*arguments, *COMMON))]
     done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
     out, err = os.fsdecode(done.stdout), os.fsdecode(done.stderr)
     assert out and "Traceback" not in out + err, err

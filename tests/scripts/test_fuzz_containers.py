@@ -1,4 +1,4 @@
-"""Videos whose bytes were changed at random end in frames or in an error, in time; a few of them."""
+"""A few videos whose bytes were changed at random end in frames or in an error, in time."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The check of a GPU machine runs whole on a CPU, so that it fails there for no silly reason."""
+"""The check of a GPU machine runs whole on a CPU, so that nothing trivial makes it fail there."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from gpu_steps_backbone import class_of
 
 from ssrl_pipeline.extractors.engines.engines import ENGINES
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "gpu_check.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "gpu" / "gpu_check.py"
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import CheckpointError, LabelError, StoreError
 from ssrl_pipeline.evaluation.evaluate import evaluate
 from ssrl_pipeline.models import SSRL, FusedDetector, PatchMemory, build_model
-from ssrl_pipeline.scoring.scorer import score_snippets
+from ssrl_pipeline.scoring.stored import score_snippets
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.fusion import (
     WeightTrial,

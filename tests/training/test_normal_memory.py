@@ -15,7 +15,7 @@ from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.memory_fit import coreset, fit_memory, folds, normal_spread
-from ssrl_pipeline.scoring.scorer import score_snippets
+from ssrl_pipeline.scoring.stored import score_snippets
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.normal_memory import draw_snippets, train_memory
 

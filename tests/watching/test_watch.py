@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.live import LiveServer, mark, read_mark
+from live_stream import LiveServer, mark, read_mark
 
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events.find import find_events

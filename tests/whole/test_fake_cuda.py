@@ -30,7 +30,7 @@ from ssrl_pipeline.data.labels import Label, Labels
 from ssrl_pipeline.disk.files import write_json
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.extract import extract, extract_here
 from ssrl_pipeline.extractors import FeatureExtractor, extractor
 from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.extractor import BACKBONES
@@ -189,7 +189,7 @@ def test_a_folder_of_videos(
     monkeypatch.setattr(there, "start", lambda snippets: (groups.append(len(snippets)), start(snippets))[1])
     there.describe(noise(1))  # makes the engine
     groups.clear(), cuda.forget()
-    found, outcomes = extract(tmp_path / "videos", tmp_path / "there", there, workers=2)
+    found, outcomes = extract(tmp_path / "videos", tmp_path / "there", there, place=extract_here(2))
     assert [outcome.snippets for outcome in outcomes] == [5, 1, 3, 1] and sum(groups) == 10
     assert len(cuda.waits) <= len(groups) <= 5 and cuda.uploads == []
     expected, _ = extract(tmp_path / "videos", tmp_path / "here", make("cpu"))

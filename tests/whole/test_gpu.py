@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.extract import extract, extract_here
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors import extractor as extractor_module
 from ssrl_pipeline.extractors.backbones.base import Backbone
@@ -76,7 +76,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
     if cache_path("i3d").exists():
         return None
     if not (PAYLOAD / WEIGHTS).exists():
-        pytest.skip("no I3D weights: ssrl-pipeline weights fetch i3d, or scripts/gpu_payload.sh")
+        pytest.skip("no I3D weights: ssrl-pipeline weights fetch i3d, or scripts/gpu/gpu_payload.sh")
     file = tmp_path_factory.mktemp("weights") / "i3d.safetensors"
     restore_weights(PAYLOAD / WEIGHTS, file)
     return file
@@ -235,7 +235,9 @@ def test_snippets_of_several_videos_share_a_batch(make_video: Callable[..., Path
     stores: list[FeatureStore] = []
     for name, device, workers in (("cpu", "cpu", 1), ("gpu", "cuda", 3)):
         extractor = make(device, engine="eager")
-        store, outcomes = extract(tmp_path / "videos", tmp_path / name, extractor, workers=workers)
+        store, outcomes = extract(
+            tmp_path / "videos", tmp_path / name, extractor, place=extract_here(workers)
+        )
         assert [outcome.snippets for outcome in outcomes] == [5, 1, 3, 1]
         stores.append(store)
     for video in stores[0].videos():

@@ -20,7 +20,7 @@ from ssrl_pipeline import VideoScores
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.cli import main as cli
 from ssrl_pipeline.features.opening import open_features, open_store
-from ssrl_pipeline.scoring.scorer import score_stored
+from ssrl_pipeline.scoring.stored import score_stored
 
 OLD = Path(__file__).resolve().parents[1] / "written" / "0.1.0"
 CLOSE = 1e-5  # absolute: kernels of other processors and releases of PyTorch round in another way

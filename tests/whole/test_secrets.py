@@ -9,7 +9,7 @@ from ssrl_pipeline.cli import main as cli
 from ssrl_pipeline.console import messages
 from ssrl_pipeline.console.messages import without_secrets
 from ssrl_pipeline.errors import ConfigError, StoreError
-from ssrl_pipeline.extraction.extract import find_videos
+from ssrl_pipeline.extraction.videos import find_videos
 from ssrl_pipeline.features.opening import location
 
 STREAM = "rtsp://user:secret@host/x?token=secret"

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
-from ssrl_pipeline.extraction.devices import extract_on_devices
+from ssrl_pipeline.cluster.devices import Devices
+from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.scoring.score import score_many
@@ -41,7 +42,10 @@ def test_frames_have_the_times_at_which_they_are_shown(tmp_path: Path) -> None:
     extractor = options.build("cpu")
     stores = [
         extract(video.parent, tmp_path / "features", extractor)[0],
-        extract_on_devices(video.parent, tmp_path / "other", options, ["cpu"])[0],
+        extract(
+            *(video.parent, tmp_path / "other", options.planner()),
+            place=extract_elsewhere(Devices(["cpu"]), options),
+        )[0],
     ]
     model = {"feature_size": 1024, "scales": ["2x3"], "crops": 1, "dropout": 0.7}
     torch.manual_seed(0)

@@ -33,7 +33,7 @@ def test_inception_with_lopsided_padding(inception: FeatureExtractor, case: str)
     clip = torch.from_numpy(values[f"{case}_input"]).permute(3, 0, 1, 2)[None]
     with torch.inference_mode():
         features = inception.backbone(clip)[0].numpy()
-    assert golden.relative_error(features, values[f"{case}_features"]) < 1e-5
+    assert golden.relative_error(features, values[f"{case}_features"]) < 2e-5
 
 
 @golden.needs_golden
@@ -55,7 +55,7 @@ def test_resnet_clip(kind: str) -> None:
     draw, _ = golden.filler()
     with torch.inference_mode():
         features = network(torch.from_numpy(draw("dev.i3d.clip", (2, 3, 16, 64, 80)))).numpy()
-    assert golden.relative_error(features, values[f"clip_features{kind}"]) < 1e-5
+    assert golden.relative_error(features, values[f"clip_features{kind}"]) < 2e-5
 
 
 @golden.needs_golden
@@ -75,7 +75,7 @@ def test_resnet_gowtham_views() -> None:
     extractor.backbone.load_reference_state_dict(golden.filled(values["i3d_state_keys"]))
     features = extractor(values["frames"])
     assert list(features) == ["clip"]  # and one snippet: the incomplete one is left out
-    assert golden.relative_error(features["clip"], values["tencrop_gowtham"]) < 1e-5
+    assert golden.relative_error(features["clip"], values["tencrop_gowtham"]) < 2e-5
 
 
 def test_same_padding_is_tensorflows() -> None:

@@ -11,7 +11,7 @@ from helpers.videos import made_with_av
 
 from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extraction.extract import find_videos
+from ssrl_pipeline.extraction.videos import find_videos
 from ssrl_pipeline.extractors.decoding import EXTENSIONS, open_video, video
 from ssrl_pipeline.extractors.decoding.decoder import read_header
 

@@ -41,7 +41,8 @@ from ssrl_pipeline.models import live_window as window
 from ssrl_pipeline.models import long_video as streaming
 from ssrl_pipeline.models import occlusion as heat
 from ssrl_pipeline.scoring import scorer as scoring
-from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions, require_scorable
+from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
+from ssrl_pipeline.scoring.stored import require_scorable
 from ssrl_pipeline.tf32 import allow_tf32
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -229,8 +230,7 @@ def test_options_tell_the_recipe_of_devices_that_are_not_here() -> None:
     options = ExtractorOptions("i3d", "live", "random", patches="dense")
     here = options.build("cpu").recipe
     for name, said in (("auto", {}), ("tf32", {}), ("bfloat16", {"precision": "bfloat16"})):
-        assert options._replace(precision=name, engine="compile").recipe() == {**here, **said}
-    assert not options.drop_last and options._replace(preset="gowtham").drop_last
+        assert options._replace(precision=name, engine="compile").planner().recipe == {**here, **said}
 
 
 def test_a_store_keeps_to_one_precision(

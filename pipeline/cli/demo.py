@@ -1,0 +1,31 @@
+"""The command `demo`."""
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from ssrl_pipeline.cli.options import PATH, device_option
+from ssrl_pipeline.disk.files import require_writable
+from ssrl_pipeline.extractors.choices import EngineName
+
+
+@click.command()
+@click.option("--out", type=PATH, default="demo", show_default=True, help="Folder for all that it makes.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of the rendered videos and the training."
+)
+@device_option
+@click.option(
+    "--engine",
+    type=click.Choice(get_args(EngineName)),
+    default="auto",
+    show_default=True,
+    help="What runs the backbone.",
+)
+def demo(out: Path, seed: int, device: str, engine: str) -> None:
+    """Run the whole pipeline on videos that it renders itself, with real I3D weights."""
+    from ssrl_pipeline.demo.run import run_demo
+
+    require_writable(out)
+    run_demo(out, seed, device, engine)

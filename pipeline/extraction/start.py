@@ -1,0 +1,89 @@
+"""Extraction as the settings have it: what describes the videos, into which store, in which processes."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ssrl_pipeline.cluster.choose import chosen_workers
+from ssrl_pipeline.cluster.devices import parse_devices
+from ssrl_pipeline.cluster.ray import ClusterOptions
+from ssrl_pipeline.console.messages import say
+from ssrl_pipeline.console.progress import Outcome, Plan, Progress
+from ssrl_pipeline.console.units import size
+from ssrl_pipeline.disk.files import free_bytes, require_writable
+from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
+from ssrl_pipeline.extraction.estimate import Estimate, estimate
+from ssrl_pipeline.extraction.extract import ExtractorOptions, extract, extract_here
+from ssrl_pipeline.features.opening import location
+from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.settings import ExtractSettings, Settings
+
+
+def extract_videos(
+    settings: Settings,
+    videos: Mapping[str, Path],
+    device: str = "auto",
+    devices: str | None = None,
+    cluster: ClusterOptions | None = None,
+    show: Callable[[Plan], Progress] = lambda plan: Progress(),
+) -> tuple[FeatureStore, list[Outcome]]:
+    """:func:`ssrl_pipeline.extraction.extract.extract` into the store that the settings name.
+
+    Args:
+        videos: name -> path, as `find_videos` finds them.
+        device: as of :func:`chosen_workers`, as are `devices` and `cluster`.
+        show: told the plan, gives what shows the progress.
+    """
+    features, options, chosen = location(settings.data.features), _options(settings.extract), settings.extract
+    if isinstance(features, Path):
+        require_writable(features)
+    with chosen_workers(device, devices, cluster) as workers:
+        if workers:
+            extractor, on = options.planner(), str(workers)
+            place = extract_elsewhere(workers, options, chosen.workers)
+        else:
+            extractor = options.build(device)
+            place, on = extract_here(chosen.workers), f"{extractor.device} in {extractor.precision}"
+
+        def begin(plan: Plan) -> Progress:
+            _tell(plan, options, on, features)
+            return show(plan)
+
+        return extract(videos, features, extractor, chosen.dtype, begin, place)
+
+
+class DryRun(NamedTuple):
+    estimate: Estimate
+    devices: int  # that share the work
+
+
+def estimate_videos(
+    settings: Settings, videos: Mapping[str, Path], device: str = "auto", devices: str | None = None
+) -> DryRun:
+    """What :func:`extract_videos` on devices of this machine would take."""
+    chosen = settings.extract
+    names = parse_devices(devices, device) if devices else [device]
+    share = len(set(names))  # processes on one device share it: they are no faster than one
+    extractor = _options(chosen).build(names[0])
+    features = location(settings.data.features)
+    return DryRun(estimate(videos, features, extractor, chosen.dtype, share, chosen.workers), share)
+
+
+def _options(of: ExtractSettings) -> ExtractorOptions:
+    return ExtractorOptions(
+        *(of.backbone, of.preset, of.weights, of.patches, of.engine, of.precision), picture_fps=of.frames
+    )
+
+
+def _tell(plan: Plan, options: ExtractorOptions, on: str, features: Path | str) -> None:
+    """Says what will be done."""
+    if isinstance(features, Path) and plan.bytes > (free := free_bytes(features)):
+        say(
+            f"the disk of {features} is too small: the features will take {size(plan.bytes)}, "
+            f"{size(free)} are free; --dtype float16 halves them"
+        )
+    dense = " with dense patches" if options.patches == "dense" else ""
+    recipe = f"{options.preset} views{dense}, {options.backbone} on {on}"
+    say(f"{plan.videos} videos, {plan.todo} to extract: {recipe}")
+    if on.startswith("cpu") and options.preset == "paper" and plan.todo:
+        say("a CPU needs seconds for a snippet of the paper's views; --preset fast takes a third of that")

@@ -1,0 +1,77 @@
+"""Scoring as the settings have it: with which checkpoint and which stored features, in which processes."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ssrl_pipeline.cluster.choose import chosen_workers
+from ssrl_pipeline.cluster.ray import ClusterOptions
+from ssrl_pipeline.console.messages import say
+from ssrl_pipeline.console.progress import Plan, Progress
+from ssrl_pipeline.data.resolve import intervals_to_show
+from ssrl_pipeline.disk.files import require_writable
+from ssrl_pipeline.disk.run_files import find_checkpoint
+from ssrl_pipeline.features.opening import location
+from ssrl_pipeline.results.video_writer import require_encoder
+from ssrl_pipeline.scoring.elsewhere import score_elsewhere
+from ssrl_pipeline.scoring.inputs import match_intervals
+from ssrl_pipeline.scoring.reuse import open_index
+from ssrl_pipeline.scoring.score import Scored, score_here, score_many
+from ssrl_pipeline.scoring.scorer import ScorerOptions
+from ssrl_pipeline.settings import Settings
+
+
+def score_videos(
+    settings: Settings,
+    videos: Mapping[str, Path],
+    out: Path,
+    checkpoint: Path | None = None,
+    device: str = "auto",
+    devices: str | None = None,
+    cluster: ClusterOptions | None = None,
+    *,
+    contact_sheet: bool = True,
+    overlay: bool = False,
+    overwrite: bool = False,
+    must_reuse: bool = False,
+    show: Callable[[Plan], Progress] = lambda plan: Progress(),
+) -> list[Scored]:
+    """:func:`ssrl_pipeline.scoring.score.score_many` with what the settings name.
+
+    Args:
+        videos: name -> path, as :func:`ssrl_pipeline.scoring.inputs.find_inputs` finds them.
+        out: gets a folder for each.
+        checkpoint: a file, or a run's folder; None: the newest run's best.
+        device: as of :func:`chosen_workers`, as are `devices` and `cluster`.
+        must_reuse: a store that cannot be used is an error.
+        show: told the plan, gives what shows the progress.
+    """
+    require_writable(out)
+    if overlay:
+        require_encoder()  # or an error before hours of work
+    intervals = intervals_to_show(settings.data, say)
+    path = find_checkpoint(checkpoint, Path(settings.data.runs))
+    of = settings.extract
+    options = ScorerOptions(path, of.weights, settings.events, of.engine, of.precision, of.frames)
+    with chosen_workers(device, devices, cluster) as workers:
+        if workers:
+            scorer, place, on = options.planner(), score_elsewhere(workers, options), str(workers)
+        else:
+            scorer = options.build(device)
+            place, on = score_here, f"{scorer.device} in {scorer.extractor.precision}"
+        index = open_index(location(settings.data.features), scorer, must_reuse, say)
+        say(f"scoring with {path} on {on}")
+        rule, origin = scorer.chosen
+        say(f"events: score of {rule.threshold:.4g} or more, a threshold of {origin}")
+        return score_many(
+            scorer,
+            videos,
+            out,
+            index=index,
+            intervals=match_intervals(videos, intervals),
+            contact_sheet=contact_sheet,
+            overlay=overlay,
+            overwrite=overwrite,
+            begin=show,
+            note=say,
+            place=place,
+        )

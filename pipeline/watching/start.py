@@ -1,0 +1,56 @@
+"""A watch as the settings have it: its scorer, its rule of events, its metrics.
+
+ssrl-pipeline watch gate=rtsp://gate/stream --metrics-port 9100
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from ssrl_pipeline.console.messages import say
+from ssrl_pipeline.scoring.scorer import Scorer
+from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.watching.prometheus import serve_metrics
+from ssrl_pipeline.watching.sources import Source
+from ssrl_pipeline.watching.watch import Line, Watch
+
+
+@contextmanager
+def open_watch(
+    settings: Settings,
+    sources: Sequence[Source],
+    checkpoint: Path,
+    device: str,
+    tell: Callable[[Line], object],
+    metrics: tuple[str, int] | None = None,
+) -> Iterator[Watch]:
+    """A watch that is ready to run, and said.
+
+    Args:
+        tell: takes each line of the result.
+        metrics: the address and the port to serve them on, as long as the context lasts.
+
+    Raises:
+        PipelineError: the checkpoint, the weights or the port cannot be had.
+    """
+    of = settings.extract
+    scorer = Scorer(checkpoint, device, of.weights, settings.events, of.engine, of.precision)
+    extractor, (rule, origin) = scorer.extractor, scorer.chosen
+    say(f"watching with {checkpoint} on {scorer.device} in {extractor.precision}")
+    say(f"events: score of {rule.threshold:.4g} or more, a threshold of {origin}")
+    watch = Watch(
+        sources,
+        scorer.model,
+        extractor.describe,
+        scorer.device,
+        rule,
+        settings.watch,
+        tell,
+        say,
+        drop_last=extractor.preset.drop_last,
+        pending=extractor.pending,
+    )
+    with serve_metrics(watch.posts, *metrics) if metrics else nullcontext() as port:
+        if metrics:
+            say(f"metrics: http://{metrics[0]}:{port}/metrics")
+        yield watch
