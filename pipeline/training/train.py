@@ -71,7 +71,7 @@ def _memory(task: Task) -> None:
 def _fused(task: Task) -> None:
     """SSRL in a run of its own inside the run; then the main process adds the memory."""
     run, group = task.run, task.group
-    ssrl = dataclasses.replace(task, run=run / "ssrl", model=dataclasses.replace(task.model, kind=SSRL.kind))
+    ssrl = dataclasses.replace(task, run=run / "ssrl", model=dataclasses.replace(task.model, kind="ssrl"))
     with owned(run, group):
         if group.is_main:
             parts = {"model": task.model, "train": task.training, "memory": task.memory}
