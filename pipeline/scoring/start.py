@@ -48,6 +48,7 @@ def score_videos(
     require_writable(out)
     if overlay:
         require_encoder()  # or an error before hours of work
+    features = location(settings.data.features)
     intervals = intervals_to_show(settings.data, say)
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
     of = settings.extract
@@ -58,7 +59,7 @@ def score_videos(
         else:
             scorer = options.build(device)
             place, on = score_here, f"{scorer.device} in {scorer.extractor.precision}"
-        index = open_index(location(settings.data.features), scorer, must_reuse, say)
+        index = open_index(features, scorer, must_reuse, say)
         say(f"scoring with {path} on {on}")
         rule, origin = scorer.chosen
         say(f"events: score of {rule.threshold:.4g} or more, a threshold of {origin}")

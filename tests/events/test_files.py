@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import webvtt
 
-from ssrl_pipeline.console.units import time_code
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events.files import COLUMNS, save_events, write_srt, write_vtt
 from ssrl_pipeline.events.find import Event, find_events
@@ -56,21 +55,6 @@ def test_all_files_tell_the_same(tmp_path: Path) -> None:
             ("00:00:01.500", "00:00:01.750", "Anomaly 2: score 1.00, highest at 00:00:01.500"),
         ]
     assert "00:00:00,250 --> 00:00:01,000" in (tmp_path / "events.srt").read_text()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "code"),
-    [
-        (0.0, "00:00:00.000"),
-        (59.9994, "00:00:59.999"),
-        (59.9996, "00:01:00.000"),  # rounding carries into the minutes
-        (3599.9999, "01:00:00.000"),
-        (86399.5, "23:59:59.500"),
-        (123 * 3600 + 4 * 60 + 5.678, "123:04:05.678"),
-    ],
-)
-def test_time_codes(seconds: float, code: str) -> None:
-    assert time_code(seconds) == code
 
 
 def test_players_get_long_videos_and_single_frames(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from byte_surgery import avi_lies
 from click.testing import CliRunner
 
 from ssrl_pipeline.cli.main import cli
-from ssrl_pipeline.console.units import duration, size
 from ssrl_pipeline.errors import PipelineError, StoreError
 from ssrl_pipeline.extraction.estimate import estimate
 from ssrl_pipeline.extraction.extract import extract
@@ -76,19 +75,6 @@ def test_a_store_of_another_recipe_and_an_empty_folder_are_refused(
     (tmp_path / "none").mkdir()
     with pytest.raises(PipelineError, match="no videos"):
         estimate(tmp_path / "none", tmp_path / "features", extractor)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(59, "59 seconds"), (119, "119 seconds"), (120, "2.0 minutes"), (9000, "2.5 hours"), (1e6, "11.6 days")],
-)
-def test_durations_are_readable(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(("count", "text"), [(999, "999 bytes"), (1000, "1 kB"), (2_560_000_000, "2.56 GB")])
-def test_sizes_are_readable(count: float, text: str) -> None:
-    assert size(count) == text
 
 
 def test_the_command_tells_it_as_a_table_and_as_json(videos: Path, tmp_path: Path) -> None:

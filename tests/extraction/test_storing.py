@@ -85,7 +85,7 @@ def test_the_store_is_the_same_however_many_are_worked_at(
     watched = Watched()
     extractor = quick_extractor(batch=batch)
     _, outcomes = extract(
-        videos, tmp_path / "features", extractor, begin=lambda plan: watched, workers=workers
+        videos, tmp_path / "features", extractor, begin=lambda plan: watched, place=extract_here(workers)
     )
     assert {o.video: (o.status, o.snippets) for o in outcomes} == {
         n: ("done", c) for n, c in SNIPPETS.items()

@@ -42,7 +42,7 @@ def test_files_folders_and_patterns(here: Path, inputs: list[str], expected: dic
         (["cams/a.mp4", "other/a.mp4"], ["cams/a.mp4", "other/a.mp4", "--out"]),
         (["*/a.mp4"], ["cams/a.mp4", "other/a.mp4", "folder that holds both"]),
         (["empty"], ["empty", "no videos"]),
-        (["pictures"], ["pictures", "no videos", "left out 3", "2 .jpg", "1 .txt"]),
+        (["pictures"], ["no videos", "left out 1 folder of pictures: pictures (2 pictures)", "--frames FPS"]),
         (["pictures/*"], ["no video matches", "left out 2", "2 .jpg"]),
         (["cams", "nothing*.mp4"], ["nothing*.mp4", "no video matches"]),
     ],

@@ -102,12 +102,13 @@ def test_stage_by_stage_ends_as_all_in_one(made_up: tuple[FeatureStore, Labels],
         assert a == b
 
 
-@pytest.mark.parametrize("last_stage", [0, 5])
-def test_stages_that_are_none_are_refused(
-    last_stage: int, made_up: tuple[FeatureStore, Labels], tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigError, match=r"last_stage"):
-        trained(made_up, tmp_path / "run", last_stage)
+def test_a_stage_that_does_not_exist_is_refused(made_up: tuple[FeatureStore, Labels], tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"there is no stage 5; with 2x3 and 3x5 and 4x7 patches the last one is 4"
+    ):
+        trained(made_up, tmp_path / "run", 5)
+    with pytest.raises(ConfigError, match=r"last_stage is 1 or more, not 0"):
+        trained(made_up, tmp_path / "run", 0)
 
 
 def test_a_last_stage_asks_for_stages() -> None:
