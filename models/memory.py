@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ssrl_pipeline.models.detector import Detector
 from ssrl_pipeline.models.scaling import FeatureScaling
+from ssrl_pipeline.scales import scale_of
 
 STEEPNESS = 4.0  # makes the median normal snippet score 0.1
 
@@ -125,14 +126,14 @@ class PatchMemory(Detector):
         whole = self._log_odds(evidences)
         lost = {}
         for name, z in distances.items():
-            if not name.startswith("patch"):
+            scale = scale_of(name)
+            if scale is None:
                 continue
             without = []
             for position in range(z.shape[2]):
                 occluded = z.clone()
                 occluded[:, :, position] = 0  # the centre of held-out normal distances
                 without.append(self._log_odds({**evidences, name: evidence(occluded)}))
-            scale = name.removeprefix("patch")
             lost[scale] = (whole[..., None] - torch.stack(without, dim=-1)).clamp(min=0)
         return lost
 

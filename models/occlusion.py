@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.scales import scale_of
 from ssrl_pipeline.tf32 import allow_tf32
 
 CHUNK = 64  # snippets that a stream looks at at once
@@ -64,7 +65,7 @@ class HeatStream:
 
     def __init__(self, model: Detector, device: torch.device, chunk: int = CHUNK):
         self.model, self.device, self.chunk = model, device, chunk
-        self._has_patches = any(name.startswith("patch") for name in model.views)
+        self._has_patches = any(map(scale_of, model.views))
         self._margin = model.reach
         self._held: list[Mapping[str, Tensor]] = []
         self._count = self._done = 0  # snippets held; how many of them, the first, are looked at already

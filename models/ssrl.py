@@ -14,6 +14,7 @@ from ssrl_pipeline.models.detector import Detector
 from ssrl_pipeline.models.reference import reference_name, reference_shape
 from ssrl_pipeline.models.relation import RelationBlock
 from ssrl_pipeline.models.scaling import FeatureScaling
+from ssrl_pipeline.scales import parse_scale, scale_of, view_of
 
 
 class SSRLOutput(NamedTuple):
@@ -117,7 +118,7 @@ class SSRL(Detector):
         self.patches = nn.ModuleDict()  # empty where the greatest value stands for a scale
         shared = RelationBlock(feature_size) if share_relation and self.scales else None
         sizes = [(scale, *parse_scale(scale)) for scale in self.scales]
-        self.views = {"clip": crops} | {f"patch{scale}": rows * columns for scale, rows, columns in sizes}
+        self.views = {"clip": crops} | {view_of(scale): rows * columns for scale, rows, columns in sizes}
         for scale, rows, columns in sizes if patches == "relation" else ():
             patch_dropout = dropout if rows * columns > 15 else 0.0
             relation = shared or RelationBlock(feature_size)
@@ -154,7 +155,7 @@ class SSRL(Detector):
         """Crops with patch branches added, [B, C, T, F], from views as :meth:`forward` takes them."""
         summary: Tensor = self.scaling("clip", views["clip"]).transpose(1, 2)
         for scale in self.scales:
-            added = views[scale] if scale in views else self.branch(scale, views[f"patch{scale}"])
+            added = views[scale] if scale in views else self.branch(scale, views[view_of(scale)])
             summary = summary + added[:, None]
         return summary
 
@@ -177,10 +178,10 @@ class SSRL(Detector):
     def heat(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log odds lost if a patch had the mean normal feature at its position, in all snippets."""
         whole = self._log_odds(views)  # also checks the views
-        branches = {scale: self.branch(scale, views[f"patch{scale}"]) for scale in self.scales}
+        branches = {scale: self.branch(scale, views[view_of(scale)]) for scale in self.scales}
         lost = {}
         for scale in self.scales:
-            name = f"patch{scale}"
+            name = view_of(scale)
             patches, normal = views[name].clone(), self.scaling.get_buffer(f"{name}_mean")
             without = []
             for position in range(patches.shape[2]):
@@ -197,12 +198,12 @@ class SSRL(Detector):
 
     def branch(self, scale: str, patches: Tensor) -> Tensor:
         """What one scale adds to the crops: [B, T, P, F] -> [B, T, F]."""
-        scaled: Tensor = self.scaling(f"patch{scale}", patches)
+        scaled: Tensor = self.scaling(view_of(scale), patches)
         return self.patches[scale](scaled) if scale in self.patches else scaled.amax(dim=2)
 
     def _check(self, views: Mapping[str, Tensor]) -> None:
         for name, count in self.views.items():
-            if name.removeprefix("patch") in views:
+            if scale_of(name) in views:
                 continue
             if name not in views:
                 raise ValueError(f"view {name!r} is missing; there are {', '.join(views) or 'none'}")
@@ -231,15 +232,3 @@ class SSRL(Detector):
         except RuntimeError as error:
             raise ValueError(str(error).splitlines()[-1].strip()) from error
         return model
-
-
-def parse_scale(scale: str) -> tuple[int, int]:
-    """ "3x5" -> (3, 5).
-
-    Raises:
-        ValueError: not of that form.
-    """
-    rows, _, columns = scale.partition("x")
-    if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
-        raise ValueError(f"a patch scale reads like 3x5 (rows x columns), not {scale!r}")
-    return int(rows), int(columns)

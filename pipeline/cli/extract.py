@@ -25,7 +25,7 @@ from ssrl_pipeline.console.terminal import SnippetBar, say, table
 from ssrl_pipeline.console.units import duration, size
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.extraction.videos import find_videos
-from ssrl_pipeline.features.folder_store import location
+from ssrl_pipeline.features.opening import location
 from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:

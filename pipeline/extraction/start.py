@@ -14,7 +14,7 @@ from ssrl_pipeline.disk.files import free_bytes, require_writable
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.estimate import Estimate, estimate
 from ssrl_pipeline.extraction.extract import ExtractorOptions, extract, extract_here
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import ExtractSettings, Settings
 
 

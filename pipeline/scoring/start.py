@@ -11,11 +11,11 @@ from ssrl_pipeline.console.progress import Plan, Progress
 from ssrl_pipeline.data.resolve import intervals_to_show
 from ssrl_pipeline.disk.files import require_writable
 from ssrl_pipeline.disk.run_files import find_checkpoint
-from ssrl_pipeline.features.folder_store import location
+from ssrl_pipeline.features.opening import location
 from ssrl_pipeline.results.video_writer import require_encoder
 from ssrl_pipeline.scoring.elsewhere import score_elsewhere
 from ssrl_pipeline.scoring.inputs import match_intervals
-from ssrl_pipeline.scoring.reuse import open_store
+from ssrl_pipeline.scoring.reuse import open_index
 from ssrl_pipeline.scoring.score import Place, Scored, score_here, score_many
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 from ssrl_pipeline.settings import Settings
@@ -55,7 +55,7 @@ def score_videos(
     of = settings.extract
     options = ScorerOptions(path, of.weights, settings.events, of.engine, of.precision, of.frames)
     with _placed(options, device, devices, cluster) as (scorer, place, on):
-        index = open_store(features, scorer, must_reuse, say)
+        index = open_index(features, scorer, must_reuse, say)
         say(f"scoring with {path} on {on}")
         rule, origin = scorer.chosen
         say(f"events: score of {rule.threshold:.4g} or more, a threshold of {origin}")

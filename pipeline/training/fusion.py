@@ -17,7 +17,7 @@ from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from ssrl_pipeline.data.labels import Label, Labels
 from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.models import FusedDetector
 from ssrl_pipeline.models.fused import blend
 from ssrl_pipeline.scoring.stored import require_scorable, score_snippets

@@ -19,9 +19,10 @@ from ssrl_pipeline.data.labels import Labels
 from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.disk.files import write_text
 from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.memory_fit import fit_memory
+from ssrl_pipeline.scales import scale_of
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.run_folder import refuse_other_run
 
@@ -111,7 +112,7 @@ def reader(store: Features, rows: dict[str, np.ndarray]) -> Callable[[str], np.n
 def _choose_views(store: Features, wanted: tuple[str, ...] | None) -> dict[str, int]:
     available: dict[str, int] = store.recipe["views"]
     if wanted is None:
-        return {v: n for v, n in available.items() if v.startswith("patch")} or dict(available)
+        return {v: n for v, n in available.items() if scale_of(v)} or dict(available)
     for view in wanted:
         if view not in available:
             raise PipelineError(

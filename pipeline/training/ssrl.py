@@ -30,8 +30,9 @@ from ssrl_pipeline.config import to_tree
 from ssrl_pipeline.data.labels import Intervals, Labels
 from ssrl_pipeline.data.splits import Split, check_scales, check_videos, ground_truth, split_videos
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.models import SSRL, Losses, LossWeights, MILLoss
+from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.tf32 import allow_tf32
 from ssrl_pipeline.training.bags import balanced_batches, load_bags, share_of_batch
@@ -113,7 +114,7 @@ class Trainer:
         how = {name: terms.pop(name) for name in ("across_videos", "top")}
         self.loss = MILLoss(weights=LossWeights(**terms), **how)
         segments = settings.segments or usual_length(store, split)
-        views = ["clip", *(f"patch{scale}" for scale in self.scales)]
+        views = ["clip", *map(view_of, self.scales)]
         with group.main_first():
             self.bags = load_bags(store, split.train, views, segments, run.parent / ".packs")
             self.val_bags = (
@@ -216,7 +217,7 @@ class Trainer:
         model.eval().to(device)
         for bags in filter(None, (self.bags, self.val_bags)):
             for scale in scales:
-                rows = (bags.bag(f"patch{scale}", row)[None].to(device) for row in range(len(bags.videos)))
+                rows = (bags.bag(view_of(scale), row)[None].to(device) for row in range(len(bags.videos)))
                 bags.branches[scale] = torch.cat([model.branch(scale, row).cpu() for row in rows])
             bags.move(device)
 

@@ -17,7 +17,8 @@ from ssrl_pipeline.data.labels import Intervals, Label, Labels
 from ssrl_pipeline.data.resolve import Annotations, labels_path
 from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.features.released import Features, open_features
+from ssrl_pipeline.features.opening import open_features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import Group, join, launch
 from ssrl_pipeline.training.run_folder import Evaluation, named_run, read_evaluations

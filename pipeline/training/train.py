@@ -8,7 +8,7 @@ from pathlib import Path
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.data.labels import Intervals, Labels
 from ssrl_pipeline.disk.files import write_text
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.models import SSRL, FusedDetector, PatchMemory
 from ssrl_pipeline.settings import MemorySettings, ModelSettings, TrainSettings
 from ssrl_pipeline.training.fusion import train_fused
@@ -71,7 +71,7 @@ def _memory(task: Task) -> None:
 def _fused(task: Task) -> None:
     """SSRL in a run of its own inside the run; then the main process adds the memory."""
     run, group = task.run, task.group
-    ssrl = dataclasses.replace(task, run=run / "ssrl", model=dataclasses.replace(task.model, kind=SSRL.kind))
+    ssrl = dataclasses.replace(task, run=run / "ssrl", model=dataclasses.replace(task.model, kind="ssrl"))
     with owned(run, group):
         if group.is_main:
             parts = {"model": task.model, "train": task.training, "memory": task.memory}

@@ -27,7 +27,8 @@ from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.data.labels import Label, read_intervals, read_labels
 from ssrl_pipeline.data.splits import ground_truth
 from ssrl_pipeline.evaluation.metrics import frame_metrics
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import Detector
 from ssrl_pipeline.scoring.stored import frame_scores, score_snippets
 
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--delays", type=int, nargs="*", default=[0, 1, 2, 5])
     a = parser.parse_args()
 
-    store = FeatureStore.open(a.features)
+    store = open_store(a.features)
     labels, intervals = read_labels(a.data / "labels.csv"), read_intervals(a.data / "intervals.csv")
     draws = json.loads((a.data / "draws.json").read_text())
     for name in a.models:

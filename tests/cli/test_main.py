@@ -18,7 +18,7 @@ from helpers.commands import Result
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.cli import main as cli
 from ssrl_pipeline.cli import options as cli_options
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 
 QUICK = ("--preset", "live", "--weights", "random", "--device", "cpu")
 

@@ -15,7 +15,8 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
 from ssrl_pipeline.data.labels import Label, Labels
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.ssrl import train
@@ -32,7 +33,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Lab
     """Features of four views, and labels.csv beside them."""
     folder, rng = tmp_path_factory.mktemp("set"), np.random.default_rng(0)
     recipe = {**RECIPE, "feature_size": F, "views": VIEWS, "geometry": dict.fromkeys(VIEWS, "made up")}
-    store = FeatureStore.create(folder / "features", recipe, "float32")
+    store = create_store(folder / "features", recipe, "float32")
     for video, label in LABELS.items():
         with store.writer(video) as writer:
             writer.append({v: rng.random((T, n, F)) + label.abnormal for v, n in VIEWS.items()})

@@ -36,7 +36,8 @@ from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.extractor import BACKBONES
 from ssrl_pipeline.extractors.presets import PRESETS, Preset
 from ssrl_pipeline.extractors.views import Crops, Grid, Resize
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import build_model
 from ssrl_pipeline.models import occlusion as heat
 from ssrl_pipeline.models.live_window import WindowScorer
@@ -381,7 +382,7 @@ def test_stored_features_of_a_long_video_are_scored(
     recipe = make("cpu").recipe
     root = Path(tiny_store({"short": CHUNK, "long": 2 * CHUNK}).root)
     write_json(root / "store.json", {"recipe": recipe, "dtype": "float32"})
-    store, path = FeatureStore.open(root), save(tmp_path / "best.pt", kind, recipe)
+    store, path = open_store(root), save(tmp_path / "best.pt", kind, recipe)
     there, here = Scorer(path, "cuda"), Scorer(path, "cpu")
     found, expected = (scorer.score_from(store, "long", "long.mp4") for scorer in (there, here))
     np.testing.assert_allclose(found.snippet_scores, expected.snippet_scores, atol=1e-5)
