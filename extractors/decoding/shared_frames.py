@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+if sys.platform == "linux":
+    import fcntl
+
 SLOTS = 4  # blocks in the ring
 BLOCK_FRAMES = 16
 BLOCK_BYTES = 32 << 20  # at most, where a frame is not larger
@@ -56,8 +59,6 @@ class SharedMemory:
         if sys.platform != "win32":
             os.ftruncate(self.descriptor, size)
         if sys.platform == "linux":
-            import fcntl
-
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ by {"info": ...} or {"error": ...}. {"memory": true} says that the limit was met
 The process ends when its input does.
 """
 
+import ctypes
 import importlib
 import itertools
 import json
@@ -28,6 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.extractors.decoding.shared_frames import SLOTS, Layout, map_blocks
+
+if sys.platform == "linux":
+    import resource
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
@@ -55,8 +60,6 @@ def main() -> None:
 
 
 def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) -> None:
-    from ssrl_pipeline.extractors.decoding.shared_frames import SLOTS, Layout, map_blocks
-
     module, _, function = task["open"].partition(":")
     slot, times = 0, list[float]()
     try:
@@ -148,8 +151,6 @@ def _keep(descriptor: int) -> int:
 
 def _limit_memory(limit: int) -> None:
     if sys.platform == "linux":
-        import resource
-
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
@@ -161,6 +162,4 @@ def _wake_with_parent() -> None:
     and so it is where the signal comes early, with the end of the thread that started it.
     """
     if sys.platform == "linux":
-        import ctypes
-
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)

@@ -95,14 +95,13 @@ def import_openvino() -> Any:
     """
     hidden = "openvino_telemetry"
     if "openvino" in sys.modules:  # the caller's own, who has decided on it
+        return sys.modules["openvino"]
+    known = sys.modules.get(hidden)
+    sys.modules[hidden] = None  # type: ignore[assignment]
+    try:
         import openvino
-    else:
-        known = sys.modules.get(hidden)
-        sys.modules[hidden] = None  # type: ignore[assignment]
-        try:
-            import openvino
-        finally:
-            del sys.modules[hidden]
-            if known is not None:
-                sys.modules[hidden] = known
+    finally:
+        del sys.modules[hidden]
+        if known is not None:
+            sys.modules[hidden] = known
     return openvino

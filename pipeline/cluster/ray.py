@@ -160,7 +160,6 @@ def connected(options: ClusterOptions, device: str) -> Iterator[Cluster]:
         PipelineError: Ray is not installed, the cluster cannot be reached, or no node can run a task.
     """
     try:
-        import ray
         import ray.util.scheduling_strategies
     except ImportError as error:
         raise PipelineError(

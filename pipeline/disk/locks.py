@@ -15,6 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 _NOTE_BYTES = 4096
 _LOCKED_BYTE = 1 << 30  # Windows locks ranges, and what is locked cannot be read: one far behind the note
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
@@ -28,13 +33,9 @@ def try_lock(descriptor: int) -> bool | None:
     """
     try:
         if sys.platform == "win32":
-            import msvcrt
-
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
-            import fcntl
-
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return False if error.errno in _TAKEN else None

@@ -48,7 +48,9 @@ FLOORS = {room: floor for floor, line in enumerate(ORDER.split("\n")) for room i
 MOST_MODULES = 12  # in a room, but for cli, which has one for each command
 MOST_LINES = 350
 LONG = {"extractors.decoding.decoder", "extractors.extractor", "training.ssrl"}  # a little over
-MOST_INSIDE = 25  # imports in functions of the whole package
+MOST_INSIDE = (
+    31  # imports in functions of the whole package: one in a command, and optional or heavy libraries
+)
 
 
 def option(section: str, name: str) -> str:
