@@ -16,17 +16,17 @@ import numpy as np
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.extractors.reader import (
     Channel,
-    Features,
     Item,
     J,
     Opener,
     Reading,
     VideoFeatures,
+    ViewArrays,
     is_full,
 )
 from ssrl_pipeline.extractors.snippets import Pending
 
-Described = Callable[[], list[Features]]  # waits for what was started
+Described = Callable[[], list[ViewArrays]]  # waits for what was started
 
 _ITS_OWN = (PipelineError, OSError)  # errors that end one video
 ASK_AGAIN = 0.2  # seconds until videos that others are at are asked for again
@@ -186,5 +186,5 @@ class _Taken(Generic[J]):
         return isinstance(self.reading.result, Exception)
 
 
-def _raise(error: PipelineError) -> list[Features]:
+def _raise(error: PipelineError) -> list[ViewArrays]:
     raise error

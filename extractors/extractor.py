@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbones.base import Backbone
+from ssrl_pipeline.extractors.backbones.formats import read_weights
 from ssrl_pipeline.extractors.backbones.inception import InceptionI3d
 from ssrl_pipeline.extractors.backbones.resnet import I3dR50, I3dR50NL
-from ssrl_pipeline.extractors.backbones.weights import content_sha256, published_weights, read_weights
+from ssrl_pipeline.extractors.backbones.weights import content_sha256, published_weights
 from ssrl_pipeline.extractors.batcher import Described, Feed
 from ssrl_pipeline.extractors.decoding import Limits, open_video
 from ssrl_pipeline.extractors.engines.engines import Engine, check_engine, make_engine, why_not
@@ -24,11 +25,9 @@ from ssrl_pipeline.extractors.engines.precision import choose_precision, recorde
 from ssrl_pipeline.extractors.engines.transfer import Transfer
 from ssrl_pipeline.extractors.passes import PATCHES, plan_passes
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
-from ssrl_pipeline.extractors.reader import Features, J, VideoFeatures
+from ssrl_pipeline.extractors.reader import J, VideoFeatures, ViewArrays
 from ssrl_pipeline.extractors.snippets import Pending, snippets
 from ssrl_pipeline.extractors.views import cut_views
-
-__all__ = ["FeatureExtractor", "Features", "VideoFeatures", "find_device"]
 
 BACKBONES: dict[str, type[Backbone]] = {"i3d": InceptionI3d, "i3d_r50": I3dR50, "i3d_r50_nl": I3dR50NL}
 
@@ -126,7 +125,7 @@ class FeatureExtractor:
             **recorded(self.precision),
         }
 
-    def __call__(self, frames: np.ndarray) -> Features:
+    def __call__(self, frames: np.ndarray) -> ViewArrays:
         """RGB frames, uint8 [N, H, W, 3] -> view name -> float32 [T, P, D], T = ceil(N/16)."""
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
             raise ValueError(
@@ -134,13 +133,13 @@ class FeatureExtractor:
             )
         return self._join(self.stream(frames))
 
-    def from_video(self, path: str | Path) -> Features:
+    def from_video(self, path: str | Path) -> ViewArrays:
         """The features of a whole video file, in memory; see :meth:`write_video` for long ones."""
-        rows: list[Features] = []
+        rows: list[ViewArrays] = []
         self.write_video(Path(path), write=rows.append)
         return self._join(rows)
 
-    def write_video(self, path: Path, write: Callable[[Features], None]) -> VideoFeatures:
+    def write_video(self, path: Path, write: Callable[[ViewArrays], None]) -> VideoFeatures:
         """Hands over the features of a video snippet by snippet, so that memory stays flat.
 
         Args:
@@ -180,13 +179,13 @@ class FeatureExtractor:
         resize = self.preset.pillows
         return Pending(self._transfer.empty, resize.by_pillow if resize else None)
 
-    def stream(self, frames: Iterable[np.ndarray]) -> Iterator[Features]:
+    def stream(self, frames: Iterable[np.ndarray]) -> Iterator[ViewArrays]:
         """Frames, uint8 [H, W, 3] each -> for each snippet, view name -> float32 [1, P, D]."""
         waiting = snippets(frames, self.preset.drop_last, self.pending())
         while group := list(islice(waiting, self.batch)):
             yield from self.describe(group)
 
-    def describe(self, snippets: Sequence[np.ndarray]) -> list[Features]:
+    def describe(self, snippets: Sequence[np.ndarray]) -> list[ViewArrays]:
         """Describes snippets together: the patches of one view of all of them share batches.
 
         Args:
@@ -252,7 +251,7 @@ class FeatureExtractor:
             rows.append(self._run(one.network, clips).reshape(len(cut), -1, dim))
         return torch.cat(rows, dim=1)
 
-    def _by_view(self, rows: np.ndarray) -> list[Features]:
+    def _by_view(self, rows: np.ndarray) -> list[ViewArrays]:
         views = [view for one in self.passes for view in one.views]
         ends = np.cumsum([view.count for view in views])[:-1]
         parts = np.split(rows, ends, axis=1)
@@ -291,7 +290,7 @@ class FeatureExtractor:
         self.batch = max(1, self.batch // 2)
         torch.cuda.empty_cache()
 
-    def _join(self, rows: Iterable[Features]) -> Features:
+    def _join(self, rows: Iterable[ViewArrays]) -> ViewArrays:
         rows = list(rows)
         dim = self.backbone.feature_size
         return {
@@ -306,7 +305,7 @@ class _Kept(NamedTuple):
     """A job of the feed from its parts."""
 
     path: Path
-    write: Callable[[Features], None]
+    write: Callable[[ViewArrays], None]
 
 
 def decoding_threads(videos: int) -> int:

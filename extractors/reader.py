@@ -15,7 +15,7 @@ from ssrl_pipeline.extractors.decoding import DECODER, Video, VideoInfo
 from ssrl_pipeline.extractors.snippets import Pending, snippets
 from ssrl_pipeline.times import FrameTimes, from_stamps
 
-Features = dict[str, np.ndarray]  # view name -> float32 [T, P, D]
+ViewArrays = dict[str, np.ndarray]  # view name -> float32 [T, P, D]
 
 GROUP_BYTES = 512 << 20  # of frames that wait or are described together, where one snippet has not more
 
@@ -43,7 +43,7 @@ class Job(Protocol):
     @property
     def path(self) -> Path: ...
 
-    def write(self, features: Features) -> None:
+    def write(self, features: ViewArrays) -> None:
         """Called with view name -> float32 [1, P, D], in order."""
 
 

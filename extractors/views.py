@@ -21,6 +21,7 @@ from torchvision.transforms.v2 import functional as F
 from ssrl_pipeline.errors import first_line, is_out_of_memory
 from ssrl_pipeline.extractors.engines.compiled import why_not_triton
 from ssrl_pipeline.extractors.snippets import Empty, empty_array
+from ssrl_pipeline.scales import view_of
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def kernels_for(device: torch.device) -> Any:
     """The module that resizes on a GPU; None where there is no Triton for it."""
     if why_not_triton() or torch.cuda.get_device_capability(device) < (8, 0):
         return None
-    from ssrl_pipeline.extractors import triton_resize  # Triton is not for every system
+    from ssrl_pipeline.extractors.engines import triton_resize  # Triton is not for every system
 
     try:
         triton_resize.resize(torch.zeros(1, 4, 4, 3, dtype=torch.uint8, device=device), 2, 2)
@@ -129,7 +130,7 @@ class Grid:
 
     @property
     def name(self) -> str:
-        return f"patch{self.rows}x{self.columns}"
+        return view_of(f"{self.rows}x{self.columns}")
 
     @property
     def count(self) -> int:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ssrl_pipeline.models.detector import Detector
 from ssrl_pipeline.models.fused import FusedDetector, FusedOutput
 from ssrl_pipeline.models.loss import Losses, LossWeights, MILLoss
 from ssrl_pipeline.models.memory import MemoryOutput, PatchMemory
@@ -22,11 +23,10 @@ __all__ = [
     "build_model",
 ]
 
-Detector = SSRL | PatchMemory | FusedDetector  # all have .views, and forward(views).scores [B, T]
-KINDS: dict[str, type[Detector]] = {"ssrl": SSRL, "memory": PatchMemory, "fused": FusedDetector}
+KINDS: dict[str, type[Detector]] = {kind.kind: kind for kind in (SSRL, PatchMemory, FusedDetector)}
 
 
-def build_model(kind: str = "ssrl", **arguments: Any) -> Detector:
+def build_model(kind: str = SSRL.kind, **arguments: Any) -> Detector:
     """A detector that knows nothing yet.
 
     Args:

@@ -8,13 +8,15 @@ Dimensions: B videos, T snippets, P crops or patches, M remembered snippets, F f
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssrl_pipeline.models.detector import Detector
 from ssrl_pipeline.models.scaling import FeatureScaling
+from ssrl_pipeline.scales import scale_of
 
 STEEPNESS = 4.0  # makes the median normal snippet score 0.1
 
@@ -55,7 +57,7 @@ class ViewMemory(nn.Module):
         return (distances - self.get_buffer("centre")) / self.get_buffer("deviation")
 
 
-class PatchMemory(nn.Module):
+class PatchMemory(Detector):
     """Scores the snippets of videos by what was never near in normal videos.
 
     A view's evidence is the log of the mean of exp(distance) over its patches:
@@ -72,6 +74,8 @@ class PatchMemory(nn.Module):
         size: M, remembered snippets at each position.
         neighbours: whose mean distance counts.
     """
+
+    kind: ClassVar[str] = "memory"
 
     def __init__(self, feature_size: int, views: Mapping[str, int], size: int, neighbours: int = 1):
         super().__init__()
@@ -90,6 +94,15 @@ class PatchMemory(nn.Module):
         self.register_buffer("median", torch.tensor(-1.0))  # of the views' sum, held-out normal snippets
         self.register_buffer("alarm", torch.tensor(0.0))  # the quantile of the same
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "feature_size": self.feature_size,
+            "views": self.views,
+            "size": self.size,
+            "neighbours": self.neighbours,
+        }
+
     def forward(self, views: Mapping[str, Tensor]) -> MemoryOutput:
         """Scores snippets.
 
@@ -105,6 +118,31 @@ class PatchMemory(nn.Module):
         alarm = self.get_buffer("alarm")
         beyond = (total - alarm) / (alarm - self.get_buffer("median"))
         return MemoryOutput(0.5 + 0.5 * F.softsign(STEEPNESS * beyond), distances)
+
+    def heat(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Log odds lost if a patch were as far as normal ones are on average."""
+        distances = self(views).distances
+        evidences = {name: evidence(z) for name, z in distances.items()}  # view -> [B, T]
+        whole = self._log_odds(evidences)
+        lost = {}
+        for name, z in distances.items():
+            scale = scale_of(name)
+            if scale is None:
+                continue
+            without = []
+            for position in range(z.shape[2]):
+                occluded = z.clone()
+                occluded[:, :, position] = 0  # the centre of held-out normal distances
+                without.append(self._log_odds({**evidences, name: evidence(occluded)}))
+            lost[scale] = (whole[..., None] - torch.stack(without, dim=-1)).clamp(min=0)
+        return lost
+
+    def _log_odds(self, evidences: Mapping[str, Tensor]) -> Tensor:
+        """[B, T] of the score that the evidence gives, (1 + softsign(x)) / 2: log(1 + 2x) where x > 0."""
+        alarm, median = self.get_buffer("alarm"), self.get_buffer("median")
+        total = self.total(torch.stack([evidences[name] for name in self.views], dim=-1))
+        x = STEEPNESS * (total - alarm) / (alarm - median)
+        return x.sign() * (2 * x.abs()).log1p()
 
     def total(self, evidence_of_views: Tensor) -> Tensor:
         """[..., V], in the order of the views -> [...]: their sum in units of normal snippets."""

@@ -20,17 +20,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.models.fused import FusedDetector
-from ssrl_pipeline.models.long_video import reach
-from ssrl_pipeline.models.memory import STEEPNESS, PatchMemory, evidence
-from ssrl_pipeline.models.ssrl import SSRL
+from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.scales import scale_of
 from ssrl_pipeline.tf32 import allow_tf32
 
 CHUNK = 64  # snippets that a stream looks at at once
 
 
 @torch.no_grad()
-def patch_heat(model: SSRL | PatchMemory | FusedDetector, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def patch_heat(model: Detector, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What each patch of each scale adds to the score of its snippet.
 
     Args:
@@ -39,70 +37,14 @@ def patch_heat(model: SSRL | PatchMemory | FusedDetector, views: Mapping[str, Te
 
     Returns:
         scale, as "3x5" -> [B, T, P], log odds, 0 where the score would not sink.
-        Nothing of models that look at crops alone.
+        Nothing of models that look at crops alone, and of kinds that cannot tell.
 
     Raises:
         ValueError: the model is in training mode; a view is missing or has another shape.
     """
     if model.training:
         raise ValueError("heat is that of a model in evaluation mode: call eval() first")
-    if isinstance(model, FusedDetector):
-        heat: dict[str, Tensor] = {}
-        for weight, part in ((model.weight, model.ssrl), (1 - model.weight, model.memory)):
-            for scale, its in patch_heat(part, views).items():
-                heat[scale] = heat[scale] + weight * its if scale in heat else weight * its
-        return heat
-    lost = _lost_by_memory(model, views) if isinstance(model, PatchMemory) else _lost_by_ssrl(model, views)
-    return {scale: heat.clamp(min=0) for scale, heat in lost.items()}
-
-
-def _lost_by_ssrl(model: SSRL, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Log odds lost without each patch: scale -> [B, T, P]."""
-    whole = _log_odds(model, views)  # also checks the views
-    branches = {scale: model.branch(scale, views[f"patch{scale}"]) for scale in model.scales}
-    lost = {}
-    for scale in model.scales:
-        name = f"patch{scale}"
-        patches, normal = views[name].clone(), model.scaling.get_buffer(f"{name}_mean")
-        without = []
-        for position in range(patches.shape[2]):
-            patches[:, :, position] = normal
-            occluded = model.branch(scale, patches)
-            without.append(_log_odds(model, {"clip": views["clip"], **branches, scale: occluded}))
-            patches[:, :, position] = views[name][:, :, position]
-        lost[scale] = whole[..., None] - torch.stack(without, dim=-1)
-    return lost
-
-
-def _log_odds(model: SSRL, views: Mapping[str, Tensor]) -> Tensor:
-    """Of the scores, where these are so near 1 that they do not tell any more: [B, T], mean over crops."""
-    return model.head.log_odds(model(views).features).squeeze(-1).mean(dim=1)
-
-
-def _lost_by_memory(model: PatchMemory, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Log odds lost if each patch were as far as normal ones are: scale -> [B, T, P]."""
-    distances = model(views).distances
-    evidences = {name: evidence(z) for name, z in distances.items()}  # view -> [B, T]
-    whole = _memory_log_odds(model, evidences)
-    lost = {}
-    for name, z in distances.items():
-        if not name.startswith("patch"):
-            continue
-        without = []
-        for position in range(z.shape[2]):
-            occluded = z.clone()
-            occluded[:, :, position] = 0  # the centre of held-out normal distances
-            without.append(_memory_log_odds(model, {**evidences, name: evidence(occluded)}))
-        lost[name.removeprefix("patch")] = whole[..., None] - torch.stack(without, dim=-1)
-    return lost
-
-
-def _memory_log_odds(model: PatchMemory, evidences: Mapping[str, Tensor]) -> Tensor:
-    """Of the score that the views' evidence gives, (1 + softsign(x)) / 2: log(1 + 2x) where x > 0. [B, T]."""
-    alarm, median = model.get_buffer("alarm"), model.get_buffer("median")
-    total = model.total(torch.stack([evidences[name] for name in model.views], dim=-1))
-    x = STEEPNESS * (total - alarm) / (alarm - median)
-    return x.sign() * (2 * x.abs()).log1p()
+    return model.heat(views)
 
 
 class HeatStream:
@@ -121,11 +63,10 @@ class HeatStream:
         chunk: snippets that are looked at at once.
     """
 
-    def __init__(self, model: SSRL | PatchMemory | FusedDetector, device: torch.device, chunk: int = CHUNK):
+    def __init__(self, model: Detector, device: torch.device, chunk: int = CHUNK):
         self.model, self.device, self.chunk = model, device, chunk
-        self._has_patches = any(name.startswith("patch") for name in model.views)
-        related = model.ssrl if isinstance(model, FusedDetector) else model
-        self._margin = reach(related.relation) if isinstance(related, SSRL) else 0
+        self._has_patches = any(map(scale_of, model.views))
+        self._margin = model.reach
         self._held: list[Mapping[str, Tensor]] = []
         self._count = self._done = 0  # snippets held; how many of them, the first, are looked at already
         self._heat: list[dict[str, Tensor]] = []  # on the device, which nobody waits for until the end

@@ -3,11 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 
-import numpy as np
-import torch
 from torch import Tensor
-
-from ssrl_pipeline.models.ssrl import SSRL
 
 REFERENCE_SCALES = ("2x3", "3x5", "4x7")
 
@@ -37,29 +33,16 @@ def reference_name(name: str) -> str:
     return f"{'patch_to_clip' if match[2] == 'grid' else 'linear_out'}.{index}.{match[3]}"
 
 
-def from_reference(state_dict: Mapping[str, Tensor | np.ndarray]) -> SSRL:
-    """Builds the model of the stage and feature size that a published checkpoint has.
+def reference_shape(state: Mapping[str, Tensor]) -> tuple[int, list[str]]:
+    """The feature size and the scales of a published checkpoint.
 
     Raises:
-        ValueError: a parameter is missing, unknown, or of another shape.
+        ValueError: it is none.
     """
-    state = {name.removeprefix("module."): torch.as_tensor(value) for name, value in state_dict.items()}
     if "classfier.fc1.weight" not in state:
         raise ValueError("no classfier.fc1.weight: not a state dict of the published SSRL code")
-    feature_size = state["classfier.fc1.weight"].shape[1]
     scales = [s for i, s in enumerate(REFERENCE_SCALES) if f"linear_out.{i}.weight" in state]
-    model = SSRL(feature_size, scales)
-    names = {own: reference_name(own) for own in model.state_dict() if not own.startswith("scaling.")}
-    if missing := [name for name in names.values() if name not in state]:
-        raise ValueError(f"no {missing[0]} in the published SSRL checkpoint")
-    if unknown := sorted(set(state) - set(names.values())):
-        raise ValueError(f"unknown parameter {unknown[0]} in the published SSRL checkpoint")
-    try:
-        # The published code does not scale features: that part stays as it was made.
-        model.load_state_dict({own: state[name] for own, name in names.items()}, strict=False)
-    except RuntimeError as error:
-        raise ValueError(str(error).splitlines()[-1].strip()) from error
-    return model
+    return state["classfier.fc1.weight"].shape[1], scales
 
 
 def _relation_name(name: str) -> str:

@@ -4,13 +4,17 @@ Dimensions: B videos, T snippets, P patches, C crops, F feature size.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.reference import reference_name, reference_shape
 from ssrl_pipeline.models.relation import RelationBlock
 from ssrl_pipeline.models.scaling import FeatureScaling
+from ssrl_pipeline.scales import parse_scale, scale_of, view_of
 
 
 class SSRLOutput(NamedTuple):
@@ -76,7 +80,7 @@ class Head(nn.Sequential):
             return cast(Tensor, last(features.to(last.weight.dtype)))
 
 
-class SSRL(nn.Module):
+class SSRL(Detector):
     """Scores the snippets of videos from crop and patch features.
 
     Args:
@@ -91,6 +95,9 @@ class SSRL(nn.Module):
             paper's branch, or "max", the greatest value of each feature among
             them, which has nothing to learn and so nothing to overfit.
     """
+
+    kind: ClassVar[str] = "ssrl"
+    related: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -107,9 +114,11 @@ class SSRL(nn.Module):
         self.feature_size, self.scales, self.crops = feature_size, tuple(scales), crops
         if patches not in ("relation", "max"):
             raise ValueError(f"patches is relation or max, not {patches!r}")
+        self._arguments = {"dropout": dropout, "share_relation": share_relation, "patches": patches}
         self.patches = nn.ModuleDict()  # empty where the greatest value stands for a scale
         shared = RelationBlock(feature_size) if share_relation and self.scales else None
         sizes = [(scale, *parse_scale(scale)) for scale in self.scales]
+        self.views = {"clip": crops} | {view_of(scale): rows * columns for scale, rows, columns in sizes}
         for scale, rows, columns in sizes if patches == "relation" else ():
             patch_dropout = dropout if rows * columns > 15 else 0.0
             relation = shared or RelationBlock(feature_size)
@@ -120,10 +129,9 @@ class SSRL(nn.Module):
         self.scaling = FeatureScaling(self.views, feature_size)
 
     @property
-    def views(self) -> dict[str, int]:
-        """view name -> number of crops or patches that :meth:`forward` takes."""
-        sizes = {scale: parse_scale(scale) for scale in self.scales}
-        return {"clip": self.crops} | {f"patch{s}": rows * columns for s, (rows, columns) in sizes.items()}
+    def arguments(self) -> dict[str, Any]:
+        sizes = {"feature_size": self.feature_size, "scales": list(self.scales), "crops": self.crops}
+        return sizes | self._arguments
 
     def forward(self, views: Mapping[str, Tensor]) -> SSRLOutput:
         """Scores snippets.
@@ -136,24 +144,66 @@ class SSRL(nn.Module):
             ValueError: a view is missing or has another shape.
         """
         self._check(views)
-        clip = self.scaling("clip", views["clip"]).transpose(1, 2)  # [B, C, T, F]
-        for scale in self.scales:
-            added = views[scale] if scale in views else self.branch(scale, views[f"patch{scale}"])
-            clip = clip + added[:, None]
-        b, c, t, f = clip.shape
-        features = self.dropout(self.relation(clip.reshape(b * c, t, f)))
+        summary = self.summarise(views)
+        b, c, t, f = summary.shape
+        features = self.dropout(self.relation(summary.reshape(b * c, t, f)))
         scores = self.head(features).view(b, c, t).mean(dim=1)
         magnitudes = features.norm(dim=2).view(b, c, t).mean(dim=1)
         return SSRLOutput(scores, magnitudes, features.view(b, c, t, f))
 
+    def summarise(self, views: Mapping[str, Tensor]) -> Tensor:
+        """Crops with patch branches added, [B, C, T, F], from views as :meth:`forward` takes them."""
+        summary: Tensor = self.scaling("clip", views["clip"]).transpose(1, 2)
+        for scale in self.scales:
+            added = views[scale] if scale in views else self.branch(scale, views[view_of(scale)])
+            summary = summary + added[:, None]
+        return summary
+
+    @property
+    def reach(self) -> int:
+        return self.relation.reach
+
+    def gather(self, summary: Tensor) -> Tensor:
+        return self.relation.gather(summary.flatten(0, 1))
+
+    def relate(self, summary: Tensor, gathered: Tensor | None = None) -> Tensor:
+        b, c, t, f = summary.shape
+        related: Tensor = self.relation(summary.reshape(b * c, t, f), gathered)
+        return related.view(b, c, t, f)
+
+    def score(self, related: Tensor) -> Tensor:
+        scores: Tensor = self.head(related)
+        return scores.squeeze(-1).mean(dim=1)
+
+    def heat(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Log odds lost if a patch had the mean normal feature at its position, in all snippets."""
+        whole = self._log_odds(views)  # also checks the views
+        branches = {scale: self.branch(scale, views[view_of(scale)]) for scale in self.scales}
+        lost = {}
+        for scale in self.scales:
+            name = view_of(scale)
+            patches, normal = views[name].clone(), self.scaling.get_buffer(f"{name}_mean")
+            without = []
+            for position in range(patches.shape[2]):
+                patches[:, :, position] = normal
+                occluded = self.branch(scale, patches)
+                without.append(self._log_odds({"clip": views["clip"], **branches, scale: occluded}))
+                patches[:, :, position] = views[name][:, :, position]
+            lost[scale] = (whole[..., None] - torch.stack(without, dim=-1)).clamp(min=0)
+        return lost
+
+    def _log_odds(self, views: Mapping[str, Tensor]) -> Tensor:
+        """[B, T], mean over crops: they tell more than scores that are next to 1."""
+        return self.head.log_odds(self(views).features).squeeze(-1).mean(dim=1)
+
     def branch(self, scale: str, patches: Tensor) -> Tensor:
         """What one scale adds to the crops: [B, T, P, F] -> [B, T, F]."""
-        scaled: Tensor = self.scaling(f"patch{scale}", patches)
+        scaled: Tensor = self.scaling(view_of(scale), patches)
         return self.patches[scale](scaled) if scale in self.patches else scaled.amax(dim=2)
 
     def _check(self, views: Mapping[str, Tensor]) -> None:
         for name, count in self.views.items():
-            if name.removeprefix("patch") in views:
+            if scale_of(name) in views:
                 continue
             if name not in views:
                 raise ValueError(f"view {name!r} is missing; there are {', '.join(views) or 'none'}")
@@ -163,20 +213,22 @@ class SSRL(nn.Module):
                 raise ValueError(f"view {name!r} is [B, T, {count}, {self.feature_size}], not {list(shape)}")
 
     @classmethod
-    def from_reference_state_dict(cls, state_dict: Mapping[str, Tensor]) -> "SSRL":
-        """The published code's model of any stage; see :mod:`ssrl_pipeline.models.reference`."""
-        from ssrl_pipeline.models.reference import from_reference
+    def from_reference_state_dict(cls, state_dict: Mapping[str, Tensor | np.ndarray]) -> "SSRL":
+        """The model of the stage and feature size that a checkpoint of the published code has.
 
-        return from_reference(state_dict)
-
-
-def parse_scale(scale: str) -> tuple[int, int]:
-    """ "3x5" -> (3, 5).
-
-    Raises:
-        ValueError: not of that form.
-    """
-    rows, _, columns = scale.partition("x")
-    if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
-        raise ValueError(f"a patch scale reads like 3x5 (rows x columns), not {scale!r}")
-    return int(rows), int(columns)
+        Raises:
+            ValueError: a parameter is missing, unknown, or of another shape.
+        """
+        state = {name.removeprefix("module."): torch.as_tensor(value) for name, value in state_dict.items()}
+        model = cls(*reference_shape(state))
+        names = {own: reference_name(own) for own in model.state_dict() if not own.startswith("scaling.")}
+        if missing := [name for name in names.values() if name not in state]:
+            raise ValueError(f"no {missing[0]} in the published SSRL checkpoint")
+        if unknown := sorted(set(state) - set(names.values())):
+            raise ValueError(f"unknown parameter {unknown[0]} in the published SSRL checkpoint")
+        try:
+            # The published code does not scale features: that part stays as it was made.
+            model.load_state_dict({own: state[name] for own, name in names.items()}, strict=False)
+        except RuntimeError as error:
+            raise ValueError(str(error).splitlines()[-1].strip()) from error
+        return model

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ssrl_pipeline.events.find import Event
     from ssrl_pipeline.extraction.extract import extract
     from ssrl_pipeline.extractors.extractor import FeatureExtractor
-    from ssrl_pipeline.features.folder_store import FeatureStore
+    from ssrl_pipeline.features.opening import create_store, open_store
+    from ssrl_pipeline.features.store import FeatureStore
     from ssrl_pipeline.results.video_scores import VideoScores
     from ssrl_pipeline.scoring.scorer import Scorer, score_video
     from ssrl_pipeline.settings import Settings
@@ -48,8 +49,10 @@ __all__ = [
     "VideoScores",
     "WeightsError",
     "__version__",
+    "create_store",
     "evaluate_run",
     "extract",
+    "open_store",
     "score_video",
     "train_run",
 ]
@@ -57,12 +60,14 @@ __all__ = [
 _HOMES = {  # of what is loaded when it is used, as it needs PyTorch or NumPy
     "Event": "events.find",
     "FeatureExtractor": "extractors.extractor",
-    "FeatureStore": "features.folder_store",
+    "FeatureStore": "features.store",
     "Scorer": "scoring.scorer",
     "Settings": "settings",
     "VideoScores": "results.video_scores",
+    "create_store": "features.opening",
     "evaluate_run": "evaluation.evaluate",
     "extract": "extraction.extract",
+    "open_store": "features.opening",
     "score_video": "scoring.scorer",
     "train_run": "training.start",
 }

@@ -19,7 +19,7 @@ from ssrl_pipeline.disk.run_files import UNFINISHED, checkpoint_file
 from ssrl_pipeline.disk.spelling import one_name
 from ssrl_pipeline.errors import CheckpointError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbones.weights import content_sha256
-from ssrl_pipeline.models import build_model
+from ssrl_pipeline.models import SSRL, Detector, build_model
 
 FORMAT = 1
 
@@ -37,7 +37,7 @@ class Checkpoint:
     @property
     def kind(self) -> str:
         """Which of :data:`ssrl_pipeline.models.KINDS` the model is."""
-        return str(self.model.get("kind", "ssrl"))
+        return str(self.model.get("kind", SSRL.kind))
 
     @property
     def sha256(self) -> str:
@@ -50,8 +50,17 @@ class Checkpoint:
         """The videos that it learned from ("train") or was chosen by ("val"), as far as it says."""
         return [one_name(video) for video in self.provenance.get(f"{part}_videos", ())]
 
-    def build(self) -> Any:
-        """The model, a :data:`ssrl_pipeline.models.Detector` in evaluation mode.
+    @classmethod
+    def of(
+        cls, model: Detector, recipe: dict[str, Any], settings: dict[str, Any], provenance: dict[str, Any]
+    ) -> "Checkpoint":
+        """That of a trained model; its weights are copied to the CPU."""
+        weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        kind = {} if model.kind == SSRL.kind else {"kind": model.kind}
+        return cls(weights, kind | model.arguments, recipe, settings, provenance | versions())
+
+    def build(self) -> Detector:
+        """The model in evaluation mode.
 
         It is laid out without memory first, so that sizes which a damaged or
         hostile file claims cost nothing until its weights bear them out.

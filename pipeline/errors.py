@@ -5,6 +5,7 @@ floor of the house: every other module may import it; it imports nothing of ours
 """
 
 import re
+import signal
 import sys
 
 # PyTorch has an exception of its own only for its GPU allocator. What else runs out of memory below it
@@ -72,6 +73,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (torch and isinstance(error, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def how_it_ended(code: int) -> str:
+    """What a process's exit code says: ``ended with exit code 1``, ``was ended by SIGKILL``."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
 
 
 def first_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.errors import PipelineError, first_line
-from ssrl_pipeline.extractors.backbones.weights import SOURCES, cache_path
+from ssrl_pipeline.extractors.backbones.weights import PUBLISHED, cache_path
 from ssrl_pipeline.extractors.engines.engines import ENGINES, why_not
 from ssrl_pipeline.extractors.engines.openvino import import_openvino
 from ssrl_pipeline.extractors.engines.precision import cudnn_version, offered
@@ -45,7 +45,7 @@ def collect() -> dict[str, str]:
     facts["decoder"] = _decoder()
     facts["encoder H.264"] = _encoder()
     facts["weights cache"] = str(cache_path("i3d").parent)
-    for backbone in SOURCES:
+    for backbone in PUBLISHED:
         path = cache_path(backbone)
         facts[f"weights {backbone}"] = (
             f"{path.stat().st_size / 1e6:.0f} MB" if path.exists() else "not fetched"

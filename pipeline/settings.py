@@ -8,7 +8,7 @@ command line offers too. docs/settings.md is made from this page.
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ssrl_pipeline.events.find import EventSettings
+from ssrl_pipeline.events.rule import EventSettings
 from ssrl_pipeline.extractors.choices import EngineName, Patches, PrecisionName
 
 DatasetName = Literal["ucf_crime", "shanghaitech", "xd_violence"]

@@ -11,8 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssrl_pipeline.cluster.ray import Cluster, ClusterOptions, connected
-from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.features.meta import VideoMeta
+from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.features.store import FeatureStore
 
 FEATURE_SIZE = 16
 VIEWS = {"clip": 1, "patch2x3": 6}
@@ -85,7 +86,7 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Featur
             "views": VIEWS,
             "geometry": {name: "made up" for name in VIEWS},
         }
-        store = FeatureStore.create(root or tmp_path_factory.mktemp("store"), recipe, dtype)
+        store = create_store(root or tmp_path_factory.mktemp("store"), recipe, dtype)
         rng = np.random.default_rng(seed)
         direction = rng.standard_normal(FEATURE_SIZE)
         direction *= PLANTED_STRENGTH / np.linalg.norm(direction)

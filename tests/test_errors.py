@@ -11,7 +11,7 @@ import torch
 
 from ssrl_pipeline import checkpoint
 from ssrl_pipeline.errors import PipelineError, first_line, is_out_of_memory
-from ssrl_pipeline.extractors.backbones.weights import read_weights
+from ssrl_pipeline.extractors.backbones.formats import read_weights
 
 OUT_OF_MEMORY = (
     "CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation' in https://docs.nvidia.com/ ...",

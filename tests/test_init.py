@@ -12,7 +12,8 @@ import pytest
 import ssrl_pipeline
 from ssrl_pipeline import errors
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "python.md")
 
 
 def python_blocks(text: str) -> list[str]:
@@ -34,10 +35,11 @@ def test_every_error_class_is_named() -> None:
     assert all(getattr(ssrl_pipeline, name) is getattr(errors, name) for name in found)
 
 
-def test_all_that_the_readme_imports_is_there() -> None:
+def test_all_that_the_pages_for_users_import_is_there() -> None:
     imported = [
         (node.module, name.name)
-        for block in python_blocks(README.read_text(encoding="utf-8"))
+        for page in PAGES
+        for block in python_blocks(page.read_text(encoding="utf-8"))
         for node in ast.walk(ast.parse(block))
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("ssrl_pipeline")
         for name in node.names

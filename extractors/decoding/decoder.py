@@ -17,11 +17,12 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from ssrl_pipeline.disk.pictures import picture_files
+from ssrl_pipeline.disk.spelling import is_utf8
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decoding.containers import misses_bytes
-from ssrl_pipeline.extractors.decoding.pictures import picture_files
 from ssrl_pipeline.extractors.decoding.stamps import Stamps
-from ssrl_pipeline.extractors.decoding.video import DESCRIPTORS, VideoInfo, is_utf8
+from ssrl_pipeline.extractors.decoding.video import DESCRIPTORS, VideoInfo
 
 FASTEST = 240.0  # frames a second that a header is believed: those of telephones
 GUESSED_BY = 32 << 20  # bytes: about a minute of a camera, read in a fraction of a second

@@ -12,6 +12,8 @@ import threading
 from collections import deque
 from typing import Any
 
+from ssrl_pipeline.errors import how_it_ended
+
 _START = (
     "import sys; sys.path[:] = sys.argv[1:]\n"
     "from ssrl_pipeline.extractors.decoding.worker import main; main()"
@@ -166,9 +168,5 @@ class WorkerProcess:
         self.close()
         if code is None:
             return "answered with what is no answer"
-        try:
-            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        except ValueError:
-            how = f"was ended by signal {-code}"
         words = self._last_words[-1] if self._last_words else ""
-        return f"crashed: its process {how}" + (f" ({words})" if words else "")
+        return f"crashed: its process {how_it_ended(code)}" + (f" ({words})" if words else "")

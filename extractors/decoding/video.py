@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssrl_pipeline.disk.spelling import is_utf8
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decoding.containers import gaps
 from ssrl_pipeline.extractors.decoding.process import WorkerFailed, WorkerProcess
@@ -314,11 +315,3 @@ class _Frames(Iterator[np.ndarray]):
 
     def close(self) -> None:
         self._end()
-
-
-def is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -25,6 +25,7 @@ from ssrl_pipeline.console.terminal import SnippetBar, say, table
 from ssrl_pipeline.console.units import duration, size
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.extraction.videos import find_videos
+from ssrl_pipeline.features.opening import location
 from ssrl_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,14 +71,18 @@ def extract(
     cluster = read_cluster(flags)
     if dry_run and cluster:
         raise click.UsageError("--dry-run times devices of this machine; leave out --cluster")
+    features = location(settings.data.features)
     pictures = settings.extract.frames is not None
     videos = find_videos(Path(settings.data.videos), note=say, pictures=pictures)
     from ssrl_pipeline.extraction.start import estimate_videos, extract_videos
 
     if dry_run:
-        _show_estimate(estimate_videos(settings, videos, device, flags["devices"]), as_json)
+        dry = estimate_videos(settings, videos, features, device, flags["devices"])
+        _show_estimate(dry, as_json)
         return
-    store, outcomes = extract_videos(settings, videos, device, flags["devices"], cluster, SnippetBar)
+    store, outcomes = extract_videos(
+        settings, videos, features, device, flags["devices"], cluster, SnippetBar
+    )
     if as_json:
         echo_json({"features": str(store.root), "videos": [asdict(o) for o in outcomes]})
     else:

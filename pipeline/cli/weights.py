@@ -21,7 +21,7 @@ def weights_list(as_json: bool) -> None:
     published = _published()
     rows = [
         (s.backbone, "yes" if published.cache_path(s.backbone).exists() else "no", s.licence, s.origin)
-        for s in published.SOURCES.values()
+        for s in published.PUBLISHED.values()
     ]
     header = ("backbone", "cached", "licence", "origin")
     if as_json:
@@ -44,7 +44,7 @@ def weights_fetch(backbone: str) -> None:
 def weights_verify(backbones: tuple[str, ...]) -> None:
     """Check cached weights against their SHA-256; all that are cached, or those named."""
     published = _published(*backbones)
-    chosen = backbones or [name for name in published.SOURCES if published.cache_path(name).exists()]
+    chosen = backbones or [name for name in published.PUBLISHED if published.cache_path(name).exists()]
     if not chosen:
         raise PipelineError("no weights are cached; fetch some with `ssrl-pipeline weights fetch i3d`")
     for name in chosen:
@@ -56,6 +56,6 @@ def _published(*wanted: str) -> Any:
     """The module of published weights, which has all that are wanted."""
     from ssrl_pipeline.extractors.backbones import weights as published  # PyTorch reads some of them
 
-    if unknown := [name for name in wanted if name not in published.SOURCES]:
-        raise click.UsageError(f"unknown backbone {unknown[0]!r}; there are {', '.join(published.SOURCES)}")
+    if unknown := [name for name in wanted if name not in published.PUBLISHED]:
+        raise click.UsageError(f"unknown backbone {unknown[0]!r}; there are {', '.join(published.PUBLISHED)}")
     return published

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import pickle
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -25,7 +24,7 @@ import torch
 from ssrl_pipeline.cluster.device_worker import END
 from ssrl_pipeline.cluster.workers import TRIES, Work
 from ssrl_pipeline.console.progress import FAILED, Outcome, Progress
-from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.errors import ConfigError, PipelineError, how_it_ended
 from ssrl_pipeline.extractors.extractor import find_device
 
 REST = 1.0  # seconds until a video is offered again that an extraction beside this one is at
@@ -109,13 +108,7 @@ class _Member:
             self.process.stdin.flush()
 
     def how_it_ended(self) -> str:
-        code = self.process.wait()
-        try:
-            return (
-                f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            )
-        except ValueError:
-            return f"was ended by signal {-code}"
+        return how_it_ended(self.process.wait())
 
     def close(self) -> None:
         self.process.terminate()

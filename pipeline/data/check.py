@@ -15,8 +15,9 @@ from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.errors import LabelError, StoreError
 from ssrl_pipeline.extractors.presets import PRESETS
 from ssrl_pipeline.extractors.snippets import snippet_count
-from ssrl_pipeline.features.folder_store import location
-from ssrl_pipeline.features.released import Features, ReleasedFeatures, open_features
+from ssrl_pipeline.features.opening import location, open_features
+from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.features.released import ReleasedFeatures
 from ssrl_pipeline.settings import DataSettings
 
 SPLITS_IN_ORDER = (*SPLITS, "none")

@@ -25,10 +25,11 @@ from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.disk.files import clear_leftovers, whole_file, write_text
 from ssrl_pipeline.disk.npy import NpyWriter
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.folder_store import FeatureStore, location
-from ssrl_pipeline.features.released import NOTES, Notes, read_notes, released_name, write_notes
+from ssrl_pipeline.features.opening import location, open_store
+from ssrl_pipeline.features.released import released_name
+from ssrl_pipeline.features.segments import NOTES, Notes, read_notes, segment_means, write_notes
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import DataSettings
-from ssrl_pipeline.training.bags import segment_means
 
 
 class Exported(NamedTuple):
@@ -48,7 +49,7 @@ def export_store(
     Args:
         note: told how many videos have no label.
     """
-    store = FeatureStore.open(location(data.features))
+    store = open_store(location(data.features))
     labels = Annotations(data, store).labels
     unlabelled = set(store.videos()) - set(labels)
     if unlabelled:

@@ -8,7 +8,8 @@ import numpy as np
 
 from ssrl_pipeline.data.labels import Intervals, Labels, frame_labels
 from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.scales import scale_of
 
 MOST_NAMED = 10  # of the videos that are missing
 FEWEST_TO_DRAW_FROM = 10  # videos of either class
@@ -59,8 +60,7 @@ def _draw(videos: dict[str, bool], fraction: float, seed: int) -> dict[str, bool
 
 def store_scales(store: Features) -> tuple[str, ...]:
     """The patch scales that the store holds, in its order."""
-    names = store.recipe["views"]
-    return tuple(name.removeprefix("patch") for name in names if name.startswith("patch"))
+    return tuple(scale for view in store.recipe["views"] if (scale := scale_of(view)))
 
 
 def check_scales(wanted: tuple[str, ...] | None, store: Features) -> tuple[str, ...]:

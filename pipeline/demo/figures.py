@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Camera:
+class Pinhole:
     """A pinhole 5 m above the origin, tilted down; its canvas has twice the video's size."""
 
     width: int  # canvas pixels
@@ -62,7 +62,7 @@ class Camera:
 CIRCLE = np.array([(math.cos(k * math.pi / 6), math.sin(k * math.pi / 6)) for k in range(12)])
 
 
-def outlines(camera: Camera, figure: Sequence[Part], sun: np.ndarray | None = None) -> list[Outline]:
+def outlines(camera: Pinhole, figure: Sequence[Part], sun: np.ndarray | None = None) -> list[Outline]:
     """The parts of a figure as polygons, the farthest first; with `sun`, of its shadow on the ground."""
     if not figure:
         return []

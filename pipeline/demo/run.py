@@ -20,7 +20,7 @@ from ssrl_pipeline.evaluation.evaluate import evaluate
 from ssrl_pipeline.evaluation.metrics import FrameMetrics
 from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.scoring.reuse import ContentIndex
 from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer

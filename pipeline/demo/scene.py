@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ssrl_pipeline.demo.figures import GREY, Camera, Outline, Part, Point, box, limb, outlines, tint
+from ssrl_pipeline.demo.figures import GREY, Outline, Part, Pinhole, Point, box, limb, outlines, tint
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Scene:
     """What all videos of a seed share: the place and the camera."""
 
     plan: RenderPlan
-    camera: Camera
+    camera: Pinhole
     background: np.ndarray  # RGB, uint8 [2H, 2W, 3]
     furniture: list[tuple[float, list[Outline]]]  # distance z and outlines of each piece
     obstacles: np.ndarray  # [K, 3]: x, z and radius, metres
@@ -52,7 +52,7 @@ class Scene:
 def build_scene(rng: np.random.Generator, plan: RenderPlan | None = None) -> Scene:
     """A paved plaza before a building, with a planter, a bench, a lamp and a tree."""
     plan = plan or RenderPlan()
-    camera = Camera(2 * plan.width, 2 * plan.height)
+    camera = Pinhole(2 * plan.width, 2 * plan.height)
     side, slant, distance = rng.choice([-1, 1]), rng.uniform(-0.2, 0.2), rng.uniform(18, 19.5)
     wall, sun = distance * np.array([math.sin(slant), math.cos(slant)]), np.array([side * 0.55, 0.3])
     pieces: list[tuple[float, float, float, list[Part]]] = []  # x, z, radius
@@ -103,7 +103,7 @@ def blur_noise(rng: np.random.Generator, size: int, octaves: Sequence[int]) -> n
     return total
 
 
-def _backdrop(rng: np.random.Generator, camera: Camera, wall: np.ndarray, side: int) -> np.ndarray:
+def _backdrop(rng: np.random.Generator, camera: Pinhole, wall: np.ndarray, side: int) -> np.ndarray:
     """Paving, a brick path, grass and the building as the camera sees them: RGB, uint8 [2H, 2W, 3]."""
     rays, distance = camera.rays(), float(np.hypot(*wall))
     normal = wall / distance

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssrl_pipeline.disk.files import file_sha256
-from ssrl_pipeline.extractors.decoding import picture_files
+from ssrl_pipeline.disk.pictures import picture_files
 
 
-class Source(NamedTuple):
+class Identity(NamedTuple):
     """What identifies a file's content."""
 
     bytes: int
@@ -45,18 +45,18 @@ class SourceFile:
         return hashlib.sha256(hashes.encode()).hexdigest()
 
     @property
-    def identity(self) -> Source:
-        return Source(self.bytes, self.mtime_ns, self.sha256)
+    def identity(self) -> Identity:
+        return Identity(self.bytes, self.mtime_ns, self.sha256)
 
-    def is_still(self, before: Source) -> bool:
+    def is_still(self, before: Identity) -> bool:
         """Whether a file of this name, known from before, is unchanged; hashed where the time differs."""
         if self.bytes != before.bytes:
             return False
         return self.mtime_ns == before.mtime_ns or self.sha256 == before.sha256
 
 
-def read_source(said: Any) -> Source | None:
-    """What a JSON file says of a source, as :meth:`Source._asdict` wrote it; None where it says nothing."""
+def read_identity(said: Any) -> Identity | None:
+    """What a JSON file says of a file, as :meth:`Identity._asdict` wrote it; None where it says nothing."""
     if said is None:
         return None
-    return Source(int(said["bytes"]), int(said["mtime_ns"]), str(said["sha256"]))
+    return Identity(int(said["bytes"]), int(said["mtime_ns"]), str(said["sha256"]))

@@ -37,6 +37,15 @@ def by_name(
     return found
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is text, which a system may not ask of it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def two_spellings(first: str, second: str) -> str:
     """What two files are whose names look the same; their characters are spelt out, for no eye can tell."""
     return f"two are named {one_name(first)!r}, in other Unicode characters: {first!a} and {second!a}"

@@ -21,11 +21,11 @@ from ssrl_pipeline.events.false_alarms import (
     calibrate,
     count_false_alarms,
     share_detected,
-    with_threshold,
 )
-from ssrl_pipeline.events.find import THRESHOLD, EventRule
+from ssrl_pipeline.events.rule import THRESHOLD, EventRule
 from ssrl_pipeline.extractors.extractor import find_device
-from ssrl_pipeline.features.released import Features, open_features
+from ssrl_pipeline.features.opening import open_features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.scoring.stored import require_scorable, score_stored
 from ssrl_pipeline.settings import Settings
 
@@ -139,6 +139,29 @@ def calibrate_checkpoint(
     return Calibrated(
         with_threshold(checkpoint, calibration, split), calibration, tried, len(abnormal), split
     )
+
+
+def with_threshold(checkpoint: Checkpoint, calibration: Calibration, split: str) -> Checkpoint:
+    """The checkpoint with a calibrated threshold, and how it was come by, in its provenance.
+
+    Args:
+        split: that the normal videos are of.
+    """
+    found = calibration.found
+    record: dict[str, Any] = {
+        "value": calibration.rule.threshold,
+        "asked": calibration.asked,
+        "unit": calibration.unit,
+        "split": split,
+        "videos": found.videos,
+        "frames": found.of_frames,
+        "hours": found.hours,
+        "share": found.share,
+        "per_hour": found.per_hour,
+        "most_per_hour": found.most_per_hour,
+        "rule": dataclasses.asdict(calibration.rule),
+    }
+    return dataclasses.replace(checkpoint, provenance={**checkpoint.provenance, "threshold": record})
 
 
 def held_out_videos(checkpoint: Checkpoint, labels: Labels, split: str) -> dict[str, bool]:

@@ -24,7 +24,6 @@ from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation.bootstrap import LEVEL, Interval, bootstrap_intervals
 from ssrl_pipeline.evaluation.curves import save_pr, save_roc
 from ssrl_pipeline.evaluation.metrics import (
-    THRESHOLD,
     Classes,
     ClassMetrics,
     FrameMetrics,
@@ -34,8 +33,10 @@ from ssrl_pipeline.evaluation.metrics import (
     pool,
     videos_by_class,
 )
+from ssrl_pipeline.events.rule import THRESHOLD
 from ssrl_pipeline.extractors.extractor import find_device
-from ssrl_pipeline.features.released import Features, open_features
+from ssrl_pipeline.features.opening import open_features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.scoring.stored import require_scorable, score_stored
 from ssrl_pipeline.settings import Settings
 

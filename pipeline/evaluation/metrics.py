@@ -22,10 +22,10 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.events.rule import THRESHOLD
 
 FrameValues = Mapping[str, np.ndarray]  # video -> [N], scores or ground truth
 Classes = Mapping[str, str | tuple[str, ...]]  # video -> the class of its anomaly, or several
-THRESHOLD = 0.5  # Sultani et al. 2018
 
 
 class FrameMetrics(NamedTuple):

@@ -18,14 +18,14 @@ Dimensions: N frames.
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import chi2
 
-from ssrl_pipeline.checkpoint import Checkpoint
-from ssrl_pipeline.errors import CheckpointError, PipelineError
-from ssrl_pipeline.events.find import THRESHOLD, EventRule, EventSettings, event_bounds
+from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.events.find import event_bounds
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.times import FrameTimes
 
 UNITS = ("frame", "hour")
@@ -155,56 +155,6 @@ def share_detected(
     """Share of (abnormal) videos with an event at least; nan where there are no videos."""
     hits = [len(event_bounds(values, times[video], rule)) > 0 for video, values in scores.items()]
     return float(np.mean(hits)) if hits else math.nan
-
-
-def with_threshold(checkpoint: Checkpoint, calibration: Calibration, split: str) -> Checkpoint:
-    """The checkpoint with a calibrated threshold, and how it was come by, in its provenance.
-
-    Args:
-        split: that the normal videos are of.
-    """
-    found = calibration.found
-    record: dict[str, Any] = {
-        "value": calibration.rule.threshold,
-        "asked": calibration.asked,
-        "unit": calibration.unit,
-        "split": split,
-        "videos": found.videos,
-        "frames": found.of_frames,
-        "hours": found.hours,
-        "share": found.share,
-        "per_hour": found.per_hour,
-        "most_per_hour": found.most_per_hour,
-        "rule": dataclasses.asdict(calibration.rule),
-    }
-    return dataclasses.replace(checkpoint, provenance={**checkpoint.provenance, "threshold": record})
-
-
-class ChosenRule(NamedTuple):
-    rule: EventRule
-    origin: str  # where the threshold is from, in words
-
-
-def choose_rule(settings: EventSettings, checkpoint: Checkpoint) -> ChosenRule:
-    """The rule to score with: the settings' threshold, else the checkpoint's, else 0.5.
-
-    Raises:
-        CheckpointError: the checkpoint's threshold is none.
-    """
-    own, record = dataclasses.asdict(settings), checkpoint.provenance.get("threshold")
-    if settings.threshold is not None:
-        return ChosenRule(EventRule(**own), "the settings")
-    if record is None:
-        uncalibrated = EventRule(**{**own, "threshold": THRESHOLD})
-        return ChosenRule(uncalibrated, "the default, not calibrated: see `ssrl-pipeline calibrate`")
-    try:
-        rule = EventRule(**{**own, "threshold": float(record["value"])})
-        asked = f"{float(record['asked']):g} false alarms per {record['unit']} on {record['split']}"
-    except (TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"the checkpoint's threshold is damaged ({error}); run `ssrl-pipeline calibrate`"
-        ) from error
-    return ChosenRule(rule, f"the checkpoint, calibrated to {asked}")
 
 
 def _by_events(

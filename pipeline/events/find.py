@@ -16,16 +16,14 @@ start of its first frame to the end of its last.
 Dimensions: N frames, E events.
 """
 
-import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.times import CLOSE, FrameTimes
 
-THRESHOLD = 0.5  # where nothing was calibrated: what the field counts false alarms at (Sultani et al. 2018)
 ASSUMED_FPS = 25.0  # turns a rule's seconds into frames where a video does not tell its rate
 
 
@@ -42,41 +40,6 @@ class Event(NamedTuple):
     peak_s: float | None
 
 
-@dataclass(frozen=True)
-class EventSettings:
-    """How scores become events; the defaults suit scores of 16-frame snippets.
-
-    `shortest` lets a single snippet count up to 32 frames a second: the shortest
-    that the scores can tell. `gap` is that of three snippets at 25.
-    """
-
-    threshold: float | None = None  # None: the one that the checkpoint was calibrated to, else 0.5
-    hysteresis: float = 0.8  # the lower threshold, as a share of the threshold
-    shortest: float = 0.5  # seconds
-    gap: float = 2.0  # seconds
-
-    def __post_init__(self) -> None:
-        for name in ("threshold", "hysteresis"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                raise ValueError(f"{name} is more than 0 and at most 1, not {value}")
-        for name in ("shortest", "gap"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is zero or more seconds, not {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
-class EventRule(EventSettings):
-    """Settings whose threshold is known."""
-
-    threshold: float = THRESHOLD
-
-    @property
-    def low(self) -> float:
-        """The lower threshold, a score."""
-        return self.hysteresis * self.threshold
-
-
 def find_events(scores: np.ndarray, times: FrameTimes, rule: EventRule) -> list[Event]:
     """The events of one video, in order of time; they neither touch nor overlap.
 
@@ -91,17 +54,21 @@ def find_events(scores: np.ndarray, times: FrameTimes, rule: EventRule) -> list[
     """
     bounds = event_bounds(scores, times, rule)
     peaks = np.array([start + _peak(scores[start:end]) for start, end in bounds.tolist()], np.int64)
-    shown = (times.start_of(bounds[:, 0]), times.end_of(bounds[:, 1] - 1), times.start_of(peaks))
+
+    def seconds(when: np.ndarray) -> list[float | None]:
+        return when.tolist() if times.known else [None] * len(when)
+
+    columns = (
+        bounds.tolist(),
+        peaks.tolist(),
+        seconds(times.start_of(bounds[:, 0])),
+        seconds(times.end_of(bounds[:, 1] - 1)),
+        seconds(times.start_of(peaks)),
+    )
     events = []
-    for (start, end), peak, *seconds in zip(
-        bounds.tolist(), peaks.tolist(), *(when.tolist() for when in shown), strict=True
-    ):
-        events.append(
-            Event(
-                *(start, end, peak, float(scores[peak]), float(scores[start:end].mean(dtype=np.float64))),
-                *(seconds if times.known else (None, None, None)),
-            )
-        )
+    for (start, end), peak, start_s, end_s, peak_s in zip(*columns, strict=True):
+        mean = float(scores[start:end].mean(dtype=np.float64))
+        events.append(Event(start, end, peak, float(scores[peak]), mean, start_s, end_s, peak_s))
     return events
 
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.find import Event, EventRule
+from ssrl_pipeline.events.find import Event
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.times import CLOSE, PAUSE
 
 KEPT = 8192  # times of frames with an event's highest score; of more, every second, fourth ... one
@@ -237,7 +238,6 @@ class EventStream:
     def _describe(self, run: _Run) -> Event:
         assert run.peak
         peak, peak_s = run.peak.middle
-        return Event(
-            *(run.start, run.end, peak, run.peak.score, run.total.score / run.total.frames),
-            *((run.start_s, run.end_s, peak_s) if self._timed else (None, None, None)),
-        )
+        mean = run.total.score / run.total.frames
+        event = Event(run.start, run.end, peak, run.peak.score, mean, run.start_s, run.end_s, peak_s)
+        return event if self._timed else event._replace(start_s=None, end_s=None, peak_s=None)

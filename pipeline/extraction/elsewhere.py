@@ -22,7 +22,9 @@ from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.extraction.extract import WORKERS, ExtractorOptions, Place
 from ssrl_pipeline.extraction.storing import Claimed, claim, store_videos
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features.folder_store import FeatureStore, require_same_recipe
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.recipe import require_same_recipe
+from ssrl_pipeline.features.store import FeatureStore
 
 
 class _Bench(NamedTuple):
@@ -105,7 +107,7 @@ def _set_up(bench: _Bench, device: str, threads: int) -> tuple[FeatureStore, Fea
     """Once in each process."""
     torch.set_num_threads(threads)
     extractor = bench.options.build(device)
-    store = FeatureStore.open(bench.features)
+    store = open_store(bench.features)
     here = f"the extractor on {socket.gethostname()}"
     require_same_recipe(store.recipe, extractor.recipe, f"the store {bench.features}", here)
     return store, extractor

@@ -23,7 +23,9 @@ from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.extractors.extractor import decoding_threads
 from ssrl_pipeline.extractors.reader import is_full
 from ssrl_pipeline.extractors.snippets import snippets
-from ssrl_pipeline.features.folder_store import FeatureStore, is_store, require_same_recipe
+from ssrl_pipeline.features.opening import is_store, open_store
+from ssrl_pipeline.features.recipe import require_same_recipe
+from ssrl_pipeline.features.store import FeatureStore
 
 SAMPLED = 3  # videos that are timed
 TIMED = 2  # times that a group of its snippets is described, after once to warm up
@@ -88,7 +90,7 @@ def estimate(
 def _open_store(features: Path | str, extractor: FeatureExtractor) -> FeatureStore | None:
     """The store that is there; None where an extraction would make one."""
     try:
-        store = FeatureStore.open(features)
+        store = open_store(features)
     except StoreError:
         if is_store(features):
             raise

@@ -16,7 +16,9 @@ from ssrl_pipeline.console.progress import SKIPPED, Outcome, Plan, Progress
 from ssrl_pipeline.extraction.storing import claim_each, store_videos
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features.folder_store import FeatureStore, Recipe
+from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.features.recipe import Recipe
+from ssrl_pipeline.features.store import FeatureStore
 
 WORKERS = {"cpu": 1, "cuda": 4}  # videos decoded at the same time
 
@@ -101,7 +103,7 @@ def extract(
         PipelineError: there are no videos, the store is of another recipe, or the disk is full.
     """
     videos = videos_of(videos, extractor.picture_fps is not None)
-    store = FeatureStore.create(features, extractor.recipe, dtype)
+    store = create_store(features, extractor.recipe, dtype)
     todo, plan = _plan(videos, store, extractor)
     progress = begin(plan)
     place = place or extract_here()

@@ -14,26 +14,28 @@ from ssrl_pipeline.disk.files import free_bytes, require_writable
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.estimate import Estimate, estimate
 from ssrl_pipeline.extraction.extract import ExtractorOptions, extract, extract_here
-from ssrl_pipeline.features.folder_store import FeatureStore, location
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import ExtractSettings, Settings
 
 
 def extract_videos(
     settings: Settings,
     videos: Mapping[str, Path],
+    features: Path | str,
     device: str = "auto",
     devices: str | None = None,
     cluster: ClusterOptions | None = None,
     show: Callable[[Plan], Progress] = lambda plan: Progress(),
 ) -> tuple[FeatureStore, list[Outcome]]:
-    """:func:`ssrl_pipeline.extraction.extract.extract` into the store that the settings name.
+    """:func:`ssrl_pipeline.extraction.extract.extract` with the extractor that the settings name.
 
     Args:
         videos: name -> path, as `find_videos` finds them.
+        features: the store, a folder or its address.
         device: as of :func:`chosen_workers`, as are `devices` and `cluster`.
         show: told the plan, gives what shows the progress.
     """
-    features, options, chosen = location(settings.data.features), _options(settings.extract), settings.extract
+    chosen, options = settings.extract, _options(settings.extract)
     if isinstance(features, Path):
         require_writable(features)
     with chosen_workers(device, devices, cluster) as workers:
@@ -57,14 +59,17 @@ class DryRun(NamedTuple):
 
 
 def estimate_videos(
-    settings: Settings, videos: Mapping[str, Path], device: str = "auto", devices: str | None = None
+    settings: Settings,
+    videos: Mapping[str, Path],
+    features: Path | str,
+    device: str = "auto",
+    devices: str | None = None,
 ) -> DryRun:
     """What :func:`extract_videos` on devices of this machine would take."""
     chosen = settings.extract
     names = parse_devices(devices, device) if devices else [device]
     share = len(set(names))  # processes on one device share it: they are no faster than one
     extractor = _options(chosen).build(names[0])
-    features = location(settings.data.features)
     return DryRun(estimate(videos, features, extractor, chosen.dtype, share, chosen.workers), share)
 
 

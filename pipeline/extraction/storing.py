@@ -14,9 +14,10 @@ from ssrl_pipeline.console.progress import DONE, FAILED, SKIPPED, Outcome, Progr
 from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.extractor import Features, VideoFeatures
-from ssrl_pipeline.features.folder_store import FeatureStore, VideoWriter
+from ssrl_pipeline.extractors.reader import VideoFeatures, ViewArrays
 from ssrl_pipeline.features.meta import VideoMeta
+from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.features.video_files import FeatureWriter
 
 
 class Claimed(NamedTuple):
@@ -113,11 +114,11 @@ class _Storing:
         self.name, self.path, self._stack = claimed
         self._store, self._on_snippet = store, on_snippet
         self._started = time.perf_counter()
-        self._writer: VideoWriter | None = None
+        self._writer: FeatureWriter | None = None
         with suppress(OSError):  # then it cannot be opened either, as the result will say
             self._source = SourceFile(self.path)
 
-    def write(self, features: Features) -> None:
+    def write(self, features: ViewArrays) -> None:
         self._writer = self._writer or self._stack.enter_context(self._store.writer(self.name))
         self._writer.append(features)
         self._on_snippet()

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from ssrl_pipeline.console.messages import is_address, without_secrets
 from ssrl_pipeline.console.progress import Note
+from ssrl_pipeline.disk.pictures import FEWEST, is_picture, picture_files
 from ssrl_pipeline.disk.spelling import by_name, on_disk, one_name
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.extractors.decoding import EXTENSIONS, FEWEST, is_picture, picture_files, probe
+from ssrl_pipeline.extractors.decoding import EXTENSIONS, probe
 from ssrl_pipeline.extractors.snippets import snippet_count
 
 BESIDE = {  # endings of tables, notes and subtitles: nobody takes these for videos

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ssrl_pipeline.disk.identity import Source
+from ssrl_pipeline.disk.identity import Identity
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.times import FrameTimes, require_increasing
 
@@ -37,9 +37,9 @@ class VideoMeta:
     times: bool = False  # whether times.npy has when each frame is shown; else frame / fps is exact
 
     @property
-    def source(self) -> Source:
+    def source(self) -> Identity:
         """What identifies the video's file as it was."""
-        return Source(self.source_bytes, self.source_mtime_ns, self.source_sha256)
+        return Identity(self.source_bytes, self.source_mtime_ns, self.source_sha256)
 
 
 def parse_meta(content: Any) -> VideoMeta:
@@ -47,11 +47,6 @@ def parse_meta(content: Any) -> VideoMeta:
     meta = VideoMeta(**content)
     _check_meta(meta)
     return meta
-
-
-def times_format(meta: VideoMeta) -> tuple[tuple[int], str]:
-    """Shape and type of times.npy."""
-    return (meta.frames,), "float64"
 
 
 def stored_times(meta: VideoMeta, name: object, stamps: np.ndarray) -> FrameTimes:

@@ -14,72 +14,31 @@ is of :mod:`ssrl_pipeline.features.crop_files`.
 Dimensions: T snippets or segments, P crops or patches, F feature size.
 """
 
+import math
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.disk.files import read_json, write_json
 from ssrl_pipeline.disk.npy import map_npy
 from ssrl_pipeline.disk.spelling import one_name
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.features.crop_files import crops_shape, find_crops, map_crops
-from ssrl_pipeline.features.folder_store import FeatureStore, Recipe, check_recipe, is_store, location
 from ssrl_pipeline.features.meta import VideoMeta
+from ssrl_pipeline.features.recipe import Recipe
+from ssrl_pipeline.features.segments import NOTES, SEGMENTS, read_notes
+from ssrl_pipeline.scales import scale_of, view_of
 from ssrl_pipeline.times import FrameTimes
 
-SEGMENTS = 32  # of the released UCF-Crime training files
-NOTES = "released.json"  # what `store export` knows and names and shapes do not tell
 _NAME = re.compile(r"(?P<video>.+?)(?:_patch(?P<rows>\d)(?P<columns>\d))?_i3d\.npy")
-
-
-class Features(Protocol):
-    """What training and evaluation ask of features: the reading half of a feature store."""
-
-    recipe: Recipe
-
-    @property
-    def root(self) -> Path | str: ...
-
-    def videos(self) -> list[str]: ...
-
-    def meta(self, video: str) -> VideoMeta: ...
-
-    def times(self, video: str) -> FrameTimes: ...
-
-    def read(
-        self, video: str, views: Collection[str] | None = None, *, check: bool = True
-    ) -> dict[str, np.ndarray]: ...
 
 
 class _View(NamedTuple):
     array: np.ndarray  # [T, P, F]
     segmented: bool
-
-
-def open_features(name: Path | str, layout: str) -> Features:
-    """A feature store, or released files, as `layout` says: "store" or "released".
-
-    Args:
-        name: a folder or, of a store, its URL.
-
-    Raises:
-        StoreError: there are none.
-    """
-    if layout == "released":
-        return ReleasedFeatures(Path(name))
-    place = location(name)
-    if isinstance(place, Path) and not is_store(place):
-        there = next((path for kind in ("*_i3d.npy", "*__0.npy") for path in place.rglob(kind)), None)
-        if there is not None:
-            raise StoreError(
-                f"{place}: no feature store here (no store.json), but {there.name}, named as RTFM's, "
-                "XD-Violence's or UR-DMU's features are; read such with -o data.layout=released"
-            )
-    return FeatureStore.open(place)
 
 
 class ReleasedFeatures:
@@ -200,8 +159,8 @@ class ReleasedFeatures:
             count = first if second == SEGMENTS else second
         else:
             count, size = crops_shape(self._crops)
-        patches = sorted(name for name in self._files if name != "clip")
-        counts = {name: int(name[5]) * int(name[7]) for name in patches}  # patchRxC
+        scales = sorted(scale for view in self._files if (scale := scale_of(view)))
+        counts = {view_of(scale): math.prod(map(int, scale.split("x"))) for scale in scales}
         return {
             "preset": "released",
             "backbone": "unknown",
@@ -218,34 +177,10 @@ def released_name(video: str, view: str) -> str:
     Raises:
         StoreError: released files have no name for the view.
     """
-    if view != "clip" and not re.fullmatch(r"patch\dx\d", view):
+    if view != "clip" and not re.fullmatch(r"\dx\d", scale_of(view) or ""):
         raise StoreError(f"the released layout has no name for the view {view!r}: only clip and patchRxC")
     patch = "" if view == "clip" else "_" + view.replace("x", "")
     return f"{video}{patch}_i3d.npy"
-
-
-class Notes(NamedTuple):
-    """The contents of released.json."""
-
-    recipe: Recipe
-    segments: int | None  # of the training files; None: they hold snippets
-
-
-def write_notes(root: Path, notes: Notes) -> None:
-    write_json(root / NOTES, notes._asdict())
-
-
-def read_notes(path: Path) -> Notes | None:
-    if not path.is_file():
-        return None
-    try:
-        notes = Notes(**read_json(path))
-        check_recipe(notes.recipe)
-        if notes.segments is not None and (type(notes.segments) is not int or notes.segments < 1):
-            raise ValueError(f"{notes.segments!r} segments")
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise StoreError(f"{path}: damaged ({error}); export again, or delete it") from error
-    return notes
 
 
 def _find(root: Path) -> dict[str, dict[str, Path]]:
@@ -255,7 +190,7 @@ def _find(root: Path) -> dict[str, dict[str, Path]]:
         name = _NAME.fullmatch(path.name)
         if name is None or any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
-        view = f"patch{name['rows']}x{name['columns']}" if name["rows"] else "clip"
+        view = view_of(f"{name['rows']}x{name['columns']}") if name["rows"] else "clip"
         first = files.setdefault(view, {}).setdefault(one_name(name["video"]), path)
         if first != path:
             raise StoreError(

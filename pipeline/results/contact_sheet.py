@@ -10,7 +10,7 @@ from ssrl_pipeline.console.units import time_code
 from ssrl_pipeline.disk.files import whole_file
 from ssrl_pipeline.events.find import Event
 
-MOST = 12  # events on a sheet
+SHEET_EVENTS = 12  # at most
 GAP, TEXT, LINE = 8, 15, 22  # between tiles; height of letters and of lines
 INK, PAPER, MARK = "#000000", "#FFFFFF", "#D55E00"
 
@@ -21,7 +21,7 @@ class _Shown(NamedTuple):
     frames: tuple[int, int, int]  # first, highest, last
 
 
-def sheet_frames(events: Sequence[Event], most: int = MOST) -> set[int]:
+def sheet_frames(events: Sequence[Event], most: int = SHEET_EVENTS) -> set[int]:
     """The frames that :func:`save_contact_sheet` shows."""
     return {frame for row in _rows(events, most) for frame in row.frames}
 
@@ -31,8 +31,8 @@ def save_contact_sheet(
     name: str,
     events: Sequence[Event],
     pictures: Mapping[int, Image.Image],
-    most: int = MOST,
-) -> int:
+    most: int = SHEET_EVENTS,
+) -> None:
     """Draws a row of three frames for each of the highest events, in order of time.
 
     Args:
@@ -41,17 +41,12 @@ def save_contact_sheet(
         events: of the video, in order of time.
         pictures: of :func:`sheet_frames` at least, by :func:`ssrl_pipeline.results.pictures.read_pictures`.
         most: events on the sheet; the highest are chosen. The sheet says how many are left out.
-
-    Returns:
-        The number of events left out.
     """
     if not events:
-        return 0
+        return
     rows = _rows(events, most)
-    left_out = len(events) - len(rows)
     with whole_file(path) as scratch:
-        _draw(name, rows, pictures, left_out).save(scratch, format="PNG")
-    return left_out
+        _draw(name, rows, pictures, len(events) - len(rows)).save(scratch, format="PNG")
 
 
 def _rows(events: Sequence[Event], most: int) -> list[_Shown]:
@@ -62,7 +57,7 @@ def _rows(events: Sequence[Event], most: int) -> list[_Shown]:
 def _draw(
     name: str, rows: Sequence[_Shown], pictures: Mapping[int, Image.Image], left_out: int
 ) -> Image.Image:
-    from matplotlib import font_manager
+    from matplotlib import font_manager  # matplotlib is loaded when something is drawn
 
     sizes = [pictures[frame].size for row in rows for frame in row.frames]
     width = max(250, *(size[0] for size in sizes))  # the text needs as much

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ssrl_pipeline.models.ssrl import parse_scale
+from ssrl_pipeline.scales import parse_scale
 
 
 def frame_heat(heat: Mapping[str, np.ndarray]) -> np.ndarray:

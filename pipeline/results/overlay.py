@@ -10,19 +10,20 @@ Dimensions: N frames, T snippets, P patches, H x W pixels.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ssrl_pipeline.console.units import time_code
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.events.find import ASSUMED_FPS, Event
+from ssrl_pipeline.events.find import ASSUMED_FPS
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.results.heat_map import frame_heat
+from ssrl_pipeline.results.shown import Shown
 from ssrl_pipeline.results.video_writer import VideoWriter
-from ssrl_pipeline.times import FrameTimes
 
 LEAST_WIDTH = 480  # smaller pictures are enlarged by a whole factor: the text needs as much
 CAPTION, MARKS, PLOT, TRUTH = 28, 6, 52, 6  # heights in pixels below the picture
@@ -35,12 +36,7 @@ PAPER, AHEAD, INK = (24, 24, 24), (110, 110, 110), (240, 240, 240)
 
 def save_overlay(
     path: Path,
-    video: Path,
-    scores: np.ndarray,
-    times: FrameTimes,
-    events: Sequence[Event],
-    heat: Mapping[str, np.ndarray],
-    truth: np.ndarray | None = None,
+    shown: Shown,
     watch: Callable[[int, np.ndarray], None] = lambda index, frame: None,
 ) -> None:
     """Writes the video once more, with what was found drawn on it.
@@ -50,25 +46,21 @@ def save_overlay(
 
     Args:
         path: of the mp4; it appears whole. As many frames as the video, at the same times; no sound.
-        video: the file.
-        scores: float [N], 0 to 1.
-        times: of the video's frames; where unknown it is written with 25 a second.
-        events: of the video, in order of time.
-        heat: scale -> [T, P], of the same model; empty where there is none.
-        truth: bool [N], the anomalous frames.
+        shown: what is drawn. Where the times are unknown the video is written with 25 frames a second.
         watch: is shown every frame's number and the frame, uint8 [H, W, 3], before it is drawn on.
 
     Raises:
         PipelineError: there is no encoder; see :class:`VideoWriter`.
         VideoError: the video is not there any more, or not as long as when it was scored.
     """
+    scores, times = shown.scores, shown.times
     rate = times.fps if times.known else ASSUMED_FPS
-    shown = times.starts(len(scores)).tolist()
-    source = open_video(video, picture_fps=rate)
-    canvas = _Canvas(source.info.width, source.info.height, scores, events, truth)
+    starts = times.starts(len(scores)).tolist()
+    source = open_video(shown.video, picture_fps=rate)
+    canvas = _Canvas(source.info.width, source.info.height, shown)
     height, width = canvas.picture.shape[:2]
     with source, VideoWriter(path, width, height, rate) as writer:
-        maps = _maps(heat, scores)
+        maps = _maps(shown.heat, scores)
         count = 0
         for count, frame in enumerate(source.frames, 1):
             if count > len(scores):
@@ -76,10 +68,12 @@ def save_overlay(
             watch(count - 1, frame)
             if (count - 1) % SNIPPET_FRAMES == 0:
                 canvas.set_heat(next(maps, None))
-            seconds = shown[count - 1] if times.known else None
+            seconds = starts[count - 1] if times.known else None
             writer.write(canvas.draw(frame, count - 1, seconds), seconds)
         if count != len(scores):
-            raise VideoError(f"{video}: has not the {len(scores)} frames that were scored; score it again")
+            raise VideoError(
+                f"{shown.video}: has not the {len(scores)} frames that were scored; score it again"
+            )
 
 
 def _maps(heat: Mapping[str, np.ndarray], scores: np.ndarray) -> Iterator[np.ndarray]:
@@ -96,23 +90,19 @@ def _maps(heat: Mapping[str, np.ndarray], scores: np.ndarray) -> Iterator[np.nda
 class _Canvas:
     """Draws frame after frame; what stays the same over the video is drawn once."""
 
-    def __init__(
-        self, width: int, height: int, scores: np.ndarray, events: Sequence[Event], truth: np.ndarray | None
-    ):
+    def __init__(self, width: int, height: int, shown: Shown):
         self.enlarged = math.ceil(LEAST_WIDTH / width)
         self.width, self.height = width * self.enlarged, height * self.enlarged
         even = self.width + self.width % 2, self.height + self.height % 2  # as yuv420p needs
-        below = CAPTION + MARKS + PLOT + (0 if truth is None else TRUTH)
+        below = CAPTION + MARKS + PLOT + (0 if shown.truth is None else TRUTH)
         self.picture = np.zeros((even[1] + below, even[0], 3), np.uint8)
-        self.scores, self.events, self.truth = scores, events, truth
-        self.plots = [_plot(scores, events, truth, even[0], colour) for colour in (BLUE, AHEAD)]
+        self.scores, self.events = shown.scores, shown.events
+        self.plots = [_plot(shown, even[0], colour) for colour in (BLUE, AHEAD)]
         self.opacity: np.ndarray | None = None  # [height, width, 1]
         self.colours = np.zeros(3, np.float32)  # [height, width, 3]
 
     def set_heat(self, cells: np.ndarray | None) -> None:
         """What :meth:`draw` blends from now on: [h, w], 0 to 1; None for nothing."""
-        import cv2
-
         if cells is None:
             self.opacity = None
             return
@@ -126,8 +116,6 @@ class _Canvas:
 
     def draw(self, frame: np.ndarray, index: int, seconds: float | None) -> np.ndarray:
         """uint8 [H, W, 3] -> the whole picture, uint8 of even size; valid until the next call."""
-        import cv2
-
         shown = cv2.resize(frame, (self.width, self.height)) if self.enlarged > 1 else frame
         if self.opacity is not None:
             shown = (shown + self.opacity * (self.colours - shown)).astype(np.uint8)
@@ -151,8 +139,6 @@ class _Canvas:
             self._text(f"EVENT {number}", middle + 110, top, VERMILION)
 
     def _text(self, text: str, left: int, top: int, colour: tuple[int, int, int]) -> None:
-        import cv2
-
         at = (left, top + CAPTION - 9)
         cv2.putText(self.picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
 
@@ -164,20 +150,14 @@ class _Canvas:
         panel[: MARKS + PLOT, now : now + 2] = INK
 
 
-def _plot(
-    scores: np.ndarray,
-    events: Sequence[Event],
-    truth: np.ndarray | None,
-    width: int,
-    colour: tuple[int, int, int],
-) -> np.ndarray:
+def _plot(shown: Shown, width: int, colour: tuple[int, int, int]) -> np.ndarray:
     """Scores from left to right, each column filled up to the highest of its frames: uint8 [h, width, 3]."""
-    foot = MARKS + PLOT
+    scores, truth, foot = shown.scores, shown.truth, MARKS + PLOT
     panel = np.full((foot + (0 if truth is None else TRUTH), width, 3), PAPER, np.uint8)
     edges = np.linspace(0, len(scores), width + 1)
     first = np.floor(edges[:-1]).astype(int)
     last = np.maximum(np.ceil(edges[1:]).astype(int), first + 1)
-    for event in events:
+    for event in shown.events:
         panel[: MARKS - 2, (last > event.start) & (first < event.end)] = VERMILION
     for column, (begin, end) in enumerate(zip(first, last, strict=True)):
         top = foot - max(1, round(PLOT * float(scores[begin:end].max())))

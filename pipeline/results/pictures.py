@@ -19,7 +19,7 @@ from ssrl_pipeline.events.find import ASSUMED_FPS, Event
 from ssrl_pipeline.extractors.decoding import open_video
 
 TILE = (320, 240)  # at most, in pixels
-MOST = 48  # events of a video whose peaks are kept for the report, the highest
+PEAKS_KEPT = 48  # events of a video whose peaks are kept for the report, the highest
 PEAK = (160, 120)  # at most, in pixels, of these
 
 Pictures = dict[int, Image.Image]  # frame -> its picture, no larger than a tile
@@ -61,7 +61,7 @@ def read_pictures(video: Path, wanted: Collection[int], fps: float = 0.0) -> Pic
 
 def peak_frames(events: Sequence[Event]) -> set[int]:
     """The peaks of the highest events."""
-    return {event.peak for event in sorted(events, key=lambda event: -event.peak_score)[:MOST]}
+    return {event.peak for event in sorted(events, key=lambda event: -event.peak_score)[:PEAKS_KEPT]}
 
 
 def save_peaks(path: Path, pictures: Mapping[int, Image.Image], frames: Collection[int]) -> None:

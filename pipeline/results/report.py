@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -29,10 +29,8 @@ from ssrl_pipeline.disk.files import write_text
 from ssrl_pipeline.events.files import describe
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.results.heat_map import frame_heat
+from ssrl_pipeline.results.shown import Shown
 from ssrl_pipeline.results.time_knots import time_knots
-
-if TYPE_CHECKING:
-    from ssrl_pipeline.results.video_scores import VideoScores
 
 POINTS = 20_000  # of a curve at most: 3.5 hours of snippets at 25 frames a second are shown exactly
 HEAT_BYTES = 500_000  # of a video's heat maps; above, some snippets share one
@@ -40,43 +38,40 @@ DIGITS = 5  # of a score on the curve
 
 
 def report_entry(
-    result: "VideoScores",
+    shown: Shown,
+    summary: Mapping[str, Any],
     folder: Path,
     model: Mapping[str, Any],
     pictures: Mapping[int, bytes] | None = None,
-    truth: np.ndarray | None = None,
     name: str | None = None,
 ) -> dict[str, Any]:
     """What the page tells of one video; much smaller than its scores.
 
     Args:
-        result: the scores.
+        shown: what is drawn.
+        summary: the contents of the video's scores.json.
         folder: that the page will be in.
         model: the kind and the arguments of the model, as the checkpoint names them.
         pictures: peak of an event -> its JPEG, as of :func:`ssrl_pipeline.results.pictures.load_peaks`.
-        truth: bool [N], the anomalous frames; shaded in the timeline where given.
         name: of the video on the page; None for its file's.
     """
-    summary = result.summary()
-    events = [describe(number, event) for number, event in enumerate(result.events, 1)]
+    events = [describe(number, event) for number, event in enumerate(shown.events, 1)]
     for event in events:
         if picture := (pictures or {}).get(event["peak_frame"]):
             event["picture"] = "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+    facts = ("video", "frames", "width", "height", "decoder", "checkpoint", "duration_s", "recipe", "rule")
     return {
-        "name": result.video.name if name is None else name,
-        "link": link(result.video, folder),
-        **{key: summary[key] for key in ("video", "frames", "width", "height", "decoder", "checkpoint")},
+        "name": shown.video.name if name is None else name,
+        "link": link(shown.video, folder),
+        **{key: summary[key] for key in facts},
         **{key: summary["summary"][key] for key in ("mean", "max", "peak_frame")},
-        "fps": result.fps if result.timing.known else None,
-        "duration_s": summary["duration_s"],
-        "times": None if result.stamps is None else time_knots(result.timing, summary["frames"]),
-        "recipe": result.recipe,
-        "rule": summary["rule"],
+        "fps": summary["fps"] if shown.times.known else None,
+        "times": None if shown.times.stamps is None else time_knots(shown.times, summary["frames"]),
         "model": {"kind": "ssrl", **model},
-        "curve": curve(result.scores),
+        "curve": curve(shown.scores),
         "events": events,
-        "truth": None if truth is None else intervals_of(truth),
-        "heat": heat_maps(result.heat, result.snippet_scores) if result.heat else None,
+        "truth": None if shown.truth is None else intervals_of(shown.truth),
+        "heat": heat_maps(shown.heat, shown.scores) if shown.heat else None,
     }
 
 
@@ -146,12 +141,13 @@ def heat_maps(heat: Mapping[str, np.ndarray], scores: np.ndarray) -> dict[str, A
 
     Args:
         heat: scale, as "3x5" -> float [T, P].
-        scores: float [T].
+        scores: float [N], of frames.
 
     Returns:
         `levels`, bytes [ceil(T / snippets), rows, columns] in base64, 255 for a score of
         1. Where HEAT_BYTES do not suffice for all, each is the highest of some `snippets`.
     """
+    scores = scores[::SNIPPET_FRAMES][: len(next(iter(heat.values())))]  # [T]
     _, rows, columns = frame_heat({scale: values[:1] for scale, values in heat.items()}).shape
     share = math.ceil(len(scores) * rows * columns / HEAT_BYTES)
     levels = []

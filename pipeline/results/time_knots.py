@@ -11,7 +11,7 @@ import numpy as np
 from ssrl_pipeline.times import FrameTimes
 
 OFF = 0.2  # lengths of a frame, that its start may be off
-MOST = 50_000  # knots; of more, times may be off by twice as much, and so on
+MOST_KNOTS = 50_000  # of more, times may be off by twice as much, and so on
 
 
 def time_knots(times: FrameTimes, frames: int) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def time_knots(times: FrameTimes, frames: int) -> dict[str, Any]:
             for begin, end in stretches
             for knot in _knots(begin, [*starts[begin:end].tolist(), float(ends[end - 1])], near[begin:end])
         ]
-        if len(knots) <= max(MOST, 2 * len(stretches)):
+        if len(knots) <= max(MOST_KNOTS, 2 * len(stretches)):
             break
         near = 2 * near
     numbers, seconds = zip(*knots, strict=True)

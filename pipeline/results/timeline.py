@@ -6,7 +6,7 @@ Dimensions: N frames, W columns of the picture.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,10 +18,8 @@ from ssrl_pipeline.console.units import clock, tick
 from ssrl_pipeline.data.labels import intervals_of
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events.find import Event
+from ssrl_pipeline.results.shown import Shown
 from ssrl_pipeline.times import FrameTimes
-
-if TYPE_CHECKING:
-    from ssrl_pipeline.results.video_scores import VideoScores
 
 BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 COLUMNS = 1000  # about one for each pixel of the plot's width
@@ -35,48 +33,31 @@ TICK_SECONDS = (
 TICKS = 13  # at most
 
 
-def save_timeline(
-    path: Path | IO[bytes],
-    result: "VideoScores",
-    truth: np.ndarray | None = None,
-    events: Sequence[Event] = (),
-    threshold: float | None = None,
-) -> None:
+def save_timeline(path: Path | IO[bytes], shown: Shown) -> None:
     """Writes :func:`draw_timeline` as a PNG, to a path or a file."""
     figure = Figure(figsize=(10, 3), dpi=120, layout="constrained")
-    draw_timeline(figure.subplots(), result, truth, events, threshold)
+    draw_timeline(figure.subplots(), shown)
     figure.savefig(path, format="png")
 
 
-def draw_timeline(
-    axes: Axes,
-    result: "VideoScores",
-    truth: np.ndarray | None = None,
-    events: Sequence[Event] = (),
-    threshold: float | None = None,
-) -> None:
+def draw_timeline(axes: Axes, shown: Shown) -> None:
     """Draws the scores of one video.
 
     Of a video with more frames than columns each column shows the highest of its
     scores as a line, the lowest as the top of the filled part: a single frame's
-    peak in a day stays visible. Nothing is drawn where the video pauses.
-
-    Args:
-        axes: to draw on.
-        result: the scores.
-        truth: bool [N], the anomalous frames; drawn as a band below where given.
-        events: shaded and, as far as there is room, numbered, the highest first.
-        threshold: of the events.
+    peak in a day stays visible. Nothing is drawn where the video pauses. Events are
+    shaded and, as far as there is room, numbered, the highest first; the ground truth is a band below.
 
     Raises:
         PipelineError: the truth is not of as many frames as the scores.
     """
-    frames = len(result.scores)
+    scores, events, threshold, truth = shown.scores, shown.events, shown.threshold, shown.truth
+    frames = len(scores)
     if truth is not None and len(truth) != frames:
-        raise PipelineError(f"{result.video}: ground truth of {len(truth)} frames, scores of {frames}")
-    times = result.timing if result.timing.known else FrameTimes(1.0)  # an axis of frames
+        raise PipelineError(f"{shown.video}: ground truth of {len(truth)} frames, scores of {frames}")
+    times = shown.times if shown.times.known else FrameTimes(1.0)  # an axis of frames
     length = float(times.end_of(np.array(frames - 1)))
-    _draw_scores(axes, result.scores, times)
+    _draw_scores(axes, scores, times)
     _draw_events(axes, events, times, length)
     if threshold is not None:
         axes.axhline(threshold, color=VERMILION, ls="--", lw=1.2)
@@ -89,13 +70,13 @@ def draw_timeline(
             va="center",
         )
     # A low threshold would lie flat on the axis; without one, low scores should look low.
-    shown = max(float(result.scores.max()), 1.0 if threshold is None else threshold)
-    top = 1 if shown > 0.4 else 1.25 * shown
+    highest = max(float(scores.max()), 1.0 if threshold is None else threshold)
+    top = 1 if highest > 0.4 else 1.25 * highest
     axes.set(ylabel="anomaly score", xlim=(0, length), ylim=(0, top))
-    _draw_title(axes, result, len(events) if threshold is not None else None)
+    _draw_title(axes, shown)
     if truth is not None:
         _draw_truth(axes, truth, times, top)
-    _draw_time(axes, length, result.timing.known)
+    _draw_time(axes, length, shown.times.known)
 
 
 def _draw_scores(axes: Axes, scores: np.ndarray, times: FrameTimes) -> None:
@@ -138,13 +119,13 @@ def _draw_events(axes: Axes, events: Sequence[Event], times: FrameTimes, length:
             )
 
 
-def _draw_title(axes: Axes, result: "VideoScores", events: int | None) -> None:
-    peak = int(result.scores.argmax())
-    where = f"{clock(result.times[peak])}, " if result.timing.known else ""
-    found = "" if events is None else f"{events or 'no'} event{'' if events == 1 else 's'}, "
-    name = one_line(result.video.name)
+def _draw_title(axes: Axes, shown: Shown) -> None:
+    peak, events = int(shown.scores.argmax()), len(shown.events)
+    where = f"{clock(float(shown.times.start_of(np.array(peak))))}, " if shown.times.known else ""
+    found = "" if shown.threshold is None else f"{events or 'no'} event{'' if events == 1 else 's'}, "
+    name = one_line(shown.video.name)
     name = name if len(name) <= 50 else f"...{name[-47:]}"
-    title = f"{name}: {found}highest score {result.scores[peak]:.2f} at {where}frame {peak}"
+    title = f"{name}: {found}highest score {shown.scores[peak]:.2f} at {where}frame {peak}"
     axes.set_title(title, loc="left", fontsize=10, pad=16, parse_math=False)  # a name may hold `$x^$`
 
 

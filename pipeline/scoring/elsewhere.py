@@ -20,9 +20,10 @@ from ssrl_pipeline.cluster.progress import require_visible
 from ssrl_pipeline.cluster.workers import Post, Workers
 from ssrl_pipeline.console.progress import FAILED, Progress
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.false_alarms import ChosenRule
-from ssrl_pipeline.features.folder_store import FeatureStore
-from ssrl_pipeline.results.result_folder import load_result
+from ssrl_pipeline.events.rule import ChosenRule
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.results.video_scores import load_result
 from ssrl_pipeline.scoring.score import Job, Place, Scored, carry_out, failed
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 
@@ -106,4 +107,4 @@ def _set_up(bench: _Bench, device: str, threads: int) -> tuple[Scorer, FeatureSt
     scorer = bench.options.build(device)
     if (scorer.checkpoint_sha256, scorer.chosen) != bench.decides:
         raise PipelineError(f"{bench.options.checkpoint}: it is not the checkpoint that the driver has read")
-    return scorer, None if bench.features is None else FeatureStore.open(bench.features)
+    return scorer, None if bench.features is None else open_store(bench.features)

@@ -22,9 +22,7 @@ from torch import Tensor, nn
 from ssrl_pipeline.checkpoint import load_checkpoint, versions
 from ssrl_pipeline.disk.files import file_sha256, whole_file
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.models import SSRL, Detector, FusedDetector, PatchMemory
-from ssrl_pipeline.models.fused import blend
-from ssrl_pipeline.models.long_video import gather, relate, summed_views
+from ssrl_pipeline.models import Detector
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -47,8 +45,9 @@ class Export(NamedTuple):
 class ScoreGraph(nn.Module):
     """A model as a graph for all lengths: views -> scores [B, T].
 
-    :class:`NonLocal` takes the cheaper order of its products by the length, which a
-    graph would keep for good; here it is always the one that is linear in T.
+    What relates snippets may go another way by the length, which a graph would keep for good:
+    :class:`~ssrl_pipeline.models.relation.NonLocal` takes the cheaper order of its products.
+    Here it is always the way of two passes, which is linear in T.
     """
 
     def __init__(self, model: Detector):
@@ -56,20 +55,15 @@ class ScoreGraph(nn.Module):
         self.model = model
 
     def forward(self, views: Mapping[str, Tensor]) -> Tensor:
-        if isinstance(self.model, FusedDetector):
-            ssrl, memory = self._ssrl(self.model.ssrl, views), self.model.memory(views).scores
-            return blend(ssrl, memory, self.model.weight)
-        if isinstance(self.model, PatchMemory):
-            return self.model(views).scores
-        return self._ssrl(self.model, views)
+        return self.model.combine([self._scores(part, views) for part in self.model.parts])
 
     @staticmethod
-    def _ssrl(model: SSRL, views: Mapping[str, Tensor]) -> Tensor:
-        x = summed_views(model, views)  # [B, C, T, F]
-        b, c, t, f = x.shape
-        x = x.reshape(b * c, t, f)
-        features = relate(model.relation, x, gather(model.relation, x) / t)
-        return model.head(features).view(b, c, t).mean(dim=1)
+    def _scores(part: Detector, views: Mapping[str, Tensor]) -> Tensor:
+        if not part.related:
+            scores: Tensor = part(views).scores
+            return scores
+        summary = part.summarise(views)  # [B, R, T, W]
+        return part.score(part.relate(summary, part.gather(summary) / summary.shape[2]))
 
 
 def export_onnx(checkpoint: Path, target: Path) -> Export:
@@ -174,8 +168,8 @@ def made_up_views(model: Detector, videos: int, snippets: int) -> dict[str, Tens
     random, buffers = torch.Generator().manual_seed(snippets), dict(model.named_buffers())
     views = {}
     for name, count in model.views.items():
-        mean = next(buffer for key, buffer in buffers.items() if key.endswith(f"{name}_mean"))
-        deviation = next(buffer for key, buffer in buffers.items() if key.endswith(f"{name}_deviation"))
+        means = (buffer for key, buffer in buffers.items() if key.endswith(f"{name}_mean"))
+        deviations = (buffer for key, buffer in buffers.items() if key.endswith(f"{name}_deviation"))
         noise = torch.randn(videos, snippets, count, model.feature_size, generator=random)
-        views[name] = mean + deviation * noise
+        views[name] = next(means, 0) + next(deviations, 1) * noise
     return views

@@ -4,17 +4,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssrl_pipeline.console.progress import Note
-from ssrl_pipeline.disk.identity import Source, SourceFile
+from ssrl_pipeline.disk.identity import Identity, SourceFile
 from ssrl_pipeline.disk.spelling import one_name
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.folder_store import FeatureStore, describe_recipe, is_store
+from ssrl_pipeline.features.opening import is_store, open_store
+from ssrl_pipeline.features.recipe import describe_recipe
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.scoring.stored import require_scorable
 
 
 class _Stored(NamedTuple):
     video: str
-    source: Source
+    source: Identity
 
 
 class ContentIndex:
@@ -44,7 +46,7 @@ class ContentIndex:
         return next((s.video for s in alike if s.source.sha256 == file.sha256), None)
 
 
-def open_store(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> ContentIndex | None:
+def open_index(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> ContentIndex | None:
     """The features that can be reused.
 
     Args:
@@ -56,7 +58,7 @@ def open_store(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> Co
         StoreError: the user has named it, and it is missing, damaged, or of another recipe.
     """
     try:
-        store = FeatureStore.open(folder)
+        store = open_store(folder)
         names = f"the checkpoint {scorer.path}", f"the store {folder}"
         require_scorable(scorer.checkpoint.recipe, store.recipe, *names)
     except StoreError as error:

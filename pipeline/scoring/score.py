@@ -20,11 +20,10 @@ from ssrl_pipeline.disk.spelling import on_disk
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
 from ssrl_pipeline.extraction.videos import expected_snippets
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.results.pictures import load_peaks
 from ssrl_pipeline.results.report import report_entry, save_report
-from ssrl_pipeline.results.result_folder import PEAKS, Drawn, load_result, missing_files, save_result
-from ssrl_pipeline.results.video_scores import VideoScores
+from ssrl_pipeline.results.video_scores import PEAKS, Drawn, VideoScores, load_result, missing_files
 from ssrl_pipeline.scoring.reuse import ContentIndex
 from ssrl_pipeline.scoring.scorer import Scorer
 
@@ -201,7 +200,7 @@ def carry_out(
         else:
             status, result = _score(job, scorer, store, on_snippet, notes.append)
         truth = _truth(job, len(result.scores), notes.append)
-        save_result(result, job.folder, wanted, truth)
+        result.save(job.folder, wanted.contact_sheet, wanted.overlay, truth)
         return status, result, truth
 
     return _conclude(job, scorer, work, notes)
@@ -219,12 +218,12 @@ def _conclude(
         status, result, truth = work()
         peaks = job.folder / PEAKS
         pictures = load_peaks(peaks) if peaks.exists() else None
-        entry = report_entry(result, job.out, scorer.checkpoint.model, pictures, truth, job.name)
+        shown, summary, model = result.shown(truth), result.summary(), scorer.checkpoint.model
+        entry = report_entry(shown, summary, job.out, model, pictures, job.name)
     except DiskError:
         raise
     except (PipelineError, OSError) as error:
         return failed(job, str(error), notes)
-    summary = result.summary()
     snippets = summary["snippets"] if status == EXTRACTED else 0
     scored = Scored(job.name, status, snippets, folder=job.folder, summary=summary)
     return replace(scored, entry=entry, notes=tuple(notes))

@@ -15,13 +15,12 @@ import numpy as np
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.disk.run_files import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, VideoError
-from ssrl_pipeline.events.false_alarms import choose_rule
-from ssrl_pipeline.events.find import EventSettings
+from ssrl_pipeline.events.rule import EventSettings, choose_rule
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.engines.precision import offered
 from ssrl_pipeline.extractors.extractor import find_device
-from ssrl_pipeline.features.folder_store import Recipe
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.features.recipe import Recipe
 from ssrl_pipeline.models.long_video import CHUNK, ScoreStream
 from ssrl_pipeline.models.occlusion import HeatStream
 from ssrl_pipeline.results.video_scores import VideoScores
@@ -65,7 +64,7 @@ class Scorer:
     ):
         self.path = checkpoint_file(Path(checkpoint))
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
-        self.chosen = choose_rule(events or EventSettings(), self.checkpoint)
+        self.chosen = choose_rule(events or EventSettings(), self.checkpoint.provenance.get("threshold"))
         self.device = find_device(device)
         self.model = self.checkpoint.build().to(self.device)
         self.checkpoint_sha256 = self.checkpoint.sha256

@@ -10,11 +10,11 @@ from ssrl_pipeline.console.progress import Plan, Progress
 from ssrl_pipeline.data.resolve import intervals_to_show
 from ssrl_pipeline.disk.files import require_writable
 from ssrl_pipeline.disk.run_files import find_checkpoint
-from ssrl_pipeline.features.folder_store import location
+from ssrl_pipeline.features.opening import location
 from ssrl_pipeline.results.video_writer import require_encoder
 from ssrl_pipeline.scoring.elsewhere import score_elsewhere
 from ssrl_pipeline.scoring.inputs import match_intervals
-from ssrl_pipeline.scoring.reuse import open_store
+from ssrl_pipeline.scoring.reuse import open_index
 from ssrl_pipeline.scoring.score import Scored, score_here, score_many
 from ssrl_pipeline.scoring.scorer import ScorerOptions
 from ssrl_pipeline.settings import Settings
@@ -48,6 +48,7 @@ def score_videos(
     require_writable(out)
     if overlay:
         require_encoder()  # or an error before hours of work
+    features = location(settings.data.features)
     intervals = intervals_to_show(settings.data, say)
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
     of = settings.extract
@@ -58,7 +59,7 @@ def score_videos(
         else:
             scorer = options.build(device)
             place, on = score_here, f"{scorer.device} in {scorer.extractor.precision}"
-        index = open_store(location(settings.data.features), scorer, must_reuse, say)
+        index = open_index(features, scorer, must_reuse, say)
         say(f"scoring with {path} on {on}")
         rule, origin = scorer.chosen
         say(f"events: score of {rule.threshold:.4g} or more, a threshold of {origin}")

@@ -12,8 +12,8 @@ from torch import Tensor
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.extractors.engines.precision import BOUNDS, INTERCHANGEABLE, warn_once
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.features.folder_store import Recipe, require_same_recipe
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.features.recipe import Recipe, require_same_recipe
 from ssrl_pipeline.models import Detector
 from ssrl_pipeline.models.long_video import CHUNK, score_long
 

@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,9 @@ from torch import Tensor
 from ssrl_pipeline.disk.files import read_json, whole_folder, write_json
 from ssrl_pipeline.disk.npy import NpyWriter, map_npy, rows_crc32
 from ssrl_pipeline.errors import StoreError, is_out_of_memory
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.features.segments import segment_means
+from ssrl_pipeline.scales import scale_of
 
 MOST_IN_MEMORY = 2 << 30  # bytes
 MOST_OF_FREE = 0.5  # of what a GPU has free; the rest is for the model and what a step computes
@@ -57,7 +58,7 @@ class Bags:
         there = _sent(rows, device)
         views = {scale: _picked(branch, rows, there) for scale, branch in self.branches.items()}
         for name, view in self.views.items():
-            if name.removeprefix("patch") not in self.branches:
+            if scale_of(name) not in self.branches:
                 views[name] = _picked(view, rows, there)
         return views, _sent(self.abnormal[rows], device)
 
@@ -98,18 +99,6 @@ def load_bags(
             write_json(scratch / _CHECKSUMS, {name: writer.crc32 for name, writer in writers.items()})
     mapped = {name: _map(folder / f"{name}.npy", shape) for name, shape in shapes.items()}
     return Bags(list(labels), torch.tensor(list(labels.values())), mapped)
-
-
-def segment_means(features: np.ndarray, segments: int) -> np.ndarray:
-    """[N, P, F] -> float32 [segments, P, F]: means over equal parts of the video.
-
-    Parts are linspace(0, N, segments + 1) truncated to whole snippets; an empty
-    one repeats the snippet at which it stands (Sultani et al., CVPR 2018, as in
-    RTFM's and SSRL's code).
-    """
-    edges = np.linspace(0, len(features), segments + 1).astype(int)
-    parts = (features[a : max(a + 1, b)] for a, b in pairwise(edges))
-    return np.stack([np.asarray(part, np.float32).mean(axis=0) for part in parts])
 
 
 def balanced_batches(abnormal: Tensor, batch_size: int, seed: int, stage: int) -> Iterator[list[int]]:

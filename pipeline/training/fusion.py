@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
-from ssrl_pipeline import checkpoint as checkpoints
-from ssrl_pipeline.checkpoint import Checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data.labels import Label, Labels
 from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.models import FusedDetector
 from ssrl_pipeline.models.fused import blend
 from ssrl_pipeline.scoring.stored import require_scorable, score_snippets
 from ssrl_pipeline.settings import MemorySettings
-from ssrl_pipeline.training.normal_memory import refuse_other_run, train_memory
+from ssrl_pipeline.training.normal_memory import train_memory
+from ssrl_pipeline.training.run_folder import refuse_other_run
 
 WEIGHTS = (0.25, 0.5, 0.75, 0.0, 1.0)  # of SSRL; of equals the first is taken
 
@@ -55,14 +56,20 @@ def train_fused(
     Raises:
         PipelineError: as of :func:`train_memory` and :func:`fuse`.
     """
-    refuse_other_run(run, "fused")
-    first = checkpoints.load_checkpoint(ssrl)
+    refuse_other_run(run, FusedDetector.kind)
+    first = load_checkpoint(ssrl)
     val = set(first.videos("val"))
     kept = {v: Label(label.abnormal, "val") if v in val else label for v, label in labels.items()}
-    second = checkpoints.load_checkpoint(train_memory(store, kept, run / "memory", settings, seed))
+    second = load_checkpoint(train_memory(store, kept, run / "memory", settings, seed))
     known = {video: labels[video].abnormal for video in sorted(val) if video in labels}
-    checkpoints.save_checkpoint(run / "best.pt", fuse(first, second, store, known, device))
+    save_checkpoint(run / "best.pt", fuse(first, second, store, known, device))
     return run / "best.pt"
+
+
+def summary(checkpoint: Checkpoint) -> str:
+    """How much each counts, and what has chosen so, in one line."""
+    by = "chosen by" if checkpoint.provenance["weights_tried"] else "in the absence of"
+    return f"SSRL counts {checkpoint.model['weight']:.2f}, the memory the rest, {by} validation videos"
 
 
 def fuse(
@@ -91,11 +98,9 @@ def fuse(
             )
     trials = try_weights(ssrl, memory, store, val, device) if len(set(val.values())) == 2 else []
     weight = best_weight(trials)
-    arguments = [{k: v for k, v in c.model.items() if k != "kind"} for c in (ssrl, memory)]
     parts = {"ssrl": ssrl, "memory": memory}
-    return Checkpoint(
-        weights={f"{part}.{name}": value for part, c in parts.items() for name, value in c.weights.items()},
-        model={"kind": "fused", "ssrl": arguments[0], "memory": arguments[1], "weight": weight},
+    return Checkpoint.of(
+        FusedDetector.of(ssrl.build(), memory.build(), weight),
         recipe=ssrl.recipe,
         settings=memory.settings | ssrl.settings,
         provenance={
@@ -103,7 +108,6 @@ def fuse(
             "val_videos": list(val),
             "weights_tried": [trial._asdict() for trial in trials],
             **{part: c.provenance for part, c in parts.items()},
-            **checkpoints.versions(),
         },
     )
 

@@ -30,7 +30,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.errors import PipelineError, how_it_ended
 from ssrl_pipeline.extractors.extractor import find_device
 
 MOST_RESTARTS = 3
@@ -179,9 +179,8 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
             causes = {r: f for r, f in error.failures.items() if f.exitcode != BEREFT} or error.failures
             rank, failure = min(causes.items(), key=lambda item: item[1].timestamp)
             if failure.exitcode >= 0 or restart == MOST_RESTARTS:
-                raise PipelineError(
-                    f"process {rank} of {processes} ended with exit code {failure.exitcode}"
-                ) from error
+                ended = how_it_ended(failure.exitcode)
+                raise PipelineError(f"process {rank} of {processes} {ended}") from error
             log.warning("process %d was killed; starting again from what was saved", rank)
 
 

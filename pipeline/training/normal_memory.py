@@ -10,20 +10,21 @@ each position.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ssrl_pipeline import checkpoint as checkpoints
-from ssrl_pipeline.checkpoint import Checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.data.labels import Labels
 from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.disk.files import write_text
-from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
+from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.memory_fit import fit_memory
+from ssrl_pipeline.scales import scale_of
 from ssrl_pipeline.settings import MemorySettings
+from ssrl_pipeline.training.run_folder import refuse_other_run
 
 
 def train_memory(store: Features, labels: Labels, run: Path, settings: MemorySettings, seed: int) -> Path:
@@ -51,7 +52,7 @@ def train_memory(store: Features, labels: Labels, run: Path, settings: MemorySet
             "from the others it is. Cut a long video in parts, or label more as normal"
         )
     check_videos(store, normal)
-    refuse_other_run(run, "memory")
+    refuse_other_run(run, PatchMemory.kind)
     views = _choose_views(store, settings.views)
     rows = draw_snippets({video: store.meta(video).snippets for video in normal}, settings.sample, seed)
     if len(rows) < 2:
@@ -66,22 +67,15 @@ def train_memory(store: Features, labels: Labels, run: Path, settings: MemorySet
     )
     tree = {"memory": to_tree(settings), "train": {"seed": seed}}
     write_text(run / "config.yaml", to_yaml(tree))
-    arguments: dict[str, Any] = {
-        "kind": "memory",
-        "feature_size": model.feature_size,
-        "views": model.views,
-        "size": model.size,
-        "neighbours": model.neighbours,
-    }
-    provenance = {
-        "train_videos": normal,
-        "val_videos": [],
-        "snippets": sum(map(len, rows.values())),
-        **checkpoints.versions(),
-    }
-    checkpoint = Checkpoint(model.state_dict(), arguments, store.recipe, tree, provenance)
-    checkpoints.save_checkpoint(run / "best.pt", checkpoint)
+    provenance = {"train_videos": normal, "val_videos": [], "snippets": sum(map(len, rows.values()))}
+    save_checkpoint(run / "best.pt", Checkpoint.of(model, store.recipe, tree, provenance))
     return run / "best.pt"
+
+
+def summary(checkpoint: Checkpoint) -> str:
+    """What a memory was made of, in one line."""
+    known = checkpoint.provenance
+    return f"{known['snippets']} snippets of {len(known['train_videos'])} normal videos"
 
 
 def draw_snippets(lengths: dict[str, int], most: int, seed: int) -> dict[str, np.ndarray]:
@@ -121,20 +115,10 @@ def reader(store: Features, rows: dict[str, np.ndarray]) -> Callable[[str], np.n
     return read
 
 
-def refuse_other_run(run: Path, kind: str) -> None:
-    """Raises CheckpointError where the folder holds a run of another kind of model."""
-    found = [name for name in ("last.pt", "best.pt") if (run / name).exists()]
-    if not found:
-        return
-    if found == ["best.pt"] and checkpoints.load_checkpoint(run / "best.pt").kind == kind:
-        return
-    raise CheckpointError(f"{run}: holds a run of another model ({found[0]}); choose another --name")
-
-
 def _choose_views(store: Features, wanted: tuple[str, ...] | None) -> dict[str, int]:
     available: dict[str, int] = store.recipe["views"]
     if wanted is None:
-        return {v: n for v, n in available.items() if v.startswith("patch")} or dict(available)
+        return {v: n for v, n in available.items() if scale_of(v)} or dict(available)
     for view in wanted:
         if view not in available:
             raise PipelineError(

@@ -182,6 +182,16 @@ def _filled(settings: Any, defaults: Any) -> Any:
     return settings | known
 
 
+def refuse_other_run(run: Path, kind: str) -> None:
+    """Raises CheckpointError where the folder holds a run of another kind of model."""
+    found = [name for name in ("last.pt", "best.pt") if (run / name).exists()]
+    if not found:
+        return
+    if found == ["best.pt"] and checkpoints.load_checkpoint(run / "best.pt").kind == kind:
+        return
+    raise CheckpointError(f"{run}: holds a run of another model ({found[0]}); choose another --name")
+
+
 def read_evaluations(run: Path) -> list[Evaluation]:
     """What metrics.jsonl says; nothing where there is none."""
     path = run / "metrics.jsonl"

@@ -12,7 +12,7 @@ import numpy as np
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Intervals, Labels
 from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.training.group import Group
 
 

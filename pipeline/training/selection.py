@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from ssrl_pipeline.evaluation.metrics import frame_metrics
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.models import SSRL, MILLoss
 from ssrl_pipeline.scoring.stored import score_stored
 from ssrl_pipeline.training.bags import Bags

@@ -18,21 +18,21 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from ssrl_pipeline import checkpoint as checkpoints
-from ssrl_pipeline.checkpoint import Checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import to_tree
 from ssrl_pipeline.data.labels import Intervals, Labels
 from ssrl_pipeline.data.splits import Split, check_scales, check_videos, ground_truth, split_videos
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
-from ssrl_pipeline.features.released import Features
+from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.models import SSRL, Losses, LossWeights, MILLoss
+from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.tf32 import allow_tf32
 from ssrl_pipeline.training.bags import balanced_batches, load_bags, share_of_batch
@@ -114,7 +114,7 @@ class Trainer:
         how = {name: terms.pop(name) for name in ("across_videos", "top")}
         self.loss = MILLoss(weights=LossWeights(**terms), **how)
         segments = settings.segments or usual_length(store, split)
-        views = ["clip", *(f"patch{scale}" for scale in self.scales)]
+        views = ["clip", *map(view_of, self.scales)]
         with group.main_first():
             self.bags = load_bags(store, split.train, views, segments, run.parent / ".packs")
             self.val_bags = (
@@ -187,13 +187,20 @@ class Trainer:
     def _build(self, stage: int) -> SSRL:
         """The stage's model: new where it is new, the best of the stage before and frozen elsewhere."""
         torch.manual_seed(_seed(self.settings.seed, stage))
-        model = SSRL(**self._model_arguments(stage))
+        model = SSRL(
+            self.recipe["feature_size"],
+            self.scales[: stage - 1],
+            crops=self.recipe["views"]["clip"],
+            dropout=self.model_settings.dropout,
+            share_relation=self.model_settings.share_relation,
+            patches=self.model_settings.patches,
+        )
         if self.model_settings.standardise:
             normal = [row for row, abnormal in enumerate(self.bags.abnormal) if not abnormal]
             for name in model.views:
                 model.scaling.fit(name, (self.bags.bag(name, row).cpu() for row in normal))
         if stage > self.stages[0]:
-            before = checkpoints.load_checkpoint(self.folder.stage_path(stage - 1)).weights
+            before = load_checkpoint(self.folder.stage_path(stage - 1)).weights
             model.load_state_dict(before, strict=False)
             kept = "" if self.settings.freeze == "stage" else "patches."
             for name, parameter in model.named_parameters():
@@ -203,16 +210,6 @@ class Trainer:
             self._compute_frozen(model, self.scales[: stage - 2])
         return model
 
-    def _model_arguments(self, stage: int) -> dict[str, Any]:
-        return {
-            "feature_size": self.recipe["feature_size"],
-            "scales": list(self.scales[: stage - 1]),
-            "crops": self.recipe["views"]["clip"],
-            "dropout": self.model_settings.dropout,
-            "share_relation": self.model_settings.share_relation,
-            "patches": self.model_settings.patches,
-        }
-
     @torch.no_grad()
     def _compute_frozen(self, model: SSRL, scales: Sequence[str]) -> None:
         """Computes once what frozen branches make of every bag, so that no step has to."""
@@ -220,7 +217,7 @@ class Trainer:
         model.eval().to(device)
         for bags in filter(None, (self.bags, self.val_bags)):
             for scale in scales:
-                rows = (bags.bag(f"patch{scale}", row)[None].to(device) for row in range(len(bags.videos)))
+                rows = (bags.bag(view_of(scale), row)[None].to(device) for row in range(len(bags.videos)))
                 bags.branches[scale] = torch.cat([model.branch(scale, row).cpu() for row in rows])
             bags.move(device)
 
@@ -267,9 +264,8 @@ class Trainer:
         )
 
     def _checkpoint(self, model: SSRL, stage: int, step: int, verdict: Verdict) -> Checkpoint:
-        return Checkpoint(
-            weights={name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
-            model=self._model_arguments(stage),
+        return Checkpoint.of(
+            model,
             recipe=self.recipe,
             settings={"model": to_tree(self.model_settings), "train": to_tree(self.settings)},
             provenance={
@@ -278,7 +274,6 @@ class Trainer:
                 **verdict._asdict(),
                 "train_videos": list(self.split.train),
                 "val_videos": list(self.split.val),
-                **checkpoints.versions(),
             },
         )
 
@@ -316,8 +311,8 @@ def stages_of(settings: TrainSettings, scales: Sequence[str]) -> range:
         return range(last, last + 1)
     if settings.last_stage and settings.last_stage > last:
         raise ConfigError(
-            f"train.last_stage: stage {settings.last_stage} adds a scale to {settings.last_stage - 2}, and "
-            f"there are {len(scales)} ({', '.join(scales) or 'the crops alone'}); the last stage is {last}"
+            f"train.last_stage: there is no stage {settings.last_stage}; with {' and '.join(scales) or 'no'} "
+            f"patches the last one is {last} (features of --preset paper have four)"
         )
     return range(1, (settings.last_stage or last) + 1)
 

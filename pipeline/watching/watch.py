@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.events.stream import EventNews, EventStream
-from ssrl_pipeline.extractors.reader import is_full
+from ssrl_pipeline.extractors.reader import ViewArrays, is_full
 from ssrl_pipeline.extractors.snippets import Pending
 from ssrl_pipeline.models import Detector
 from ssrl_pipeline.models.live_window import Window, WindowScorer
@@ -44,8 +44,7 @@ from ssrl_pipeline.watching.camera import (
 from ssrl_pipeline.watching.sources import Source
 
 Line = dict[str, Any]
-Features = dict[str, np.ndarray]  # view name -> float32 [1, P, F]
-Describe = Callable[[Sequence[np.ndarray]], Sequence[Features]]  # of snippets uint8 [16, H, W, 3]
+Describe = Callable[[Sequence[np.ndarray]], Sequence[ViewArrays]]  # of snippets uint8 [16, H, W, 3]
 TOGETHER = 16  # snippets of different cameras that are described at once
 DECODING = 4  # threads at most that decode a camera; each but the first may hold a frame back
 POLL = 0.5  # seconds after which a stop is noticed

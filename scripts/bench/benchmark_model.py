@@ -13,10 +13,11 @@ from benchmark_rounds import Bench, Row
 from torch import Tensor, nn
 
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.features.segments import segment_means
 from ssrl_pipeline.models import SSRL, MILLoss, SSRLOutput
 from ssrl_pipeline.models.long_video import score_long
 from ssrl_pipeline.models.relation import NonLocal
-from ssrl_pipeline.training.bags import segment_means
+from ssrl_pipeline.scales import view_of
 
 
 def training(bench: Bench, precision: str = "float32") -> Iterator[Row]:
@@ -28,7 +29,7 @@ def training(bench: Bench, precision: str = "float32") -> Iterator[Row]:
     feature_size, segments, crops, half = 1024, 32, 10, 4
     scales = {"2x3": 6, "3x5": 15, "4x7": 28}
     rng = np.random.default_rng(0)
-    names = {"clip": crops} | {f"patch{scale}": n for scale, n in scales.items()}
+    names = {"clip": crops} | {view_of(scale): n for scale, n in scales.items()}
     videos = []
     for i in range(2 * half):  # two snippets a segment, as a video of half a minute has
         files = {name: bench.folder / f"{i}-{name}.npy" for name in names}
@@ -53,14 +54,14 @@ def training(bench: Bench, precision: str = "float32") -> Iterator[Row]:
 
     for stage in range(1, 5):
         used = list(scales)[: stage - 1]
-        views = ["clip", *(f"patch{scale}" for scale in used)]
+        views = ["clip", *(view_of(scale) for scale in used)]
         torch.manual_seed(0)
         ours = SSRL(feature_size, used, crops).to(bench.device).train()
         published = with_plain_order(ours)
         ready = bags(views)
         for scale in used[:-1]:  # frozen: what they make of a bag is computed once
             with torch.no_grad():
-                ready[scale] = ours.branch(scale, ready.pop(f"patch{scale}"))
+                ready[scale] = ours.branch(scale, ready.pop(view_of(scale)))
             ours.patches[scale].requires_grad_(False).eval()
         learned = [parameter for parameter in ours.parameters() if parameter.requires_grad]
         plain_adam = torch.optim.Adam(published.parameters(), foreach=False)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.models import SSRL, MILLoss
+from ssrl_pipeline.scales import scale_of, view_of
 
 SCALES = {"2x3": 6, "3x5": 15, "4x7": 28}
 
@@ -33,7 +34,7 @@ def main() -> None:
 
     torch.manual_seed(0)
     bags = 2 * a.batch_size
-    counts = {"clip": a.crops, **{f"patch{scale}": n for scale, n in SCALES.items()}}
+    counts = {"clip": a.crops, **{view_of(scale): n for scale, n in SCALES.items()}}
     views = {
         name: torch.rand(bags, a.segments, n, a.feature_size, device=a.device) for name, n in counts.items()
     }
@@ -47,10 +48,8 @@ def main() -> None:
         parameters = list(module.parameters())
         module.training = not parameters or any(p.requires_grad for p in parameters)
     with torch.no_grad():
-        branches = {scale: model.branch(scale, views[f"patch{scale}"]) for scale in older}
-    cached = {
-        name: view for name, view in views.items() if name.removeprefix("patch") not in older
-    } | branches
+        branches = {scale: model.branch(scale, views[view_of(scale)]) for scale in older}
+    cached = {name: view for name, view in views.items() if scale_of(name) not in older} | branches
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.0)
     loss = MILLoss().eval()
 

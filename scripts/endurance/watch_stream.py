@@ -31,13 +31,14 @@ import numpy as np
 import torch
 from live_stream import LiveServer, mark, read_mark
 
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import EventRule
+from ssrl_pipeline.extractors.reader import ViewArrays
 from ssrl_pipeline.models import SSRL, Detector
 from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.sources import parse_sources
-from ssrl_pipeline.watching.watch import Describe, Features, Watch
+from ssrl_pipeline.watching.watch import Describe, Watch
 
 CPU = torch.device("cpu")
 SIZE = (320, 240)
@@ -101,7 +102,7 @@ def with_checkpoint(path: Path) -> tuple[Describe, Detector, EventRule]:
 def stand_in() -> tuple[Describe, Detector, EventRule]:
     projection = np.random.default_rng(0).standard_normal((6 * 3 * 2, 6, 64)).astype(np.float32)
 
-    def colours(images: np.ndarray) -> Features:
+    def colours(images: np.ndarray) -> ViewArrays:
         below = images[:, 16:].astype(np.float32) / 255  # without the number
         parts = np.stack([cv2.resize(image, (3, 2), interpolation=cv2.INTER_AREA) for image in below])
         numbers = np.concatenate([parts.mean(axis=0), parts.std(axis=0) * 10]).ravel()  # [36]
@@ -171,7 +172,7 @@ def watch(
         (out / "samples.txt").open("w") as samples,
     ):
 
-        def describe_closely(snippets: Sequence[np.ndarray]) -> Sequence[Features]:
+        def describe_closely(snippets: Sequence[np.ndarray]) -> Sequence[ViewArrays]:
             for images in snippets:
                 numbers.write(" ".join(str(read_mark(image)) for image in images) + "\n")
             return describe(snippets)

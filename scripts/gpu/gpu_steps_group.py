@@ -12,7 +12,7 @@ from gpu_steps_model import labelled, made_up_store
 from torch import distributed, nn
 
 from ssrl_pipeline.checkpoint import load_checkpoint
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.settings import LossSettings, ModelSettings, TrainSettings
 from ssrl_pipeline.training.group import Group, join
 from ssrl_pipeline.training.ssrl import train
@@ -95,7 +95,7 @@ def gloo_member(check: Check) -> None:
     folder = Path(os.environ[FOLDER])
     device = torch.device("cuda:0" if check.device.type == "cuda" else "cpu")
     group = Group(device, distributed.get_rank(), distributed.get_world_size())
-    run(check._replace(folder=folder), FeatureStore.open(folder / "features"), group, "two")
+    run(check._replace(folder=folder), open_store(folder / "features"), group, "two")
     distributed.destroy_process_group()
 
 

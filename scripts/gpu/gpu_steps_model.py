@@ -18,12 +18,14 @@ from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.extractors.extractor import BACKBONES
 from ssrl_pipeline.extractors.presets import PRESETS
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
-from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.features.meta import VideoMeta
+from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.models.long_video import score_long
 from ssrl_pipeline.models.occlusion import HeatStream
+from ssrl_pipeline.scales import scale_of
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import Evaluation
@@ -46,7 +48,7 @@ def made_up_store(
         "views": dict(views),
         "geometry": {name: "made up" for name in views},
     }
-    store = FeatureStore.create(root, recipe)
+    store = create_store(root, recipe)
     rng = np.random.default_rng(0)
     for video, label in videos.items():
         rows = {name: rng.random((length, count, size), np.float32) for name, count in views.items()}
@@ -141,7 +143,7 @@ def cameras(check: Check) -> None:
     sizes = ((160, 120),) if check.tiny else ((320, 240), (1920, 1080))
     for preset in ("live",) if check.tiny else ("live", "fast"):
         extractor = check.extractor(preset)
-        scales = [name.removeprefix("patch") for name in PRESETS[preset].view_sizes if name != "clip"]
+        scales = [scale_of(name) for name in PRESETS[preset].view_sizes if name != "clip"]
         model = SSRL(BACKBONES["i3d"].feature_size, scales, crops=PRESETS[preset].view_sizes["clip"])
         scorer = WindowScorer(model.eval().to(check.device), check.device, size=16, delay=1)
         for width, height in sizes:

@@ -24,10 +24,11 @@ from ssrl_pipeline.data.splits import store_scales
 from ssrl_pipeline.evaluation.evaluate import evaluate
 from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.train import train_detector
+from ssrl_pipeline.training.train import Task, train_detector
 
 KINDS = ("ssrl", "memory", "fused")
 
@@ -91,9 +92,10 @@ def _train(
     group: Group,
 ) -> Path:
     model = dataclasses.replace(settings.model, kind=kind, scales=scales)
-    views = tuple(f"patch{scale}" for scale in scales) or ("clip",)
+    views = tuple(view_of(scale) for scale in scales) or ("clip",)
     memory = dataclasses.replace(settings.memory, views=views)
-    return train_detector(store, labels, run, model, settings.train, memory, group)
+    own = dataclasses.replace(settings, model=model, memory=memory)
+    return train_detector(Task(own, run, store, labels, group))
 
 
 def _measure(

@@ -24,10 +24,11 @@ import torch
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models.occlusion import HeatStream
-from ssrl_pipeline.models.ssrl import parse_scale
 from ssrl_pipeline.results.heat_map import frame_heat
+from ssrl_pipeline.scales import parse_scale
 
 CPU = torch.device("cpu")
 
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
 
-    store = FeatureStore.open(arguments.features)
+    store = open_store(arguments.features)
     masks = read_masks(arguments.data / "pixel_masks.npz")
     draws = json.loads((arguments.data / "draws.json").read_text())
     rows = []

@@ -20,16 +20,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.data.labels import Label, read_intervals, read_labels
 from ssrl_pipeline.data.splits import ground_truth
 from ssrl_pipeline.evaluation.metrics import frame_metrics
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import Detector
-from ssrl_pipeline.models.fused import FusedDetector, blend
-from ssrl_pipeline.models.long_video import summed_views
 from ssrl_pipeline.scoring.stored import frame_scores, score_snippets
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--delays", type=int, nargs="*", default=[0, 1, 2, 5])
     a = parser.parse_args()
 
-    store = FeatureStore.open(a.features)
+    store = open_store(a.features)
     labels, intervals = read_labels(a.data / "labels.csv"), read_intervals(a.data / "intervals.csv")
     draws = json.loads((a.data / "draws.json").read_text())
     for name in a.models:
@@ -114,42 +114,45 @@ class Past:
     def __init__(self, model: Detector, features: Mapping[str, np.ndarray]):
         self.model = model
         views = {n: torch.from_numpy(np.array(features[n], np.float32))[None] for n in model.views}
-        self.ssrl = model.ssrl if isinstance(model, FusedDetector) else model
-        self.sums = summed_views(self.ssrl, views)[0]  # [C, T, F]
-        fused = isinstance(model, FusedDetector)
-        self.alone = model.memory(views).scores[0] if fused else None  # [T]
+        self.kept = [  # of each part: summaries [R, T, W], or scores [T] where it does not relate snippets
+            part.summarise(views)[0] if part.related else part(views).scores[0] for part in model.parts
+        ]
 
     @property
     def length(self) -> int:
-        return self.sums.shape[1]
+        return self.kept[0].shape[1 if self.model.parts[0].related else 0]
 
     def only(self, chosen: np.ndarray) -> "Past":
         """These snippets, as if there had been no others."""
         part = copy.copy(self)
-        part.sums = self.sums[:, chosen]
-        part.alone = None if self.alone is None else self.alone[chosen]
+        part.kept = [kept[..., chosen, :] if kept.dim() > 1 else kept[chosen] for kept in self.kept]
         return part
 
     @torch.inference_mode()
     def scores(self, window: int, delays: Sequence[int]) -> np.ndarray:
         """float32 [delays, T]."""
+        found = [
+            self._related(part, kept, window, delays) if part.related else kept.expand(len(delays), -1)
+            for part, kept in zip(self.model.parts, self.kept, strict=True)
+        ]
+        return self.model.combine(found).numpy()
+
+    def _related(self, model: Detector, kept: Tensor, window: int, delays: Sequence[int]) -> Tensor:
+        """[delays, T] of a part that relates snippets."""
         last = self.length - 1
         result = torch.zeros(len(delays), self.length)
         ends = torch.arange(self.length)
         for length in range(1, min(window, self.length) + 1):
             same = ends[ends + 1 == length] if length < window else ends[ends + 1 >= length]
             for part in same.split(32):
-                x = torch.stack([self.sums[:, e - length + 1 : e + 1] for e in part.tolist()])  # [n, C, t, F]
-                features = self.ssrl.relation(x.flatten(0, 1)).view(x.shape)
+                x = torch.stack([kept[:, e - length + 1 : e + 1] for e in part.tolist()])  # [n, R, t, W]
+                related = model.relate(x)
                 for row, e in enumerate(part.tolist()):
                     for i, delay in enumerate(delays):
                         begin = e - delay
                         for t in range(max(begin, 0), (last if e == last else begin) + 1):
-                            head = self.ssrl.head(features[row, :, t - e + length - 1])
-                            result[i, t] = head.mean()
-        if self.alone is not None:
-            result = blend(result, self.alone.expand_as(result), self.model.weight)
-        return result.numpy()
+                            result[i, t] = model.score(related[row, None, :, t - e + length - 1])[0]
+        return result
 
 
 def spread(scores: np.ndarray, every: np.ndarray) -> np.ndarray:

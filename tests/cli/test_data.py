@@ -15,8 +15,8 @@ from ssrl_pipeline.config import load_config, ready_configs
 from ssrl_pipeline.data.datasets import DATASETS
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.data.resolve import Annotations
-from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.features.released import ReleasedFeatures
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import DataSettings, Settings
 
 UCF_LINES = (

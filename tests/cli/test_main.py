@@ -18,7 +18,7 @@ from helpers.commands import Result
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.cli import main as cli
 from ssrl_pipeline.cli import options as cli_options
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 
 QUICK = ("--preset", "live", "--weights", "random", "--device", "cpu")
 
@@ -438,7 +438,7 @@ def test_a_disk_that_will_be_too_small_is_told_before_the_work(
     words = ["extract", "--videos", make_video(tmp_path / "a.mp4", frames=33), "--preset", "live"]
     needed = 3 * (1 + 6) * 1024 * 4  # snippets, views, features of four bytes
     for free, told in ((needed - 1, True), (needed, False)):
-        monkeypatch.setattr("ssrl_pipeline.disk.files.free_bytes", lambda folder, free=free: free)
+        monkeypatch.setattr("ssrl_pipeline.extraction.start.free_bytes", lambda folder, free=free: free)
         done = run(*words, "--weights", "random", "--features", tmp_path / f"features{free}")
         assert done.code == 0
         assert ("is too small: the features will take 86 kB, 86 kB are free" in done.err) == told

@@ -22,7 +22,8 @@ from ssrl_pipeline.console.progress import Outcome, Plan, Progress
 from ssrl_pipeline.errors import ConfigError, DiskError, PipelineError, StoreError
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.store import FeatureStore
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -87,7 +88,7 @@ def test_killed_worker_leaves_the_store_of_a_local_run(
     assert "long.mp4: its worker was lost" in caplog.text
     assert contents(store.root) == contents(local)
     assert {outcome.status for outcome in outcomes} == {"done"}
-    assert [outcome.video for outcome in outcomes] == FeatureStore.open(local).videos()
+    assert [outcome.video for outcome in outcomes] == open_store(local).videos()
     assert [plan[:3] for plan in plans] == [(4, 4, LONG + 2 + 3 + 2)]
     assert progress.snippets == plans[0].snippets  # the killed worker's are not counted twice
     assert sorted(progress.started) == sorted(outcome.video for outcome in outcomes)

@@ -12,7 +12,7 @@ from ssrl_pipeline.data.datasets import DATASETS, cut_to_length, load_dataset
 from ssrl_pipeline.data.labels import Label, intervals_of
 from ssrl_pipeline.data.names import StoredNames, video_id
 from ssrl_pipeline.errors import ConfigError, LabelError, StoreError
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 
 UCF = {
     "Temporal_Anomaly_Annotation.txt": (

@@ -16,7 +16,8 @@ from ssrl_pipeline.disk.files import clear_leftovers, whole_file, whole_folder
 from ssrl_pipeline.disk.locks import locked
 from ssrl_pipeline.errors import BusyError
 from ssrl_pipeline.extraction.storing import claim_each
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import owned
 
@@ -149,7 +150,7 @@ def test_a_store_is_cleared_by_the_next_extraction(tiny_store: Callable[..., Fea
     before = sorted(store.root.rglob("*"))
     (store.root / "a" / ".c.mp4.0123abcd.part").mkdir()
     (store.root / "a" / ".c.mp4.lock").write_bytes(b"")
-    FeatureStore.create(store.root, store.recipe)
+    create_store(store.root, store.recipe)
     assert sorted(store.root.rglob("*")) == before
 
 

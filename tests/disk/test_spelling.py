@@ -15,9 +15,10 @@ from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.disk.spelling import by_name, on_disk, one_name
 from ssrl_pipeline.errors import ConfigError, PipelineError, StoreError
 from ssrl_pipeline.extraction.videos import find_videos
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.released import ReleasedFeatures
-from ssrl_pipeline.results.result_folder import Drawn
+from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.results.video_scores import Drawn
 from ssrl_pipeline.scoring.inputs import find_inputs, match_intervals
 from ssrl_pipeline.scoring.reuse import ContentIndex
 from ssrl_pipeline.scoring.score import Job
@@ -101,7 +102,7 @@ def test_a_store_is_read_and_gone_on_with_in_whatever_form_it_has(
     made = tiny_store({"plain.mp4": 3}, root=strict / "features")
     (made.root / name).parent.mkdir()
     shutil.move(made.root / "plain.mp4", made.root / name)
-    store = FeatureStore.open(made.root)
+    store = open_store(made.root)
     assert store.videos() == [NFC]
     for asked in (NFC, NFD):
         assert store.meta(asked).snippets == 3
@@ -125,7 +126,7 @@ def test_two_stored_videos_that_differ_in_form_alone_are_told(
     store = tiny_store({NFC: 3}, root=strict / "features")
     shutil.copytree(store.root / "c\u00e1mara", store.root / "ca\u0301mara")
     with pytest.raises(StoreError, match=r"two are named .*\\u0301.* rename or remove one"):
-        FeatureStore.open(store.root).videos()
+        open_store(store.root).videos()
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])

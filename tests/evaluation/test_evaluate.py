@@ -17,7 +17,7 @@ from ssrl_pipeline.disk.files import write_text
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation.evaluate import FILES, EvaluationResult, evaluate
 from ssrl_pipeline.evaluation.metrics import FIGURES
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 
 SNIPPETS = {"a0": 4, "a1": 6, "a2": 5, "n0": 3, "n1": 7, "train": 2}

@@ -16,15 +16,11 @@ from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.disk.files import write_text
 from ssrl_pipeline.errors import CheckpointError, PipelineError
-from ssrl_pipeline.events.false_alarms import (
-    calibrate,
-    choose_rule,
-    count_false_alarms,
-    share_detected,
-    with_threshold,
-)
-from ssrl_pipeline.events.find import EventRule, EventSettings, find_events
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.evaluation.calibrate import with_threshold
+from ssrl_pipeline.events.false_alarms import calibrate, count_false_alarms, share_detected
+from ssrl_pipeline.events.find import find_events
+from ssrl_pipeline.events.rule import EventRule, EventSettings, choose_rule
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.times import FrameTimes
 
@@ -147,21 +143,22 @@ def test_the_rule_is_that_of_settings_then_checkpoint_then_default() -> None:
     bare = Checkpoint({}, {}, {}, {}, {"step": 3})
     scores = footage(0)
     found = calibrate(scores, dict.fromkeys(scores, TIMES), 0.05)
-    told = with_threshold(bare, found, "val")
-    assert told.provenance["step"] == 3
+    calibrated = with_threshold(bare, found, "val")
+    told = calibrated.provenance["threshold"]
+    assert calibrated.provenance["step"] == 3
     assert "threshold" not in bare.provenance
 
     own = EventSettings(gap=7.0)
     rule, origin = choose_rule(own, told)
     assert rule == EventRule(threshold=found.rule.threshold, gap=7.0)
     assert origin == "the checkpoint, calibrated to 0.05 false alarms per frame on val"
-    rule, origin = choose_rule(own, bare)
+    rule, origin = choose_rule(own, None)
     assert rule == EventRule(threshold=0.5, gap=7.0)
     assert "not calibrated" in origin
     assert choose_rule(EventSettings(threshold=0.25), told) == (EventRule(threshold=0.25), "the settings")
-    for record in ("x", {}, {**told.provenance["threshold"], "value": 7}):
+    for record in ("x", {}, {**told, "value": 7}):
         with pytest.raises(CheckpointError, match="threshold is damaged"):
-            choose_rule(own, Checkpoint({}, {}, {}, {}, {"threshold": record}))
+            choose_rule(own, record)
 
 
 SNIPPETS = {"a0": 9, "a1": 9, "n0": 30, "n1": 30, "seen": 5, "aside": 20, "t": 10}

@@ -10,7 +10,8 @@ import webvtt
 
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events.files import COLUMNS, save_events, write_srt, write_vtt
-from ssrl_pipeline.events.find import Event, EventRule, find_events
+from ssrl_pipeline.events.find import Event, find_events
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.times import FrameTimes
 
 RULE = EventRule(threshold=0.5, hysteresis=0.5, shortest=0.0, gap=0.0)

@@ -7,7 +7,8 @@ import pytest
 
 from ssrl_pipeline.config import load_config
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.events.find import ASSUMED_FPS, EventRule, EventSettings, find_events
+from ssrl_pipeline.events.find import ASSUMED_FPS, find_events
+from ssrl_pipeline.events.rule import EventRule, EventSettings
 from ssrl_pipeline.times import FrameTimes
 
 EXACT = {"hysteresis": 1.0, "shortest": 0.0, "gap": 0.0}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.find import Event, EventRule, find_events
+from ssrl_pipeline.events.find import Event, find_events
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.events.stream import EventNews, EventStream
 from ssrl_pipeline.times import FrameTimes
 

@@ -16,7 +16,7 @@ from ssrl_pipeline.console.progress import Outcome, Progress
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 
 OPTIONS = ExtractorOptions("i3d", "live", "random", engine="eager")
 LENGTHS = {"a.mp4": 9, "b.mp4": 40, "c.mp4": 5, "deep/a.mp4": 20}  # frames

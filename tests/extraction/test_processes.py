@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.folders import contents
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,11 +38,6 @@ def test_killed_extractions_end_with_the_same_store() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "the stores are equal, byte for byte"
     assert "kill 3: " in done.stdout
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, hidden or not."""
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_two_extractions_at_the_same_time_share_the_work(

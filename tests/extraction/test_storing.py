@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.folders import contents
 from PIL import Image
 
 from ssrl_pipeline.console.progress import Outcome, Progress
@@ -20,8 +21,9 @@ from ssrl_pipeline.extractors import FeatureExtractor, decoding, extractor
 from ssrl_pipeline.extractors import reader as reading
 from ssrl_pipeline.extractors.batcher import Feed
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
-from ssrl_pipeline.extractors.reader import Features
-from ssrl_pipeline.features.folder_store import FeatureStore, VideoWriter
+from ssrl_pipeline.extractors.reader import ViewArrays
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.video_files import FeatureWriter
 
 LENGTHS = {"a.mp4": 20, "b.mp4": 70, "c.mp4": 5, "deep/a.mp4": 40}  # frames
 SNIPPETS = {"a.mp4": 2, "b.mp4": 5, "c.mp4": 1, "deep/a.mp4": 3}
@@ -52,13 +54,6 @@ def quick_extractor(**options: Any) -> FeatureExtractor:
 
     extractor._engines = dict.fromkeys((one.network for one in extractor.passes), Means())  # type: ignore
     return extractor
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
 
 
 @pytest.fixture(scope="module")
@@ -184,14 +179,14 @@ def test_the_next_views_are_cut_while_the_network_works(
 def test_a_writer_that_fails_ends_its_video_alone(
     videos: Path, quick: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type
 ) -> None:
-    append = VideoWriter.append
+    append = FeatureWriter.append
 
-    def fail(writer: VideoWriter, features: Features) -> None:
+    def fail(writer: FeatureWriter, features: ViewArrays) -> None:
         if next(iter(writer._writers.values())).rows == 4:  # the longest alone comes that far
             raise error("no more")
         append(writer, features)
 
-    monkeypatch.setattr(VideoWriter, "append", fail)
+    monkeypatch.setattr(FeatureWriter, "append", fail)
     store, outcomes = extract(videos, tmp_path / "features", quick, place=extract_here(2))
     assert [(o.video, o.reason) for o in outcomes if o.status == "failed"] == [("b.mp4", "no more")]
     assert store.videos() == ["a.mp4", "c.mp4", "deep/a.mp4"]
@@ -214,7 +209,7 @@ def test_an_end_in_the_middle_leaves_whole_videos_alone(
     assert threads() == 0
     left = [path.name for path in (tmp_path / "features").rglob(".*")]
     assert left == []  # no scratch, no lock
-    store = FeatureStore.open(tmp_path / "features")
+    store = open_store(tmp_path / "features")
     for name in store.videos():
         assert store.read(name)["clip"].shape[0] == SNIPPETS[name]
 
@@ -223,7 +218,7 @@ def test_what_another_stored_meanwhile_is_skipped(
     videos: Path, one_by_one: Path, quick: FeatureExtractor
 ) -> None:
     before = contents(one_by_one)
-    store = FeatureStore.open(one_by_one)
+    store = open_store(one_by_one)
     claimed = [None, Claimed("a.mp4", videos / "a.mp4", ExitStack()), None]
     assert store_videos(claimed, store, quick, workers=2) == {"a.mp4": Outcome("a.mp4", "skipped", 2)}
     assert contents(one_by_one) == before
@@ -235,7 +230,7 @@ class Kept:
     def __init__(self, path: Path):
         self.path, self.rows = path, []
 
-    def write(self, features: Features) -> None:
+    def write(self, features: ViewArrays) -> None:
         self.rows.append(features)
 
 
@@ -252,7 +247,7 @@ def test_a_decoder_that_hangs_keeps_nobody_waiting(
 
     monkeypatch.setattr(decoding.video, "_open", other)
 
-    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
+    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[ViewArrays]]:
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
     jobs = [Kept(videos / name) for name in ("c.mp4", "a.mp4", "b.mp4", "deep/a.mp4")]
@@ -268,7 +263,7 @@ def test_no_more_frames_wait_than_there_is_room_for(videos: Path, monkeypatch: p
     monkeypatch.setattr(reading, "GROUP_BYTES", 2 * size)
     groups: list[int] = []
 
-    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
+    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[ViewArrays]]:
         groups.append(len(frames))
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
@@ -295,7 +290,7 @@ def test_what_is_under_way_of_a_decoder_that_fails_is_dropped(
         yield from (next(frames) for _ in range(18))
         raise VideoError("broken")
 
-    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[Features]]:
+    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[ViewArrays]]:
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
     whole, broken = Kept(videos / "a.mp4"), Kept(videos / "b.mp4")

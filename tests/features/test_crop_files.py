@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.released import ReleasedFeatures, open_features
+from ssrl_pipeline.features.opening import open_features
+from ssrl_pipeline.features.released import ReleasedFeatures
 
 SIZE = 8
 

@@ -16,11 +16,11 @@ from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.evaluation.calibrate import calibrate_checkpoint
 from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
-from ssrl_pipeline.scoring.reuse import open_store
+from ssrl_pipeline.scoring.reuse import open_index
 from ssrl_pipeline.scoring.score import EXTRACTED, STORED, score_many
 from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import MemorySettings
@@ -118,7 +118,7 @@ def test_score_does_without_it_and_what_is_deleted_is_extracted_again(
     )
     scorer, notes = Scorer(tmp_path / "x.pt", "cpu"), list[str]()
     scorer.extractor = extractor
-    index = open_store(tmp_path / "features", scorer, True, lambda note: None)
+    index = open_index(tmp_path / "features", scorer, True, lambda note: None)
     videos = {"a": tmp_path / "videos" / "a.mp4", "b": tmp_path / "videos" / "b.mp4"}
     scored = score_many(scorer, videos, tmp_path / "scores", index=index, note=notes.append)
     assert [one.status for one in scored] == [STORED, EXTRACTED]

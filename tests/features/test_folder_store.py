@@ -14,7 +14,8 @@ import pytest
 from helpers.stores import META, RECIPE, add, features, jittered, source
 
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import create_store, open_store
+from ssrl_pipeline.features.store import FeatureStore
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
@@ -26,7 +27,7 @@ def tree(folder: Path) -> dict[str, bytes | None]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
-    return FeatureStore.create(tmp_path / "features", RECIPE)
+    return create_store(tmp_path / "features", RECIPE)
 
 
 @contextmanager
@@ -42,12 +43,12 @@ def refused(*mentions: str) -> Iterator[None]:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_features_come_back_from_the_disk(tmp_path: Path, dtype: str) -> None:
     expected = features()
-    store = FeatureStore.create(tmp_path / "features", RECIPE, dtype)
+    store = create_store(tmp_path / "features", RECIPE, dtype)
     with store.writer("a.mp4") as writer:
         for i in range(3):
             writer.append({name: values[i : i + 1] for name, values in expected.items()})
         writer.meta = META
-    read = FeatureStore.open(tmp_path / "features").read("a.mp4")
+    read = open_store(tmp_path / "features").read("a.mp4")
     assert list(read) == ["clip", "patch2x3"]
     for name, values in read.items():
         assert isinstance(values, np.memmap)
@@ -69,7 +70,7 @@ def test_layout_is_the_documented_one(store: FeatureStore) -> None:
 
 def test_meta_comes_back(store: FeatureStore) -> None:
     add(store, "a.mp4")
-    assert replace(FeatureStore.open(store.root).meta("a.mp4"), crc32={}) == META
+    assert replace(open_store(store.root).meta("a.mp4"), crc32={}) == META
 
 
 NAMES = ["a.mp4", "one/cam.mp4", "two/cam.mp4", "two/deep/er/cam.mp4", "Straße 1/交通 b.mp4", "a..b.mp4"]
@@ -78,7 +79,7 @@ NAMES = ["a.mp4", "one/cam.mp4", "two/cam.mp4", "two/deep/er/cam.mp4", "Straße 
 def test_names_mirror_paths_and_equal_file_names_do_not_collide(store: FeatureStore) -> None:
     for number, name in enumerate(NAMES):
         add(store, name, number)
-    again = FeatureStore.open(store.root)
+    again = open_store(store.root)
     for number, name in enumerate(NAMES):
         assert again.read(name)["clip"][0, 0, 0] == number
     assert again.videos() == sorted(NAMES)
@@ -171,7 +172,7 @@ def test_a_second_recipe_is_refused_naming_both(store: FeatureStore, key: str, o
     add(store, "a.mp4")
     before = tree(store.root)
     with refused(key, str(store.root), *named(RECIPE), *named({**RECIPE, key: other})):
-        FeatureStore.create(store.root, {**RECIPE, key: other})
+        create_store(store.root, {**RECIPE, key: other})
     assert tree(store.root) == before
 
 
@@ -189,30 +190,30 @@ def named(recipe: Mapping[str, Any]) -> list[str]:
 
 def test_a_recipe_with_a_key_more_is_another(store: FeatureStore) -> None:
     with refused("stride"):
-        FeatureStore.create(store.root, {**RECIPE, "stride": 2})
+        create_store(store.root, {**RECIPE, "stride": 2})
 
 
 def test_another_type_is_refused(store: FeatureStore) -> None:
     with refused("float32", "float16", str(store.root)):
-        FeatureStore.create(store.root, RECIPE, "float16")
+        create_store(store.root, RECIPE, "float16")
 
 
 def test_the_same_recipe_opens_the_same_store(store: FeatureStore) -> None:
     add(store, "a.mp4")
-    again = FeatureStore.create(store.root, dict(reversed(RECIPE.items())))
+    again = create_store(store.root, dict(reversed(RECIPE.items())))
     assert again.videos() == ["a.mp4"]
 
 
 def test_a_store_cannot_be_where_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "features").write_bytes(b"precious")
     with refused(str(tmp_path / "features")):
-        FeatureStore.create(tmp_path / "features", RECIPE)
+        create_store(tmp_path / "features", RECIPE)
     assert tree(tmp_path) == {"features": b"precious"}
 
 
 def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
     with refused(str(tmp_path), "extract"):
-        FeatureStore.open(tmp_path)
+        open_store(tmp_path)
     assert tree(tmp_path) == {}
 
 
@@ -236,9 +237,9 @@ def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
 def test_damaged_store_json(store: FeatureStore, content: bytes) -> None:
     (store.root / "store.json").write_bytes(content)
     with refused("store.json", "damaged"):
-        FeatureStore.open(store.root)
+        open_store(store.root)
     with refused("store.json", "damaged"):
-        FeatureStore.create(store.root, RECIPE)
+        create_store(store.root, RECIPE)
 
 
 WHOLE_META = json.dumps(vars(META)).encode()
@@ -271,7 +272,7 @@ def test_times_are_kept_where_the_rate_does_not_give_them(store: FeatureStore, t
     add(store, "b.mp4")
     path = store.root / "a.mp4" / "times.npy"
     np.testing.assert_array_equal(np.load(path, allow_pickle=False), jittered(), strict=True)
-    again = FeatureStore.open(store.root)
+    again = open_store(store.root)
     times = again.times("a.mp4")
     assert times.fps == 12.5 and times.stamps is not None
     np.testing.assert_array_equal(times.stamps, jittered(), strict=True)
@@ -385,7 +386,7 @@ def test_checksums_that_are_none(store: FeatureStore, crc32: object) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("view", ["clip", "patch2x3"])
 def test_a_changed_bit_is_noticed_wherever_it_is(tmp_path: Path, view: str, dtype: str) -> None:
-    store = FeatureStore.create(tmp_path / "features", RECIPE, dtype)
+    store = create_store(tmp_path / "features", RECIPE, dtype)
     add(store, "a.mp4")
     path = store.root / "a.mp4" / f"{view}.npy"
     whole = path.read_bytes()
@@ -474,7 +475,7 @@ def test_an_untouched_source_and_its_features_are_not_read_again(
     add(store, "a.mp4")
     monkeypatch.setattr("ssrl_pipeline.disk.identity.file_sha256", lambda path: pytest.fail("source read"))
     monkeypatch.setattr(
-        "ssrl_pipeline.features.folder_store.rows_crc32", lambda path: pytest.fail("the features were read")
+        "ssrl_pipeline.features.video_files.rows_crc32", lambda path: pytest.fail("the features were read")
     )
     assert store.is_current("a.mp4", source(tmp_path))
 

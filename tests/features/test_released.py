@@ -10,9 +10,11 @@ import pytest
 from ssrl_pipeline.data.export import export_released
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.folder_store import FeatureStore
-from ssrl_pipeline.features.released import ReleasedFeatures, open_features, released_name
-from ssrl_pipeline.training.bags import load_bags, segment_means
+from ssrl_pipeline.features.opening import open_features
+from ssrl_pipeline.features.released import ReleasedFeatures, released_name
+from ssrl_pipeline.features.segments import segment_means
+from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.training.bags import load_bags
 
 SIZE = 8
 LABELS = {

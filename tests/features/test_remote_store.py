@@ -16,8 +16,9 @@ from helpers.stores import META, RECIPE, add, features, jittered, source
 
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
-from ssrl_pipeline.features.folder_store import FeatureStore, is_store, location
-from ssrl_pipeline.features.remote_store import CACHE, CACHE_GB, Cache, RemoteStore, connect
+from ssrl_pipeline.features.cache import CACHE, CACHE_GB, Cache
+from ssrl_pipeline.features.opening import create_store, is_store, location, open_store
+from ssrl_pipeline.features.remote_store import RemoteFiles, connect
 
 moto_server = pytest.importorskip("moto.server")
 pytest.importorskip("s3fs")
@@ -61,10 +62,10 @@ def keys(url: str) -> list[str]:
 
 
 def test_what_is_written_is_read_back_by_another(url: str) -> None:
-    store = FeatureStore.create(url, RECIPE)
+    store = create_store(url, RECIPE)
     add(store, "a/b.mp4")
     add(store, "c.mp4", 7.0)
-    other = FeatureStore.open(url)
+    other = open_store(url)
     assert (other.root, other.recipe, other.dtype) == (url, RECIPE, "float32")
     assert other.videos() == ["a/b.mp4", "c.mp4"]
     assert replace(other.meta("c.mp4"), crc32={}) == META
@@ -80,10 +81,10 @@ def test_what_is_written_is_read_back_by_another(url: str) -> None:
 def test_times_are_read_back_and_noticed_when_damaged(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = FeatureStore.create(url, RECIPE)
+    store = create_store(url, RECIPE)
     add(store, "a.mp4", stamps=jittered())
     add(store, "b.mp4")
-    other = FeatureStore.open(url)
+    other = open_store(url)
     times = other.times("a.mp4")
     assert times.fps == 12.5 and times.stamps is not None
     np.testing.assert_array_equal(times.stamps, jittered(), strict=True)
@@ -102,25 +103,25 @@ def test_times_are_read_back_and_noticed_when_damaged(
 
 
 def test_a_second_recipe_or_type_is_refused(url: str) -> None:
-    FeatureStore.create(url, RECIPE)
+    create_store(url, RECIPE)
     with pytest.raises(StoreError, match="recipes differ in preset"):
-        FeatureStore.create(url, {**RECIPE, "preset": "paper"})
+        create_store(url, {**RECIPE, "preset": "paper"})
     with pytest.raises(StoreError, match="float32, not float16"):
-        FeatureStore.create(url, RECIPE, "float16")
-    assert FeatureStore.open(url).recipe == RECIPE
+        create_store(url, RECIPE, "float16")
+    assert open_store(url).recipe == RECIPE
 
 
 def test_a_store_that_another_run_makes_meanwhile_is_not_replaced(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    FeatureStore.create(url, {**RECIPE, "preset": "paper"})
+    create_store(url, {**RECIPE, "preset": "paper"})
     monkeypatch.setattr(connect(url)[0], "exists", lambda path: False)  # as it was a moment before
     with pytest.raises(StoreError, match="recipes differ in preset"):
-        FeatureStore.create(url, RECIPE)
+        create_store(url, RECIPE)
 
 
 def test_replacing_a_video_brings_new_arrays(url: str) -> None:
-    store = FeatureStore.create(url, RECIPE)
+    store = create_store(url, RECIPE)
     add(store, "a.mp4", 1.0)
     before = store.read("a.mp4")["clip"]
     add(store, "a.mp4", 2.0)
@@ -132,7 +133,7 @@ def test_replacing_a_video_brings_new_arrays(url: str) -> None:
 def test_an_upload_that_ends_in_the_middle_leaves_no_video(
     url: str, broken: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    store = FeatureStore.create(url, RECIPE)
+    store = create_store(url, RECIPE)
     add(store, "a.mp4")
     files = connect(url)[0]
     put = files.put_file
@@ -156,7 +157,7 @@ def test_a_video_is_current_while_its_source_and_all_its_arrays_are(url: str, tm
 
     source = tmp_path / "a.mp4"
     source.write_bytes(b"hello world")
-    store = FeatureStore.create(url, RECIPE)
+    store = create_store(url, RECIPE)
     assert not store.is_current("a.mp4", source)
     add(store, "a.mp4")
     assert store.is_current("a.mp4", source)
@@ -173,18 +174,18 @@ def test_a_video_is_current_while_its_source_and_all_its_arrays_are(url: str, tm
 
 
 def test_reading_again_fetches_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FeatureStore.create(url, RECIPE)
+    store = create_store(url, RECIPE)
     add(store, "a.mp4")
     first = store.read("a.mp4")
-    monkeypatch.setattr(RemoteStore, "_fetch", None)
-    again = FeatureStore.open(url).read("a.mp4")
+    monkeypatch.setattr(RemoteFiles, "_fetch", None)
+    again = open_store(url).read("a.mp4")
     assert all(np.array_equal(first[name], again[name]) for name in first)
 
 
 def test_a_changed_bit_in_the_cache_is_mended_and_in_the_bucket_named(url: str, tmp_path: Path) -> None:
     import fsspec
 
-    store, expected = FeatureStore.create(url, RECIPE), features()["clip"].astype(np.float32)
+    store, expected = create_store(url, RECIPE), features()["clip"].astype(np.float32)
     add(store, "a.mp4")
     store.read("a.mp4")
     cached = sorted((tmp_path / "cache").glob("*.npy"))
@@ -219,7 +220,7 @@ def test_what_is_wrong_is_said_in_one_line_without_the_credentials(
 ) -> None:
     def line(name: str) -> str:
         with pytest.raises(StoreError) as error:
-            FeatureStore.open(name)
+            open_store(name)
         assert "\n" not in str(error.value)
         assert SECRET not in str(error.value)
         return str(error.value)
@@ -230,11 +231,11 @@ def test_what_is_wrong_is_said_in_one_line_without_the_credentials(
     assert "nonsense" in line("nonsense://bucket/features")
     monkeypatch.setenv(CACHE_GB, "much")
     with pytest.raises(StoreError, match="CACHE_GB.*'much'"):
-        FeatureStore.create(url, RECIPE)
+        create_store(url, RECIPE)
 
 
 def test_names_that_lead_out_are_refused(url: str) -> None:
-    store = FeatureStore.create(url, RECIPE)
+    store = create_store(url, RECIPE)
     with pytest.raises(StoreError, match="not the name"):
         store.meta("../other/a.mp4")
 
@@ -244,7 +245,7 @@ def test_urls_and_folders_are_told_apart(url: str) -> None:
     assert location("features") == Path("features")
     assert location("C:/features") == Path("C:/features")
     assert not is_store(url)
-    FeatureStore.create(url, RECIPE)
+    create_store(url, RECIPE)
     assert is_store(url)
 
 
@@ -320,9 +321,9 @@ def test_a_killed_extraction_leaves_whole_videos_alone(
     process.kill()
     process.wait()
     assert any(uploads.iterdir())
-    assert FeatureStore.open(url).videos() == []
+    assert open_store(url).videos() == []
     make_video(tmp_path / "videos" / "b.mp4", frames=16)
     done = run(tmp_path, "extract", "--features", url, *options)
     assert done.returncode == 0, done.stderr
-    assert FeatureStore.open(url).videos() == ["a.mp4", "b.mp4"]
+    assert open_store(url).videos() == ["a.mp4", "b.mp4"]
     assert list(uploads.iterdir()) == []

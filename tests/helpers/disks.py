@@ -22,14 +22,6 @@ def full(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def contents(folder: Path) -> dict[str, bytes | None]:
-    """Everything below a folder, hidden or not."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
-
-
 def refused(path: Path, size: int, write: Callable[[], object]) -> None:
     with pytest.raises(DiskError) as caught, full(size):
         write()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ssrl_pipeline.features.folder_store import FeatureStore
 from ssrl_pipeline.features.meta import VideoMeta
+from ssrl_pipeline.features.store import FeatureStore
 
 RECIPE = {
     "preset": "fast",

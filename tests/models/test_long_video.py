@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.models import SSRL, FusedDetector, PatchMemory
 from ssrl_pipeline.models import long_video as streaming
-from ssrl_pipeline.models.long_video import ScoreStream, gather, reach, relate, score_long
+from ssrl_pipeline.models.long_video import ScoreStream, score_long
 from ssrl_pipeline.models.relation import RelationBlock
 
 CPU = torch.device("cpu")
@@ -110,8 +110,8 @@ def test_a_stretch_is_right_up_to_the_reach_of_its_ends() -> None:
     x = torch.randn(2, 40, 16)
     with torch.no_grad():
         whole = block(x)
-        part = relate(block, x[:, 10:30], gather(block, x) / 40)
-    assert reach(block) == 5
+        part = block(x[:, 10:30], block.gather(x) / 40)
+    assert block.reach == 5
     torch.testing.assert_close(part[:, 5:-5], whole[:, 15:25])
     for wrong, right in ((part[:, 4], whole[:, 14]), (part[:, -5], whole[:, 25])):
         assert (wrong - right).abs().max() > 1e-3
@@ -139,7 +139,7 @@ def test_long_sums_go_to_a_file_and_a_full_disk_is_named(monkeypatch: pytest.Mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with ScoreStream(model, CPU) as stream:
-        monkeypatch.setattr(stream._file, "write", full)
+        monkeypatch.setattr(stream._parts[0]._file, "write", full)
         with pytest.raises(PipelineError, match=r"No space left on device.*TMPDIR"):
             stream.add(views)
 
@@ -162,5 +162,5 @@ def test_work_of_a_chunk_does_not_grow_with_the_video() -> None:
     model.relation.fuse.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[2]))
     model.patches["2x3"].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
     score_long(model, cut(features(model, 100), *[10] * 10), CPU)
-    assert max(seen) == CHUNK + 2 * reach(model.relation)
+    assert max(seen) == CHUNK + 2 * model.reach
     assert len(seen) < 2 * 100 / CHUNK + 12

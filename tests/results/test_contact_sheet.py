@@ -34,9 +34,9 @@ def event(start: int, end: int, peak: int, score: float, fps: float | None = 6.0
     return Event(start, end, peak, score, score / 2, *times)
 
 
-def draw(path: Path, video: Path, events: list[Event], most: int = contact_sheet.MOST) -> int:
+def draw(path: Path, video: Path, events: list[Event], most: int = contact_sheet.SHEET_EVENTS) -> None:
     found = read_pictures(video, sheet_frames(events, most))
-    return save_contact_sheet(path, video.name, events, found, most)
+    save_contact_sheet(path, video.name, events, found, most)
 
 
 def shown(path: Path, height: int = SIZE[1]) -> list[list[int]]:
@@ -55,14 +55,14 @@ def shown(path: Path, height: int = SIZE[1]) -> list[list[int]]:
 
 def test_tiles_are_the_first_the_highest_and_the_last_frame(video: Path, tmp_path: Path) -> None:
     events = [event(0, 1, 0, 0.9), event(5, 20, 11, 0.7), event(40, 60, 59, 0.8)]
-    assert draw(tmp_path / "a.png", video, events) == 0
+    draw(tmp_path / "a.png", video, events)
     assert shown(tmp_path / "a.png") == [[0, 0, 0], [5, 11, 19], [40, 59, 59]]
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_the_highest_are_chosen_and_stand_in_order_of_time(video: Path, tmp_path: Path) -> None:
     events = [event(10 * i, 10 * i + 5, 10 * i + 2, score) for i, score in enumerate([0.6, 0.9, 0.5, 0.7])]
-    assert draw(tmp_path / "a.png", video, events, 3) == 1
+    draw(tmp_path / "a.png", video, events, 3)
     assert [row[0] for row in shown(tmp_path / "a.png")] == [0, 10, 30]
 
 
@@ -94,8 +94,8 @@ def test_only_the_shown_frames_are_kept_and_nothing_is_decoded_behind_them(
     decoded = []
     open_video = pictures.open_video
 
-    def counting(*arguments: object) -> object:
-        found = open_video(*arguments)
+    def counting(*arguments: object, **options: object) -> object:
+        found = open_video(*arguments, **options)
         found.frames = counted(found.frames)
         return found
 
@@ -122,7 +122,7 @@ def test_large_frames_become_small_and_keep_their_shape(
 
 
 def test_what_cannot_be_shown(video: Path, make_video: Callable[..., Path], tmp_path: Path) -> None:
-    assert draw(tmp_path / "a.png", video, []) == 0
+    draw(tmp_path / "a.png", video, [])
     with pytest.raises(VideoError, match="grey.avi: ends before frame 69, which was scored"):
         draw(tmp_path / "a.png", video, [event(50, 70, 55, 0.5)])
     with pytest.raises(VideoError, match="no such file"):
@@ -133,7 +133,7 @@ def test_what_cannot_be_shown(video: Path, make_video: Callable[..., Path], tmp_
 def test_peaks_are_kept_as_small_jpegs_of_the_highest_events(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "MOST", 2)
+    monkeypatch.setattr(pictures, "PEAKS_KEPT", 2)
     events = [event(10 * i, 10 * i + 5, 10 * i + 2, score) for i, score in enumerate([0.6, 0.9, 0.5, 0.7])]
     assert peak_frames(events) == {12, 32}
     save_peaks(tmp_path / "peaks.npz", read_pictures(video, {0, 12, 32}), {12, 32})

@@ -11,6 +11,7 @@ from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events.find import Event
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.results.overlay import CAPTION, MARKS, PLOT, TRUTH, save_overlay
+from ssrl_pipeline.results.shown import Shown
 from ssrl_pipeline.times import FrameTimes
 
 SIZE = (320, 240)
@@ -49,7 +50,7 @@ def near(picture: np.ndarray, colour: tuple[int, int, int], tolerance: int = 40)
 def test_a_browser_can_play_it(tmp_path: Path) -> None:
     video = grey_video(tmp_path / "v.mp4", 37, (322, 242), 25)
     scores = np.linspace(0, 1, 37, dtype=np.float32)
-    save_overlay(tmp_path / "overlay.mp4", video, scores, FrameTimes(30000 / 1001), [], {}, scores > 0.5)
+    save_overlay(tmp_path / "overlay.mp4", Shown(video, scores, FrameTimes(30000 / 1001), truth=scores > 0.5))
     with av.open(str(tmp_path / "overlay.mp4")) as container:
         (stream,) = container.streams
         assert (stream.codec.name, stream.profile, stream.pix_fmt) == ("h264", "High", "yuv420p")
@@ -67,7 +68,7 @@ def test_frames_are_shown_at_their_own_times(tmp_path: Path) -> None:
     """Of a video that pauses for a minute; its first frame comes late."""
     video = grey_video(tmp_path / "v.mp4", 40)
     stamps = 0.25 + np.cumsum(np.tile([0.04, 0.16], 20)) + 60 * (np.arange(40) >= 20)
-    save_overlay(tmp_path / "o.mp4", video, np.zeros(40), FrameTimes(10.0, stamps), [], {})
+    save_overlay(tmp_path / "o.mp4", Shown(video, np.zeros(40), FrameTimes(10.0, stamps)))
     with av.open(str(tmp_path / "o.mp4")) as container:
         (stream,) = container.streams
         times = [float(frame.pts * stream.time_base) for frame in container.decode(video=0)]
@@ -76,7 +77,7 @@ def test_frames_are_shown_at_their_own_times(tmp_path: Path) -> None:
 
 def test_odd_sizes_and_an_unknown_rate(tmp_path: Path) -> None:
     video = grey_video(tmp_path / "v.mp4", 3, (501, 33), pixels="yuv444p")
-    save_overlay(tmp_path / "o.mp4", video, np.zeros(3), FrameTimes(), [], {})
+    save_overlay(tmp_path / "o.mp4", Shown(video, np.zeros(3), FrameTimes()))
     with av.open(str(tmp_path / "o.mp4")) as container:
         (stream,) = container.streams
         assert (stream.width, stream.height) == (502, 34 + CAPTION + MARKS + PLOT)
@@ -90,7 +91,9 @@ def test_what_is_drawn(tmp_path: Path) -> None:
     heat["2x3"][1:, 5] = 0.01  # however small: it is the hottest
     scores = np.repeat([0.0, 1.0, 0.1], 16)[:40].astype(np.float32)
     truth = np.arange(40) >= 20
-    save_overlay(tmp_path / "o.mp4", video, scores, FrameTimes(10.0), [event(16, 32)], heat, truth)
+    save_overlay(
+        tmp_path / "o.mp4", Shown(video, scores, FrameTimes(10.0), [event(16, 32)], 0.5, truth, heat)
+    )
     frames = decoded(tmp_path / "o.mp4")
     width, height = SIZE[0] * ENLARGED, SIZE[1] * ENLARGED
     plain, hot, faint = frames[8, :height, :width], frames[24, :height, :width], frames[36, :height, :width]
@@ -133,7 +136,7 @@ def test_frames_stay_in_their_place(tmp_path: Path) -> None:
             picture = np.full((SIZE[1], SIZE[0], 3), 10 * i + 20, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
-    save_overlay(tmp_path / "o.mp4", path, np.zeros(20), FrameTimes(10.0), [], {})
+    save_overlay(tmp_path / "o.mp4", Shown(path, np.zeros(20), FrameTimes(10.0)))
     shown = decoded(tmp_path / "o.mp4")[:, 20 : SIZE[1] * ENLARGED - 20, 20:620].mean(axis=(1, 2, 3))
     source = [frame.mean() for frame in open_video(path).frames]
     np.testing.assert_allclose(shown, source, atol=4)
@@ -143,7 +146,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     def peak(frames: int) -> int:
         video = grey_video(tmp_path / f"{frames}.mp4", frames)
         tracemalloc.start()
-        save_overlay(tmp_path / "o.mp4", video, np.zeros(frames, np.float32), FrameTimes(10.0), [], {})
+        save_overlay(tmp_path / "o.mp4", Shown(video, np.zeros(frames, np.float32), FrameTimes(10.0)))
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
@@ -156,5 +159,5 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
 def test_a_video_that_changed(tmp_path: Path, scored: int) -> None:
     video = grey_video(tmp_path / "v.mp4", 40)
     with pytest.raises(VideoError, match=f"v.mp4: has not the {scored} frames"):
-        save_overlay(tmp_path / "o.mp4", video, np.zeros(scored), FrameTimes(10.0), [], {})
+        save_overlay(tmp_path / "o.mp4", Shown(video, np.zeros(scored), FrameTimes(10.0)))
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]

@@ -20,12 +20,11 @@ from PIL import Image
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.cli import main as cli
-from ssrl_pipeline.events.false_alarms import ChosenRule
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import ChosenRule, EventRule
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.results import report
-from ssrl_pipeline.results.pictures import MOST, PEAK, peak_frames
+from ssrl_pipeline.results.pictures import PEAK, PEAKS_KEPT, peak_frames
 from ssrl_pipeline.results.report import curve, link, report_entry, save_report
 from ssrl_pipeline.results.video_scores import VideoScores
 from ssrl_pipeline.scoring.stored import frame_scores
@@ -74,6 +73,17 @@ def made_up(video: Path, snippet_scores: np.ndarray, fps: float = 6.0, threshold
     )
 
 
+def entry_of(
+    result: VideoScores,
+    folder: Path,
+    model: dict[str, Any] = MODEL,
+    pictures: dict[int, bytes] | None = None,
+    truth: np.ndarray | None = None,
+    name: str | None = None,
+) -> dict[str, Any]:
+    return report_entry(result.shown(truth), result.summary(), folder, model, pictures, name)
+
+
 @pytest.fixture(scope="module")
 def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """64 frames, each of one grey that is its number times 3."""
@@ -88,7 +98,7 @@ def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_names_are_data_and_never_markup(tmp_path: Path) -> None:
     result = made_up(tmp_path / HOSTILE, np.array([0.1, 0.9]))
-    entry = report_entry(result, tmp_path, {**MODEL, "note": "{{plotly}} <!-- <script>"})
+    entry = entry_of(result, tmp_path, {**MODEL, "note": "{{plotly}} <!-- <script>"})
     save_report(tmp_path / "report.html", [entry])
     page = Page(tmp_path / "report.html")
     assert [tag for tag, _ in page.elements].count("script") == len(page.scripts) == 3
@@ -99,7 +109,7 @@ def test_names_are_data_and_never_markup(tmp_path: Path) -> None:
 
 
 def test_the_page_is_one_file_and_asks_the_network_for_nothing(tmp_path: Path) -> None:
-    save_report(tmp_path / "report.html", [report_entry(made_up(Path("a.mp4"), [0.2]), tmp_path, MODEL)])
+    save_report(tmp_path / "report.html", [entry_of(made_up(Path("a.mp4"), [0.2]), tmp_path)])
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     page = Page(tmp_path / "report.html")
     addresses = [value for _, attributes in page.elements for name, value in attributes.items()
@@ -115,7 +125,7 @@ def test_the_page_is_one_file_and_asks_the_network_for_nothing(tmp_path: Path) -
 
 def test_an_entry_tells_what_scores_json_tells(grey: Path, tmp_path: Path) -> None:
     result = made_up(grey, [0.1, 0.7, 0.2, 0.9])
-    save_report(tmp_path / "report.html", [report_entry(result, tmp_path, MODEL)])
+    save_report(tmp_path / "report.html", [entry_of(result, tmp_path)])
     (entry,) = Page(tmp_path / "report.html").data["videos"]
     said = json.loads(json.dumps(result.summary()))
     for key in ("video", "frames", "fps", "width", "height", "decoder", "checkpoint", "recipe", "rule"):
@@ -130,7 +140,7 @@ def test_an_entry_tells_what_scores_json_tells(grey: Path, tmp_path: Path) -> No
 def test_videos_are_ranked_and_an_unknown_rate_is_said(tmp_path: Path) -> None:
     results = [made_up(Path(f"{i}.mp4"), [score], fps) for i, score, fps in
                ((0, 0.3, 0.0), (1, 0.9, float("nan")), (2, 0.6, 25.0))]  # fmt: skip
-    entries = [report_entry(result, tmp_path, MODEL) for result in results]
+    entries = [entry_of(result, tmp_path) for result in results]
     save_report(tmp_path / "report.html", entries)
     videos = Page(tmp_path / "report.html").data["videos"]
     assert [(v["name"], v["fps"]) for v in videos] == [("1.mp4", None), ("2.mp4", 25.0), ("0.mp4", None)]
@@ -140,7 +150,7 @@ def test_videos_are_ranked_and_an_unknown_rate_is_said(tmp_path: Path) -> None:
 def test_pictures_are_those_of_the_peaks(tmp_path: Path) -> None:
     result = made_up(tmp_path / "a.mp4", [0.9, 0.1, 0.6, 0.7], threshold=0.65)
     assert [event.peak for event in result.events] == [7, 55]
-    entry = report_entry(result, tmp_path, MODEL, {55: b"jpeg", 3: b"other"})
+    entry = entry_of(result, tmp_path, MODEL, {55: b"jpeg", 3: b"other"})
     assert ["picture" in event for event in entry["events"]] == [False, True]
     assert base64.b64decode(entry["events"][1]["picture"].removeprefix("data:image/jpeg;base64,")) == b"jpeg"
 
@@ -149,9 +159,9 @@ def test_the_name_and_the_ground_truth_are_those_given(tmp_path: Path) -> None:
     truth = np.zeros(32, bool)
     truth[4:9] = truth[31] = True
     result = made_up(tmp_path / "a.mp4", [0.9, 0.1])
-    entry = report_entry(result, tmp_path, MODEL, truth=truth, name="yard/a.mp4")
+    entry = entry_of(result, tmp_path, truth=truth, name="yard/a.mp4")
     assert (entry["name"], entry["truth"]) == ("yard/a.mp4", [(4, 9), (31, 32)])
-    assert (report_entry(result, tmp_path, MODEL)["truth"], result.video.name) == (None, "a.mp4")
+    assert (entry_of(result, tmp_path)["truth"], result.video.name) == (None, "a.mp4")
 
 
 @pytest.mark.parametrize("name", ["a b#?%.mp4", "javascript:alert(1).mp4", "\u00fc/\u6771.mp4", HOSTILE])
@@ -207,10 +217,10 @@ def test_three_days_with_pictures_stay_below_ten_megabytes(tmp_path: Path) -> No
         heat = {scale: rng.random((len(scores), patches)) for scale, patches in (("2x3", 6), ("3x5", 15))}
         result = dataclasses.replace(made_up(Path(f"{i}.mp4"), scores, 25.0, 0.8), heat=heat)
         pictures = {frame: noise() for frame in peak_frames(result.events)}
-        entries.append(report_entry(result, tmp_path, MODEL, pictures))
+        entries.append(entry_of(result, tmp_path, MODEL, pictures))
     save_report(tmp_path / "report.html", entries)
     assert len(entries[0]["events"]) > 90
-    assert sum("picture" in event for event in entries[0]["events"]) == MOST
+    assert sum("picture" in event for event in entries[0]["events"]) == PEAKS_KEPT
     assert 5e6 < (tmp_path / "report.html").stat().st_size < 10e6
 
 
@@ -221,7 +231,7 @@ def test_heat_is_kept_and_shared_where_it_is_much(tmp_path: Path, monkeypatch: p
     result = dataclasses.replace(made_up(Path("a.mp4"), scores), heat={"2x3": heat})
 
     def unpacked() -> tuple[int, np.ndarray]:
-        packed = report_entry(result, tmp_path, MODEL)["heat"]
+        packed = entry_of(result, tmp_path)["heat"]
         levels = np.frombuffer(base64.b64decode(packed["levels"]), np.uint8)
         return packed["snippets"], levels.reshape(-1, packed["rows"], packed["columns"]) / 255
 
@@ -236,7 +246,7 @@ def test_heat_is_kept_and_shared_where_it_is_much(tmp_path: Path, monkeypatch: p
     assert share == 3
     highest = [expected[0:3].max(axis=0), expected[3:6].max(axis=0), expected[6]]
     np.testing.assert_allclose(maps, highest, atol=0.5 / 255 + 1e-6)
-    assert report_entry(made_up(Path("a.mp4"), scores), tmp_path, MODEL)["heat"] is None
+    assert entry_of(made_up(Path("a.mp4"), scores), tmp_path)["heat"] is None
 
 
 def test_score_writes_the_page_of_all_that_could_be_scored(

@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ssrl_pipeline.events.false_alarms import ChosenRule
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import ChosenRule, EventRule
 from ssrl_pipeline.results.pictures import load_peaks, peak_frames, read_pictures, save_peaks
 from ssrl_pipeline.results.report import report_entry, save_report
 from ssrl_pipeline.results.video_scores import VideoScores
@@ -105,7 +104,7 @@ def page(results: list[VideoScores], tmp_path_factory: pytest.TempPathFactory) -
         save_peaks(out / "peaks.npz", read_pictures(result.video, peaks), peaks)
         pictures = load_peaks(out / "peaks.npz")
         truth = TRUTH if result.video.name == HOSTILE else None
-        entries.append(report_entry(result, out, {"kind": "ssrl"}, pictures, truth))
+        entries.append(report_entry(result.shown(truth), result.summary(), out, {"kind": "ssrl"}, pictures))
     save_report(out / "report.html", entries)
     return out / "report.html"
 
@@ -136,7 +135,10 @@ def save_page(video: Path, **times: Any) -> Path:
     rule = ChosenRule(EventRule(0.5, hysteresis=1.0, gap=0.0), "the settings")
     about = (10.0, 160, 120, "pyav", Path("best.pt"), {"backbone": "i3d", "preset": "live"}, rule)
     result = VideoScores(video, frame_scores(scores, FRAMES), scores, *about, **times)
-    save_report(video.parent / "report.html", [report_entry(result, video.parent, {"kind": "ssrl"})])
+    save_report(
+        video.parent / "report.html",
+        [report_entry(result.shown(), result.summary(), video.parent, {"kind": "ssrl"})],
+    )
     return video.parent / "report.html"
 
 
@@ -450,7 +452,9 @@ def test_what_a_browser_cannot_play_is_said_and_the_timeline_works(report: Repor
 def test_what_we_write_plays(browser: Chrome, tmp_path: Path) -> None:
     """The demo's videos, and overlay.mp4: H.264."""
     result = _result(tmp_path / "demo.mp4", np.array(SCORES[HOSTILE], np.float32))
-    save_report(tmp_path / "report.html", [report_entry(result, tmp_path, {"kind": "ssrl"})])
+    save_report(
+        tmp_path / "report.html", [report_entry(result.shown(), result.summary(), tmp_path, {"kind": "ssrl"})]
+    )
     browser.get((tmp_path / "report.html").as_uri())
     report = Report(browser)
     for _ in range(2):

@@ -53,7 +53,7 @@ def test_too_many_knots_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     times = FrameTimes(25.0, np.cumsum(rng.uniform(0.3, 2, 5000)) / 25)
     many = len(time_knots(times, 5000)["frames"])
-    monkeypatch.setattr(module, "MOST", 500)
+    monkeypatch.setattr(module, "MOST_KNOTS", 500)
     few = time_knots(times, 5000)
     assert len(few["frames"]) <= 500 < many
     off = np.abs(spans(few, 5000)[:, 0] - times.starts(5000))

@@ -1,6 +1,5 @@
 """What timeline.png shows, by the figure that is saved and by the pixels of the picture."""
 
-import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ssrl_pipeline.events.false_alarms import ChosenRule
-from ssrl_pipeline.events.find import Event, EventRule, find_events
+from ssrl_pipeline.events.find import Event, find_events
+from ssrl_pipeline.events.rule import EventRule
+from ssrl_pipeline.results.shown import Shown
 from ssrl_pipeline.results.timeline import BLUE, COLUMNS, GREEN, ORANGE, VERMILION, save_timeline
-from ssrl_pipeline.results.video_scores import VideoScores
 from ssrl_pipeline.times import FrameTimes
 
 
-def video(scores: np.ndarray, fps: float = 25.0) -> VideoScores:
-    about: dict[str, Any] = {
-        "width": 64,
-        "height": 48,
-        "decoder": "made up",
-        "checkpoint": Path("best.pt"),
-        "recipe": {},
-    }
-    about["chosen"] = ChosenRule(EventRule(), "the test")
-    return VideoScores(Path("a.mp4"), scores.astype(np.float32), scores[::16], fps, **about)
+def video(scores: np.ndarray, fps: float = 25.0, **drawn: Any) -> Shown:
+    return Shown(Path("a.mp4"), scores.astype(np.float32), FrameTimes(fps), **drawn)
 
 
 def pixels(path: Path, colour: str) -> np.ndarray:
@@ -51,7 +42,7 @@ def test_one_frame_of_a_day_stays_visible(drawn: list[Figure], tmp_path: Path) -
     scores[peak], truth[peak] = 0.9, True
     rule = EventRule(shortest=0)
     (event,) = find_events(scores, FrameTimes(25.0), rule)
-    save_timeline(tmp_path / "a.png", video(scores), truth, [event], rule.threshold)
+    save_timeline(tmp_path / "a.png", video(scores, truth=truth, events=[event], threshold=rule.threshold))
     (axes,) = drawn[0].axes
     line = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
     x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata())
@@ -112,8 +103,10 @@ def test_the_axis_is_of_time_and_a_pause_is_empty(drawn: list[Figure], tmp_path:
     frames = np.arange(80)
     stamps = frames / 2 + 60.0 * (frames >= 40)
     scores = np.where((frames >= 30) & (frames < 50) | (frames >= 70), 0.8, 0.2)
-    shown = dataclasses.replace(video(scores, fps=2.0), stamps=stamps)
-    save_timeline(tmp_path / "a.png", shown, scores > 0.5, shown.events, 0.5)
+    times = FrameTimes(2.0, stamps)
+    events = find_events(scores, times, EventRule())
+    shown = video(scores, truth=scores > 0.5, events=events, threshold=0.5)
+    save_timeline(tmp_path / "a.png", shown._replace(times=times))
     (axes,) = drawn[0].axes
     assert axes.get_xlim() == (0, 100)
     assert ticks(axes)[:3] == ["0:00", "0:10", "0:20"]
@@ -147,7 +140,8 @@ def test_all_is_in_the_picture(drawn: list[Figure], tmp_path: Path) -> None:
     scores, truth = np.full(200, 0.2), np.zeros(200, bool)
     scores[50:100], truth[60:110] = 0.8, True
     rule = EventRule()
-    save_timeline(tmp_path / "a.png", video(scores), truth, find_events(scores, FrameTimes(25.0), rule), 0.5)
+    events = find_events(scores, FrameTimes(25.0), rule)
+    save_timeline(tmp_path / "a.png", video(scores, truth=truth, events=events, threshold=0.5))
     (axes,) = drawn[0].axes
     (span,) = [patch for patch in axes.patches if to_hex(patch.get_facecolor()) == ORANGE.lower()]
     assert (span.get_x(), span.get_width()) == (2.0, 2.0)
@@ -163,7 +157,7 @@ def test_all_is_in_the_picture(drawn: list[Figure], tmp_path: Path) -> None:
 def test_numbers_of_crowded_events_are_those_of_the_highest(drawn: list[Figure], tmp_path: Path) -> None:
     scores = np.zeros(100_000)
     events = [Event(10 * i, 10 * i + 1, 10 * i, i / 1e4, 0, None, None, None) for i in range(10_000)]
-    save_timeline(tmp_path / "a.png", video(scores, fps=0.0), None, events[::20], 0.5)
+    save_timeline(tmp_path / "a.png", video(scores, fps=0.0, events=events[::20], threshold=0.5))
     axes = drawn[0].axes[0]
     numbers = sorted(int(text.get_text()) for text in axes.texts if text.get_text().isdigit())
     assert numbers[-1] == 500
@@ -180,5 +174,5 @@ def test_numbers_of_crowded_events_are_those_of_the_highest(drawn: list[Figure],
 def test_low_thresholds_do_not_lie_on_the_axis(
     threshold: float | None, top: float, drawn: list[Figure], tmp_path: Path
 ) -> None:
-    save_timeline(tmp_path / "a.png", video(np.full(1, 0.04)), threshold=threshold)
+    save_timeline(tmp_path / "a.png", video(np.full(1, 0.04), threshold=threshold))
     assert drawn[0].axes[0].get_ylim() == pytest.approx((0, top))

@@ -12,8 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.false_alarms import ChosenRule
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import ChosenRule, EventRule
 from ssrl_pipeline.results.video_scores import VideoScores
 
 SCORES = np.repeat([0.1, 0.9, 0.2], 16).astype(np.float32)

@@ -22,12 +22,12 @@ from ssrl_pipeline.cluster.devices import Devices, _Member
 from ssrl_pipeline.cluster.ray import Cluster
 from ssrl_pipeline.console.progress import Plan, Progress
 from ssrl_pipeline.errors import ConfigError, PipelineError, StoreError
-from ssrl_pipeline.events.find import EventSettings
+from ssrl_pipeline.events.rule import EventSettings
 from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.scoring.elsewhere import _Bench, _set_up, score_elsewhere
-from ssrl_pipeline.scoring.reuse import open_store
+from ssrl_pipeline.scoring.reuse import open_index
 from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 
@@ -201,7 +201,7 @@ def test_stored_features_and_other_rules_as_on_one_machine(three_workers: Cluste
     high = OPTIONS._replace(events=EventSettings(threshold=0.9))
     expected = []
     for place in ({}, {"place": score_elsewhere(three_workers, OPTIONS)}):
-        index = open_store(Path("features"), scorer, True, print)
+        index = open_index(Path("features"), scorer, True, print)
         (first,) = score_many(scorer, videos, Path("out"), index=index, **place)
         assert first.status == "stored"
         place = {"place": score_elsewhere(three_workers, high)} if place else {}

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from helpers.disks import contents, refused
+from helpers.disks import refused
+from helpers.folders import contents
 from torch import nn
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint

@@ -13,13 +13,13 @@ import torch
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.errors import PipelineError, StoreError
-from ssrl_pipeline.events.find import EventSettings
+from ssrl_pipeline.events.rule import EventSettings
 from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.results.video_scores import VideoScores
 from ssrl_pipeline.scoring import score as stage
-from ssrl_pipeline.scoring.reuse import ContentIndex, open_store
+from ssrl_pipeline.scoring.reuse import ContentIndex, open_index
 from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer
 
@@ -156,7 +156,7 @@ def test_stored_features_give_the_same_scores_under_any_name(
 ) -> None:
     root = videos["20/v.mp4"].parents[1]
     extract(root, tmp_path / "features", scorer.extractor, dtype)
-    index = open_store(tmp_path / "features", scorer, True, print)
+    index = open_index(tmp_path / "features", scorer, True, print)
     monkeypatch.setattr(scorer.extractor, "write_video", lambda *a, **k: pytest.fail("extracted"))
     renamed = {"x.mp4": Path(shutil.copy(videos["36/v.mp4"], tmp_path / "x.mp4"))}
     assert statuses(score_many(scorer, renamed, tmp_path / "out", index=index)) == ["stored"]
@@ -170,11 +170,11 @@ def test_stored_features_give_the_same_scores_under_any_name(
 def test_a_store_of_another_recipe(scorer: Scorer, tiny_store: Callable, tmp_path: Path) -> None:
     store, notes = tiny_store({"a": 2}), []
     with pytest.raises(StoreError, match="recipes differ"):
-        open_store(store.root, scorer, True, notes.append)
-    assert open_store(store.root, scorer, False, notes.append) is None and len(notes) == 1
-    assert open_store(tmp_path / "none", scorer, False, notes.append) is None and len(notes) == 1
+        open_index(store.root, scorer, True, notes.append)
+    assert open_index(store.root, scorer, False, notes.append) is None and len(notes) == 1
+    assert open_index(tmp_path / "none", scorer, False, notes.append) is None and len(notes) == 1
     with pytest.raises(StoreError, match="none: no feature store"):
-        open_store(tmp_path / "none", scorer, True, notes.append)
+        open_index(tmp_path / "none", scorer, True, notes.append)
 
 
 def test_a_stored_video_is_known_by_content_and_hashed_only_where_need_be(

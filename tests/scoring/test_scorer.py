@@ -17,10 +17,10 @@ from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError, VideoError
 from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.events.find import EventSettings
+from ssrl_pipeline.events.rule import EventSettings
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import VideoInfo
-from ssrl_pipeline.extractors.extractor import VideoFeatures
+from ssrl_pipeline.extractors.reader import VideoFeatures
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.long_video import CHUNK
 from ssrl_pipeline.scoring.scorer import Scorer

@@ -22,7 +22,7 @@ from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.backbones.inception import InceptionI3d
 from ssrl_pipeline.extractors.decoding import EXTENSIONS
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.models import SSRL
 
 SECONDS = 600.0  # for all files of a folder: against what hangs, not against a slow machine
@@ -97,7 +97,7 @@ def test_every_kind_is_extracted_and_scored_or_refused(
 
     result, outcomes = extracted(folder, features)
     assert result.code == 1 and outcomes.keys() == found
-    store = FeatureStore.open(features)
+    store = open_store(features)
     wrong = []
     for kind, row in outcomes.items():
         path, refused = folder / kind, row["status"] != "done"
@@ -165,7 +165,7 @@ def test_few_kinds(few: Path, tmp_path: Path, live: FeatureExtractor, checkpoint
     assert result.code == 1 and outcomes.keys() == found
     good = {kind for kind, row in outcomes.items() if row["status"] == "done"}
     assert found - good == bad & found
-    store = FeatureStore.open(tmp_path / "features")
+    store = open_store(tmp_path / "features")
     assert {store.meta(kind).frames for kind in good if kind.startswith("names/")} <= {37}
     assert [store.meta(f"{kind}").frames for kind in ("healthy.mp4", "one frame.avi")] == [37, 1]
     told = [kind for kind in good if outcomes[kind]["reason"]]

@@ -15,7 +15,8 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
 from ssrl_pipeline.data.labels import Label, Labels
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.ssrl import train
@@ -32,7 +33,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Lab
     """Features of four views, and labels.csv beside them."""
     folder, rng = tmp_path_factory.mktemp("set"), np.random.default_rng(0)
     recipe = {**RECIPE, "feature_size": F, "views": VIEWS, "geometry": dict.fromkeys(VIEWS, "made up")}
-    store = FeatureStore.create(folder / "features", recipe, "float32")
+    store = create_store(folder / "features", recipe, "float32")
     for video, label in LABELS.items():
         with store.writer(video) as writer:
             writer.append({v: rng.random((T, n, F)) + label.abnormal for v, n in VIEWS.items()})
@@ -101,12 +102,13 @@ def test_stage_by_stage_ends_as_all_in_one(made_up: tuple[FeatureStore, Labels],
         assert a == b
 
 
-@pytest.mark.parametrize("last_stage", [0, 5])
-def test_stages_that_are_none_are_refused(
-    last_stage: int, made_up: tuple[FeatureStore, Labels], tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigError, match=r"last_stage"):
-        trained(made_up, tmp_path / "run", last_stage)
+def test_a_stage_that_does_not_exist_is_refused(made_up: tuple[FeatureStore, Labels], tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"there is no stage 5; with 2x3 and 3x5 and 4x7 patches the last one is 4"
+    ):
+        trained(made_up, tmp_path / "run", 5)
+    with pytest.raises(ConfigError, match=r"last_stage is 1 or more, not 0"):
+        trained(made_up, tmp_path / "run", 0)
 
 
 def test_a_last_stage_asks_for_stages() -> None:

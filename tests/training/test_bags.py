@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.segments import segment_means
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.training import bags as module
-from ssrl_pipeline.training.bags import Bags, balanced_batches, load_bags, segment_means
+from ssrl_pipeline.training.bags import Bags, balanced_batches, load_bags
 
 
 def plain_means(features: np.ndarray, segments: int) -> list[np.ndarray]:

@@ -95,7 +95,7 @@ with distributed.join("cpu") as group:
     if "short" in what:
         with group.main_first():
             time.sleep(4 if group.is_main else 0)
-        sys.stdout.write(f"{group.gather(torch.tensor([group.rank])).tolist()}\n")
+        sys.stdout.write(f"{group.gather(torch.tensor([group.rank])).tolist()}\\n")
         sys.exit()
     group.collect(None)  # all are connected
     if group.rank == 1:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 
 KILLS = 3
 SETTINGS = (

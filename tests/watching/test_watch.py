@@ -14,9 +14,11 @@ import torch
 from live_stream import LiveServer, mark, read_mark
 
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.events.find import EventRule, find_events
+from ssrl_pipeline.events.find import find_events
+from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.extractors import reader as reading
 from ssrl_pipeline.extractors.decoding import VideoInfo, open_video
+from ssrl_pipeline.extractors.reader import ViewArrays
 from ssrl_pipeline.extractors.snippets import Pending, snippets
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.settings import WatchSettings
@@ -24,7 +26,7 @@ from ssrl_pipeline.times import FrameTimes
 from ssrl_pipeline.watching import camera, watch
 from ssrl_pipeline.watching.prometheus import metrics_text
 from ssrl_pipeline.watching.sources import Source, parse_sources
-from ssrl_pipeline.watching.watch import Features, Line, Watch
+from ssrl_pipeline.watching.watch import Line, Watch
 
 CPU = torch.device("cpu")
 F = 16
@@ -89,7 +91,7 @@ def opening(*attempts: Fake | None) -> Callable[..., Fake]:
     return opener
 
 
-def describe(images: np.ndarray) -> Features:
+def describe(images: np.ndarray) -> ViewArrays:
     """Colours of the picture's lower half for features."""
     small = cv2.resize(images[:, 16:].mean(axis=0), (F // 3 + 1, 1)).ravel()[:F]
     return {"clip": (small[None, None].astype(np.float32) - 127) / 40}
@@ -102,7 +104,7 @@ class Watched:
         self,
         sources: list[Source],
         opener: Callable[..., Any] = camera.open_source,
-        extractor: Callable[[np.ndarray], Features] = describe,
+        extractor: Callable[[np.ndarray], ViewArrays] = describe,
         patient: bool = True,
         rule: EventRule = EventRule(),  # noqa: B008 (frozen)
         pending: Callable[[], Pending] = Pending,
@@ -118,7 +120,7 @@ class Watched:
         self.stop = threading.Event()
         self.until: Callable[[], bool] = lambda: False
 
-        def watch_closely(snippets: Sequence[np.ndarray]) -> list[Features]:
+        def watch_closely(snippets: Sequence[np.ndarray]) -> list[ViewArrays]:
             self.groups.append(list(snippets))
             self.numbers += [[read_mark(image) for image in images] for images in snippets]
             return [extractor(images) for images in snippets]
@@ -256,7 +258,7 @@ def test_an_open_event_ends_where_the_stream_is_lost() -> None:
 def test_the_newest_snippet_is_kept_where_the_model_is_slower() -> None:
     begun, read = threading.Event(), threading.Event()
 
-    def slow(images: np.ndarray) -> Features:
+    def slow(images: np.ndarray) -> ViewArrays:
         begun.set()
         assert read.wait(30)
         return describe(images)
@@ -281,7 +283,7 @@ def test_the_newest_snippet_is_kept_where_the_model_is_slower() -> None:
 def test_a_file_waits_for_the_model() -> None:
     ahead: list[int] = []
 
-    def slow(images: np.ndarray) -> Features:
+    def slow(images: np.ndarray) -> ViewArrays:
         time.sleep(0.05)  # enough to read it all
         ahead.append(watched.job.posts[0].camera.frames - 16 * len(watched.numbers))
         return describe(images)
@@ -313,7 +315,7 @@ def test_many_cameras_are_described_some_at_a_time(
     monkeypatch.setattr(reading, "GROUP_BYTES", room)
     ready = threading.Event()
 
-    def slow(images: np.ndarray) -> Features:
+    def slow(images: np.ndarray) -> ViewArrays:
         """The first waits until all cameras have a snippet, or have given their last."""
         end = time.monotonic() + 30
         while not ready.is_set() and time.monotonic() < end:

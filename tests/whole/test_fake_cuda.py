@@ -36,16 +36,17 @@ from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.extractor import BACKBONES
 from ssrl_pipeline.extractors.presets import PRESETS, Preset
 from ssrl_pipeline.extractors.views import Crops, Grid, Resize
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import build_model
 from ssrl_pipeline.models import occlusion as heat
 from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.models.long_video import CHUNK
 from ssrl_pipeline.scoring.scorer import Scorer
-from ssrl_pipeline.settings import MemorySettings, ModelSettings, TrainSettings
+from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import Evaluation
-from ssrl_pipeline.training.train import train_detector
+from ssrl_pipeline.training.train import Task, train_detector
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SIZE = (64, 96)  # of frames that the tiny preset takes as they are
@@ -244,10 +245,10 @@ def train(
     **options: Any,
 ) -> Checkpoint:
     model = ModelSettings(kind=kind, dropout=0.2, patches="relation")
-    group = Group(torch.device(device))
-    return load_checkpoint(
-        train_detector(store, LABELS, run, model, settings, MemorySettings(), group, **options)
+    task = Task(
+        Settings(model=model, train=settings), run, store, LABELS, Group(torch.device(device)), **options
     )
+    return load_checkpoint(train_detector(task))
 
 
 def assert_same_weights(found: Checkpoint, expected: Checkpoint, limit: float) -> None:
@@ -381,7 +382,7 @@ def test_stored_features_of_a_long_video_are_scored(
     recipe = make("cpu").recipe
     root = Path(tiny_store({"short": CHUNK, "long": 2 * CHUNK}).root)
     write_json(root / "store.json", {"recipe": recipe, "dtype": "float32"})
-    store, path = FeatureStore.open(root), save(tmp_path / "best.pt", kind, recipe)
+    store, path = open_store(root), save(tmp_path / "best.pt", kind, recipe)
     there, here = Scorer(path, "cuda"), Scorer(path, "cpu")
     found, expected = (scorer.score_from(store, "long", "long.mp4") for scorer in (there, here))
     np.testing.assert_allclose(found.snippet_scores, expected.snippet_scores, atol=1e-5)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.disks import contents, full, refused
+from helpers.disks import full, refused
+from helpers.folders import contents
 from torch import Tensor
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -23,7 +24,8 @@ from ssrl_pipeline.evaluation.evaluate import evaluate
 from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding.shared_frames import SharedMemory
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer
@@ -93,7 +95,7 @@ def test_extract(tmp_path: Path, make_video: Callable[..., Path], extractor: Fea
     extract(tmp_path / "videos", tmp_path / "clean", extractor)
     most = max(path.stat().st_size for path in (tmp_path / "clean" / "a.mp4").iterdir())
     refused(store / "b.mp4", most, lambda: extract(tmp_path / "videos", store, extractor))
-    assert FeatureStore.open(store).videos() == ["a.mp4"]  # c.mp4 was not even tried
+    assert open_store(store).videos() == ["a.mp4"]  # c.mp4 was not even tried
     assert not [name for name in contents(store) if "/." in f"/{name}"]
     outcomes = extract(tmp_path / "videos", store, extractor)[1]
     assert [outcome.status for outcome in outcomes] == ["skipped", "done", "done"]

@@ -26,7 +26,7 @@ from ssrl_pipeline.extractors.backbones.weights import cache_path
 from ssrl_pipeline.extractors.engines.engines import ENGINES, check_engine, why_not
 from ssrl_pipeline.extractors.snippets import snippets
 from ssrl_pipeline.extractors.views import Resize, kernels_for
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import LossSettings, ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import Evaluation

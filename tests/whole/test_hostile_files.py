@@ -24,10 +24,13 @@ from ssrl_pipeline.data.labels import read_intervals, read_labels
 from ssrl_pipeline.data.shanghaitech import read_mask
 from ssrl_pipeline.disk.npy import map_npy
 from ssrl_pipeline.errors import ConfigError, PipelineError, StoreError, WeightsError
+from ssrl_pipeline.extractors.backbones.formats import read_weights
 from ssrl_pipeline.extractors.backbones.unpickle import load_arrays
-from ssrl_pipeline.extractors.backbones.weights import read_weights
-from ssrl_pipeline.features.folder_store import FeatureStore, is_name_below
-from ssrl_pipeline.features.released import ReleasedFeatures, read_notes
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.released import ReleasedFeatures
+from ssrl_pipeline.features.segments import read_notes
+from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.features.video_files import is_name_below
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.run_folder import read_evaluations
 
@@ -291,7 +294,7 @@ def test_json_of_any_kind(tmp_path: Path, tiny_store: Callable[..., FeatureStore
     store = tiny_store({"a.mp4": 1})
     for path, read in (
         (store.root / "a.mp4" / "meta.json", lambda: store.meta("a.mp4")),
-        (store.root / "store.json", lambda: FeatureStore.open(store.root)),
+        (store.root / "store.json", lambda: open_store(store.root)),
         (tmp_path / "released.json", lambda: read_notes(tmp_path / "released.json")),
         (tmp_path / "metrics.jsonl", lambda: read_evaluations(tmp_path)),
     ):
@@ -329,7 +332,7 @@ def test_views_are_names_and_lead_nowhere(
     content = json.loads(path.read_text())
     content["recipe"]["views"] = views
     path.write_text(json.dumps(content))
-    refused(path, StoreError, lambda: FeatureStore.open(store.root))
+    refused(path, StoreError, lambda: open_store(store.root))
 
 
 def test_links_do_not_lead_out_of_the_store(tiny_store: Callable[..., FeatureStore], tmp_path: Path) -> None:
@@ -342,7 +345,7 @@ def test_links_do_not_lead_out_of_the_store(tiny_store: Callable[..., FeatureSto
     view.symlink_to(other.root / "a.mp4" / "clip.npy")
     refused(view, StoreError, lambda: store.read("b.mp4"))
     (tmp_path / "link").symlink_to(store.root)  # the way to a store may be one
-    assert FeatureStore.open(tmp_path / "link").read("c.mp4")["clip"].shape[0] == 2
+    assert open_store(tmp_path / "link").read("c.mp4")["clip"].shape[0] == 2
 
 
 @pytest.mark.parametrize("windows", [False, True])

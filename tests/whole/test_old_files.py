@@ -19,8 +19,7 @@ import torch
 from ssrl_pipeline import VideoScores
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.cli import main as cli
-from ssrl_pipeline.features.folder_store import FeatureStore
-from ssrl_pipeline.features.released import open_features
+from ssrl_pipeline.features.opening import open_features, open_store
 from ssrl_pipeline.scoring.stored import score_stored
 
 OLD = Path(__file__).resolve().parents[1] / "written" / "0.1.0"
@@ -70,7 +69,7 @@ def features_of(name: str) -> str:
 
 def snippet_scores(name: str) -> dict[str, list[float]]:
     """What the best checkpoint of a run says of each video of its store."""
-    store = FeatureStore.open(Path(features_of(name)))
+    store = open_store(Path(features_of(name)))
     model = load_checkpoint(Path("runs", name)).build()
     return {video: score_stored(video, model, store, CPU)[::16].tolist() for video in store.videos()}
 
@@ -92,7 +91,7 @@ def same(found: Any, before: Any, tolerance: float = CLOSE) -> None:
 
 @pytest.mark.parametrize(("root", "dtype"), [("features", np.float32), ("features16", np.float16)])
 def test_stores_are_read(old: Path, root: str, dtype: type) -> None:
-    store = FeatureStore.open(old / root)
+    store = open_store(old / root)
     videos = list(EXPECTED["scores"]["ssrl"])
     assert store.videos() == sorted(videos)
     for number, video in enumerate(videos):
@@ -202,7 +201,7 @@ def test_export_writes_what_it_wrote(old: Path, run: Callable[..., tuple[str, st
     for path in before:
         if path.suffix != ".json":
             assert Path("exported", path).read_bytes() == Path("released", path).read_bytes(), path
-    released, store = open_features("released", "released"), FeatureStore.open(Path("features"))
+    released, store = open_features("released", "released"), open_store(Path("features"))
     model = load_checkpoint(Path("runs/ssrl")).build()
     for video in store.videos():
         scores = score_stored(Path(video).stem, model, released, CPU)[::16]
@@ -216,7 +215,7 @@ def test_checkpoints_become_onnx(old: Path, run: Callable[..., tuple[str, str]],
     pytest.importorskip("onnxscript")
     run("export", "model.onnx", "--checkpoint", f"runs/{name}")
     session = runtime.InferenceSession("model.onnx")
-    store = FeatureStore.open(Path("features"))
+    store = open_store(Path("features"))
     for video, before in EXPECTED["scores"][name].items():
         views = {one.name: store.read(video)[one.name][None] for one in session.get_inputs()}
         same(session.run(["scores"], views)[0][0].tolist(), before)

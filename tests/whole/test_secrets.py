@@ -10,7 +10,7 @@ from ssrl_pipeline.console import messages
 from ssrl_pipeline.console.messages import without_secrets
 from ssrl_pipeline.errors import ConfigError, StoreError
 from ssrl_pipeline.extraction.videos import find_videos
-from ssrl_pipeline.features.folder_store import location
+from ssrl_pipeline.features.opening import location
 
 STREAM = "rtsp://user:secret@host/x?token=secret"
 STREAM_SHOWN = "rtsp://***@host/x?***"

@@ -13,7 +13,8 @@ import pytest
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.results.video_scores import VideoScores
 
@@ -59,7 +60,7 @@ def test_extract(tmp_path: Path, make_video: Callable[..., Path], number: signal
         return any((tmp_path / "features").glob(".b.mp4.*.part"))
 
     stop(tmp_path, number, within_the_second, "extract", *options)
-    assert FeatureStore.open(tmp_path / "features").videos() == ["a.mp4"]
+    assert open_store(tmp_path / "features").videos() == ["a.mp4"]
     assert hidden(tmp_path / "features") == []
 
 

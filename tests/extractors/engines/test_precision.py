@@ -34,7 +34,8 @@ from ssrl_pipeline.extractors.engines.precision import (
     warn_once,
 )
 from ssrl_pipeline.extractors.views import cut_views
-from ssrl_pipeline.features.folder_store import FeatureStore, describe_recipe
+from ssrl_pipeline.features.recipe import describe_recipe
+from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models import live_window as window
 from ssrl_pipeline.models import long_video as streaming

@@ -13,11 +13,9 @@ import pytest
 
 from ssrl_pipeline.disk.npy import read_npz
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.false_alarms import ChosenRule
-from ssrl_pipeline.events.find import EventRule
+from ssrl_pipeline.events.rule import ChosenRule, EventRule
 from ssrl_pipeline.results.pictures import load_peaks
-from ssrl_pipeline.results.result_folder import load_result
-from ssrl_pipeline.results.video_scores import VideoScores
+from ssrl_pipeline.results.video_scores import VideoScores, load_result
 
 SCORES = np.repeat([0.1, 0.4, 0.2], 16).astype(np.float32)
 

@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 
 from ssrl_pipeline.disk.identity import SourceFile
+from ssrl_pipeline.disk.pictures import picture_files
 from ssrl_pipeline.errors import PipelineError, VideoError
 from ssrl_pipeline.extraction.estimate import estimate
 from ssrl_pipeline.extraction.extract import extract
 from ssrl_pipeline.extraction.videos import find_videos
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.decoding import open_video, picture_files
+from ssrl_pipeline.extractors.decoding import open_video
 
 
 def made(folder: Path, names: list[str], shades: list[int], size: tuple[int, int] = (64, 48)) -> Path:

@@ -1,0 +1,97 @@
+"""What every kind of detector does: all that streams, windows, heat, export and checkpoints know of one.
+
+Dimensions: B videos, T snippets, n of them at a time, R rows of W numbers a snippet, P crops or patches,
+F feature size.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+
+class Scored(Protocol):
+    """What a detector's forward gives; a kind may give more."""
+
+    @property
+    def scores(self) -> Tensor:
+        """[B, T], 0 to 1."""
+
+
+class Detector(nn.Module):
+    """Scores the snippets of videos from their features.
+
+    A kind is a class in a module of its own, named in :data:`ssrl_pipeline.models.KINDS`. One that
+    scores each snippet by itself fulfils :attr:`arguments` and :meth:`forward`, and sets
+    `feature_size` and `views`. One that relates the snippets of a video also says `related` and
+    fulfils :attr:`reach`, :meth:`summarise`, :meth:`gather`, :meth:`relate` and :meth:`score`, of
+    which a video of any length is scored in two passes. One made of others fulfils :attr:`parts`
+    and :meth:`combine`.
+    """
+
+    kind: ClassVar[str]  # its name in settings and checkpoints
+    related: ClassVar[bool] = False  # whether a snippet's score depends on the other snippets
+    feature_size: int  # F
+    views: dict[str, int]  # view name -> P, the number of crops or patches that forward takes
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of its class: what a checkpoint keeps beside the weights, numbers, text, lists and mappings."""
+        raise NotImplementedError
+
+    def forward(self, views: Mapping[str, Tensor]) -> Scored:
+        """Scores whole videos: view name -> [B, T, P, F].
+
+        Raises:
+            ValueError: a view is missing or has another shape.
+        """
+        raise NotImplementedError
+
+    def heat(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What each patch adds to the score of its snippet; see :mod:`ssrl_pipeline.models.occlusion`.
+
+        Returns:
+            scale, as "3x5" -> [B, T, P], log odds, 0 where the score would not sink; nothing where
+            the kind cannot tell.
+        """
+        return {}
+
+    @property
+    def parts(self) -> "tuple[Detector, ...]":
+        """The detectors that it is made of, which score apart."""
+        return (self,)
+
+    def combine(self, scores: Sequence[Tensor]) -> Tensor:
+        """The parts' scores, of one shape, as one."""
+        return scores[0]
+
+    @property
+    def reach(self) -> int:
+        """How many snippets to either side a score depends on, what :meth:`gather` tells aside."""
+        return 0
+
+    def summarise(self, views: Mapping[str, Tensor]) -> Tensor:
+        """What relating takes of each snippet, which depends on it alone: -> [B, R, T, W]."""
+        raise NotImplementedError
+
+    def gather(self, summary: Tensor) -> Tensor:
+        """What relating takes of all snippets, as a sum over those of [B, R, n, W]; of any shape."""
+        raise NotImplementedError
+
+    def relate(self, summary: Tensor, gathered: Tensor | None = None) -> Tensor:
+        """Snippets among their neighbours.
+
+        Args:
+            summary: [B, R, n, W]. Results less than :attr:`reach` from an end that is not the
+                video's own are wrong.
+            gathered: :meth:`gather` of the whole video, divided by its length; None where these are
+                all of its snippets.
+
+        Returns:
+            [B, R, n, W].
+        """
+        raise NotImplementedError
+
+    def score(self, related: Tensor) -> Tensor:
+        """Scores of related snippets: [B, R, n, W] -> [B, n], or of one each: [B, R, W] -> [B]."""
+        raise NotImplementedError

@@ -1,0 +1,78 @@
+"""The rule that makes events of scores: what a user sets, and what a checkpoint was calibrated to.
+
+It holds thresholds and lengths; :mod:`ssrl_pipeline.events.find` says how they are used.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from ssrl_pipeline.errors import CheckpointError
+
+THRESHOLD = 0.5  # where nothing was calibrated: what the field counts false alarms at (Sultani et al. 2018)
+
+
+@dataclass(frozen=True)
+class EventSettings:
+    """How scores become events; the defaults suit scores of 16-frame snippets.
+
+    `shortest` lets a single snippet count up to 32 frames a second: the shortest
+    that the scores can tell. `gap` is that of three snippets at 25.
+    """
+
+    threshold: float | None = None  # None: the one that the checkpoint was calibrated to, else 0.5
+    hysteresis: float = 0.8  # the lower threshold, as a share of the threshold
+    shortest: float = 0.5  # seconds
+    gap: float = 2.0  # seconds
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "hysteresis"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ValueError(f"{name} is more than 0 and at most 1, not {value}")
+        for name in ("shortest", "gap"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is zero or more seconds, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class EventRule(EventSettings):
+    """Settings whose threshold is known."""
+
+    threshold: float = THRESHOLD
+
+    @property
+    def low(self) -> float:
+        """The lower threshold, a score."""
+        return self.hysteresis * self.threshold
+
+
+class ChosenRule(NamedTuple):
+    rule: EventRule
+    origin: str  # where the threshold is from, in words
+
+
+def choose_rule(settings: EventSettings, record: Mapping[str, Any] | None) -> ChosenRule:
+    """The rule to score with: the settings' threshold, else the checkpoint's, else 0.5.
+
+    Args:
+        record: of the checkpoint's calibration, in its provenance; None: it was not calibrated.
+
+    Raises:
+        CheckpointError: the checkpoint's threshold is none.
+    """
+    own = asdict(settings)
+    if settings.threshold is not None:
+        return ChosenRule(EventRule(**own), "the settings")
+    if record is None:
+        uncalibrated = EventRule(**{**own, "threshold": THRESHOLD})
+        return ChosenRule(uncalibrated, "the default, not calibrated: see `ssrl-pipeline calibrate`")
+    try:
+        rule = EventRule(**{**own, "threshold": float(record["value"])})
+        asked = f"{float(record['asked']):g} false alarms per {record['unit']} on {record['split']}"
+    except (TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"the checkpoint's threshold is damaged ({error}); run `ssrl-pipeline calibrate`"
+        ) from error
+    return ChosenRule(rule, f"the checkpoint, calibrated to {asked}")
