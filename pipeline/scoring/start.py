@@ -1,6 +1,7 @@
 """Scoring as the settings have it: with which checkpoint and which stored features, in which processes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ssrl_pipeline.cluster.choose import chosen_workers
@@ -15,8 +16,8 @@ from ssrl_pipeline.results.video_writer import require_encoder
 from ssrl_pipeline.scoring.elsewhere import score_elsewhere
 from ssrl_pipeline.scoring.inputs import match_intervals
 from ssrl_pipeline.scoring.reuse import open_index
-from ssrl_pipeline.scoring.score import Scored, score_here, score_many
-from ssrl_pipeline.scoring.scorer import ScorerOptions
+from ssrl_pipeline.scoring.score import Place, Scored, score_here, score_many
+from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 from ssrl_pipeline.settings import Settings
 
 
@@ -53,12 +54,7 @@ def score_videos(
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
     of = settings.extract
     options = ScorerOptions(path, of.weights, settings.events, of.engine, of.precision, of.frames)
-    with chosen_workers(device, devices, cluster) as workers:
-        if workers:
-            scorer, place, on = options.planner(), score_elsewhere(workers, options), str(workers)
-        else:
-            scorer = options.build(device)
-            place, on = score_here, f"{scorer.device} in {scorer.extractor.precision}"
+    with _placed(options, device, devices, cluster) as (scorer, place, on):
         index = open_index(features, scorer, must_reuse, say)
         say(f"scoring with {path} on {on}")
         rule, origin = scorer.chosen
@@ -76,3 +72,16 @@ def score_videos(
             note=say,
             place=place,
         )
+
+
+@contextmanager
+def _placed(
+    options: ScorerOptions, device: str, devices: str | None, cluster: ClusterOptions | None
+) -> Iterator[tuple[Scorer, Place, str]]:
+    """A scorer to plan by, what does the work, and where that is, in words."""
+    with chosen_workers(device, devices, cluster) as workers:
+        if workers:
+            yield options.planner(), score_elsewhere(workers, options), str(workers)
+        else:
+            scorer = options.build(device)
+            yield scorer, score_here, f"{scorer.device} in {scorer.extractor.precision}"
