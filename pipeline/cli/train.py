@@ -92,7 +92,7 @@ def train(
 
 
 def _show_run(trained: "Trained", as_json: bool) -> None:
-    best, checkpoint, stages = trained
+    best, checkpoint, stages, summary = trained
     if as_json:
         shown = [e._asdict() for e in stages]
         echo_json({"checkpoint": str(best), "kind": checkpoint.kind, "stages": shown})
@@ -102,13 +102,8 @@ def _show_run(trained: "Trained", as_json: bool) -> None:
     rows = [(e.stage, e.step, e.loss, _number(e.val_loss), _number(e.test_auc)) for e in stages]
     if rows:
         click.echo(table(rows, ("stage", "best step", "loss", "validation", "test AUC")))
-    known = checkpoint.provenance
-    if checkpoint.kind == "memory":
-        click.echo(f"{known['snippets']} snippets of {len(known['train_videos'])} normal videos")
-    if checkpoint.kind == "fused":
-        by = "chosen by" if known["weights_tried"] else "in the absence of"
-        weight = checkpoint.model["weight"]
-        click.echo(f"SSRL counts {weight:.2f}, the memory the rest, {by} validation videos")
+    if summary:
+        click.echo(summary)
     click.echo(f"{best}")
 
 

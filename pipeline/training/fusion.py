@@ -66,6 +66,12 @@ def train_fused(
     return run / "best.pt"
 
 
+def summary(checkpoint: Checkpoint) -> str:
+    """How much each counts, and what has chosen so, in one line."""
+    by = "chosen by" if checkpoint.provenance["weights_tried"] else "in the absence of"
+    return f"SSRL counts {checkpoint.model['weight']:.2f}, the memory the rest, {by} validation videos"
+
+
 def fuse(
     ssrl: Checkpoint, memory: Checkpoint, store: Features, val: Mapping[str, bool], device: torch.device
 ) -> Checkpoint:

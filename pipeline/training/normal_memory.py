@@ -72,6 +72,12 @@ def train_memory(store: Features, labels: Labels, run: Path, settings: MemorySet
     return run / "best.pt"
 
 
+def summary(checkpoint: Checkpoint) -> str:
+    """What a memory was made of, in one line."""
+    known = checkpoint.provenance
+    return f"{known['snippets']} snippets of {len(known['train_videos'])} normal videos"
+
+
 def draw_snippets(lengths: dict[str, int], most: int, seed: int) -> dict[str, np.ndarray]:
     """At most `most` snippets of all videos (name -> how many it has), each as likely as any other.
 

@@ -13,18 +13,18 @@ from typing import NamedTuple
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.console.messages import are_json, say
-from ssrl_pipeline.data.labels import Intervals, Label, Labels
+from ssrl_pipeline.data.labels import Label, Labels
 from ssrl_pipeline.data.resolve import Annotations, labels_path
 from ssrl_pipeline.data.splits import check_videos
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.features.opening import open_features
 from ssrl_pipeline.features.reading import Features
 from ssrl_pipeline.settings import Settings
-from ssrl_pipeline.training.group import Group, join, launch
+from ssrl_pipeline.training.group import join, launch
 from ssrl_pipeline.training.run_folder import Evaluation, named_run, read_evaluations
 from ssrl_pipeline.training.seeds import SeedRuns, train_seeds
 from ssrl_pipeline.training.ssrl import check_shares
-from ssrl_pipeline.training.train import train_detector
+from ssrl_pipeline.training.train import TRAINERS, Task, train_detector
 
 Report = Callable[[Evaluation], object]
 
@@ -35,6 +35,7 @@ class Trained(NamedTuple):
     best: Path  # its best checkpoint's file
     checkpoint: Checkpoint
     stages: list[Evaluation]  # the best of each; a memory has none
+    summary: str  # a line about it, where there is more to say
 
 
 def train_run(
@@ -59,9 +60,9 @@ def train_run(
         PipelineError: as the features, the labels and the training do.
     """
     judged = settings.train.select_on == "test"
-    with _prepared(settings, name, device, skip_missing, judged, report) as job:
-        best = job.fit(job.run, settings.train.seed)
-    return _trained(best) if job.group.is_main else None
+    with _prepared(settings, name, device, skip_missing, judged, report) as task:
+        best = train_detector(task)
+    return _trained(best) if task.group.is_main else None
 
 
 def train_seed_runs(
@@ -74,9 +75,15 @@ def train_seed_runs(
     report: Report = lambda evaluation: None,
 ) -> tuple[Path, SeedRuns] | None:
     """:func:`train_run` with each seed, in folders of the run's; gives the run's folder, and its runs."""
-    with _prepared(settings, name, device, skip_missing, True, report) as job:
-        found = train_seeds(seeds, job.fit, job.run, job.store, job.labels, job.group, job.intervals)
-    return (job.run, found) if job.group.is_main else None
+    with _prepared(settings, name, device, skip_missing, True, report) as task:
+
+        def fit(run: Path, seed: int) -> Path:
+            training = dataclasses.replace(settings.train, seed=seed)
+            own = dataclasses.replace(settings, train=training)
+            return train_detector(dataclasses.replace(task, run=run, settings=own))
+
+        found = train_seeds(seeds, fit, task.run, task.store, task.labels, task.group, task.intervals)
+    return (task.run, found) if task.group.is_main else None
 
 
 def launch_command(settings: Settings, name: str | None, devices: int, options: Sequence[str]) -> None:
@@ -94,37 +101,10 @@ def launch_command(settings: Settings, name: str | None, devices: int, options: 
         launch(devices, [*log, "train", "-c", str(config), "--name", name, *options])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    settings: Settings
-    run: Path
-    store: Features
-    labels: Labels
-    intervals: Intervals | None
-    group: Group
-    report: Report
-
-    def fit(self, run: Path, seed: int) -> Path:
-        """Trains in a folder with a seed; gives the best checkpoint's file."""
-        of = self.settings
-        training = dataclasses.replace(of.train, seed=seed)
-        return train_detector(
-            self.store,
-            self.labels,
-            run,
-            of.model,
-            training,
-            of.memory,
-            self.group,
-            self.report,
-            self.intervals,
-        )
-
-
 @contextmanager
 def _prepared(
     settings: Settings, name: str | None, device: str, skip_missing: bool, judged: bool, report: Report
-) -> Iterator[_Job]:
+) -> Iterator[Task]:
     """All that a training needs; with ground truth where test videos are `judged` and have it."""
     with join(device) as group:
         store = open_features(settings.data.features, settings.data.layout)
@@ -139,15 +119,16 @@ def _prepared(
                 intervals = {video: rows for video, rows in intervals.items() if video not in missing}
         runs = Path(settings.data.runs)
         with named_run(runs, name) as name:
-            yield _Job(settings, runs / name, store, labels, intervals, group, report)
+            yield Task(settings, runs / name, store, labels, group, report, intervals)
 
 
 def _labels(settings: Settings, known: Annotations, store: Features) -> Labels:
-    """Labels; to a memory, which asks for normal videos alone, unlabelled ones are normal."""
+    """Labels; to a kind that asks for normal videos alone, unlabelled ones are normal."""
     try:
         return known.labels
     except LabelError:
-        if settings.model.kind != "memory" or settings.data.dataset or labels_path(settings.data):
+        normal_alone = TRAINERS[settings.model.kind].normal_alone
+        if not normal_alone or settings.data.dataset or labels_path(settings.data):
             raise
     videos = store.videos()
     say(f"no labels: all {len(videos)} videos are taken as normal")
@@ -169,6 +150,6 @@ def _missing(store: Features, labels: Labels, tell: bool) -> set[str]:
 def _trained(best: Path) -> Trained:
     """The best of each stage, as metrics.jsonl tells; of a fused detector, those of its SSRL."""
     checkpoint = load_checkpoint(best)
-    folder = best.parent / "ssrl" if checkpoint.kind == "fused" else best.parent
-    stages = {e.stage: e for e in read_evaluations(folder) if e.best}
-    return Trained(best, checkpoint, list(stages.values()))
+    trainer = TRAINERS[checkpoint.kind]
+    stages = {e.stage: e for e in read_evaluations(best.parent / trainer.evaluations) if e.best}
+    return Trained(best, checkpoint, list(stages.values()), trainer.summary(checkpoint))

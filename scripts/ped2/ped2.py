@@ -28,7 +28,7 @@ from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.train import train_detector
+from ssrl_pipeline.training.train import Task, train_detector
 
 KINDS = ("ssrl", "memory", "fused")
 
@@ -94,7 +94,8 @@ def _train(
     model = dataclasses.replace(settings.model, kind=kind, scales=scales)
     views = tuple(view_of(scale) for scale in scales) or ("clip",)
     memory = dataclasses.replace(settings.memory, views=views)
-    return train_detector(store, labels, run, model, settings.train, memory, group)
+    own = dataclasses.replace(settings, model=model, memory=memory)
+    return train_detector(Task(own, run, store, labels, group))
 
 
 def _measure(

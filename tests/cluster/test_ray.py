@@ -59,7 +59,7 @@ def extract_on_cluster(
 
 def kill_worker(store: Path, video: str, killed: list[int]) -> None:
     """Kills the process that extracts the video, once it has written some of it."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         written = sum(path.stat().st_size for path in store.glob(f".{video}.*.part/*.npy"))
         if written > 7 * 1024 * 4 * 4:  # four snippets

@@ -20,7 +20,7 @@ from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.models.long_video import ScoreStream, score_long
 from ssrl_pipeline.models.occlusion import HeatStream, patch_heat
 from ssrl_pipeline.scoring.onnx import export_onnx
-from ssrl_pipeline.scoring.scorer import score_stored
+from ssrl_pipeline.scoring.stored import score_stored
 from ssrl_pipeline.settings import ModelSettings
 from ssrl_pipeline.training.train import TRAINERS
 

@@ -152,7 +152,7 @@ def children(pid: int) -> list[tuple[int, str]]:
 
 def kill_last_worker(done: Path, progress: Recorded, killed: list[int]) -> None:
     """Kills the process of the only task that is left, once it has told of snippets."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         if done.exists() and progress.snippets > 2:
             (raylet,) = [pid for pid, title in children(os.getpid()) if "raylet/raylet" in title]

@@ -20,7 +20,6 @@ from ssrl_pipeline.evaluation.evaluate import evaluate
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.settings import (
     LossSettings,
-    MemorySettings,
     ModelSettings,
     OptimiserSettings,
     Settings,
@@ -37,7 +36,7 @@ from ssrl_pipeline.training.ssrl import (
     train,
     usual_length,
 )
-from ssrl_pipeline.training.train import train_detector
+from ssrl_pipeline.training.train import Task, train_detector
 
 CPU = torch.device("cpu")
 ALONE = Group(CPU)
@@ -281,9 +280,8 @@ def test_mixed_precision_trains_every_kind(
         settings = dataclasses.replace(SETTINGS, precision=precision, schedule=schedule, steps=10)
         model = ModelSettings(kind=kind, patches=patches, dropout=0.0)
         seen: list[Evaluation] = []
-        best = train_detector(
-            *(store, LABELS, tmp_path / precision, model, settings, MemorySettings(), ALONE, seen.append)
-        )
+        own = Settings(model=model, train=settings)
+        best = train_detector(Task(own, tmp_path / precision, store, LABELS, ALONE, seen.append))
         weights = load_checkpoint(best).weights.values()
         assert {w.dtype for w in weights} <= {torch.float32, torch.int64}
         losses.append([e.loss for e in seen])

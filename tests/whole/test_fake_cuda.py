@@ -43,10 +43,10 @@ from ssrl_pipeline.models import occlusion as heat
 from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.models.long_video import CHUNK
 from ssrl_pipeline.scoring.scorer import Scorer
-from ssrl_pipeline.settings import MemorySettings, ModelSettings, TrainSettings
+from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import Evaluation
-from ssrl_pipeline.training.train import train_detector
+from ssrl_pipeline.training.train import Task, train_detector
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SIZE = (64, 96)  # of frames that the tiny preset takes as they are
@@ -245,10 +245,10 @@ def train(
     **options: Any,
 ) -> Checkpoint:
     model = ModelSettings(kind=kind, dropout=0.2, patches="relation")
-    group = Group(torch.device(device))
-    return load_checkpoint(
-        train_detector(store, LABELS, run, model, settings, MemorySettings(), group, **options)
+    task = Task(
+        Settings(model=model, train=settings), run, store, LABELS, Group(torch.device(device)), **options
     )
+    return load_checkpoint(train_detector(task))
 
 
 def assert_same_weights(found: Checkpoint, expected: Checkpoint, limit: float) -> None:
