@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="the script forks"),
 ]
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "kill_extract.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "endurance" / "kill_extract.py"
 EXTRACT = """
 import json, multiprocessing, sys
 from pathlib import Path

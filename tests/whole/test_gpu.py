@@ -32,7 +32,7 @@ from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import Evaluation
 from ssrl_pipeline.training.ssrl import train
 
-CHECK = Path(__file__).resolve().parents[2] / "scripts" / "gpu_check.py"
+CHECK = Path(__file__).resolve().parents[2] / "scripts" / "gpu" / "gpu_check.py"
 
 pytestmark = [
     pytest.mark.gpu,
