@@ -25,6 +25,7 @@ from ssrl_pipeline.extractors.decoding import EXTENSIONS
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.models import SSRL
 
+EVERY = int(os.environ.get("CORPUS_EVERY", "10"))  # of so many files one is taken; 1: all, in some minutes
 SECONDS = 600.0  # for all files of a folder: against what hangs, not against a slow machine
 NEAR = 10.0  # grey levels, for means of some dozen pixels that another version of libav decoded
 COMMON = ("--weights", "random", "--engine", "eager", "--device", "cpu")
@@ -91,9 +92,12 @@ def test_every_kind_is_extracted_and_scored_or_refused(
 ) -> None:
     folder, features, out = tmp_path / "videos", tmp_path / "features", tmp_path / "scores"
     corpus.make(folder)
+    for number, path in enumerate(corpus.files(folder)):
+        if number % EVERY and not path.is_dir() and path.name != "h264.mp4":  # which a link leads to
+            path.unlink()
     (folder / "names" / "loop").symlink_to("..")
     found = {p.relative_to(folder).as_posix() for p in corpus.files(folder)} - {"bad folder.mp4"}
-    assert len(found) > 120
+    assert len(found) > 120 // EVERY
 
     result, outcomes = extracted(folder, features)
     assert result.code == 1 and outcomes.keys() == found
@@ -113,7 +117,7 @@ def test_every_kind_is_extracted_and_scored_or_refused(
             wrong.append(row)
     assert wrong == []
     done = {kind for kind, row in outcomes.items() if row["status"] == "done"}
-    assert len(done) > 90 and set(store.videos()) == done
+    assert len(done) > 90 // EVERY and set(store.videos()) == done
 
     result, rows = scored(folder, checkpoint, out, "--features", features, "--no-contact-sheet")
     assert result.code == 1 and rows.keys() == done
