@@ -164,7 +164,7 @@ def test_the_main_process_may_work_for_long(tmp_path: Path) -> None:
     [
         ({0: distributed.BEREFT, 1: 3}, 1, "process 1 of 2 ended with exit code 3"),
         ({1: 3, 0: -signal.SIGTERM}, 1, "process 1 of 2 ended with exit code 3"),
-        ({0: distributed.BEREFT, 1: -signal.SIGKILL}, 4, "process 1 of 2 ended with exit code -9"),
+        ({0: distributed.BEREFT, 1: -signal.SIGKILL}, 4, "process 1 of 2 was ended by SIGKILL"),
     ],
 )
 def test_the_first_to_end_decides_what_follows(

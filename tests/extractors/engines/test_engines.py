@@ -17,7 +17,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
-from ssrl_pipeline.cli.extract import extract
+from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.backbones.resnet import I3dR50, I3dR50NL
@@ -288,7 +288,7 @@ def test_the_engine_is_no_part_of_the_recipe(inception: FeatureExtractor) -> Non
 def test_commands_refuse_an_unknown_engine(make_video, tmp_path: Path) -> None:
     make_video(tmp_path / "videos" / "a.mp4", frames=4)
     folders = ["--videos", str(tmp_path / "videos"), "--features", str(tmp_path / "features")]
-    done = CliRunner().invoke(extract, [*folders, "--weights", "random", "--engine", "warp"])
+    done = CliRunner().invoke(cli, ["extract", *folders, "--weights", "random", "--engine", "warp"])
     assert done.exit_code == 2 and "'warp' is not one of" in done.output
 
 
@@ -315,6 +315,6 @@ def test_an_engine_that_cannot_run_here_is_told_before_any_video(make_video, tmp
     make_video(tmp_path / "videos" / "a.mp4", frames=4)
     folders = ["--videos", str(tmp_path / "videos"), "--features", str(tmp_path / "features")]
     options = ["--weights", "random", "--device", "cpu", "--engine", "triton"]
-    done = CliRunner().invoke(extract, [*folders, *options])
+    done = CliRunner().invoke(cli, ["extract", *folders, *options])
     assert str(done.exception) == "engine 'triton' does not run here: it is for GPUs, not for cpu"
     assert not (tmp_path / "features").exists()
