@@ -45,9 +45,11 @@ class OpenVino:
             rows[index] = request.get_output_tensor().data[0].copy()
 
         queue.set_callback(keep)
-        for index, clip in enumerate(clips.contiguous().numpy()):
-            queue.start_async([clip[None]], index, share_inputs=True)
-        queue.wait_all()
+        try:
+            for index, clip in enumerate(clips.contiguous().numpy()):
+                queue.start_async([clip[None]], index, share_inputs=True)
+        finally:  # also where a signal ends the program, which must not go while requests are under way
+            queue.wait_all()
         return torch.from_numpy(np.stack(rows))
 
     def _queue(self, shape: tuple[int, ...], requests: int, threads: int) -> Any:
