@@ -104,8 +104,9 @@ class PlainNonLocal(nn.Module):
         super().__init__()
         self.block = block
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, N] -> [B, channels, N]."""
+    def forward(self, x: Tensor, gathered: Tensor | None = None) -> Tensor:
+        """[B, channels, N] -> [B, channels, N], of a whole sequence alone."""
+        assert gathered is None
         block = self.block
         relations = block.theta(x).transpose(1, 2) @ block.phi(x) / x.shape[2]  # [B, N, N]
         y = (relations @ block.g(x).transpose(1, 2)).transpose(1, 2)

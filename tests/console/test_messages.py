@@ -88,7 +88,7 @@ def test_libraries_bugs_and_interruptions_are_objects(call: Call, monkeypatch: p
         warnings.warn("old", FutureWarning, stacklevel=1)
         raise error.pop(0)
 
-    monkeypatch.setattr(cli.cli.commands["info"], "callback", command)
+    monkeypatch.setattr("ssrl_pipeline.cli.info.info.callback", command)
     code, _, (library, old, bug) = call("info")
     assert (library["logger"], library["level"], library["message"]) == ("a.library", "warning", "slow disk")
     assert old["logger"] == "py.warnings" and "FutureWarning: old" in old["message"]

@@ -238,7 +238,7 @@ def test_worker_goes_with_its_parent(tmp_path: Path, stopped: bool) -> None:
     (tmp_path / "a.mp4").write_bytes(b"content")
     code = (
         "import sys, time, pathlib\n"
-        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         "from ssrl_pipeline.extractors.decoding import video\n"
         f"video.OPENERS['file'] = 'helpers.fake_decoders:{'thousand' if stopped else 'hang_later'}'\n"
         "opened = video.open_video(pathlib.Path('a.mp4'))\n"
