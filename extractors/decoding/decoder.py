@@ -5,7 +5,6 @@ in a worker only; see :mod:`ssrl_pipeline.extractors.decoding.video`.
 """
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ _MAY_LEAP = 0x200  # libav's AVFMT_TS_DISCONT
 _COVER = 0x400  # libav's AV_DISPOSITION_ATTACHED_PIC
 _CAMERAS = {"linux": "video4linux2", "darwin": "avfoundation", "win32": "dshow"}  # libav's devices
 _UNTIMED = ("mjpeg", "mpjpeg", "jpeg_pipe", "image2pipe")  # whose frames libav numbers, 25 a second
-_WITHOUT_CLOCK = re.compile(r"\b(mpjpeg|mjpeg|h264|hevc|m4v|mpegvideo|image2pipe|jpeg_pipe)\b")
+_WITHOUT_CLOCK = (*_UNTIMED, "h264", "hevc", "m4v", "mpegvideo")  # that a packet should be timed by ours
 
 _SWAPPED = {  # which swscale 9 makes 8 bits of as if their bytes stood in the other order
     f"{order}{bits}be": f"{order}{bits}le" for order in ("rgb", "bgr") for bits in (555, 565)
@@ -66,7 +65,7 @@ def open_file(name: str, threads: int = 0) -> Opened:
             container = _open(place)
         stream = _video(container)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path}: not a video that libav can open{_because(error)}") from error
+        raise _not_a_video(path, error) from error
     info = _info(container, stream)
     frames = _Frames(container, stream, threads)
     length = _length(container, stream)
@@ -121,7 +120,7 @@ def open_stream(address: str, threads: int = 1, seconds: float = 10.0) -> Opened
     begun = monotonic()
     try:
         container = _open(address, options=options, seconds=seconds)
-        if _WITHOUT_CLOCK.search(container.format.name) and not container.duration:
+        if container.format.name in _WITHOUT_CLOCK and not container.duration:
             container.close()  # libav would count 25 a second: a packet gets the time at which it came
             container = _open(
                 address, options=options | {"use_wallclock_as_timestamps": "1"}, seconds=seconds
@@ -166,7 +165,7 @@ def read_header(path: Path) -> VideoInfo:
         with location(path) as name, _open(name) as container:
             return _info(container, _video(container))
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path}: not a video that libav can open{_because(error)}") from error
+        raise _not_a_video(path, error) from error
 
 
 def guess_frames(path: Path) -> int:
@@ -187,7 +186,7 @@ def guess_frames(path: Path) -> int:
                     break
     except (av.FFmpegError, OSError, ValueError) as error:
         if not count:
-            raise VideoError(f"{path}: not a video that libav can open{_because(error)}") from error
+            raise _not_a_video(path, error) from error
     return count if whole else round(count * path.stat().st_size / read_bytes)
 
 
@@ -344,6 +343,10 @@ def _opened_live(container: Any, stream: Any, threads: int, seconds: float) -> O
             raise VideoError(_reason(error, seconds)) from error
 
     return Opened(_info(container, stream), told(), frames.notes)
+
+
+def _not_a_video(path: Path, error: Exception) -> VideoError:
+    return VideoError(f"{path}: not a video that libav can open{_because(error)}")
 
 
 def _because(error: Exception) -> str:

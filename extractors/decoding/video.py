@@ -181,10 +181,8 @@ def _open(
         conversation = _Conversation(path, limits, worker)
         try:
             answer = conversation.ask()
-            info, conversation.beside = (
-                VideoInfo(*answer["info"]),
-                tuple(f"{name}:" for name in answer["beside"]),
-            )
+            info = VideoInfo(*answer["info"])
+            conversation.beside = tuple(f"{name}:" for name in answer["beside"])
             layout = Layout(info.height, info.width, task["most"])
             memory.grow(layout.total_bytes)
             blocks = map_blocks(memory.key, layout)

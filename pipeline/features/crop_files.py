@@ -20,6 +20,7 @@ from ssrl_pipeline.errors import StoreError
 _NAME = re.compile(r"(?P<video>.+?)(?:_i3d)?__(?P<crop>[0-9])\.npy")
 _FLOW = ("flow", "flowtest")
 
+AXES = {"two": 2, "three": 3}
 Crops = dict[int, Path]  # number of a crop -> its file
 
 
@@ -78,13 +79,27 @@ def map_crops(crops: Crops, count: int, size: int) -> list[np.ndarray]:
 
 
 def _map(path: Path) -> np.ndarray:
-    """[T, F], mapped from the disk."""
+    """[T, F]."""
+    return map_features(path, "two", "not the features of a crop")
+
+
+def map_features(path: Path, axes: str, fault: str) -> np.ndarray:
+    """An array that others released, mapped from the disk.
+
+    Args:
+        path: of an .npy file.
+        axes: how many it has, as a word of :data:`AXES`.
+        fault: what is said of one that is damaged or something else.
+
+    Raises:
+        StoreError: it is.
+    """
     try:
         array = map_npy(path)
-        if array.ndim != 2 or not array.size or array.dtype.kind != "f":
-            raise ValueError("not one array of floating-point numbers with two axes")
+        if array.ndim != AXES[axes] or not array.size or array.dtype.kind != "f":
+            raise ValueError(f"not one array of floating-point numbers with {axes} axes")
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: damaged, or not the features of a crop ({error})") from error
+        raise StoreError(f"{path}: damaged, or {fault} ({error})") from error
     return array
 
 

@@ -22,11 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.disk.npy import map_npy
 from ssrl_pipeline.disk.spelling import one_name
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.features.crop_files import crops_shape, find_crops, map_crops
+from ssrl_pipeline.features.crop_files import crops_shape, find_crops, map_crops, map_features
 from ssrl_pipeline.features.meta import VideoMeta
 from ssrl_pipeline.features.recipe import Recipe
 from ssrl_pipeline.features.segments import NOTES, SEGMENTS, read_notes
@@ -200,14 +199,8 @@ def _find(root: Path) -> dict[str, dict[str, Path]]:
 
 
 def _map(path: Path) -> np.ndarray:
-    """An array of three axes, mapped from the disk."""
-    try:
-        array = map_npy(path)
-        if array.ndim != 3 or not array.size or array.dtype.kind != "f":
-            raise ValueError("not one array of floating-point numbers with three axes")
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: damaged, or no released features ({error})") from error
-    return array
+    """[T, P, F], or a training video's [P, segments, F]."""
+    return map_features(path, "three", "no released features")
 
 
 def _to_length(array: np.ndarray, snippets: int) -> np.ndarray:

@@ -116,12 +116,7 @@ class FeatureStore:
     def read(
         self, video: str, views: Collection[str] | None = None, *, check: bool = True
     ) -> dict[str, np.ndarray]:
-        """view name -> [T, P, D], mapped from the disk and not yet in memory.
-
-        Args:
-            views: those that are wanted; None: all.
-            check: whether to compare checksums, for which the files are read through.
-                Whoever wants some snippets of many may do without.
+        """As :meth:`ssrl_pipeline.features.reading.Features.read` says.
 
         Raises:
             StoreError: the video is missing, or a file is damaged or of another shape.

@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from helpers.commands import Result
 
-from ssrl_pipeline.cli import main as cli
 from ssrl_pipeline.config import load_config, ready_configs
 from ssrl_pipeline.data.datasets import DATASETS
 from ssrl_pipeline.data.labels import Label
@@ -32,33 +31,6 @@ UCF_STORE = {
     "Testing_Normal_Videos_Anomaly/Normal_Videos_003_x264.mp4": 3,
 }
 MASK = np.repeat([0, 1], [3, 17])  # 20 frames
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Result]:
-    """run("dataset", "check", "ucf_crime") -> Result, in a folder of its own."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def call(*arguments: object) -> Result:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            assert isinstance(stop.code, int)
-            return Result(stop.code, *capfd.readouterr())
-        return Result(0, *capfd.readouterr())
-
-    return call
 
 
 @pytest.fixture

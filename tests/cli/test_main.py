@@ -13,41 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.commands import Result
+from helpers.commands import Result, run_main
 
 from ssrl_pipeline.checkpoint import load_checkpoint
-from ssrl_pipeline.cli import main as cli
 from ssrl_pipeline.cli import options as cli_options
 from ssrl_pipeline.features.store import FeatureStore
 
 QUICK = ("--preset", "live", "--weights", "random", "--device", "cpu")
-
-
-def run_main(*arguments: object) -> int:
-    """Runs a command in this process; returns its exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ssrl-pipeline", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            assert isinstance(stop.code, int)
-            return stop.code
-    return 0
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Result]:
-    """run("train", "--seed", 1) -> Result, in an empty folder; native code's output is in it too."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def call(*arguments: object) -> Result:
-        capfd.readouterr()
-        return Result(run_main(*arguments), *capfd.readouterr())
-
-    return call
 
 
 def run_apart(*arguments: object, folder: Path) -> Result:
