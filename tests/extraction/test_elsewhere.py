@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from helpers.folders import contents
 
-from ssrl_pipeline.cli.extract import extract as command
+from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.cluster import devices as by_devices
 from ssrl_pipeline.cluster.devices import Devices, _Member
 from ssrl_pipeline.console.progress import Outcome, Progress
@@ -165,10 +165,10 @@ def test_the_command_fails_where_a_video_does_and_refuses_what_it_cannot_do(tmp_
     (tmp_path / "videos" / "a.mp4").write_text("no video")
     arguments = ["--videos", str(tmp_path / "videos"), "--features", str(tmp_path / "features")]
     arguments += ["--preset", "live", "--weights", "random", "--engine", "eager"]
-    done = CliRunner().invoke(command, [*arguments, "--devices", "cpu,cpu"])
+    done = CliRunner().invoke(cli, ["extract", *arguments, "--devices", "cpu,cpu"])
     assert isinstance(done.exception, PipelineError)
     assert str(done.exception).startswith("1 of 1 videos failed")
     assert "not a video that libav can open" in done.output
     for wrong in (["--devices", "two"], ["--cluster", "ray", "--dry-run"], ["--workers", "0"]):
-        done = CliRunner().invoke(command, [*arguments, "--device", "cpu", *wrong])
+        done = CliRunner().invoke(cli, ["extract", *arguments, "--device", "cpu", *wrong])
         assert isinstance(done.exception, ConfigError) or done.exit_code == 2, wrong

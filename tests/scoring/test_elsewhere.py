@@ -17,7 +17,7 @@ from helpers.clusters import Recorded, Sink
 from helpers.folders import contents
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
-from ssrl_pipeline.cli.score import score as command
+from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.cluster.devices import Devices, _Member
 from ssrl_pipeline.cluster.ray import Cluster
 from ssrl_pipeline.console.progress import Plan, Progress
@@ -135,12 +135,12 @@ def test_the_command_takes_devices_as_extract_does(scorer: Scorer) -> None:
     tables = []
     for where in (["--device", "cpu"], ["--device", "cpu", "--devices", "2"], ["--devices", "cpu,cpu"]):
         shutil.rmtree("out", ignore_errors=True)
-        done = CliRunner().invoke(command, [*arguments, *where, "--out", "out", "--json"])
+        done = CliRunner().invoke(cli, ["score", *arguments, *where, "--out", "out", "--json"])
         assert done.exit_code == 0, done.output
         tables.append(done.stdout)
     assert tables[0] == tables[1] == tables[2]
     for wrong in (["--devices", "two"], ["--devices", "cpu", "--cluster", "ray"]):
-        done = CliRunner().invoke(command, [*arguments, *wrong])
+        done = CliRunner().invoke(cli, ["score", *arguments, *wrong])
         assert isinstance(done.exception, ConfigError) or done.exit_code == 2, wrong
 
 
