@@ -13,20 +13,31 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError, first_line, is_out_of_memory
-from ssrl_pipeline.extractors.backbones.base import Backbone
-from ssrl_pipeline.extractors.backbones.formats import read_weights
-from ssrl_pipeline.extractors.backbones.inception import InceptionI3d
-from ssrl_pipeline.extractors.backbones.resnet import I3dR50, I3dR50NL
-from ssrl_pipeline.extractors.backbones.weights import content_sha256, published_weights
+from ssrl_pipeline.extractors.backbones import (
+    Backbone,
+    I3dR50,
+    I3dR50NL,
+    InceptionI3d,
+    content_sha256,
+    published_weights,
+    read_weights,
+)
 from ssrl_pipeline.extractors.batcher import Described, Feed
 from ssrl_pipeline.extractors.decoding import Limits, open_video
-from ssrl_pipeline.extractors.engines.engines import Engine, check_engine, make_engine, why_not
-from ssrl_pipeline.extractors.engines.precision import choose_precision, recorded, warn_of_cudnn
-from ssrl_pipeline.extractors.engines.transfer import Transfer
+from ssrl_pipeline.extractors.engines import (
+    Engine,
+    Transfer,
+    check_engine,
+    choose_precision,
+    make_engine,
+    recorded,
+    warn_of_cudnn,
+    why_not,
+)
 from ssrl_pipeline.extractors.passes import PATCHES, plan_passes
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
 from ssrl_pipeline.extractors.reader import J, VideoFeatures, ViewArrays
-from ssrl_pipeline.extractors.snippets import Pending, snippets
+from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
 from ssrl_pipeline.extractors.views import cut_views
 
 BACKBONES: dict[str, type[Backbone]] = {"i3d": InceptionI3d, "i3d_r50": I3dR50, "i3d_r50_nl": I3dR50NL}
@@ -181,7 +192,7 @@ class FeatureExtractor:
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[ViewArrays]:
         """Frames, uint8 [H, W, 3] each -> for each snippet, view name -> float32 [1, P, D]."""
-        waiting = snippets(frames, self.preset.drop_last, self.pending())
+        waiting = cut_snippets(frames, self.preset.drop_last, self.pending())
         while group := list(islice(waiting, self.batch)):
             yield from self.describe(group)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.extractors.backbones.base import Backbone, for_sums
+from ssrl_pipeline.extractors.backbones import Backbone, for_sums
 from ssrl_pipeline.extractors.choices import Patches
 from ssrl_pipeline.extractors.views import Frame, Grid, View
 

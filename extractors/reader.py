@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from ssrl_pipeline.extractors.decoding import DECODER, Video, VideoInfo
-from ssrl_pipeline.extractors.snippets import Pending, snippets
+from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
 from ssrl_pipeline.times import FrameTimes, from_stamps
 
 ViewArrays = dict[str, np.ndarray]  # view name -> float32 [T, P, D]
@@ -162,7 +162,7 @@ class Reading(Generic[J]):
     def _read(self) -> VideoFeatures:
         stamps, count = array("d"), 0
         with self._opener(self.job.path, started=self._started) as video:
-            for frames in snippets(_noting(video, stamps), self._drop_last, self._pending()):
+            for frames in cut_snippets(_noting(video, stamps), self._drop_last, self._pending()):
                 self._channel.put(Item(self, frames))
                 del frames  # or its memory would be held while the next fills up
                 count += 1

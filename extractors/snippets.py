@@ -64,7 +64,7 @@ class Pending:
         return self._resize(images, self._empty) if self._resize else images
 
 
-def snippets(
+def cut_snippets(
     frames: Iterable[np.ndarray], drop_last: bool = False, pending: Pending | None = None
 ) -> Iterator[np.ndarray]:
     """Groups a stream of uint8 [H, W, 3] frames into uint8 [16, H, W, 3] snippets.

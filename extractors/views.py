@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ssrl_pipeline.errors import first_line, is_out_of_memory
-from ssrl_pipeline.extractors.engines.compiled import why_not_triton
+from ssrl_pipeline.extractors import engines
 from ssrl_pipeline.extractors.snippets import Empty, empty_array
 from ssrl_pipeline.scales import view_of
 
@@ -29,18 +29,16 @@ log = logging.getLogger(__name__)
 @cache
 def kernels_for(device: torch.device) -> Any:
     """The module that resizes on a GPU; None where there is no Triton for it."""
-    if why_not_triton() or torch.cuda.get_device_capability(device) < (8, 0):
+    if engines.why_not_triton() or torch.cuda.get_device_capability(device) < (8, 0):
         return None
-    from ssrl_pipeline.extractors.engines import triton_resize  # Triton is not for every system
-
     try:
-        triton_resize.resize(torch.zeros(1, 4, 4, 3, dtype=torch.uint8, device=device), 2, 2)
+        engines.triton_resize.resize(torch.zeros(1, 4, 4, 3, dtype=torch.uint8, device=device), 2, 2)
     except Exception as error:  # a compiler, or a cache that cannot be written: nearly anything
         if is_out_of_memory(error):
             raise
         log.warning("Triton does not resize on %s, PyTorch does: %s", device, first_line(error))
         return None
-    return triton_resize
+    return engines.triton_resize
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,16 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline._version import __version__
-from ssrl_pipeline.disk.files import check_archive, mistaken_download, whole_file
-from ssrl_pipeline.disk.run_files import UNFINISHED, checkpoint_file
-from ssrl_pipeline.disk.spelling import one_name
+from ssrl_pipeline.disk import (
+    UNFINISHED,
+    check_archive,
+    checkpoint_file,
+    mistaken_download,
+    one_name,
+    whole_file,
+)
 from ssrl_pipeline.errors import CheckpointError, first_line, is_out_of_memory
-from ssrl_pipeline.extractors.backbones.weights import content_sha256
+from ssrl_pipeline.extractors.backbones import content_sha256
 from ssrl_pipeline.models import SSRL, Detector, build_model
 
 FORMAT = 1

@@ -8,12 +8,10 @@ import torch
 
 from ssrl_pipeline._version import __version__
 from ssrl_pipeline.errors import PipelineError, first_line
-from ssrl_pipeline.extractors.backbones.weights import PUBLISHED, cache_path
-from ssrl_pipeline.extractors.engines.engines import ENGINES, why_not
-from ssrl_pipeline.extractors.engines.openvino import import_openvino
-from ssrl_pipeline.extractors.engines.precision import cudnn_version, offered
-from ssrl_pipeline.extractors.extractor import find_device
-from ssrl_pipeline.results.video_writer import ENCODER, require_encoder
+from ssrl_pipeline.extractors import find_device
+from ssrl_pipeline.extractors.backbones import PUBLISHED, cache_path
+from ssrl_pipeline.extractors.engines import ENGINES, cudnn_version, import_openvino, offered, why_not
+from ssrl_pipeline.results import ENCODER, require_encoder
 
 PACKAGES = (
     "torch",

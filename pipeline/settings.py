@@ -8,8 +8,8 @@ command line offers too. docs/settings.md is made from this page.
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ssrl_pipeline.events.rule import EventSettings
-from ssrl_pipeline.extractors.choices import EngineName, Patches, PrecisionName
+from ssrl_pipeline.events import EventSettings
+from ssrl_pipeline.extractors import EngineName, Patches, PrecisionName
 
 DatasetName = Literal["ucf_crime", "shanghaitech", "xd_violence"]
 Kind = Literal["ssrl", "memory", "fused"]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from ssrl_pipeline.disk.files import check_archive, mistaken_download
+from ssrl_pipeline.disk import check_archive, mistaken_download
 from ssrl_pipeline.errors import WeightsError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbones.unpickle import load_arrays
 

@@ -19,13 +19,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from ssrl_pipeline.disk.files import (
-    clear_leftovers,
-    file_sha256,
-    read_json,
-    whole_file,
-    write_json,
-)
+from ssrl_pipeline.disk import clear_leftovers, file_sha256, read_json, whole_file, write_json
 from ssrl_pipeline.errors import WeightsError
 from ssrl_pipeline.extractors.backbones.formats import Arrays, read_weights
 

@@ -1,25 +1,5 @@
 """A video, a stream or a camera in, RGB frames with their times out."""
 
-from ssrl_pipeline.extractors.decoding.video import (
-    DECODER,
-    EXTENSIONS,
-    Limits,
-    Video,
-    VideoInfo,
-    open_live,
-    open_video,
-    probe,
-    require_file,
-)
+import lazy_loader
 
-__all__ = [
-    "DECODER",
-    "EXTENSIONS",
-    "Limits",
-    "Video",
-    "VideoInfo",
-    "open_live",
-    "open_video",
-    "probe",
-    "require_file",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -16,8 +16,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from ssrl_pipeline.disk.pictures import picture_files
-from ssrl_pipeline.disk.spelling import is_utf8
+from ssrl_pipeline.disk import is_utf8, picture_files
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decoding.containers import misses_bytes
 from ssrl_pipeline.extractors.decoding.stamps import Stamps

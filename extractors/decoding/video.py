@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.disk.spelling import is_utf8
+from ssrl_pipeline.disk import is_utf8
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decoding.containers import gaps
 from ssrl_pipeline.extractors.decoding.process import WorkerFailed, WorkerProcess

@@ -12,16 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.errors import ConfigError, PipelineError, first_line, is_out_of_memory
-from ssrl_pipeline.extractors.backbones.base import Backbone
-from ssrl_pipeline.extractors.backbones.inception import InceptionI3d
-from ssrl_pipeline.extractors.choices import EngineName
+from ssrl_pipeline.extractors import DensePatches, EngineName, Normalisation
+from ssrl_pipeline.extractors.backbones import Backbone, InceptionI3d
 from ssrl_pipeline.extractors.engines.compiled import Compiled, why_not_compile, why_not_triton
 from ssrl_pipeline.extractors.engines.fold import folded
 from ssrl_pipeline.extractors.engines.openvino import OpenVino
 from ssrl_pipeline.extractors.engines.precision import PRECISIONS, choose_precision
 from ssrl_pipeline.extractors.engines.rearranged import RearrangedI3d
-from ssrl_pipeline.extractors.passes import DensePatches
-from ssrl_pipeline.extractors.presets import Normalisation
 from ssrl_pipeline.tf32 import allow_tf32
 
 ENGINES = get_args(EngineName)

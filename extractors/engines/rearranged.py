@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssrl_pipeline.extractors.backbones.base import Backbone
-from ssrl_pipeline.extractors.backbones.inception import InceptionI3d, MaxPool, Mixed, Unit3d, same_padding
+from ssrl_pipeline.extractors.backbones import Backbone, InceptionI3d, MaxPool, Mixed, Unit3d, same_padding
 
 
 class RearrangedI3d(Backbone):

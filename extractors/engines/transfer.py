@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.errors import first_line
-from ssrl_pipeline.extractors.snippets import empty_array
+from ssrl_pipeline.extractors import empty_array
 
 PINNED_BYTES = 4 << 30  # at most: all snippets that are on their way, and those that fill up
 

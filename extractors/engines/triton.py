@@ -23,11 +23,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssrl_pipeline.extractors.backbones.base import Backbone
-from ssrl_pipeline.extractors.backbones.inception import InceptionI3d, MaxPool, Mixed, Unit3d, same_padding
+from ssrl_pipeline.extractors import Normalisation
+from ssrl_pipeline.extractors.backbones import Backbone, InceptionI3d, MaxPool, Mixed, Unit3d, same_padding
 from ssrl_pipeline.extractors.engines import triton_kernels as kernels
 from ssrl_pipeline.extractors.engines.triton_convolution import FIRST, Convolution, Maps, pack, pack_units
-from ssrl_pipeline.extractors.presets import Normalisation
 
 CELL = 48  # numbers of a cell: 2x4x2 pixels of three colours; the next row's holds two of its rows again
 BEFORE, BEHIND = 1, 2  # cells that the first convolution looks at before and behind its own

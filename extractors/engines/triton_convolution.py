@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from ssrl_pipeline.extractors.backbones.inception import Unit3d
+from ssrl_pipeline.extractors.backbones import Unit3d
 from ssrl_pipeline.extractors.engines import triton_kernels as kernels
 
 CHUNK_COSTS = {64: 1.0, 32: 1.1, 16: 1.4}  # of an input channel, by how many pass at once

@@ -1,10 +1,11 @@
 """The command `calibrate`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from ssrl_pipeline import evaluation
 from ssrl_pipeline.cli.options import (
     checkpoint_option,
     device_option,
@@ -15,12 +16,8 @@ from ssrl_pipeline.cli.options import (
     runs_option,
     settings_options,
 )
-from ssrl_pipeline.console.terminal import say, table
-from ssrl_pipeline.console.units import hours_or_minutes
+from ssrl_pipeline.console import hours_or_minutes, say, table
 from ssrl_pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from ssrl_pipeline.evaluation.calibrate import Calibrated
 
 
 @click.command()
@@ -73,9 +70,8 @@ def calibrate(
         raise click.UsageError(
             f"--false-alarms {false_alarms:g} is no share of frames (less than 1); add --per hour for events"
         )
-    from ssrl_pipeline.evaluation.calibrate import calibrate_run
 
-    path, result = calibrate_run(settings, checkpoint, false_alarms, unit, split, device)
+    path, result = evaluation.calibrate_run(settings, checkpoint, false_alarms, unit, split, device)
     found = result.calibration.found
     if as_json:
         echo_json({"checkpoint": str(path), **result.summary()})
@@ -98,7 +94,7 @@ def calibrate(
     say(f"written into {path}")
 
 
-def _rows(result: "Calibrated") -> list[tuple[Any, ...]]:
+def _rows(result: "evaluation.Calibrated") -> list[tuple[Any, ...]]:
     rows = []
     for line in result.tried:
         name = "not calibrated" if line.asked is None else f"{line.asked:g} per {result.calibration.unit}"

@@ -1,9 +1,8 @@
 """The command `dataset check`."""
 
-from typing import TYPE_CHECKING
-
 import click
 
+from ssrl_pipeline import data
 from ssrl_pipeline.cli.options import (
     echo_json,
     features_option,
@@ -12,12 +11,9 @@ from ssrl_pipeline.cli.options import (
     setting,
     with_settings,
 )
-from ssrl_pipeline.console.terminal import say, table
+from ssrl_pipeline.console import say, table
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from ssrl_pipeline.data.check import Problem, Report
 
 SHOWN = 5  # videos of each kind of problem; --json has all
 
@@ -40,9 +36,8 @@ def dataset_check(settings: Settings, as_json: bool) -> None:
     CONFIG is a YAML file of settings, or a ready one's name: ucf_crime, shanghaitech, xd_violence.
     Exit code 1 where something is missing or wrong.
     """
-    from ssrl_pipeline.data.check import check  # PyTorch, for the presets
 
-    report = check(settings.data, say)
+    report = data.check_data(settings.data, say)
     if as_json:
         echo_json(
             {
@@ -59,7 +54,7 @@ def dataset_check(settings: Settings, as_json: bool) -> None:
         raise PipelineError(f"{config}: {_summary(report.problems)}")
 
 
-def _show(report: "Report") -> None:
+def _show(report: "data.Report") -> None:
     click.echo(table(report.groups, ("split", "class", "videos", "with features")))
     totals = report.totals
     click.echo(
@@ -77,12 +72,12 @@ def _show(report: "Report") -> None:
             click.echo(f"... and {len(problems) - SHOWN} more; --json lists all")
 
 
-def _summary(problems: "list[Problem]") -> str:
+def _summary(problems: "list[data.Problem]") -> str:
     return ", ".join(f"{kind}: {len(found)}" for kind, found in _by_kind(problems).items())
 
 
-def _by_kind(problems: "list[Problem]") -> "dict[str, list[Problem]]":
-    kinds: dict[str, list[Problem]] = {}
+def _by_kind(problems: "list[data.Problem]") -> "dict[str, list[data.Problem]]":
+    kinds: dict[str, list[data.Problem]] = {}
     for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem)
     return kinds

@@ -6,8 +6,8 @@ from typing import get_args
 import click
 
 from ssrl_pipeline.cli.options import PATH, device_option
-from ssrl_pipeline.disk.files import require_writable
-from ssrl_pipeline.extractors.choices import EngineName
+from ssrl_pipeline.disk import require_writable
+from ssrl_pipeline.extractors import EngineName
 
 
 @click.command()
@@ -25,7 +25,7 @@ from ssrl_pipeline.extractors.choices import EngineName
 )
 def demo(out: Path, seed: int, device: str, engine: str) -> None:
     """Run the whole pipeline on videos that it renders itself, with real I3D weights."""
-    from ssrl_pipeline.demo.run import run_demo
+    from ssrl_pipeline.demo import run_demo
 
     require_writable(out)
     run_demo(out, seed, device, engine)

@@ -1,10 +1,10 @@
 """The command `evaluate`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from ssrl_pipeline import evaluation
 from ssrl_pipeline.cli.options import (
     PATH,
     checkpoint_option,
@@ -17,13 +17,9 @@ from ssrl_pipeline.cli.options import (
     setting,
     settings_options,
 )
-from ssrl_pipeline.console.terminal import say, table
-from ssrl_pipeline.data.labels import SPLITS
+from ssrl_pipeline.console import say, table
+from ssrl_pipeline.data import SPLITS
 from ssrl_pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from ssrl_pipeline.evaluation.bootstrap import Interval
-    from ssrl_pipeline.evaluation.evaluate import EvaluationResult
 
 
 @click.command()
@@ -74,9 +70,7 @@ def evaluate(
     alarms on normal videos, and the AUC of each class of anomalies where
     data.dataset tells classes; with 95 % intervals over other draws of the videos.
     """
-    from ssrl_pipeline.evaluation.evaluate import FILES, evaluate_run
-
-    path, result, folder = evaluate_run(
+    path, result, folder = evaluation.evaluate_run(
         settings, checkpoint, split, device, threshold=threshold, bootstrap=bootstrap, out=out
     )
     if as_json:
@@ -87,10 +81,10 @@ def evaluate(
         header = ("figure", "value", "95 % interval") if bootstrap else ("figure", "value")
         click.echo(table([row[: len(header)] for row in _rows(result)], header))
     if folder:
-        say(f"written to {folder}: {', '.join(FILES)}")
+        say(f"written to {folder}: {', '.join(evaluation.FILES)}")
 
 
-def _rows(result: "EvaluationResult") -> list[tuple[str, float, str]]:
+def _rows(result: "evaluation.EvaluationResult") -> list[tuple[str, float, str]]:
     m = result.metrics
     names = {
         "auc": "ROC AUC, frames of all videos",
@@ -109,7 +103,7 @@ def _rows(result: "EvaluationResult") -> list[tuple[str, float, str]]:
     return rows
 
 
-def _interval(interval: "Interval | None") -> str:
+def _interval(interval: "evaluation.Interval | None") -> str:
     if interval is None or interval.low != interval.low:
         return "-"
     return f"{interval.low:.4f} to {interval.high:.4f}"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ssrl_pipeline import scoring
 from ssrl_pipeline.cli.options import (
     PATH,
     checkpoint_option,
@@ -12,9 +13,8 @@ from ssrl_pipeline.cli.options import (
     runs_option,
     settings_options,
 )
-from ssrl_pipeline.console.terminal import say, table
-from ssrl_pipeline.disk.files import require_writable
-from ssrl_pipeline.disk.run_files import find_checkpoint
+from ssrl_pipeline.console import say, table
+from ssrl_pipeline.disk import find_checkpoint, require_writable
 from ssrl_pipeline.settings import Settings
 
 
@@ -30,12 +30,11 @@ def export(settings: Settings, out: Path, checkpoint: Path | None, as_json: bool
     The file takes any number of snippets. It is written only if ONNX Runtime
     gives the same scores as PyTorch. Needs the extra `onnx`.
     """
-    from ssrl_pipeline.scoring.onnx import export_onnx
 
     require_writable(out.parent)
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
     say(f"exporting {path}")
-    written = export_onnx(path, out)
+    written = scoring.export_onnx(path, out)
     if as_json:
         echo_json({**written._asdict(), "file": str(written.file), "checkpoint": str(path)})
         return

@@ -2,10 +2,11 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from ssrl_pipeline import extraction
 from ssrl_pipeline.cli.options import (
     cluster_options,
     device_option,
@@ -20,16 +21,11 @@ from ssrl_pipeline.cli.options import (
     settings_options,
     weights_option,
 )
-from ssrl_pipeline.console.progress import FAILED
-from ssrl_pipeline.console.terminal import SnippetBar, say, table
-from ssrl_pipeline.console.units import duration, size
+from ssrl_pipeline.console import FAILED, SnippetBar, duration, say, size, table
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extraction.videos import find_videos
-from ssrl_pipeline.features.opening import location
+from ssrl_pipeline.extraction import find_videos
+from ssrl_pipeline.features import location
 from ssrl_pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from ssrl_pipeline.extraction.start import DryRun
 
 NAMED = 5  # videos in a message
 
@@ -74,13 +70,12 @@ def extract(
     features = location(settings.data.features)
     pictures = settings.extract.frames is not None
     videos = find_videos(Path(settings.data.videos), note=say, pictures=pictures)
-    from ssrl_pipeline.extraction.start import estimate_videos, extract_videos
 
     if dry_run:
-        dry = estimate_videos(settings, videos, features, device, flags["devices"])
+        dry = extraction.estimate_videos(settings, videos, features, device, flags["devices"])
         _show_estimate(dry, as_json)
         return
-    store, outcomes = extract_videos(
+    store, outcomes = extraction.extract_videos(
         settings, videos, features, device, flags["devices"], cluster, SnippetBar
     )
     if as_json:
@@ -93,7 +88,7 @@ def extract(
         raise PipelineError(f"{failed} of {len(outcomes)} videos failed; the others are in {store.root}")
 
 
-def _show_estimate(dry_run: "DryRun", as_json: bool) -> None:
+def _show_estimate(dry_run: "extraction.DryRun", as_json: bool) -> None:
     found, devices = dry_run
     if as_json:
         echo_json(found._asdict())

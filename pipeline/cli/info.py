@@ -3,7 +3,7 @@
 import click
 
 from ssrl_pipeline.cli.options import echo_json, json_option
-from ssrl_pipeline.console.terminal import table
+from ssrl_pipeline.console import table
 
 
 @click.command()

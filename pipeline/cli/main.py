@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from ssrl_pipeline._version import __version__
-from ssrl_pipeline.console import messages
+from ssrl_pipeline.console import are_json, hide_secrets, log, say, set_up
 from ssrl_pipeline.errors import ConfigError, PipelineError, first_line, is_out_of_memory
 
 INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of SIGINT or SIGTERM
@@ -71,7 +71,7 @@ class _Commands(click.Group):
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=lambda context, option, value: messages.set_up(value),
+    callback=lambda context, option, value: set_up(value),
     help="Messages on stderr as JSON, one a line.",
 )
 def cli() -> None:
@@ -92,11 +92,11 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
-        if messages.are_json():
+        if are_json():
             _fail(error.format_message(), error.exit_code)
         shown = io.StringIO()
         error.show(shown)  # with what was typed, which may be an address
-        click.echo(messages.hide_secrets(shown.getvalue()), err=True, nl=False)
+        click.echo(hide_secrets(shown.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except ConfigError as error:
         _fail(str(error), 2)
@@ -105,10 +105,10 @@ def main() -> None:
     except SystemExit as error:
         if error.code in (INTERRUPTED, TERMINATED):
             word = "interrupted" if error.code == INTERRUPTED else "terminated"
-            messages.say(word, logging.WARNING)
+            say(word, logging.WARNING)
         raise
     except (KeyboardInterrupt, click.Abort):
-        messages.say("interrupted", logging.WARNING)
+        say("interrupted", logging.WARNING)
         sys.exit(INTERRUPTED)
     except Exception as error:
         if is_out_of_memory(error):
@@ -117,9 +117,9 @@ def main() -> None:
                 "train.batch_size, or another --device, and run the same command again",
                 1,
             )
-        if not messages.are_json():
+        if not are_json():
             raise
-        messages.log.exception("%s: %s", type(error).__name__, error)
+        log.exception("%s: %s", type(error).__name__, error)
         sys.exit(1)
 
 
@@ -130,5 +130,5 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _fail(reason: str, code: int) -> NoReturn:
-    messages.say(reason, logging.ERROR)
+    say(reason, logging.ERROR)
     sys.exit(code)

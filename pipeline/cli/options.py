@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ssrl_pipeline.cluster.ray import ClusterOptions
+from ssrl_pipeline.cluster import ClusterOptions
 from ssrl_pipeline.config import declared, load_config
 from ssrl_pipeline.settings import Settings
 

@@ -3,15 +3,13 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from ssrl_pipeline import evaluation
 from ssrl_pipeline.cli.options import PATH, echo_json, json_option
-from ssrl_pipeline.console.terminal import table
-
-if TYPE_CHECKING:
-    from ssrl_pipeline.evaluation.runs import Run, Spread
+from ssrl_pipeline.console import table
 
 SHOWN = {"auc": "AUC", "ap": "AP", "abnormal_auc": "AUC, abnormal"}  # of an evaluation's figures
 
@@ -27,10 +25,9 @@ def runs(runs: Path, as_json: bool) -> None:
     the run's folder. Runs of several seeds, as in runs/NAME/seed0, also get a
     row with their mean and deviation.
     """
-    from ssrl_pipeline.evaluation.runs import differing, find_runs, group_spreads
 
-    found = find_runs(runs)
-    settings, spreads = differing(found), group_spreads(found)
+    found = evaluation.find_runs(runs)
+    settings, spreads = evaluation.differing(found), evaluation.group_spreads(found)
     if as_json:
         echo_json(
             {
@@ -66,7 +63,7 @@ def runs(runs: Path, as_json: bool) -> None:
             click.echo(f"{run.name}: {note}")
 
 
-def _row(run: "Run", settings: Sequence[str], figures: Sequence[str]) -> list[Any]:
+def _row(run: "evaluation.Run", settings: Sequence[str], figures: Sequence[str]) -> list[Any]:
     values = [run.evaluations.get(split, {}).get(name) for split, name in (key.split(".") for key in figures)]
     facts = [run.name, run.kind, run.state, run.stage, run.step, run.seed]
     chosen = [_setting(run.settings[key]) if key in run.settings else None for key in settings]
@@ -77,14 +74,14 @@ def _setting(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _spread(spread: "Spread | None") -> str:
+def _spread(spread: "evaluation.Spread | None") -> str:
     if spread is None:
         return "-"
     deviation = "" if spread.runs == 1 else f" ± {spread.deviation:.4f}"
     return f"{spread.mean:.4f}{deviation}"
 
 
-def _as_dicts(figures: Mapping[str, "Spread"]) -> dict[str, dict[str, float | None]]:
+def _as_dicts(figures: Mapping[str, "evaluation.Spread"]) -> dict[str, dict[str, float | None]]:
     return {
         name: {**spread._asdict(), "deviation": None if spread.runs == 1 else spread.deviation}
         for name, spread in figures.items()

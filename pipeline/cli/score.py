@@ -4,10 +4,11 @@ ssrl-pipeline score videos/
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from ssrl_pipeline import scoring
 from ssrl_pipeline.cli.options import (
     PATH,
     cluster_options,
@@ -19,14 +20,10 @@ from ssrl_pipeline.cli.options import (
     setting,
     settings_options,
 )
-from ssrl_pipeline.console.progress import FAILED
-from ssrl_pipeline.console.terminal import SnippetBar, say, table
+from ssrl_pipeline.console import FAILED, SnippetBar, say, table
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.scoring.inputs import find_inputs
+from ssrl_pipeline.scoring import find_inputs
 from ssrl_pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from ssrl_pipeline.scoring.score import Scored
 
 NAME = 34  # letters of a video's name in the table, which then fits 100 columns
 
@@ -92,9 +89,8 @@ def score(
     """
     cluster = read_cluster(flags)
     found = find_inputs(videos, out, say, settings.extract.frames is not None)
-    from ssrl_pipeline.scoring.start import score_videos
 
-    outcomes = score_videos(
+    outcomes = scoring.score_videos(
         settings,
         found,
         out,
@@ -121,7 +117,7 @@ def score(
         raise PipelineError(f"{failed} of {len(found)} videos failed")
 
 
-def _row(outcome: "Scored") -> tuple[object, ...]:
+def _row(outcome: "scoring.Scored") -> tuple[object, ...]:
     summary, name = outcome.summary, outcome.video
     shown = name if len(name) <= NAME else f"...{name[3 - NAME :]}"
     highest = summary["summary"]

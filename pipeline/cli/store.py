@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from ssrl_pipeline.cli.options import PATH, echo_json, json_option, labels_option, settings_options
-from ssrl_pipeline.console.terminal import say, table
-from ssrl_pipeline.data.export import export_store
-from ssrl_pipeline.disk.files import require_writable
+from ssrl_pipeline.console import say, table
+from ssrl_pipeline.data import export_store
+from ssrl_pipeline.disk import require_writable
 from ssrl_pipeline.settings import Settings
 
 

@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from ssrl_pipeline import training
 from ssrl_pipeline.cli.options import (
     device_option,
     echo_json,
@@ -16,14 +16,9 @@ from ssrl_pipeline.cli.options import (
     setting,
     settings_options,
 )
-from ssrl_pipeline.console.terminal import say, table
-from ssrl_pipeline.disk.files import require_writable
+from ssrl_pipeline.console import say, table
+from ssrl_pipeline.disk import require_writable
 from ssrl_pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from ssrl_pipeline.training.run_folder import Evaluation
-    from ssrl_pipeline.training.seeds import SeedRuns
-    from ssrl_pipeline.training.start import Trained
 
 
 @click.command()
@@ -73,25 +68,24 @@ def train(
         raise click.UsageError("under torchrun give the run a --name, by which all processes find it")
     chosen = [] if seeds is None else [seeds, *more_seeds]
     require_writable(Path(settings.data.runs))
-    from ssrl_pipeline.training.start import launch_command, train_run, train_seed_runs
 
     if devices > 1:
         options = ["--device", device] + ["--skip-missing"] * skip_missing
         options += ["--seeds", *map(str, chosen)] if chosen else []
-        launch_command(settings, name, devices, options + ["--json"] * as_json)
+        training.launch_command(settings, name, devices, options + ["--json"] * as_json)
     elif chosen:
-        found = train_seed_runs(
+        found = training.train_seed_runs(
             settings, chosen, name, device=device, skip_missing=skip_missing, report=_report
         )
         if found:
             _show_seeds(*found, as_json)
     else:
-        trained = train_run(settings, name, device=device, skip_missing=skip_missing, report=_report)
+        trained = training.train_run(settings, name, device=device, skip_missing=skip_missing, report=_report)
         if trained:
             _show_run(trained, as_json)
 
 
-def _show_run(trained: "Trained", as_json: bool) -> None:
+def _show_run(trained: "training.Trained", as_json: bool) -> None:
     best, checkpoint, stages, summary = trained
     if as_json:
         shown = [e._asdict() for e in stages]
@@ -107,7 +101,7 @@ def _show_run(trained: "Trained", as_json: bool) -> None:
     click.echo(f"{best}")
 
 
-def _show_seeds(run: Path, found: "SeedRuns", as_json: bool) -> None:
+def _show_seeds(run: Path, found: "training.SeedRuns", as_json: bool) -> None:
     if as_json:
         echo_json({"runs": [r._asdict() | {"best": str(r.best)} for r in found.runs], **found.summary()})
         return
@@ -118,7 +112,7 @@ def _show_seeds(run: Path, found: "SeedRuns", as_json: bool) -> None:
     click.echo(f"{run}")
 
 
-def _report(e: "Evaluation") -> None:
+def _report(e: "training.Evaluation") -> None:
     judged = "" if e.val_loss is None else f"  validation {e.val_loss:.4f}"
     judged += "" if e.test_auc is None else f"  test AUC {e.test_auc:.4f}"
     best = "  best" if e.best and judged else ""

@@ -13,13 +13,13 @@ from typing import Any
 
 import click
 
+from ssrl_pipeline import watching
 from ssrl_pipeline.cli.options import scorer_options, settings_options
-from ssrl_pipeline.console.terminal import say
-from ssrl_pipeline.disk.run_files import find_checkpoint
+from ssrl_pipeline.console import say
+from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.settings import Settings
-from ssrl_pipeline.watching.receivers import Notifier, program, webhook
-from ssrl_pipeline.watching.sources import parse_sources
+from ssrl_pipeline.watching import Notifier, parse_sources, program, webhook
 
 NOTIFY = ("event_start", "event_end")
 LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
@@ -62,7 +62,6 @@ def watch(
     if url is not None:
         receivers["--webhook"] = webhook(url)
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
-    from ssrl_pipeline.watching.start import open_watch
 
     notifiers: list[Notifier] = []
 
@@ -73,7 +72,10 @@ def watch(
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
-    with open_watch(settings, cameras, path, device, tell, metrics) as job, _signals() as (stop, received):
+    with (
+        watching.open_watch(settings, cameras, path, device, tell, metrics) as job,
+        _signals() as (stop, received),
+    ):
         notifiers += [Notifier(name, deliver, say) for name, deliver in receivers.items()]
         try:
             failed = job.run(stop)

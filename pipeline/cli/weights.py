@@ -1,12 +1,11 @@
 """The commands `weights list`, `weights fetch` and `weights verify`."""
 
-from typing import Any
-
 import click
 
 from ssrl_pipeline.cli.options import echo_json, json_option
-from ssrl_pipeline.console.terminal import table
+from ssrl_pipeline.console import table
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.extractors import backbones as published
 
 
 @click.group()
@@ -18,7 +17,6 @@ def weights() -> None:
 @json_option
 def weights_list(as_json: bool) -> None:
     """Which weights there are, under what licence, and which are cached."""
-    published = _published()
     rows = [
         (s.backbone, "yes" if published.cache_path(s.backbone).exists() else "no", s.licence, s.origin)
         for s in published.PUBLISHED.values()
@@ -34,8 +32,7 @@ def weights_list(as_json: bool) -> None:
 @click.argument("backbone")
 def weights_fetch(backbone: str) -> None:
     """Download weights, check them, and keep them as safetensors."""
-    published = _published(backbone)
-    content = published.content_sha256(published.fetch(backbone))
+    content = published.content_sha256(published.fetch(_known(backbone)))
     click.echo(f"{published.cache_path(backbone)}  SHA-256 of the weights {content}")
 
 
@@ -43,8 +40,9 @@ def weights_fetch(backbone: str) -> None:
 @click.argument("backbones", nargs=-1)
 def weights_verify(backbones: tuple[str, ...]) -> None:
     """Check cached weights against their SHA-256; all that are cached, or those named."""
-    published = _published(*backbones)
-    chosen = backbones or [name for name in published.PUBLISHED if published.cache_path(name).exists()]
+    chosen = [_known(name) for name in backbones] or [
+        name for name in published.PUBLISHED if published.cache_path(name).exists()
+    ]
     if not chosen:
         raise PipelineError("no weights are cached; fetch some with `ssrl-pipeline weights fetch i3d`")
     for name in chosen:
@@ -52,10 +50,8 @@ def weights_verify(backbones: tuple[str, ...]) -> None:
         click.echo(f"{name}: {published.cache_path(name)} is what it should be")
 
 
-def _published(*wanted: str) -> Any:
-    """The module of published weights, which has all that are wanted."""
-    from ssrl_pipeline.extractors.backbones import weights as published  # PyTorch reads some of them
-
-    if unknown := [name for name in wanted if name not in published.PUBLISHED]:
-        raise click.UsageError(f"unknown backbone {unknown[0]!r}; there are {', '.join(published.PUBLISHED)}")
-    return published
+def _known(backbone: str) -> str:
+    if backbone not in published.PUBLISHED:
+        there = ", ".join(published.PUBLISHED)
+        raise click.UsageError(f"unknown backbone {backbone!r}; there are {there}")
+    return backbone

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ssrl_pipeline.cluster.workers import Post
-from ssrl_pipeline.console.progress import Outcome
+from ssrl_pipeline.console import Outcome
 from ssrl_pipeline.errors import PipelineError, first_line, is_out_of_memory
 
 END = "end"  # of all tasks

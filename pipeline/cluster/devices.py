@@ -23,9 +23,9 @@ import torch
 
 from ssrl_pipeline.cluster.device_worker import END
 from ssrl_pipeline.cluster.workers import TRIES, Work
-from ssrl_pipeline.console.progress import FAILED, Outcome, Progress
+from ssrl_pipeline.console import FAILED, Outcome, Progress
 from ssrl_pipeline.errors import ConfigError, PipelineError, how_it_ended
-from ssrl_pipeline.extractors.extractor import find_device
+from ssrl_pipeline.extractors import find_device
 
 REST = 1.0  # seconds until a video is offered again that an extraction beside this one is at
 PATIENCE = 20.0  # seconds that a process has to clear away what is not whole

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 
-from ssrl_pipeline.console.progress import Outcome, Progress
+from ssrl_pipeline.console import Outcome, Progress
 from ssrl_pipeline.errors import PipelineError, StoreError
 
 VISIBLE = 60.0  # seconds after which what was written elsewhere must be seen here: network file systems cache

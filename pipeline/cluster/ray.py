@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from ssrl_pipeline.cluster.progress import ClusterProgress
 from ssrl_pipeline.cluster.workers import TRIES, Post, Work
-from ssrl_pipeline.console.progress import FAILED, Outcome, Progress
+from ssrl_pipeline.console import FAILED, Outcome, Progress
 from ssrl_pipeline.errors import BusyError, ConfigError, PipelineError, first_line
 
 LOOK = 0.5  # seconds between looks at the progress

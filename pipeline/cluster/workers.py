@@ -8,7 +8,7 @@ one that kills its process ends as a failure of its own.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-from ssrl_pipeline.console.progress import Outcome, Progress
+from ssrl_pipeline.console import Outcome, Progress
 
 TRIES = 3  # of a video whose process dies
 

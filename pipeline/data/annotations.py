@@ -14,9 +14,9 @@ import numpy as np
 
 from ssrl_pipeline.data.labels import Intervals, Labels, frame_labels
 from ssrl_pipeline.data.names import bare_name, has_ending, is_video_file, video_of_crop
-from ssrl_pipeline.disk.tables import read_lines
+from ssrl_pipeline.disk import read_lines
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippet_count
+from ssrl_pipeline.extractors import SNIPPET_FRAMES, snippet_count
 
 NORMAL = "Normal"
 

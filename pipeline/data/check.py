@@ -13,11 +13,8 @@ from ssrl_pipeline.data.annotations import Dataset, whole_snippets
 from ssrl_pipeline.data.labels import SPLITS
 from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.errors import LabelError, StoreError
-from ssrl_pipeline.extractors.presets import PRESETS
-from ssrl_pipeline.extractors.snippets import snippet_count
-from ssrl_pipeline.features.opening import location, open_features
-from ssrl_pipeline.features.reading import Features
-from ssrl_pipeline.features.released import ReleasedFeatures
+from ssrl_pipeline.extractors import PRESETS, snippet_count
+from ssrl_pipeline.features import Features, ReleasedFeatures, location, open_features
 from ssrl_pipeline.settings import DataSettings
 
 SPLITS_IN_ORDER = (*SPLITS, "none")
@@ -55,7 +52,7 @@ class Report(NamedTuple):
     unlabelled: int  # videos with features that the annotations do not name
 
 
-def check(data: DataSettings, note: Callable[[str], object]) -> Report:
+def check_data(data: DataSettings, note: Callable[[str], object]) -> Report:
     """:func:`check_dataset` of what the settings name.
 
     Args:

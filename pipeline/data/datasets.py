@@ -11,8 +11,8 @@ from ssrl_pipeline.data.annotations import Dataset
 from ssrl_pipeline.data.labels import Intervals
 from ssrl_pipeline.data.names import StoredNames
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.extractors import SNIPPET_FRAMES
+from ssrl_pipeline.features import Features
 from ssrl_pipeline.settings import DatasetName
 
 DATASETS = get_args(DatasetName)

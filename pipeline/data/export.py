@@ -22,13 +22,19 @@ from ssrl_pipeline.data.labels import SPLITS, Labels
 from ssrl_pipeline.data.names import video_id
 from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.data.splits import check_videos
-from ssrl_pipeline.disk.files import clear_leftovers, whole_file, write_text
-from ssrl_pipeline.disk.npy import NpyWriter
+from ssrl_pipeline.disk import NpyWriter, clear_leftovers, whole_file, write_text
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.opening import location, open_store
-from ssrl_pipeline.features.released import released_name
-from ssrl_pipeline.features.segments import NOTES, Notes, read_notes, segment_means, write_notes
-from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.features import (
+    NOTES,
+    FeatureStore,
+    Notes,
+    location,
+    open_store,
+    read_notes,
+    released_name,
+    segment_means,
+    write_notes,
+)
 from ssrl_pipeline.settings import DataSettings
 
 

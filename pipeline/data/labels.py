@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.disk.spelling import one_name
-from ssrl_pipeline.disk.tables import Columns, Row, frame_pairs, is_number, read_table
+from ssrl_pipeline.disk import Columns, Row, frame_pairs, is_number, one_name, read_table
 from ssrl_pipeline.errors import LabelError
 
 LABELS = ("normal", "abnormal")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from ssrl_pipeline.disk.spelling import one_name
+from ssrl_pipeline.disk import one_name
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.extractors.decoding import EXTENSIONS
 

@@ -10,8 +10,7 @@ from ssrl_pipeline.data.datasets import cut_to_length, load_dataset
 from ssrl_pipeline.data.labels import Intervals, Labels, labels_from_folders, read_intervals, read_labels
 from ssrl_pipeline.data.names import StoredNames
 from ssrl_pipeline.errors import LabelError, PipelineError
-from ssrl_pipeline.features.opening import open_features
-from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.settings import DataSettings
 
 T = TypeVar("T")

@@ -28,9 +28,9 @@ from ssrl_pipeline.data.annotations import (
     whole_snippets,
 )
 from ssrl_pipeline.data.labels import Label, Labels, intervals_of
-from ssrl_pipeline.disk.npy import map_npy
+from ssrl_pipeline.disk import map_npy
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.extractors import SNIPPET_FRAMES
 
 ANOMALY = "Anomaly"  # the set has no classes
 TRAIN, TEST = ("shanghai-train.list", "SH_Train.txt"), ("shanghai-test.list", "SH_Test.txt")

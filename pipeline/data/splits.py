@@ -8,7 +8,7 @@ import numpy as np
 
 from ssrl_pipeline.data.labels import Intervals, Labels, frame_labels
 from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
-from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.features import Features
 from ssrl_pipeline.scales import scale_of
 
 MOST_NAMED = 10  # of the videos that are missing

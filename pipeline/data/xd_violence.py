@@ -23,7 +23,7 @@ from ssrl_pipeline.data.annotations import (
 )
 from ssrl_pipeline.data.labels import Intervals, Label
 from ssrl_pipeline.data.names import video_id
-from ssrl_pipeline.disk.tables import frame_pairs, read_lines
+from ssrl_pipeline.disk import frame_pairs, read_lines
 from ssrl_pipeline.errors import LabelError
 
 CODES = ("B1", "B2", "B4", "B5", "B6", "G")

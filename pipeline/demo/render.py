@@ -30,8 +30,8 @@ from ssrl_pipeline.demo.figures import (
     random_look,
 )
 from ssrl_pipeline.demo.scene import RenderPlan, Scene, blur_noise, build_scene, shaded
-from ssrl_pipeline.disk.files import clear_leftovers, write_text
-from ssrl_pipeline.results.video_writer import VideoWriter
+from ssrl_pipeline.disk import clear_leftovers, write_text
+from ssrl_pipeline.results import VideoWriter
 
 __all__ = [
     "ANOMALIES",

@@ -11,22 +11,17 @@ from tqdm import tqdm
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
-from ssrl_pipeline.console.progress import FAILED
-from ssrl_pipeline.console.terminal import SnippetBar, progress_bar, say, table
-from ssrl_pipeline.data.labels import SPLITS, Intervals, Labels, read_intervals, read_labels
+from ssrl_pipeline.console import FAILED, SnippetBar, progress_bar, say, table
+from ssrl_pipeline.data import SPLITS, Intervals, Labels, read_intervals, read_labels
 from ssrl_pipeline.demo.render import ANOMALIES, render_dataset
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.evaluation.metrics import FrameMetrics
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.evaluation import FrameMetrics, evaluate_checkpoint
+from ssrl_pipeline.extraction import extract
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features.store import FeatureStore
-from ssrl_pipeline.scoring.reuse import ContentIndex
-from ssrl_pipeline.scoring.score import score_many
-from ssrl_pipeline.scoring.scorer import Scorer
+from ssrl_pipeline.features import FeatureStore
+from ssrl_pipeline.scoring import ContentIndex, Scorer, score_many
 from ssrl_pipeline.settings import Settings
-from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.ssrl import train
+from ssrl_pipeline.training import Group, train_ssrl
 
 CONFIG = "demo"  # configs/demo.yaml
 
@@ -59,12 +54,12 @@ def run_demo(out: Path, seed: int, device: str = "auto", engine: str = "auto") -
     _step(3, "train", command)
     with progress_bar(desc="training", unit="evaluation") as bar:
         arguments = (store, labels, run, settings.model, settings.train, Group(extractor.device))
-        result = train(*arguments, report=lambda _: bar.update())
+        result = train_ssrl(*arguments, report=lambda _: bar.update())
     click.echo(TRAINED.format(best=result.best))
 
     _step(4, "evaluate", f"ssrl-pipeline evaluate --checkpoint {result.best} {tables}")
     intervals = read_intervals(videos / "intervals.csv")
-    metrics = evaluate(
+    metrics = evaluate_checkpoint(
         load_checkpoint(result.best), store, labels, intervals, "test", extractor.device
     ).metrics
     _explain(metrics)

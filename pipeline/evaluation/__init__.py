@@ -1,1 +1,5 @@
 """Scores against ground truth: figures, their uncertainty, thresholds, and runs side by side."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ssrl_pipeline.evaluation.metrics import FIGURES, FrameValues, check_scores, divide, video_frame_auc
-from ssrl_pipeline.events.rule import THRESHOLD
+from ssrl_pipeline.events import THRESHOLD
 
 LEVEL = 0.95
 CHUNK = 1024  # distinct scores at a time: bounds the memory

@@ -10,23 +10,21 @@ import numpy as np
 import torch
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ssrl_pipeline.data.labels import Labels
-from ssrl_pipeline.data.resolve import Annotations
-from ssrl_pipeline.data.splits import check_videos
-from ssrl_pipeline.disk.run_files import find_checkpoint
+from ssrl_pipeline.data import Annotations, Labels, check_videos
+from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import LabelError, PipelineError
-from ssrl_pipeline.events.false_alarms import (
+from ssrl_pipeline.events import (
+    THRESHOLD,
     Calibration,
+    EventRule,
     FalseAlarms,
     calibrate,
     count_false_alarms,
     share_detected,
 )
-from ssrl_pipeline.events.rule import THRESHOLD, EventRule
-from ssrl_pipeline.extractors.extractor import find_device
-from ssrl_pipeline.features.opening import open_features
-from ssrl_pipeline.features.reading import Features
-from ssrl_pipeline.scoring.stored import require_scorable, score_stored
+from ssrl_pipeline.extractors import find_device
+from ssrl_pipeline.features import Features, open_features
+from ssrl_pipeline.scoring import require_scorable, score_stored
 from ssrl_pipeline.settings import Settings
 
 

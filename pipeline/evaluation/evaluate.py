@@ -12,14 +12,9 @@ import numpy as np
 import torch
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
-from ssrl_pipeline.console.messages import say
-from ssrl_pipeline.data.annotations import Dataset
-from ssrl_pipeline.data.check import wrong_lengths
-from ssrl_pipeline.data.labels import Intervals, Labels
-from ssrl_pipeline.data.resolve import Annotations
-from ssrl_pipeline.data.splits import ground_truth
-from ssrl_pipeline.disk.files import require_writable, whole_folder, write_json
-from ssrl_pipeline.disk.run_files import find_checkpoint
+from ssrl_pipeline.console import say
+from ssrl_pipeline.data import Annotations, Dataset, Intervals, Labels, ground_truth, wrong_lengths
+from ssrl_pipeline.disk import find_checkpoint, require_writable, whole_folder, write_json
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation.bootstrap import LEVEL, Interval, bootstrap_intervals
 from ssrl_pipeline.evaluation.curves import save_pr, save_roc
@@ -33,11 +28,10 @@ from ssrl_pipeline.evaluation.metrics import (
     pool,
     videos_by_class,
 )
-from ssrl_pipeline.events.rule import THRESHOLD
-from ssrl_pipeline.extractors.extractor import find_device
-from ssrl_pipeline.features.opening import open_features
-from ssrl_pipeline.features.reading import Features
-from ssrl_pipeline.scoring.stored import require_scorable, score_stored
+from ssrl_pipeline.events import THRESHOLD
+from ssrl_pipeline.extractors import find_device
+from ssrl_pipeline.features import Features, open_features
+from ssrl_pipeline.scoring import require_scorable, score_stored
 from ssrl_pipeline.settings import Settings
 
 FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")
@@ -146,7 +140,7 @@ def evaluate_run(
     labels, intervals, dataset = known.labels, known.intervals, known.dataset
     if dataset:
         _tell_wrong_lengths(dataset, store, split)
-    result = evaluate(
+    result = evaluate_checkpoint(
         loaded,
         store,
         labels,
@@ -170,7 +164,7 @@ def evaluation_folder(checkpoint: Path, split: str) -> Path | None:
     return run / f"{EVALUATION}{split}" if checkpoint.name == "best.pt" and in_run else None
 
 
-def evaluate(
+def evaluate_checkpoint(
     checkpoint: Checkpoint,
     store: Features,
     labels: Labels,

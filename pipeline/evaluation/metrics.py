@@ -22,7 +22,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.rule import THRESHOLD
+from ssrl_pipeline.events import THRESHOLD
 
 FrameValues = Mapping[str, np.ndarray]  # video -> [N], scores or ground truth
 Classes = Mapping[str, str | tuple[str, ...]]  # video -> the class of its anomaly, or several

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import Tree, read_yaml, to_tree
-from ssrl_pipeline.disk.files import read_json
+from ssrl_pipeline.disk import read_json
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation.evaluate import EVALUATION, JUDGED
 from ssrl_pipeline.evaluation.metrics import FIGURES

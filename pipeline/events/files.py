@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ssrl_pipeline.console.units import time_code
-from ssrl_pipeline.disk.files import whole_file, write_json, write_text
+from ssrl_pipeline.console import time_code
+from ssrl_pipeline.disk import whole_file, write_json, write_text
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events.find import Event
 from ssrl_pipeline.events.rule import EventRule

@@ -15,16 +15,13 @@ from typing import NamedTuple
 
 import torch
 
-from ssrl_pipeline.cluster.progress import require_visible
-from ssrl_pipeline.cluster.workers import Post, Workers
-from ssrl_pipeline.console.progress import DONE, Outcome, Progress
+from ssrl_pipeline.cluster import Post, Workers, require_visible
+from ssrl_pipeline.console import DONE, Outcome, Progress
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extraction.extract import WORKERS, ExtractorOptions, Place
+from ssrl_pipeline.extraction.stage import WORKERS, ExtractorOptions, Place
 from ssrl_pipeline.extraction.storing import Claimed, claim, store_videos
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features.opening import open_store
-from ssrl_pipeline.features.recipe import require_same_recipe
-from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.features import FeatureStore, open_store, require_same_recipe
 
 
 class _Bench(NamedTuple):
@@ -38,7 +35,7 @@ class _Bench(NamedTuple):
 def extract_elsewhere(
     workers: Workers, options: ExtractorOptions, videos_at_once: int | None = None
 ) -> Place:
-    """For :func:`ssrl_pipeline.extraction.extract.extract`.
+    """For :func:`ssrl_pipeline.extraction.stage.extract`.
 
     What it yields ends with a PipelineError where a node lacks the videos, the store or the weights. On a CPU
     the last bits of features depend on the threads that a process has.

@@ -14,18 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.disk.files import free_bytes
+from ssrl_pipeline.disk import free_bytes
 from ssrl_pipeline.errors import StoreError, VideoError
-from ssrl_pipeline.extraction.extract import WORKERS, snippet_bytes
+from ssrl_pipeline.extraction.stage import WORKERS, snippet_bytes
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
-from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors import FeatureExtractor, cut_snippets, decoding_threads, is_full
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
-from ssrl_pipeline.extractors.extractor import decoding_threads
-from ssrl_pipeline.extractors.reader import is_full
-from ssrl_pipeline.extractors.snippets import snippets
-from ssrl_pipeline.features.opening import is_store, open_store
-from ssrl_pipeline.features.recipe import require_same_recipe
-from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.features import FeatureStore, is_store, open_store, require_same_recipe
 
 SAMPLED = 3  # videos that are timed
 TIMED = 2  # times that a group of its snippets is described, after once to warm up
@@ -57,7 +52,7 @@ def estimate(
     """Counts what an extraction has before it, and times a few snippets of videos spread over the folder.
 
     Args:
-        videos, features, extractor, dtype: as of :func:`ssrl_pipeline.extraction.extract.extract`.
+        videos, features, extractor, dtype: as of :func:`ssrl_pipeline.extraction.stage.extract`.
         devices: how many like the extractor's will share the work; the time of one is divided by it.
         workers: videos decoded at the same time; None: 1 on a CPU, 4 on a GPU.
 
@@ -122,7 +117,7 @@ def _read_group(video: Video, extractor: FeatureExtractor) -> tuple[list[np.ndar
     """The snippets that an extraction describes together, and the seconds that reading one took."""
     group: list[np.ndarray] = []
     start = time.perf_counter()
-    for snippet in snippets(video.frames, extractor.preset.drop_last, extractor.pending()):
+    for snippet in cut_snippets(video.frames, extractor.preset.drop_last, extractor.pending()):
         group.append(snippet)
         if is_full(group, extractor.batch):
             break

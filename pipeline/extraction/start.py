@@ -4,17 +4,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ssrl_pipeline.cluster.choose import chosen_workers
-from ssrl_pipeline.cluster.devices import parse_devices
-from ssrl_pipeline.cluster.ray import ClusterOptions
-from ssrl_pipeline.console.messages import say
-from ssrl_pipeline.console.progress import Outcome, Plan, Progress
-from ssrl_pipeline.console.units import size
-from ssrl_pipeline.disk.files import free_bytes, require_writable
+from ssrl_pipeline.cluster import ClusterOptions, chosen_workers, parse_devices
+from ssrl_pipeline.console import Outcome, Plan, Progress, say, size
+from ssrl_pipeline.disk import free_bytes, require_writable
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.estimate import Estimate, estimate
-from ssrl_pipeline.extraction.extract import ExtractorOptions, extract, extract_here
-from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.extraction.stage import ExtractorOptions, extract, extract_here
+from ssrl_pipeline.features import FeatureStore
 from ssrl_pipeline.settings import ExtractSettings, Settings
 
 
@@ -27,7 +23,7 @@ def extract_videos(
     cluster: ClusterOptions | None = None,
     show: Callable[[Plan], Progress] = lambda plan: Progress(),
 ) -> tuple[FeatureStore, list[Outcome]]:
-    """:func:`ssrl_pipeline.extraction.extract.extract` with the extractor that the settings name.
+    """:func:`ssrl_pipeline.extraction.stage.extract` with the extractor that the settings name.
 
     Args:
         videos: name -> path, as `find_videos` finds them.

@@ -10,14 +10,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ssrl_pipeline.console.progress import DONE, FAILED, SKIPPED, Outcome, Progress
-from ssrl_pipeline.disk.identity import SourceFile
+from ssrl_pipeline.console import DONE, FAILED, SKIPPED, Outcome, Progress
+from ssrl_pipeline.disk import SourceFile
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
-from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.reader import VideoFeatures, ViewArrays
-from ssrl_pipeline.features.meta import VideoMeta
-from ssrl_pipeline.features.store import FeatureStore
-from ssrl_pipeline.features.video_files import FeatureWriter
+from ssrl_pipeline.extractors import FeatureExtractor, VideoFeatures, ViewArrays
+from ssrl_pipeline.features import FeatureStore, FeatureWriter, VideoMeta
 
 
 class Claimed(NamedTuple):

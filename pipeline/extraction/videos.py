@@ -7,13 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ssrl_pipeline.console.messages import is_address, without_secrets
-from ssrl_pipeline.console.progress import Note
-from ssrl_pipeline.disk.pictures import FEWEST, is_picture, picture_files
-from ssrl_pipeline.disk.spelling import by_name, on_disk, one_name
+from ssrl_pipeline.console import Note, is_address, without_secrets
+from ssrl_pipeline.disk import FEWEST, by_name, is_picture, on_disk, one_name, picture_files
 from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.extractors import snippet_count
 from ssrl_pipeline.extractors.decoding import EXTENSIONS, probe
-from ssrl_pipeline.extractors.snippets import snippet_count
 
 BESIDE = {  # endings of tables, notes and subtitles: nobody takes these for videos
     *(".csv", ".db", ".html", ".ini", ".json", ".jsonl", ".list", ".log", ".mat", ".md", ".npy", ".npz"),

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ssrl_pipeline.disk.files import clear_leftovers, whole_file
-from ssrl_pipeline.disk.locks import locked
+from ssrl_pipeline.disk import clear_leftovers, locked, whole_file
 from ssrl_pipeline.errors import StoreError
 
 CACHE = "SSRL_PIPELINE_CACHE"  # names the cache folder

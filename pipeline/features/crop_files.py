@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssrl_pipeline.disk.npy import map_npy
-from ssrl_pipeline.disk.spelling import one_name
+from ssrl_pipeline.disk import map_npy, one_name
 from ssrl_pipeline.errors import StoreError
 
 _NAME = re.compile(r"(?P<video>.+?)(?:_i3d)?__(?P<crop>[0-9])\.npy")

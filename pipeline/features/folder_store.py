@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ssrl_pipeline.disk.files import clear_leftovers, read_json, whole_folder, write_json
-from ssrl_pipeline.disk.locks import locked
+from ssrl_pipeline.disk import clear_leftovers, locked, read_json, whole_folder, write_json
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.features.meta import VideoMeta, parse_meta
 from ssrl_pipeline.features.video_files import META, ArrayFormat, map_array

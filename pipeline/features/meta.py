@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ssrl_pipeline.disk.identity import Identity
+from ssrl_pipeline.disk import Identity
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.times import FrameTimes, require_increasing
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ssrl_pipeline.console.messages import without_secrets
+from ssrl_pipeline.console import without_secrets
 from ssrl_pipeline.errors import StoreError, first_line
 from ssrl_pipeline.features.folder_store import FolderFiles
 from ssrl_pipeline.features.reading import Features

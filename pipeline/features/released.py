@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.disk.spelling import one_name
+from ssrl_pipeline.disk import one_name
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.extractors import SNIPPET_FRAMES
 from ssrl_pipeline.features.crop_files import crops_shape, find_crops, map_crops, map_features
 from ssrl_pipeline.features.meta import VideoMeta
 from ssrl_pipeline.features.recipe import Recipe

@@ -19,9 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ssrl_pipeline.disk.files import clear_leftovers, whole_folder
-from ssrl_pipeline.disk.npy import HEADER_BYTES
-from ssrl_pipeline.disk.spelling import is_utf8
+from ssrl_pipeline.disk import HEADER_BYTES, clear_leftovers, is_utf8, whole_folder
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError, first_line
 from ssrl_pipeline.features.cache import Cache, cache_bytes, cache_folder, hashed
 from ssrl_pipeline.features.meta import VideoMeta, parse_meta

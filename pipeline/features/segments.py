@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.disk.files import read_json, write_json
+from ssrl_pipeline.disk import read_json, write_json
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.features.recipe import Recipe, check_recipe
 

@@ -16,8 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ssrl_pipeline.disk.identity import SourceFile
-from ssrl_pipeline.disk.spelling import by_name, one_name
+from ssrl_pipeline.disk import SourceFile, by_name, one_name
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.features.meta import TIMES, VideoMeta, stored_times
 from ssrl_pipeline.features.recipe import Recipe, require_same_recipe

@@ -18,8 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.disk.files import write_json
-from ssrl_pipeline.disk.npy import NpyWriter, map_npy, rows_crc32
+from ssrl_pipeline.disk import NpyWriter, map_npy, rows_crc32, write_json
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.features.meta import TIMES, VideoMeta, check_stamps
 from ssrl_pipeline.features.recipe import Recipe

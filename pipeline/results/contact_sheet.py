@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ssrl_pipeline.console.units import time_code
-from ssrl_pipeline.disk.files import whole_file
-from ssrl_pipeline.events.find import Event
+from ssrl_pipeline.console import time_code
+from ssrl_pipeline.disk import whole_file
+from ssrl_pipeline.events import Event
 
 SHEET_EVENTS = 12  # at most
 GAP, TEXT, LINE = 8, 15, 22  # between tiles; height of letters and of lines

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ssrl_pipeline.console.units import time_code
-from ssrl_pipeline.events.find import Event
+from ssrl_pipeline.console import time_code
+from ssrl_pipeline.events import Event
 from ssrl_pipeline.results.shown import Shown
 from ssrl_pipeline.results.timeline import save_timeline
 

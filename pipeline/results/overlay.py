@@ -16,11 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ssrl_pipeline.console.units import time_code
+from ssrl_pipeline.console import time_code
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.events.find import ASSUMED_FPS
+from ssrl_pipeline.events import ASSUMED_FPS
+from ssrl_pipeline.extractors import SNIPPET_FRAMES
 from ssrl_pipeline.extractors.decoding import open_video
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.results.heat_map import frame_heat
 from ssrl_pipeline.results.shown import Shown
 from ssrl_pipeline.results.video_writer import VideoWriter

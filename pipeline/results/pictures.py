@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssrl_pipeline.disk.npy import read_npz
+from ssrl_pipeline.disk import read_npz
 from ssrl_pipeline.errors import PipelineError, VideoError
-from ssrl_pipeline.events.find import ASSUMED_FPS, Event
+from ssrl_pipeline.events import ASSUMED_FPS, Event
 from ssrl_pipeline.extractors.decoding import open_video
 
 TILE = (320, 240)  # at most, in pixels

@@ -24,10 +24,10 @@ import numpy as np
 from plotly.offline import get_plotlyjs
 
 from ssrl_pipeline._version import __version__
-from ssrl_pipeline.data.labels import intervals_of
-from ssrl_pipeline.disk.files import write_text
-from ssrl_pipeline.events.files import describe
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
+from ssrl_pipeline.data import intervals_of
+from ssrl_pipeline.disk import write_text
+from ssrl_pipeline.events import describe
+from ssrl_pipeline.extractors import SNIPPET_FRAMES
 from ssrl_pipeline.results.heat_map import frame_heat
 from ssrl_pipeline.results.shown import Shown
 from ssrl_pipeline.results.time_knots import time_knots

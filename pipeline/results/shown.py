@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.events.find import Event
+from ssrl_pipeline.events import Event
 from ssrl_pipeline.times import FrameTimes
 
 

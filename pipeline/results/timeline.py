@@ -13,11 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
-from ssrl_pipeline.console.messages import one_line
-from ssrl_pipeline.console.units import clock, tick
-from ssrl_pipeline.data.labels import intervals_of
+from ssrl_pipeline.console import clock, one_line, tick
+from ssrl_pipeline.data import intervals_of
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.find import Event
+from ssrl_pipeline.events import Event
 from ssrl_pipeline.results.shown import Shown
 from ssrl_pipeline.times import FrameTimes
 

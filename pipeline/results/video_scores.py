@@ -14,14 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.data.labels import intervals_of
-from ssrl_pipeline.disk.files import read_json, whole_folder, write_json
-from ssrl_pipeline.disk.identity import Identity, read_identity
-from ssrl_pipeline.disk.npy import read_npz
+from ssrl_pipeline.data import intervals_of
+from ssrl_pipeline.disk import Identity, read_identity, read_json, read_npz, whole_folder, write_json
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.files import save_events
-from ssrl_pipeline.events.find import Event, find_events
-from ssrl_pipeline.events.rule import ChosenRule, EventRule
+from ssrl_pipeline.events import ChosenRule, Event, EventRule, find_events, save_events
 from ssrl_pipeline.results.contact_sheet import save_contact_sheet, sheet_frames
 from ssrl_pipeline.results.overlay import save_overlay
 from ssrl_pipeline.results.pictures import PictureTaker, peak_frames, read_pictures, save_peaks

@@ -20,7 +20,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from ssrl_pipeline.disk.files import whole_file
+from ssrl_pipeline.disk import whole_file
 from ssrl_pipeline.errors import PipelineError
 
 ENCODER = "libx264"

@@ -16,14 +16,12 @@ from typing import NamedTuple
 
 import torch
 
-from ssrl_pipeline.cluster.progress import require_visible
-from ssrl_pipeline.cluster.workers import Post, Workers
-from ssrl_pipeline.console.progress import FAILED, Progress
+from ssrl_pipeline.cluster import Post, Workers, require_visible
+from ssrl_pipeline.console import FAILED, Progress
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.rule import ChosenRule
-from ssrl_pipeline.features.opening import open_store
-from ssrl_pipeline.features.store import FeatureStore
-from ssrl_pipeline.results.video_scores import load_result
+from ssrl_pipeline.events import ChosenRule
+from ssrl_pipeline.features import FeatureStore, open_store
+from ssrl_pipeline.results import load_result
 from ssrl_pipeline.scoring.score import Job, Place, Scored, carry_out, failed
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from ssrl_pipeline.console.progress import Note
-from ssrl_pipeline.data.labels import Intervals
-from ssrl_pipeline.data.names import video_id
-from ssrl_pipeline.disk.spelling import on_disk, one_name, two_spellings
+from ssrl_pipeline.console import Note
+from ssrl_pipeline.data import Intervals, video_id
+from ssrl_pipeline.disk import on_disk, one_name, two_spellings
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.extraction.videos import find_videos, is_video, left_out, refuse_address
+from ssrl_pipeline.extraction import find_videos, is_video, left_out, refuse_address
 
 OTHER_WAY = "score the folder that holds both, or one of them into another folder with --out"
 

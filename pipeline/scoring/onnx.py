@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.checkpoint import load_checkpoint, versions
-from ssrl_pipeline.disk.files import file_sha256, whole_file
+from ssrl_pipeline.disk import file_sha256, whole_file
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.models import Detector
 
@@ -46,7 +46,7 @@ class ScoreGraph(nn.Module):
     """A model as a graph for all lengths: views -> scores [B, T].
 
     What relates snippets may go another way by the length, which a graph would keep for good:
-    :class:`~ssrl_pipeline.models.relation.NonLocal` takes the cheaper order of its products.
+    :class:`~ssrl_pipeline.models.ssrl.relation.NonLocal` takes the cheaper order of its products.
     Here it is always the way of two passes, which is linear in T.
     """
 

@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from ssrl_pipeline.console.progress import Note
-from ssrl_pipeline.disk.identity import Identity, SourceFile
-from ssrl_pipeline.disk.spelling import one_name
+from ssrl_pipeline.console import Note
+from ssrl_pipeline.disk import Identity, SourceFile, one_name
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.opening import is_store, open_store
-from ssrl_pipeline.features.recipe import describe_recipe
-from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.features import FeatureStore, describe_recipe, is_store, open_store
 from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.scoring.stored import require_scorable
 

@@ -13,17 +13,23 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ssrl_pipeline.console.progress import FAILED, SKIPPED, Note, Outcome, Plan, Progress
-from ssrl_pipeline.data.labels import Intervals, intervals_of
-from ssrl_pipeline.disk.identity import SourceFile
-from ssrl_pipeline.disk.spelling import on_disk
+from ssrl_pipeline.console import FAILED, SKIPPED, Note, Outcome, Plan, Progress
+from ssrl_pipeline.data import Intervals, intervals_of
+from ssrl_pipeline.disk import SourceFile, on_disk
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
-from ssrl_pipeline.extraction.videos import expected_snippets
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.features.store import FeatureStore
-from ssrl_pipeline.results.pictures import load_peaks
-from ssrl_pipeline.results.report import report_entry, save_report
-from ssrl_pipeline.results.video_scores import PEAKS, Drawn, VideoScores, load_result, missing_files
+from ssrl_pipeline.extraction import expected_snippets
+from ssrl_pipeline.extractors import SNIPPET_FRAMES
+from ssrl_pipeline.features import FeatureStore
+from ssrl_pipeline.results import (
+    PEAKS,
+    Drawn,
+    VideoScores,
+    load_peaks,
+    load_result,
+    missing_files,
+    report_entry,
+    save_report,
+)
 from ssrl_pipeline.scoring.reuse import ContentIndex
 from ssrl_pipeline.scoring.scorer import Scorer
 

@@ -13,17 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
-from ssrl_pipeline.disk.run_files import checkpoint_file
+from ssrl_pipeline.disk import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, VideoError
-from ssrl_pipeline.events.rule import EventSettings, choose_rule
-from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors.engines.precision import offered
-from ssrl_pipeline.extractors.extractor import find_device
-from ssrl_pipeline.features.reading import Features
-from ssrl_pipeline.features.recipe import Recipe
-from ssrl_pipeline.models.long_video import CHUNK, ScoreStream
-from ssrl_pipeline.models.occlusion import HeatStream
-from ssrl_pipeline.results.video_scores import VideoScores
+from ssrl_pipeline.events import EventSettings, choose_rule
+from ssrl_pipeline.extractors import FeatureExtractor, find_device
+from ssrl_pipeline.extractors.engines import offered
+from ssrl_pipeline.features import Features, Recipe
+from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
+from ssrl_pipeline.results import VideoScores
 from ssrl_pipeline.scoring.stored import (
     as_tensors,
     finite_scores,

@@ -4,15 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ssrl_pipeline.cluster.choose import chosen_workers
-from ssrl_pipeline.cluster.ray import ClusterOptions
-from ssrl_pipeline.console.messages import say
-from ssrl_pipeline.console.progress import Plan, Progress
-from ssrl_pipeline.data.resolve import intervals_to_show
-from ssrl_pipeline.disk.files import require_writable
-from ssrl_pipeline.disk.run_files import find_checkpoint
-from ssrl_pipeline.features.opening import location
-from ssrl_pipeline.results.video_writer import require_encoder
+from ssrl_pipeline.cluster import ClusterOptions, chosen_workers
+from ssrl_pipeline.console import Plan, Progress, say
+from ssrl_pipeline.data import intervals_to_show
+from ssrl_pipeline.disk import find_checkpoint, require_writable
+from ssrl_pipeline.features import location
+from ssrl_pipeline.results import require_encoder
 from ssrl_pipeline.scoring.elsewhere import score_elsewhere
 from ssrl_pipeline.scoring.inputs import match_intervals
 from ssrl_pipeline.scoring.reuse import open_index

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors.engines.precision import BOUNDS, INTERCHANGEABLE, warn_once
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
-from ssrl_pipeline.features.reading import Features
-from ssrl_pipeline.features.recipe import Recipe, require_same_recipe
-from ssrl_pipeline.models import Detector
-from ssrl_pipeline.models.long_video import CHUNK, score_long
+from ssrl_pipeline.extractors import SNIPPET_FRAMES
+from ssrl_pipeline.extractors.engines import BOUNDS, INTERCHANGEABLE, warn_once
+from ssrl_pipeline.features import Features, Recipe, require_same_recipe
+from ssrl_pipeline.models import CHUNK, Detector, score_long
 
 
 def require_scorable(first: Recipe, second: Recipe, first_name: str, second_name: str) -> None:

@@ -1,1 +1,5 @@
 """Stage two: features and labels of videos -> a checkpoint."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -18,11 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.disk.files import read_json, whole_folder, write_json
-from ssrl_pipeline.disk.npy import NpyWriter, map_npy, rows_crc32
+from ssrl_pipeline.disk import NpyWriter, map_npy, read_json, rows_crc32, whole_folder, write_json
 from ssrl_pipeline.errors import StoreError, is_out_of_memory
-from ssrl_pipeline.features.reading import Features
-from ssrl_pipeline.features.segments import segment_means
+from ssrl_pipeline.features import Features, segment_means
 from ssrl_pipeline.scales import scale_of
 
 MOST_IN_MEMORY = 2 << 30  # bytes

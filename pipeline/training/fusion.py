@@ -14,13 +14,11 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ssrl_pipeline.data.labels import Label, Labels
-from ssrl_pipeline.data.splits import check_videos
+from ssrl_pipeline.data import Label, Labels, check_videos
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.features.reading import Features
-from ssrl_pipeline.models import FusedDetector
-from ssrl_pipeline.models.fused import blend
-from ssrl_pipeline.scoring.stored import require_scorable, score_snippets
+from ssrl_pipeline.features import Features
+from ssrl_pipeline.models import FusedDetector, blend
+from ssrl_pipeline.scoring import require_scorable, score_snippets
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.normal_memory import train_memory
 from ssrl_pipeline.training.run_folder import refuse_other_run

@@ -31,7 +31,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssrl_pipeline.errors import PipelineError, how_it_ended
-from ssrl_pipeline.extractors.extractor import find_device
+from ssrl_pipeline.extractors import find_device
 
 MOST_RESTARTS = 3
 TIMEOUT = timedelta(days=7)  # of waiting for others: the main process may be packing months of features

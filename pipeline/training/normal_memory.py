@@ -15,13 +15,11 @@ import numpy as np
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
-from ssrl_pipeline.data.labels import Labels
-from ssrl_pipeline.data.splits import check_videos
-from ssrl_pipeline.disk.files import write_text
+from ssrl_pipeline.data import Labels, check_videos
+from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
-from ssrl_pipeline.features.reading import Features
-from ssrl_pipeline.models.memory import PatchMemory
-from ssrl_pipeline.models.memory_fit import fit_memory
+from ssrl_pipeline.features import Features
+from ssrl_pipeline.models import PatchMemory, fit_memory
 from ssrl_pipeline.scales import scale_of
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.run_folder import refuse_other_run

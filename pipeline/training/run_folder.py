@@ -21,8 +21,7 @@ from typing import Any, NamedTuple
 from ssrl_pipeline import checkpoint as checkpoints
 from ssrl_pipeline.checkpoint import Checkpoint
 from ssrl_pipeline.config import Tree, to_yaml
-from ssrl_pipeline.disk.files import clear_leftovers, whole_file, write_text
-from ssrl_pipeline.disk.locks import locked
+from ssrl_pipeline.disk import clear_leftovers, locked, whole_file, write_text
 from ssrl_pipeline.errors import BusyError, CheckpointError, ConfigError, PipelineError
 from ssrl_pipeline.training.group import Group
 

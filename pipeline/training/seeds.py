@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ssrl_pipeline.checkpoint import load_checkpoint
-from ssrl_pipeline.data.labels import Intervals, Labels
-from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.data import Intervals, Labels
+from ssrl_pipeline.evaluation import evaluate_checkpoint
+from ssrl_pipeline.features import Features
 from ssrl_pipeline.training.group import Group
 
 
@@ -67,7 +67,7 @@ def train_seeds(
         checkpoint = load_checkpoint(best)
         auc = abnormal_auc = None
         if intervals is not None and any(label.split == "test" for label in labels.values()):
-            judged = evaluate(checkpoint, store, labels, intervals, "test", group.device)
+            judged = evaluate_checkpoint(checkpoint, store, labels, intervals, "test", group.device)
             judged.save(best.parent / "evaluation-test", best)
             auc, abnormal_auc = judged.metrics.auc, judged.metrics.abnormal_auc
         runs.append(SeedRun(seed, best, checkpoint.provenance.get("val_loss"), auc, abnormal_auc))

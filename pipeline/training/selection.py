@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ssrl_pipeline.evaluation.metrics import frame_metrics
-from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.evaluation import frame_metrics
+from ssrl_pipeline.features import Features
 from ssrl_pipeline.models import SSRL, MILLoss
-from ssrl_pipeline.scoring.stored import score_stored
+from ssrl_pipeline.scoring import score_stored
 from ssrl_pipeline.training.bags import Bags
 from ssrl_pipeline.training.group import Group
 

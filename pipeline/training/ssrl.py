@@ -27,10 +27,17 @@ from torch.optim.swa_utils import AveragedModel
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import to_tree
-from ssrl_pipeline.data.labels import Intervals, Labels
-from ssrl_pipeline.data.splits import Split, check_scales, check_videos, ground_truth, split_videos
+from ssrl_pipeline.data import (
+    Intervals,
+    Labels,
+    Split,
+    check_scales,
+    check_videos,
+    ground_truth,
+    split_videos,
+)
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
-from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.features import Features
 from ssrl_pipeline.models import SSRL, Losses, LossWeights, MILLoss
 from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
@@ -49,7 +56,7 @@ class TrainResult(NamedTuple):
     split: Split
 
 
-def train(
+def train_ssrl(
     store: Features,
     labels: Labels,
     run: Path,

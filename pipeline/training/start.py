@@ -12,13 +12,10 @@ from typing import NamedTuple
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
-from ssrl_pipeline.console.messages import are_json, say
-from ssrl_pipeline.data.labels import Label, Labels
-from ssrl_pipeline.data.resolve import Annotations, labels_path
-from ssrl_pipeline.data.splits import check_videos
+from ssrl_pipeline.console import are_json, say
+from ssrl_pipeline.data import Annotations, Label, Labels, check_videos, labels_path
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.features.opening import open_features
-from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import join, launch
 from ssrl_pipeline.training.run_folder import Evaluation, named_run, read_evaluations

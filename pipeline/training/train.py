@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from ssrl_pipeline.checkpoint import Checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
-from ssrl_pipeline.data.labels import Intervals, Labels
-from ssrl_pipeline.disk.files import write_text
-from ssrl_pipeline.features.reading import Features
+from ssrl_pipeline.data import Intervals, Labels
+from ssrl_pipeline.disk import write_text
+from ssrl_pipeline.features import Features
 from ssrl_pipeline.models import SSRL, FusedDetector, PatchMemory
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training import fusion, normal_memory, ssrl
@@ -55,7 +55,9 @@ def train_detector(task: Task) -> Path:
 
 def _ssrl(task: Task) -> None:
     model, training = task.settings.model, task.settings.train
-    ssrl.train(task.store, task.labels, task.run, model, training, task.group, task.report, task.intervals)
+    ssrl.train_ssrl(
+        task.store, task.labels, task.run, model, training, task.group, task.report, task.intervals
+    )
 
 
 def _memory(task: Task) -> None:

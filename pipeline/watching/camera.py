@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.console.messages import hide_secrets
+from ssrl_pipeline.console import hide_secrets
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.events.find import ASSUMED_FPS
+from ssrl_pipeline.events import ASSUMED_FPS
+from ssrl_pipeline.extractors import SNIPPET_FRAMES, Pending
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_live, open_video
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, Pending
 from ssrl_pipeline.times import FrameTimes, measured_rate
 from ssrl_pipeline.watching.sources import Source
 

@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ssrl_pipeline.console.messages import without_secrets
+from ssrl_pipeline.console import without_secrets
 from ssrl_pipeline.errors import ConfigError, PipelineError
 
 Message = Mapping[str, Any]

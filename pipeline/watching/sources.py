@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ssrl_pipeline.console.messages import without_secrets
+from ssrl_pipeline.console import without_secrets
 from ssrl_pipeline.errors import ConfigError, VideoError
 from ssrl_pipeline.extractors.decoding import require_file
 

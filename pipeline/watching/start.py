@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from ssrl_pipeline.console.messages import say
-from ssrl_pipeline.scoring.scorer import Scorer
+from ssrl_pipeline.console import say
+from ssrl_pipeline.scoring import Scorer
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.watching.prometheus import serve_metrics
 from ssrl_pipeline.watching.sources import Source

@@ -23,12 +23,9 @@ import numpy as np
 import torch
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events.rule import EventRule
-from ssrl_pipeline.events.stream import EventNews, EventStream
-from ssrl_pipeline.extractors.reader import ViewArrays, is_full
-from ssrl_pipeline.extractors.snippets import Pending
-from ssrl_pipeline.models import Detector
-from ssrl_pipeline.models.live_window import Window, WindowScorer
+from ssrl_pipeline.events import EventNews, EventRule, EventStream
+from ssrl_pipeline.extractors import Pending, ViewArrays, is_full
+from ssrl_pipeline.models import Detector, Window, WindowScorer
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.camera import (
     Camera,

@@ -27,7 +27,7 @@ from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.engines.engines import Engine, make_engine, why_not
 from ssrl_pipeline.extractors.engines.openvino import import_openvino
 from ssrl_pipeline.extractors.engines.transfer import Transfer
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
+from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, cut_snippets
 from ssrl_pipeline.extractors.views import cut_views
 
 SIZES = {"cpu": 4096, "cuda": 8192}  # of the matrices whose product tells what the machine can do
@@ -165,7 +165,7 @@ def extraction(bench: Bench, subject: Subject) -> Iterator[Row]:
 
 def snippet_views(subject: Subject, extractor: FeatureExtractor) -> dict[str, torch.Tensor]:
     """Views of the video's first snippet: name -> uint8 [P, 3, t, h, w], on the device."""
-    frames = next(snippets(open_video(subject.video).frames))
+    frames = next(cut_snippets(open_video(subject.video).frames))
     up = Transfer(extractor.device).up
     return cut_views(frames[:: subject.network.frame_stride], extractor.preset.views, up)
 

@@ -16,7 +16,7 @@ from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 from ssrl_pipeline.features.segments import segment_means
 from ssrl_pipeline.models import SSRL, MILLoss, SSRLOutput
 from ssrl_pipeline.models.long_video import score_long
-from ssrl_pipeline.models.relation import NonLocal
+from ssrl_pipeline.models.ssrl.relation import NonLocal
 from ssrl_pipeline.scales import view_of
 
 

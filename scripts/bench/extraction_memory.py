@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.console.terminal import table
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.stage import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 
 FPS = 25

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.stage import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 
 SECONDS = 0.02  # of the stand-in for a view of a snippet, so that many kills fall between two snippets

@@ -22,11 +22,11 @@ from benchmark_rounds import wall
 from gpu_common import FACTS, PAYLOAD, REFERENCES, Check, precisions, relative_l2
 
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.extraction.extract import extract, extract_here
+from ssrl_pipeline.extraction.stage import extract, extract_here
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.engines.engines import check_engine, make_engine, why_not
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
+from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, cut_snippets
 
 RUNS = ((1, 6.0), (4, 6.0), (16, 6.0), (8, 15.0))  # workers, seconds: in the last their start counts little
 AHEAD = 1  # groups under way while the next is handed over, as when videos are read
@@ -121,7 +121,7 @@ def end_to_end(check: Check) -> None:
     videos = videos or {"rendered": render(check)}
     for size, video in sorted(videos.items(), key=lambda item: item[1].stat().st_size):
         frames = first_frames(video, 1 if check.tiny else 6)
-        read = list(snippets(frames, pending=extractor.pending()))
+        read = list(cut_snippets(frames, pending=extractor.pending()))
         rate = described(check, extractor, read)
         check.report(
             f"{size}, frames in memory, {how}", rate, "snippets/s", f"{rate / alone:.1%} of backbone alone"

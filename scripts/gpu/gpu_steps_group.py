@@ -15,7 +15,7 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.settings import LossSettings, ModelSettings, TrainSettings
 from ssrl_pipeline.training.group import Group, join
-from ssrl_pipeline.training.ssrl import train
+from ssrl_pipeline.training.ssrl import train_ssrl
 
 VIEWS, SIZE = {"clip": 2, "patch2x3": 6}, 64
 LIMIT = 45  # seconds for a group
@@ -104,4 +104,4 @@ def run(check: Check, store: Any, group: Group, name: str) -> None:
     steps = 4 if check.tiny else 12
     settings = TrainSettings(steps=steps, evaluate_every=steps, loss=LossSettings(dropout=0))
     model = ModelSettings(dropout=0, patches="relation")
-    train(store, labelled(8), check.folder / name, model, settings, group)
+    train_ssrl(store, labelled(8), check.folder / name, model, settings, group)

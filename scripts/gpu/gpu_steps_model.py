@@ -17,7 +17,7 @@ from gpu_common import Check
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.extractors.extractor import BACKBONES
 from ssrl_pipeline.extractors.presets import PRESETS
-from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippets
+from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, cut_snippets
 from ssrl_pipeline.features.meta import VideoMeta
 from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
@@ -29,7 +29,7 @@ from ssrl_pipeline.scales import scale_of
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import Evaluation
-from ssrl_pipeline.training.ssrl import train
+from ssrl_pipeline.training.ssrl import train_ssrl
 from ssrl_pipeline.watching.watch import TOGETHER
 
 FPS = 25  # of a camera
@@ -100,7 +100,7 @@ def training(check: Check) -> None:
         settings = TrainSettings(steps=steps, evaluate_every=steps // 2, precision=precision)
         group = Group(check.device)
         model = ModelSettings(patches="relation")
-        result = train(store, videos, check.folder / f"run-{precision}", model, settings, group, note)
+        result = train_ssrl(store, videos, check.folder / f"run-{precision}", model, settings, group, note)
         (first, begun), (last, ended) = stamps[0], stamps[-1]
         beside = f"an evaluation among them; loss {result.evaluations[-1].loss:.4g}"
         check.report(f"trainer, joint, {precision}", (last - first) / (ended - begun), "steps/s", beside)
@@ -148,7 +148,7 @@ def cameras(check: Check) -> None:
         scorer = WindowScorer(model.eval().to(check.device), check.device, size=16, delay=1)
         for width, height in sizes:
             frames = check.frames(width, height, 4)
-            own = list(snippets(frames, pending=extractor.pending()))
+            own = list(cut_snippets(frames, pending=extractor.pending()))
             held, best = 0, 0.0
             for count in CAMERAS[: 1 if check.tiny else None]:
                 windows = [scorer.window() for _ in range(count)]

@@ -21,8 +21,8 @@ from ssrl_pipeline.config import load_config
 from ssrl_pipeline.console.terminal import SnippetBar, table
 from ssrl_pipeline.data.labels import Intervals, Label, Labels, read_intervals, read_labels
 from ssrl_pipeline.data.splits import store_scales
-from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
+from ssrl_pipeline.extraction.stage import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.scales import view_of
@@ -101,7 +101,7 @@ def _train(
 def _measure(
     best: Path, store: FeatureStore, labels: Labels, intervals: Intervals, group: Group
 ) -> tuple[float, float]:
-    m = evaluate(load_checkpoint(best), store, labels, intervals, "test", group.device).metrics
+    m = evaluate_checkpoint(load_checkpoint(best), store, labels, intervals, "test", group.device).metrics
     return m.auc, m.abnormal_auc
 
 

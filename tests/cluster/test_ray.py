@@ -21,7 +21,7 @@ from ssrl_pipeline.cluster.workers import TRIES, Post, Work
 from ssrl_pipeline.console.progress import Outcome, Plan, Progress
 from ssrl_pipeline.errors import ConfigError, DiskError, PipelineError, StoreError
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
-from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
+from ssrl_pipeline.extraction.stage import ExtractorOptions, extract
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.store import FeatureStore
 

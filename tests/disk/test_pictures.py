@@ -10,7 +10,7 @@ from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.disk.pictures import picture_files
 from ssrl_pipeline.errors import PipelineError, VideoError
 from ssrl_pipeline.extraction.estimate import estimate
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.stage import extract
 from ssrl_pipeline.extraction.videos import find_videos
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import open_video

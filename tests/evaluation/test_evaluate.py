@@ -15,7 +15,7 @@ from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.disk.files import write_text
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.evaluation.evaluate import FILES, EvaluationResult, evaluate
+from ssrl_pipeline.evaluation.evaluate import FILES, EvaluationResult, evaluate_checkpoint
 from ssrl_pipeline.evaluation.metrics import FIGURES
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
@@ -43,7 +43,7 @@ def checkpoint(store: FeatureStore) -> Checkpoint:
 @pytest.fixture(scope="module")
 def result(checkpoint: Checkpoint, store: FeatureStore) -> EvaluationResult:
     device = torch.device("cpu")
-    return evaluate(
+    return evaluate_checkpoint(
         *(checkpoint, store, LABELS, INTERVALS, "test", device), classes=CLASSES, bootstrap=100, seed=3
     )
 
@@ -73,7 +73,7 @@ def test_figures_are_those_of_the_models_scores(
 
 
 def test_what_is_not_asked_for_is_not_there(checkpoint: Checkpoint, store: FeatureStore) -> None:
-    plain = evaluate(checkpoint, store, LABELS, INTERVALS, "test", torch.device("cpu"))
+    plain = evaluate_checkpoint(checkpoint, store, LABELS, INTERVALS, "test", torch.device("cpu"))
     assert (plain.classes, plain.intervals, plain.class_intervals, plain.resamples) == ({}, {}, {}, 0)
     assert plain.metrics.threshold == 0.5
 

@@ -15,7 +15,7 @@ from ssrl_pipeline.cluster.devices import Devices, _Member
 from ssrl_pipeline.console.progress import Outcome, Progress
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
-from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
+from ssrl_pipeline.extraction.stage import ExtractorOptions, extract
 from ssrl_pipeline.features.store import FeatureStore
 
 OPTIONS = ExtractorOptions("i3d", "live", "random", engine="eager")

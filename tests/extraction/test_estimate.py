@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.errors import PipelineError, StoreError
 from ssrl_pipeline.extraction.estimate import estimate
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.stage import extract
 from ssrl_pipeline.extraction.videos import Expected, expected_snippets
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import probe

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ssrl_pipeline.console.progress import Outcome, Progress
 from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
-from ssrl_pipeline.extraction.extract import extract, extract_here
+from ssrl_pipeline.extraction.stage import extract, extract_here
 from ssrl_pipeline.extraction.storing import Claimed, store_videos
 from ssrl_pipeline.extractors import FeatureExtractor, decoding, extractor
 from ssrl_pipeline.extractors import reader as reading

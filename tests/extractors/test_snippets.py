@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from ssrl_pipeline.extractors.snippets import Pending, snippet_count, snippets
+from ssrl_pipeline.extractors.snippets import Pending, cut_snippets, snippet_count
 
 
 def frame(number: int) -> np.ndarray:
@@ -15,7 +15,7 @@ def frame(number: int) -> np.ndarray:
 def numbers(frames: int, drop_last: bool = False) -> list[list[int]]:
     """Which frames each snippet of a video of so many frames holds."""
     found = []
-    for snippet in snippets((frame(i) for i in range(frames)), drop_last):
+    for snippet in cut_snippets((frame(i) for i in range(frames)), drop_last):
         assert snippet.dtype == np.uint8
         assert snippet.shape == (16, 2, 3, 3)
         assert (snippet == snippet[:, :1, :1, :1]).all()  # frames are not mixed
@@ -53,7 +53,7 @@ def test_frames_are_taken_as_they_are_needed() -> None:
             taken.append(i)
             yield frame(i)
 
-    found = snippets(stream())
+    found = cut_snippets(stream())
     assert taken == []
     next(found)
     assert len(taken) == 16
@@ -63,7 +63,7 @@ def test_frames_are_taken_as_they_are_needed() -> None:
 
 def test_a_snippet_keeps_its_frames_when_a_decoder_reuses_their_memory() -> None:
     frames = [frame(i) for i in range(16)]
-    (snippet,) = snippets(frames)
+    (snippet,) = cut_snippets(frames)
     for image in frames:
         image[:] = 99
     assert snippet[:, 0, 0, 0].tolist() == list(range(16))
@@ -77,7 +77,7 @@ def test_frames_that_are_lent_are_copied_in_time() -> None:
             lent[:] = i
             yield lent
 
-    found = [snippet[:, 0, 0, 0].tolist() for snippet in snippets(stream())]
+    found = [snippet[:, 0, 0, 0].tolist() for snippet in cut_snippets(stream())]
     assert found == [list(range(16)), [16, 17, 18, 19] * 4]
 
 
@@ -88,7 +88,7 @@ def test_frames_are_written_where_they_will_be_used() -> None:
         given.append(np.full(shape, 255, np.uint8))
         return given[-1]
 
-    found = list(snippets((frame(i) for i in range(40)), pending=Pending(empty)))
+    found = list(cut_snippets((frame(i) for i in range(40)), pending=Pending(empty)))
     assert all(snippet is memory for snippet, memory in zip(found, given, strict=True))
 
     given.clear()
@@ -99,7 +99,7 @@ def test_frames_are_written_where_they_will_be_used() -> None:
         out[:] = images[:, :1] // 2
         return out
 
-    found = list(snippets((frame(i) for i in range(40)), pending=Pending(empty, halve)))
+    found = list(cut_snippets((frame(i) for i in range(40)), pending=Pending(empty, halve)))
     assert all(snippet is memory for snippet, memory in zip(found, given, strict=True))
     assert found[2][:, 0, 0, 0].tolist() == [i // 2 for i in range(32, 40)] * 2
 
@@ -107,4 +107,4 @@ def test_frames_are_written_where_they_will_be_used() -> None:
 def test_frames_of_two_sizes_make_no_snippet() -> None:
     """Where the second would fit by being repeated, too."""
     with pytest.raises(ValueError, match=r"a frame of \[1, 3, 3\] after 2 of \[2, 3, 3\]"):
-        list(snippets([frame(0), frame(1), frame(2)[:1]]))
+        list(cut_snippets([frame(0), frame(1), frame(2)[:1]]))

@@ -15,9 +15,9 @@ from ssrl_pipeline.data.export import export_released
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.evaluation.calibrate import calibrate_checkpoint
-from ssrl_pipeline.evaluation.evaluate import evaluate
+from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
 from ssrl_pipeline.events.rule import EventRule
-from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
+from ssrl_pipeline.extraction.stage import ExtractorOptions, extract
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.scoring.reuse import open_index
@@ -57,7 +57,7 @@ def checkpoint(store: FeatureStore, tmp_path: Path) -> Path:
 STAGES: dict[str, Callable[[FeatureStore, Path, Path], object]] = {
     "train": lambda store, pt, out: load_bags(store, {"n0": False, "a0": True}, ["patch2x3"], 4, out),
     "train --model memory": lambda store, pt, out: train_memory(store, LABELS, out, MemorySettings(), 0),
-    "evaluate": lambda store, pt, out: evaluate(
+    "evaluate": lambda store, pt, out: evaluate_checkpoint(
         load_checkpoint(pt), store, LABELS, {"a0": [(16, 32)]}, "test", CPU
     ),
     "store export": lambda store, pt, out: export_released(store, LABELS, out),

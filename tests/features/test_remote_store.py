@@ -15,7 +15,7 @@ from helpers.folders import contents
 from helpers.stores import META, RECIPE, add, features, jittered, source
 
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
+from ssrl_pipeline.extraction.stage import ExtractorOptions, extract
 from ssrl_pipeline.features.cache import CACHE, CACHE_GB, Cache
 from ssrl_pipeline.features.opening import create_store, is_store, location, open_store
 from ssrl_pipeline.features.remote_store import RemoteFiles, connect

@@ -11,7 +11,7 @@ from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.models import SSRL, FusedDetector, PatchMemory
 from ssrl_pipeline.models import long_video as streaming
 from ssrl_pipeline.models.long_video import ScoreStream, score_long
-from ssrl_pipeline.models.relation import RelationBlock
+from ssrl_pipeline.models.ssrl.relation import RelationBlock
 
 CPU = torch.device("cpu")
 CHUNK = 8  # of the streams here: more than the convolutions reach, 5

@@ -13,7 +13,7 @@ from ssrl_pipeline import Scorer
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import CheckpointError
-from ssrl_pipeline.evaluation.evaluate import evaluate
+from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import KINDS, Detector, MemoryOutput, build_model
 from ssrl_pipeline.models.live_window import WindowScorer
@@ -163,7 +163,7 @@ def test_stored_videos_are_scored_and_judged(model: Detector, tiny_store, tmp_pa
     np.testing.assert_allclose(score_stored("b", model, store, CPU), np.repeat(expected, 16), atol=1e-6)
     checkpoint = load_checkpoint(save(model, store.recipe, tmp_path / "best.pt"))
     labels = {"a": Label(False, "test"), "b": Label(True, "test")}
-    result = evaluate(checkpoint, store, labels, {"b": [(48, 96)]}, "test", CPU)
+    result = evaluate_checkpoint(checkpoint, store, labels, {"b": [(48, 96)]}, "test", CPU)
     np.testing.assert_allclose(result.scores["b"], np.repeat(expected, 16), atol=1e-6)
 
 

@@ -7,8 +7,8 @@ from helpers import golden
 from torch import Tensor, nn
 
 from ssrl_pipeline.models import SSRL, LossWeights, MILLoss
-from ssrl_pipeline.models.reference import reference_name
-from ssrl_pipeline.models.relation import NonLocal, RelationBlock
+from ssrl_pipeline.models.ssrl.reference import reference_name
+from ssrl_pipeline.models.ssrl.relation import NonLocal, RelationBlock
 
 VIEWS = {"clip": 10, "patch2x3": 6, "patch3x5": 15, "patch4x7": 28}
 

@@ -23,7 +23,7 @@ from ssrl_pipeline.cluster.ray import Cluster
 from ssrl_pipeline.console.progress import Plan, Progress
 from ssrl_pipeline.errors import ConfigError, PipelineError, StoreError
 from ssrl_pipeline.events.rule import EventSettings
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.stage import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.scoring.elsewhere import _Bench, _set_up, score_elsewhere

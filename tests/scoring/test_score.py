@@ -14,7 +14,7 @@ from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.errors import PipelineError, StoreError
 from ssrl_pipeline.events.rule import EventSettings
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.stage import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.results.video_scores import VideoScores

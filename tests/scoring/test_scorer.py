@@ -16,7 +16,7 @@ import ssrl_pipeline
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError, VideoError
-from ssrl_pipeline.evaluation.evaluate import evaluate
+from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
 from ssrl_pipeline.events.rule import EventSettings
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import VideoInfo
@@ -207,7 +207,7 @@ def test_another_recipe_is_refused_with_both_named(checkpoint: Path, tmp_path: P
         Scorer(path, device="cpu", weights="random")
     store = tiny_store({"a": 2})
     with pytest.raises(StoreError, match=r"recipes differ in .*\[live, i3d, .*1024 features.*16 features"):
-        evaluate(loaded, store, {"a": Label(True, "test")}, {"a": [(0, 1)]}, "test", CPU)
+        evaluate_checkpoint(loaded, store, {"a": Label(True, "test")}, {"a": [(0, 1)]}, "test", CPU)
 
 
 def test_evaluate_refuses_what_contradicts_itself(tiny_store) -> None:
@@ -217,7 +217,7 @@ def test_evaluate_refuses_what_contradicts_itself(tiny_store) -> None:
     labels = {"a": Label(True, "test"), "n": Label(False, "test")}
     frames = store.meta("a").frames
     assert (
-        evaluate(loaded, store, labels, {"a": [(1, frames)]}, "test", CPU).metrics.anomalous_frames
+        evaluate_checkpoint(loaded, store, labels, {"a": [(1, frames)]}, "test", CPU).metrics.anomalous_frames
         == frames - 1
     )
     for intervals, message in (
@@ -227,9 +227,9 @@ def test_evaluate_refuses_what_contradicts_itself(tiny_store) -> None:
         ({"a": [(0, 1)], "x": [(0, 1)]}, "name 'x', which the labels do not know"),
     ):
         with pytest.raises(LabelError, match=message):
-            evaluate(loaded, store, labels, intervals, "test", CPU)
+            evaluate_checkpoint(loaded, store, labels, intervals, "test", CPU)
     with pytest.raises(LabelError, match="no video is labelled as of split 'val'"):
-        evaluate(loaded, store, labels, {}, "val", CPU)
+        evaluate_checkpoint(loaded, store, labels, {}, "val", CPU)
 
 
 def test_checkpoints_that_are_none(checkpoint: Path, tmp_path: Path) -> None:

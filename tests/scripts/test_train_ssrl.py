@@ -19,7 +19,7 @@ from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.ssrl import train
+from ssrl_pipeline.training.ssrl import train_ssrl
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 VIEWS = {"clip": 2, "patch2x3": 6, "patch3x5": 15, "patch4x7": 28}
@@ -87,7 +87,7 @@ def test_each_stage_goes_on_from_the_best_of_the_one_before(
 
 def trained(made_up: tuple[FeatureStore, Labels], run: Path, last_stage: int | None) -> None:
     settings = load_config(Settings, "reference", SHORT, {"train.last_stage": last_stage})
-    train(*made_up, run, settings.model, settings.train, Group(torch.device("cpu")))
+    train_ssrl(*made_up, run, settings.model, settings.train, Group(torch.device("cpu")))
 
 
 def test_stage_by_stage_ends_as_all_in_one(made_up: tuple[FeatureStore, Labels], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import CheckpointError, LabelError, StoreError
-from ssrl_pipeline.evaluation.evaluate import evaluate
+from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
 from ssrl_pipeline.models import SSRL, FusedDetector, PatchMemory, build_model
 from ssrl_pipeline.scoring.stored import score_snippets
 from ssrl_pipeline.settings import MemorySettings
@@ -161,7 +161,7 @@ def test_train_fused_keeps_validation_and_test_videos_from_the_memory(ssrl, stor
     assert fused.provenance["memory"]["train_videos"] == list(TRAIN)
     assert set(fused.provenance["val_videos"]) == set(VAL)
     assert len(fused.provenance["weights_tried"]) == 5
-    result = evaluate(fused, store, labels, {"t1": [(48, 96)]}, "test", CPU)
+    result = evaluate_checkpoint(fused, store, labels, {"t1": [(48, 96)]}, "test", CPU)
     assert result.metrics.auc > 0.95
     with pytest.raises(CheckpointError, match="another model"):
         train_memory(store, labels, run, MemorySettings(), 0)
@@ -180,7 +180,7 @@ def test_every_stage_takes_every_kind(kind: str, model: type, checkpoints, store
     np.testing.assert_allclose(scores, direct.detach().numpy(), atol=1e-6)
     assert scores.shape == (20,) and scores.min() >= 0 and scores.max() <= 1
     labels = {video: Label(abnormal, "test") for video, abnormal in TEST.items()}
-    result = evaluate(checkpoint, store, labels, {"t1": [(48, 96)]}, "test", CPU)
+    result = evaluate_checkpoint(checkpoint, store, labels, {"t1": [(48, 96)]}, "test", CPU)
     np.testing.assert_allclose(result.scores["t1"], np.repeat(scores, 16), atol=1e-6)
 
 

@@ -16,7 +16,7 @@ from ssrl_pipeline.config import load_config
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.data.splits import split_videos
 from ssrl_pipeline.errors import CheckpointError, ConfigError, LabelError, PipelineError, StoreError
-from ssrl_pipeline.evaluation.evaluate import evaluate
+from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.settings import (
     LossSettings,
@@ -33,7 +33,7 @@ from ssrl_pipeline.training.ssrl import (
     RunningMean,
     TrainResult,
     learning_rate,
-    train,
+    train_ssrl,
     usual_length,
 )
 from ssrl_pipeline.training.train import Task, train_detector
@@ -55,7 +55,7 @@ def store(tiny_store):
 
 
 def run_training(store, run: Path, settings: TrainSettings = SETTINGS, **changes) -> TrainResult:
-    return train(
+    return train_ssrl(
         store, changes.get("labels", LABELS), run, MODEL, settings, ALONE, changes.get("report", print)
     )
 
@@ -68,7 +68,7 @@ def same_weights(a: Path, b: Path) -> bool:
 def test_it_learns_when_and_not_only_which(store, tmp_path: Path) -> None:
     result = run_training(store, tmp_path / "run")
     intervals = {video: [(64, 112)] for video, label in LABELS.items() if label.abnormal}
-    judged = evaluate(load_checkpoint(result.best), store, LABELS, intervals, "test", CPU)
+    judged = evaluate_checkpoint(load_checkpoint(result.best), store, LABELS, intervals, "test", CPU)
     assert judged.metrics.videos == 6 and judged.metrics.anomalous_frames == 3 * 48
     assert judged.metrics.auc > 0.95 and judged.metrics.abnormal_auc > 0.95
 
@@ -176,14 +176,14 @@ def test_test_videos_choose_only_where_that_is_asked_for(store, tmp_path: Path) 
     intervals = {video: [(64, 112)] for video, label in LABELS.items() if label.abnormal}
     settings = dataclasses.replace(SETTINGS, select_on="test")
     arguments = (store, LABELS, tmp_path / "test", MODEL, settings, ALONE)
-    result = train(*arguments, intervals=intervals)
+    result = train_ssrl(*arguments, intervals=intervals)
     best = load_checkpoint(result.best)
-    judged = evaluate(best, store, LABELS, intervals, "test", CPU).metrics.auc
+    judged = evaluate_checkpoint(best, store, LABELS, intervals, "test", CPU).metrics.auc
     assert best.provenance["test_auc"] == pytest.approx(judged)
     assert judged == pytest.approx(max(e.test_auc for e in result.evaluations if e.stage == 2))
     assert all(e.val_loss is None for e in result.evaluations)
     with pytest.raises(LabelError, match="select_on=test needs the anomalous intervals"):
-        train(*arguments[:2], tmp_path / "without", *arguments[3:])
+        train_ssrl(*arguments[:2], tmp_path / "without", *arguments[3:])
 
 
 def test_a_batch_in_parts(store, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_batch_in_parts(store, tmp_path: Path) -> None:
     for parts in (1, 2):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "_training_mode", lambda model: model.eval())
-            result = train(
+            result = train_ssrl(
                 store,
                 LABELS,
                 tmp_path / str(parts),
@@ -311,7 +311,7 @@ def test_segments_are_as_many_as_half_the_videos_have(tiny_store) -> None:
 def test_frozen_stage_without_anything_to_learn_is_refused(store, tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, freeze="stage", steps=2)
     with pytest.raises(ConfigError, match="freeze=stage leaves nothing to learn"):
-        train(store, LABELS, tmp_path / "run", ModelSettings(), settings, ALONE)
+        train_ssrl(store, LABELS, tmp_path / "run", ModelSettings(), settings, ALONE)
 
 
 def test_several_seeds(store, tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_labels_that_do_not_fit(store, tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="one class only"):
         run_training(store, tmp_path / "run", labels=one_class)
     with pytest.raises(PipelineError, match="no scale '4x7'; it has 2x3"):
-        train(store, LABELS, tmp_path / "r", ModelSettings(scales=("4x7",)), SETTINGS, ALONE)
+        train_ssrl(store, LABELS, tmp_path / "r", ModelSettings(scales=("4x7",)), SETTINGS, ALONE)
 
 
 def test_validation_videos_are_drawn_by_the_seed() -> None:

@@ -19,7 +19,7 @@ from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.extractors import reader as reading
 from ssrl_pipeline.extractors.decoding import VideoInfo, open_video
 from ssrl_pipeline.extractors.reader import ViewArrays
-from ssrl_pipeline.extractors.snippets import Pending, snippets
+from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.times import FrameTimes
@@ -190,7 +190,7 @@ def test_a_file_is_scored_to_its_end_and_its_events_are_those_of_its_scores(
     assert watched.run() == []
 
     frames = list(open_video(path).frames)
-    rows = [describe(snippet)["clip"] for snippet in snippets(frames)]
+    rows = [describe(snippet)["clip"] for snippet in cut_snippets(frames)]
     clips = torch.from_numpy(np.concatenate(rows))[None]
     expected = []
     for t in range(19):

@@ -29,8 +29,8 @@ from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.data.labels import Label, Labels
 from ssrl_pipeline.disk.files import write_json
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.extraction.extract import extract, extract_here
+from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
+from ssrl_pipeline.extraction.stage import extract, extract_here
 from ssrl_pipeline.extractors import FeatureExtractor, extractor
 from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.extractor import BACKBONES
@@ -420,7 +420,7 @@ def test_stored_videos_are_judged(cuda: FakeCuda, store: FeatureStore, kind: str
     checkpoint = Checkpoint(detector(kind).state_dict(), MODELS[kind], store.recipe, {}, {})
     intervals = {video: [(32, 64)] for video, abnormal in VIDEOS.items() if abnormal}
     arguments = (checkpoint, store, LABELS, intervals, "val")
-    found, expected = (evaluate(*arguments, device) for device in (CUDA, CPU))
+    found, expected = (evaluate_checkpoint(*arguments, device) for device in (CUDA, CPU))
     assert found.metrics.auc == pytest.approx(expected.metrics.auc, abs=1e-6)
     for video, scores in expected.scores.items():
         np.testing.assert_allclose(found.scores[video], scores, atol=1e-5)

@@ -20,8 +20,8 @@ from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.disk.files import whole_file
 from ssrl_pipeline.disk.npy import NpyWriter
 from ssrl_pipeline.errors import DiskError
-from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
+from ssrl_pipeline.extraction.stage import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding.shared_frames import SharedMemory
 from ssrl_pipeline.features.opening import open_store
@@ -32,7 +32,7 @@ from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.training.bags import Bags, load_bags
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.ssrl import train
+from ssrl_pipeline.training.ssrl import train_ssrl
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
 
@@ -140,7 +140,7 @@ def test_train_and_evaluate(store: FeatureStore, tmp_path: Path) -> None:
 
     def fit(run: Path) -> Path:
         model = ModelSettings(scales=("2x3",))
-        return train(store, LABELS, run, model, settings, Group(torch.device("cpu"))).best
+        return train_ssrl(store, LABELS, run, model, settings, Group(torch.device("cpu"))).best
 
     clean = fit(tmp_path / "runs" / "clean")
     stage = (tmp_path / "runs" / "clean" / "stage1.pt").stat().st_size
@@ -151,7 +151,7 @@ def test_train_and_evaluate(store: FeatureStore, tmp_path: Path) -> None:
     assert first.weights.keys() == second.weights.keys()
     assert all(torch.equal(second.weights[name], value) for name, value in first.weights.items())
 
-    judged = evaluate(first, store, LABELS, {"a3": [(16, 32)]}, "test", torch.device("cpu"))
+    judged = evaluate_checkpoint(first, store, LABELS, {"a3": [(16, 32)]}, "test", torch.device("cpu"))
     out = tmp_path / "evaluation"
     judged.save(out, clean)
     before = contents(out)

@@ -18,19 +18,19 @@ from torch import Tensor, nn
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.extraction.extract import extract, extract_here
+from ssrl_pipeline.extraction.stage import extract, extract_here
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors import extractor as extractor_module
 from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.backbones.weights import cache_path
 from ssrl_pipeline.extractors.engines.engines import ENGINES, check_engine, why_not
-from ssrl_pipeline.extractors.snippets import snippets
+from ssrl_pipeline.extractors.snippets import cut_snippets
 from ssrl_pipeline.extractors.views import Resize, kernels_for
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import LossSettings, ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import Evaluation
-from ssrl_pipeline.training.ssrl import train
+from ssrl_pipeline.training.ssrl import train_ssrl
 
 CHECK = Path(__file__).resolve().parents[2] / "scripts" / "gpu" / "gpu_check.py"
 
@@ -266,7 +266,7 @@ def run_training(
     options |= {"loss": LossSettings(dropout=0), "optimiser": OptimiserSettings(lr=3e-3, warmup=1)}
     settings = TrainSettings(**options)  # type: ignore[arg-type]
     model = ModelSettings(dropout=0, patches="relation")
-    return train(store, LABELS, run, model, settings, Group(torch.device(device)), report).evaluations
+    return train_ssrl(store, LABELS, run, model, settings, Group(torch.device(device)), report).evaluations
 
 
 @pytest.mark.parametrize(("precision", "off"), [("float32", 1e-4), ("bfloat16", 4e-2)])
@@ -374,6 +374,6 @@ def test_frames_lie_in_pinned_memory_that_is_used_again(
     found = extractor(np.concatenate([frames] * 6))  # 30 snippets, two at a time
     for begin in range(0, 30, 5):
         assert_near({name: rows[begin : begin + 5] for name, rows in found.items()}, by_cpu, NEAR["float32"])
-    (snippet,) = snippets(frames[:16], pending=extractor.pending())
+    (snippet,) = cut_snippets(frames[:16], pending=extractor.pending())
     assert torch.from_numpy(snippet).is_pinned()
     assert extractor._transfer._pinned._bytes <= 8 << 20  # type: ignore[union-attr]  # 1 MiB a snippet

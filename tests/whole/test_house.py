@@ -2,7 +2,9 @@
 
 import ast
 import configparser
+import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,9 +50,11 @@ FLOORS = {room: floor for floor, line in enumerate(ORDER.split("\n")) for room i
 MOST_MODULES = 12  # in a room, but for cli, which has one for each command
 MOST_LINES = 350
 LONG = {"extractors.decoding.decoder", "extractors.extractor", "training.ssrl"}  # a little over
-MOST_INSIDE = (
-    31  # imports in functions of the whole package: one in a command, and optional or heavy libraries
-)
+MOST_INSIDE = 24  # imports in functions: one in a command, and optional or heavy libraries
+FOR_USERS = {  # of the faces of extractors and models
+    *("PRESETS", "Preset", "FeatureExtractor", "KINDS", "SSRL", "SSRLOutput", "MILLoss", "LossWeights"),
+    *("Losses", "PatchMemory", "MemoryOutput", "FusedDetector", "FusedOutput"),
+}
 
 
 def option(section: str, name: str) -> str:
@@ -69,6 +73,24 @@ def modules() -> dict[str, Path]:
     return found
 
 
+def faces() -> dict[str, dict[str, str]]:
+    """What each room shows: name -> the module that it is in, also where that is in a room of the room."""
+    stubs = {room: path.with_suffix(".pyi") for room, path in modules().items()}
+    trees = {room: ast.parse(stub.read_text("utf-8")) for room, stub in stubs.items() if stub.is_file()}
+    shown = {
+        room: {
+            alias.name: ".".join(filter(None, (room, node.module)))
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        for room, tree in trees.items()
+    }
+    for names in shown.values():
+        names.update({name: shown.get(module, {}).get(name, module) for name, module in names.items()})
+    return shown
+
+
 def imports(path: Path) -> Iterator[str]:
     """The dotted names of all that a module imports, wherever it does; `from a import b` gives a and a.b."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -81,9 +103,11 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def our_imports(path: Path) -> set[str]:
-    """The modules of ours that a module imports, names of functions and classes left out."""
-    known = modules()
-    return {name for name in imports(path) if name in known and name != "ssrl_pipeline"}
+    """The modules of ours that a module imports, also through the face of a room."""
+    known, shown = modules(), faces()
+    behind = {f"{room}.{name}": module for room, names in shown.items() for name, module in names.items()}
+    found = {behind.get(name, name) for name in imports(path)}
+    return {name for name in found if name in known and name != "ssrl_pipeline"}
 
 
 def in_package(module: str, package: str) -> bool:
@@ -139,8 +163,54 @@ def test_no_module_imports_from_a_room_above_or_beside_it() -> None:
     assert upwards == set()
 
 
+def test_rooms_use_of_each_other_what_their_faces_show() -> None:
+    """A room is a package; what stands by itself, as ssrl_pipeline.errors, is its own face."""
+    shown = faces()
+    past = {
+        (name, imported)
+        for name, path in modules().items()
+        if name not in shown and name != "ssrl_pipeline.cli.main"
+        for imported in imports(path)
+        if imported in modules()
+        and imported not in shown
+        and imported.rpartition(".")[0] not in ("ssrl_pipeline", name.rpartition(".")[0])
+    }
+    assert past == {("ssrl_pipeline.__main__", "ssrl_pipeline.cli.main")}
+
+
+@pytest.mark.parametrize("room", faces())
+def test_a_face_shows_what_there_is_and_what_others_use(room: str) -> None:
+    shown = faces()[room]
+    package = importlib.import_module(room)
+    assert package.__all__ == sorted(shown)
+    assert [name for name in shown if getattr(package, name, None) is None] == []
+    in_the_way = {name for name in shown if f"{room}.{name}" in modules() and shown[name] != room}
+    assert in_the_way == set(), "a module has that name, too: which one it is depends on what came first"
+    if room != "ssrl_pipeline":  # which is for users
+        others = [path for name, path in modules().items() if name.rpartition(".")[0] != room]
+        used = set().union(*(names_used(path, room) for path in others)) | faces()["ssrl_pipeline"].keys()
+        assert shown.keys() - used - FOR_USERS == set()
+
+
+def names_used(path: Path, room: str) -> set[str]:
+    """What a module takes from a room: by `from room import name`, or as `room.name` from one imported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    parent, _, last = room.rpartition(".")
+    calls = {
+        alias.asname or last
+        for node in nodes
+        if node.module == parent
+        for alias in node.names
+        if alias.name == last
+    }
+    return {alias.name for node in nodes if node.module == room for alias in node.names} | {
+        name for call in calls for name in re.findall(rf"\b{call}\.(\w+)", path.read_text(encoding="utf-8"))
+    }
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    arrows = {name: imports_at_the_top(path) for name, path in modules().items()}
+    arrows = {name: imports_at_the_top(path) for name, path in modules().items() if name not in faces()}
     while ends := {name for name, imported in arrows.items() if not imported & arrows.keys()}:
         arrows = {name: imported for name, imported in arrows.items() if name not in ends}
     assert sorted(arrows) == []
@@ -148,12 +218,12 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def imports_at_the_top(path: Path) -> set[str]:
     """The modules of ours that a module cannot be loaded without."""
-    known, found = modules(), set()
+    shown, found = faces(), set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom):
-            names = {f"{node.module}.{name.name}" for name in node.names}
-            found |= (names & known.keys()) or ({str(node.module)} & known.keys())
-    return found
+            of = shown.get(str(node.module), {})
+            found |= {of.get(name.name, str(node.module)) for name in node.names}
+    return found & modules().keys()
 
 
 def test_rooms_and_modules_are_of_a_size_that_one_sees_at_a_glance() -> None:
@@ -224,7 +294,7 @@ def test_wheel_holds_every_module_and_ready_config_and_nothing_generic(wheel: Pa
     expected = {
         str(Path(*package.split("."), path.relative_to(ROOT / folder)))
         for folder, package in HOUSE.items()
-        for pattern in ("*.py", "*.yaml", "py.typed", "report.*")
+        for pattern in ("*.py", "*.pyi", "*.yaml", "py.typed", "report.*")
         for path in (ROOT / folder).rglob(pattern)
     }
     files = {str(path.relative_to(wheel)) for path in wheel.rglob("*") if path.is_file()}

@@ -13,7 +13,7 @@ import torch
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.cluster.devices import Devices
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
-from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
+from ssrl_pipeline.extraction.stage import ExtractorOptions, extract
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
-from ssrl_pipeline.extraction.extract import extract
+from ssrl_pipeline.extraction.stage import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.store import FeatureStore

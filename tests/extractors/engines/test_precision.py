@@ -16,8 +16,8 @@ from ssrl_pipeline import tf32
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import ConfigError, StoreError
-from ssrl_pipeline.evaluation.evaluate import evaluate
-from ssrl_pipeline.extraction.extract import ExtractorOptions, extract
+from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
+from ssrl_pipeline.extraction.stage import ExtractorOptions, extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.backbones.weights import cache_path
 from ssrl_pipeline.extractors.decoding import open_video
@@ -294,7 +294,7 @@ def test_stored_features_of_another_precision_score_with_one_line(
     labels = {"a": Label(True, "test"), "n": Label(False, "test")}
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            evaluate(loaded, store, labels, {"a": [(0, 16)]}, "test", CPU)
+            evaluate_checkpoint(loaded, store, labels, {"a": [(0, 16)]}, "test", CPU)
     names = f"the checkpoint is of float16 features, the store {store.root} of float32"
     assert [names in message and "0.5 %" in message for message in caplog.messages] == [True]
     with pytest.raises(StoreError, match=r"recipes differ in preset: the first .*, the second"):

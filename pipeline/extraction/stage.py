@@ -12,13 +12,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ssrl_pipeline.console.progress import SKIPPED, Outcome, Plan, Progress
+from ssrl_pipeline.console import SKIPPED, Outcome, Plan, Progress
 from ssrl_pipeline.extraction.storing import claim_each, store_videos
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features.opening import create_store
-from ssrl_pipeline.features.recipe import Recipe
-from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.features import FeatureStore, Recipe, create_store
 
 WORKERS = {"cpu": 1, "cuda": 4}  # videos decoded at the same time
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssrl_pipeline.models.ssrl import SSRLOutput
+from ssrl_pipeline.models.ssrl.network import SSRLOutput
 
 
 class Losses(NamedTuple):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.models.detector import Detector
-from ssrl_pipeline.models.reference import reference_name, reference_shape
-from ssrl_pipeline.models.relation import RelationBlock
 from ssrl_pipeline.models.scaling import FeatureScaling
+from ssrl_pipeline.models.ssrl.reference import reference_name, reference_shape
+from ssrl_pipeline.models.ssrl.relation import RelationBlock
 from ssrl_pipeline.scales import parse_scale, scale_of, view_of
 
 

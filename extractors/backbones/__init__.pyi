@@ -1,0 +1,16 @@
+from .base import Backbone as Backbone
+from .base import for_sums as for_sums
+from .formats import read_weights as read_weights
+from .inception import InceptionI3d as InceptionI3d
+from .inception import MaxPool as MaxPool
+from .inception import Mixed as Mixed
+from .inception import Unit3d as Unit3d
+from .inception import same_padding as same_padding
+from .resnet import I3dR50 as I3dR50
+from .resnet import I3dR50NL as I3dR50NL
+from .weights import PUBLISHED as PUBLISHED
+from .weights import cache_path as cache_path
+from .weights import content_sha256 as content_sha256
+from .weights import fetch as fetch
+from .weights import published_weights as published_weights
+from .weights import verify as verify

@@ -1,0 +1,26 @@
+"""The kinds of detectors by their names, and how one that knows nothing yet is made."""
+
+from typing import Any
+
+from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.fused import FusedDetector
+from ssrl_pipeline.models.memory import PatchMemory
+from ssrl_pipeline.models.ssrl import SSRL
+
+KINDS: dict[str, type[Detector]] = {kind.kind: kind for kind in (SSRL, PatchMemory, FusedDetector)}
+
+
+def build_model(kind: str = SSRL.kind, **arguments: Any) -> Detector:
+    """A detector that knows nothing yet.
+
+    Args:
+        kind: one of KINDS.
+        arguments: of its class, as a checkpoint keeps them.
+
+    Raises:
+        ValueError: no such kind, or an argument does not fit.
+        TypeError: an argument is missing or unknown.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"there is no model {kind!r}; there are {', '.join(KINDS)}")
+    return KINDS[kind](**arguments)

@@ -1,0 +1,14 @@
+from .bootstrap import Interval as Interval
+from .calibrate import Calibrated as Calibrated
+from .calibrate import calibrate_run as calibrate_run
+from .evaluate import FILES as FILES
+from .evaluate import EvaluationResult as EvaluationResult
+from .evaluate import evaluate_checkpoint as evaluate_checkpoint
+from .evaluate import evaluate_run as evaluate_run
+from .metrics import FrameMetrics as FrameMetrics
+from .metrics import frame_metrics as frame_metrics
+from .runs import Run as Run
+from .runs import Spread as Spread
+from .runs import differing as differing
+from .runs import find_runs as find_runs
+from .runs import group_spreads as group_spreads

@@ -1,0 +1,17 @@
+from .false_alarms import Calibration as Calibration
+from .false_alarms import FalseAlarms as FalseAlarms
+from .false_alarms import calibrate as calibrate
+from .false_alarms import count_false_alarms as count_false_alarms
+from .false_alarms import share_detected as share_detected
+from .files import describe as describe
+from .files import save_events as save_events
+from .find import ASSUMED_FPS as ASSUMED_FPS
+from .find import Event as Event
+from .find import find_events as find_events
+from .rule import THRESHOLD as THRESHOLD
+from .rule import ChosenRule as ChosenRule
+from .rule import EventRule as EventRule
+from .rule import EventSettings as EventSettings
+from .rule import choose_rule as choose_rule
+from .stream import EventNews as EventNews
+from .stream import EventStream as EventStream

@@ -1,0 +1,9 @@
+from .stage import extract as extract
+from .start import DryRun as DryRun
+from .start import estimate_videos as estimate_videos
+from .start import extract_videos as extract_videos
+from .videos import expected_snippets as expected_snippets
+from .videos import find_videos as find_videos
+from .videos import is_video as is_video
+from .videos import left_out as left_out
+from .videos import refuse_address as refuse_address

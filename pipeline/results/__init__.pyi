@@ -1,0 +1,11 @@
+from .pictures import load_peaks as load_peaks
+from .report import report_entry as report_entry
+from .report import save_report as save_report
+from .video_scores import PEAKS as PEAKS
+from .video_scores import Drawn as Drawn
+from .video_scores import VideoScores as VideoScores
+from .video_scores import load_result as load_result
+from .video_scores import missing_files as missing_files
+from .video_writer import ENCODER as ENCODER
+from .video_writer import VideoWriter as VideoWriter
+from .video_writer import require_encoder as require_encoder

@@ -1,0 +1,11 @@
+from .inputs import find_inputs as find_inputs
+from .onnx import export_onnx as export_onnx
+from .reuse import ContentIndex as ContentIndex
+from .score import Scored as Scored
+from .score import score_many as score_many
+from .scorer import Scorer as Scorer
+from .scorer import score_video as score_video
+from .start import score_videos as score_videos
+from .stored import require_scorable as require_scorable
+from .stored import score_snippets as score_snippets
+from .stored import score_stored as score_stored
