@@ -52,5 +52,6 @@ def open_watch(
     )
     with serve_metrics(watch.posts, *metrics) if metrics else nullcontext() as port:
         if metrics:
-            say(f"metrics: http://{metrics[0]}:{port}/metrics")
+            host = f"[{metrics[0]}]" if ":" in metrics[0] else metrics[0]
+            say(f"metrics: http://{host}:{port}/metrics")
         yield watch

@@ -1,19 +1,23 @@
 """Cameras as they come: what is scored, lost, dropped and told."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from live_stream import LiveServer, mark, read_mark
+from prometheus_client.parser import text_string_to_metric_families
 
-from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.errors import PipelineError, VideoError
 from ssrl_pipeline.events.find import find_events
 from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.extractors import reader as reading
@@ -24,7 +28,7 @@ from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.times import FrameTimes
 from ssrl_pipeline.watching import camera, watch
-from ssrl_pipeline.watching.prometheus import metrics_text
+from ssrl_pipeline.watching.prometheus import serve_metrics
 from ssrl_pipeline.watching.sources import Source, parse_sources
 from ssrl_pipeline.watching.watch import Line, Watch
 
@@ -304,8 +308,40 @@ def test_several_cameras_are_each_scored_as_alone(make_video, tmp_path: Path) ->
         alone.run()
         assert together.scores(name) == pytest.approx(alone.scores(name), abs=1e-6)
         assert len(alone.scores(name)) == 5
-    text = metrics_text(together.job.posts)
-    assert 'ssrl_frames_total{camera="a"} 70' in text and 'ssrl_snippets_total{camera="b"} 5' in text
+    served = fetch_metrics(together.job.posts)
+    assert served["ssrl_frames_total", "a"] == 70 and served["ssrl_snippets_total", "b"] == 5
+    assert served["ssrl_score", "b"] == pytest.approx(together.scores("b")[-1])
+
+
+def fetch_metrics(posts: Sequence[watch.Post]) -> dict[tuple[str, str], float]:
+    """(name, camera) -> value, as Prometheus reads them."""
+    with ExitStack() as stack:
+        port = stack.enter_context(serve_metrics(posts, "127.0.0.1", 0))
+        answer = stack.enter_context(urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30))
+        text = answer.read().decode()
+    samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+    return {(sample.name, sample.labels["camera"]): sample.value for sample in samples}
+
+
+def test_metrics_of_a_camera_that_never_came() -> None:
+    name = 'the "gate" \\ yard\n'
+    watched = Watched([Source(name, "rtsp://gate", "stream")], opening())
+    served = fetch_metrics(watched.job.posts)
+    counters = ("frames_total", "snippets_total", "dropped_frames_total", "reconnects_total", "events_total")
+    assert served == {(f"ssrl_{metric}", name): 0 for metric in (*counters, "connected")}  # without a score
+
+
+def test_metrics_are_served_at_one_address_until_the_end() -> None:
+    before = threading.active_count()
+    with serve_metrics([], "127.0.0.1", 0) as port:
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.2", port), timeout=30)
+        again = serve_metrics([], "127.0.0.1", port)
+        with pytest.raises(PipelineError, match=f"--metrics-port {port}: 127.0.0.1 cannot be listened to"):
+            again.__enter__()
+    assert threading.active_count() == before
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
 @pytest.mark.parametrize(("room", "most"), [(1 << 30, 16), (3 * 16 * 320 * 32 * 3, 3)])
