@@ -19,6 +19,7 @@ from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events import ASSUMED_FPS
 from ssrl_pipeline.extractors import SNIPPET_FRAMES, Pending
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_live, open_video
+from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.times import FrameTimes, measured_rate
 from ssrl_pipeline.watching.sources import Source
 
@@ -140,8 +141,7 @@ class Camera:
 
     Args:
         ready: is notified of every item; shared by all cameras.
-        timeout: seconds without a frame after which a stream is lost.
-        fps: the rate to assume, whatever the source says.
+        settings: when a stream is lost, and the rate to assume, whatever the source says.
         drop_last: leave out a recording's last snippet where it is not complete.
         opener: opens the source; see :func:`open_source`.
         pending: where a snippet fills up.
@@ -151,14 +151,14 @@ class Camera:
         self,
         source: Source,
         ready: threading.Condition,
-        timeout: float = 10.0,
-        fps: float | None = None,
+        settings: WatchSettings,
         drop_last: bool = False,
         opener: Opener = open_source,
         pending: Callable[[], Pending] = Pending,
     ):
         self.source, self.frames = source, 0
-        self._ready, self._timeout, self._fps, self._drop_last = ready, timeout, fps, drop_last
+        self._ready, self._drop_last = ready, drop_last
+        self._timeout, self._fps = settings.timeout, settings.fps
         self._opener, self._pending = opener, pending
         self._items: deque[Item] = deque()
         self._stopped = threading.Event()

@@ -12,7 +12,7 @@ from ssrl_pipeline.scoring import Scorer
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.watching.prometheus import serve_metrics
 from ssrl_pipeline.watching.sources import Source
-from ssrl_pipeline.watching.watch import Line, Watch
+from ssrl_pipeline.watching.watch import Analysis, Line, Watch
 
 
 @contextmanager
@@ -38,18 +38,15 @@ def open_watch(
     extractor, (rule, origin) = scorer.extractor, scorer.chosen
     say(f"watching with {checkpoint} on {scorer.device} in {extractor.precision}")
     say(f"events: score of {rule.threshold:.4g} or more, a threshold of {origin}")
-    watch = Watch(
-        sources,
+    analysis = Analysis(
         scorer.model,
-        extractor.describe,
         scorer.device,
+        extractor.describe,
         rule,
-        settings.watch,
-        tell,
-        say,
         drop_last=extractor.preset.drop_last,
         pending=extractor.pending,
     )
+    watch = Watch(sources, analysis, settings.watch, tell, say)
     with serve_metrics(watch.posts, *metrics) if metrics else nullcontext() as port:
         if metrics:
             host = f"[{metrics[0]}]" if ":" in metrics[0] else metrics[0]

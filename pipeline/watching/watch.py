@@ -68,8 +68,7 @@ class Post:
     reconnects: int = 0
     event: int = 0
     score: float | None = None
-    read_at: float | None = None  # time.monotonic() of the last frame of the newest scored snippet
-    behind_s: float = 0.0  # from its last frame until it was scored
+    behind_s: float = 0.0  # from the last frame of the newest scored snippet until it was scored
 
     def __post_init__(self) -> None:
         self.due: deque[Snippet | Dropped] = (
@@ -81,21 +80,28 @@ class Post:
         return self.camera.source.name
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """How snippets become scores, and scores events."""
+
+    model: Detector  # on `device` and in evaluation mode
+    device: torch.device
+    describe: Describe  # whose features are of the recipe that the model was trained on
+    rule: EventRule
+    drop_last: bool = False  # the preset leaves out a recording's incomplete last snippet
+    pending: Callable[[], Pending] = Pending  # where a camera's snippets fill up, for `describe`
+
+
 class Watch:
     """Scores sources until all have ended or it is stopped.
 
     Args:
         sources: of different names.
-        model: on `device` and in evaluation mode.
-        describe: snippets whose sizes may differ -> their features, as FeatureExtractor.describe does,
-            of the recipe that the model was trained on.
-        rule: what makes frames an event.
+        analysis: of their snippets, whose sizes may differ.
         settings: window, delay and the like.
-        drop_last: the preset leaves out a recording's incomplete last snippet.
         tell: takes each line of the result, in the order of each camera's frames.
         say: takes a line for people.
         opener: as of a camera; none given, it decodes with no more threads than are its share.
-        pending: where a camera's snippets fill up, for `describe`.
 
     Raises:
         VideoError: from :meth:`run`, a file is no video.
@@ -104,26 +110,20 @@ class Watch:
     def __init__(
         self,
         sources: Sequence[Source],
-        model: Detector,
-        describe: Describe,
-        device: torch.device,
-        rule: EventRule,
+        analysis: Analysis,
         settings: WatchSettings,
         tell: Callable[[Line], object],
         say: Callable[[str], object],
-        drop_last: bool = False,
         opener: Opener | None = None,
-        pending: Callable[[], Pending] = Pending,
     ):
-        self._describe, self._rule, self._tell, self._say = describe, rule, tell, say
-        self._scorer = WindowScorer(model, device, settings.window, settings.delay)
-        self._views = tuple(model.views)
+        self._analysis, self._tell, self._say = analysis, tell, say
+        self._scorer = WindowScorer(analysis.model, analysis.device, settings.window, settings.delay)
         self._ready = threading.Condition()
         threads = max(1, min(DECODING, torch.get_num_threads() // max(1, len(sources))))
         opener = opener or partial(open_source, threads=threads)
-        reads = (settings.timeout, settings.fps, drop_last, opener, pending)
+        reads = (settings, analysis.drop_last, opener, analysis.pending)
         self.posts = [
-            Post(Camera(source, self._ready, *reads), self._scorer.window(), EventStream(rule))
+            Post(Camera(source, self._ready, *reads), self._scorer.window(), EventStream(analysis.rule))
             for source in sources
         ]
 
@@ -162,10 +162,10 @@ class Watch:
             self._score(group)
 
     def _score(self, group: Sequence[tuple[Post, Snippet]]) -> None:
-        described = self._describe([snippet.images for _, snippet in group])
+        described = self._analysis.describe([snippet.images for _, snippet in group])
         views = {
             name: torch.from_numpy(np.concatenate([features[name] for features in described]))
-            for name in self._views
+            for name in self._analysis.model.views
         }  # [B, P, F]
         scores = self._scorer.add([post.window for post, _ in group], views)
         for (post, snippet), score in zip(group, scores, strict=True):
@@ -177,8 +177,7 @@ class Watch:
     def _tell_score(self, post: Post, score: float) -> None:
         snippet = post.due.popleft()
         assert isinstance(snippet, Snippet)
-        post.score, post.read_at = score, snippet.clock
-        post.behind_s = time.monotonic() - snippet.clock
+        post.score, post.behind_s = score, time.monotonic() - snippet.clock
         try:
             news = post.events.add(
                 score, snippet.times.starts(snippet.frames), snippet.times.ends(snippet.frames)
@@ -228,7 +227,7 @@ class Watch:
 
     def _connect(self, post: Post, item: Connected) -> None:
         post.live, post.zero, post.connected = item.live, item.zero, True
-        post.events = EventStream(self._rule, item.frame)
+        post.events = EventStream(self._analysis.rule, item.frame)
         post.reconnects += item.gap_s is not None
         size = {"fps": round(item.fps, 3) or None, "width": item.width, "height": item.height}
         self._tell(

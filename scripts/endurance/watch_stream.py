@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,12 @@ from live_stream import LiveServer, mark, read_mark
 
 from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.extractors.reader import ViewArrays
-from ssrl_pipeline.models import SSRL, Detector
+from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.sources import parse_sources
-from ssrl_pipeline.watching.watch import Describe, Watch
+from ssrl_pipeline.watching.watch import Analysis, Watch
 
 CPU = torch.device("cpu")
 SIZE = (320, 240)
@@ -63,27 +64,28 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     frames = round(60 * a.minutes * a.fps)
     settings = WatchSettings(window=a.window, delay=a.delay)
-    describe, model, rule = with_checkpoint(a.checkpoint) if a.checkpoint else stand_in()
+    analysis = with_checkpoint(a.checkpoint) if a.checkpoint else stand_in()
     whole = None
     if not a.no_file:
         write_marked(a.video, a.out / "marked.mp4", frames, a.fps)
-        whole = watch(str(a.out / "marked.mp4"), a.out / "file", describe, model, rule, settings)
+        whole = watch(str(a.out / "marked.mp4"), a.out / "file", analysis, settings)
         if not a.checkpoint:
             scores = [line["score"] for line in whole if line["type"] == "score"]
             rule = EventRule(threshold=float(np.quantile(scores, 0.9)), shortest=0.5, gap=2.0)
-            whole = watch(str(a.out / "marked.mp4"), a.out / "file", describe, model, rule, settings)
+            analysis = replace(analysis, rule=rule)
+            whole = watch(str(a.out / "marked.mp4"), a.out / "file", analysis, settings)
     context = multiprocessing.get_context("spawn")
     queue: SimpleQueue[str] = context.SimpleQueue()
     outages = [(frames * i // 3, frames * i // 3 + OUT_FOR * a.fps) for i in (1, 2)]
     server = context.Process(target=serve, args=(a.video, frames, a.fps, a.pace, outages, queue), daemon=True)
     server.start()
     seconds = frames / a.fps / a.pace + 5
-    lines = watch(queue.get(), a.out / "stream", describe, model, rule, settings, seconds)
+    lines = watch(queue.get(), a.out / "stream", analysis, settings, seconds)
     server.terminate()
     told = report(a.out / "stream", lines, frames, OUT_FOR * a.fps)
     if whole:
         told |= compare(a.out, lines, whole)
-        again = rescore(a.out, describe, model, settings, OUT_FOR * a.fps)
+        again = rescore(a.out, analysis, settings, OUT_FOR * a.fps)
         scores = [line["score"] for line in lines if line["type"] == "score"]
         # Its pictures passed another encoder, which moves all scores a little the same way.
         away = np.array(again) - scores
@@ -94,12 +96,12 @@ def main() -> None:
     print(json.dumps(told, indent=2))
 
 
-def with_checkpoint(path: Path) -> tuple[Describe, Detector, EventRule]:
+def with_checkpoint(path: Path) -> Analysis:
     scorer = Scorer(path, "cpu")
-    return scorer.extractor.describe, scorer.model, scorer.chosen.rule
+    return Analysis(scorer.model, CPU, scorer.extractor.describe, scorer.chosen.rule)
 
 
-def stand_in() -> tuple[Describe, Detector, EventRule]:
+def stand_in() -> Analysis:
     projection = np.random.default_rng(0).standard_normal((6 * 3 * 2, 6, 64)).astype(np.float32)
 
     def colours(images: np.ndarray) -> ViewArrays:
@@ -118,7 +120,7 @@ def stand_in() -> tuple[Describe, Detector, EventRule]:
     assert isinstance(layer, torch.nn.Linear)
     layer.weight.data *= 40  # else all scores are nearly the same,
     layer.bias.data += 11  # and far from the middle
-    return lambda snippets: [colours(images) for images in snippets], model, EventRule()
+    return Analysis(model, CPU, lambda snippets: [colours(images) for images in snippets], EventRule())
 
 
 def looped(video: Path) -> list[np.ndarray]:
@@ -153,9 +155,7 @@ def write_marked(video: Path, path: Path, frames: int, fps: int) -> None:
 def watch(
     source: str,
     out: Path,
-    describe: Describe,
-    model: Detector,
-    rule: EventRule,
+    analysis: Analysis,
     settings: WatchSettings,
     seconds: float = float("inf"),
 ) -> list[dict[str, Any]]:
@@ -175,7 +175,7 @@ def watch(
         def describe_closely(snippets: Sequence[np.ndarray]) -> Sequence[ViewArrays]:
             for images in snippets:
                 numbers.write(" ".join(str(read_mark(image)) for image in images) + "\n")
-            return describe(snippets)
+            return analysis.describe(snippets)
 
         def sample() -> None:
             begun = time.monotonic()
@@ -189,9 +189,8 @@ def watch(
         thread.start()
         say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
         tell = lambda line: print(json.dumps(line), file=lines, flush=True)  # noqa: E731
-        job = Watch(
-            parse_sources([f"shown={source}"]), model, describe_closely, CPU, rule, settings, tell, say
-        )
+        closely = replace(analysis, describe=describe_closely)
+        job = Watch(parse_sources([f"shown={source}"]), closely, settings, tell, say)
         job.run(stop)
         ended.set()
         thread.join()
@@ -258,9 +257,9 @@ def compare(out: Path, lines: list[dict[str, Any]], whole: list[dict[str, Any]])
     }
 
 
-def rescore(out: Path, describe: Describe, model: Detector, settings: WatchSettings, gap: int) -> list[float]:
+def rescore(out: Path, analysis: Analysis, settings: WatchSettings, gap: int) -> list[float]:
     """Scores of the snippets that the stream was cut into, their frames taken from the file."""
-    scorer = WindowScorer(model, CPU, settings.window, settings.delay)
+    scorer = WindowScorer(analysis.model, CPU, settings.window, settings.delay)
     window, scores, last = scorer.window(), [], 0
     capture, position, image = cv2.VideoCapture(str(out / "marked.mp4")), -1, np.empty(0)
     for row in numbers_of(out / "stream"):
@@ -272,8 +271,8 @@ def rescore(out: Path, describe: Describe, model: Detector, settings: WatchSetti
         if row[0] - last > gap:
             scores += scorer.finish(window)
         last = row[-1]
-        (features,) = describe([np.stack(images)])
-        views = {name: torch.from_numpy(features[name]) for name in model.views}
+        (features,) = analysis.describe([np.stack(images)])
+        views = {name: torch.from_numpy(features[name]) for name in analysis.model.views}
         scores += [score for score in scorer.add([window], views) if score is not None]
     return scores + scorer.finish(window)
 

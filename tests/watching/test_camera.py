@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.camera import Camera, Connected, Ended, Item, LiveClock, Lost, Snippet, rate_of
 from ssrl_pipeline.watching.sources import parse_sources
 
@@ -54,7 +55,7 @@ def items(source: str, until: Callable[[list[Item]], bool], timeout: float = 2.0
     """What a camera gives."""
     ready, found = threading.Condition(), list[Item]()
     (parsed,) = parse_sources([source])
-    camera = Camera(parsed, ready, timeout)
+    camera = Camera(parsed, ready, WatchSettings(timeout=timeout))
     end = time.monotonic() + 60
     camera.start()
     try:

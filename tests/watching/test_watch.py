@@ -30,7 +30,7 @@ from ssrl_pipeline.times import FrameTimes
 from ssrl_pipeline.watching import camera, watch
 from ssrl_pipeline.watching.prometheus import serve_metrics
 from ssrl_pipeline.watching.sources import Source, parse_sources
-from ssrl_pipeline.watching.watch import Line, Watch
+from ssrl_pipeline.watching.watch import Analysis, Line, Watch
 
 CPU = torch.device("cpu")
 F = 16
@@ -135,18 +135,9 @@ class Watched:
                 video.busy = lambda: any(post.camera.waiting() for post in self.job.posts)
             return video
 
-        self.job = Watch(
-            *(
-                sources,
-                self.model,
-                watch_closely,
-                CPU,
-                rule,
-                WatchSettings(**{"delay": 0} | settings),
-                self.tell,
-            ),
-            *(self.said.append, False, patiently, pending),
-        )
+        analysis = Analysis(self.model, CPU, watch_closely, rule, pending=pending)
+        limits = WatchSettings(**{"delay": 0} | settings)
+        self.job = Watch(sources, analysis, limits, self.tell, self.said.append, patiently)
 
     def tell(self, line: Line) -> None:
         self.lines.append(line)
@@ -396,8 +387,9 @@ def test_cameras_share_the_cores(monkeypatch: pytest.MonkeyPatch, cameras: int, 
     monkeypatch.setattr(watch, "open_source", opener)
     torch.manual_seed(1)
     sources = [Source(f"c{i}", "a.mp4", "file") for i in range(cameras)]
-    arguments = (SSRL(F, (), crops=1).eval(), lambda images: [describe(one) for one in images])
-    job = Watch(sources, *arguments, CPU, EventRule(), WatchSettings(), lambda line: None, lambda text: None)
+    model = SSRL(F, (), crops=1).eval()
+    analysis = Analysis(model, CPU, lambda images: [describe(one) for one in images], EventRule())
+    job = Watch(sources, analysis, WatchSettings(), lambda line: None, lambda text: None)
     assert job.run(threading.Event()) == []
     assert given == [threads] * cameras
 
