@@ -79,6 +79,7 @@ def test_what_went_wrong_is_one_object(
     assert message in line["message"] and not line["message"].startswith("error")
 
 
+@pytest.mark.filterwarnings("default:old:FutureWarning")
 def test_libraries_bugs_and_interruptions_are_objects(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     error: list[BaseException] = [RuntimeError("a bug"), KeyboardInterrupt(), SystemExit(cli.TERMINATED)]
 

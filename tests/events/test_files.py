@@ -42,7 +42,7 @@ def test_all_files_tell_the_same(tmp_path: Path) -> None:
     }
     assert (second["event"], second["start_frame"], second["end_frame"]) == (2, 6, 7)
 
-    rows = list(csv.DictReader((tmp_path / "events.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "events.csv").read_text().splitlines()))
     for row, event in zip(rows, (first, second), strict=True):
         assert tuple(row) == tuple(event) == COLUMNS
         for column, value in event.items():
@@ -81,7 +81,7 @@ def test_no_events_are_valid_files(tmp_path: Path) -> None:
 def test_without_a_rate_there_are_frames_and_no_subtitles(tmp_path: Path) -> None:
     events = find_events(SCORES, FrameTimes(), RULE)
     assert save_events(tmp_path, events, "a.mp4", 0.0, RULE, "") == ["events.json", "events.csv"]
-    (row, _) = csv.DictReader((tmp_path / "events.csv").open())
+    (row, _) = csv.DictReader((tmp_path / "events.csv").read_text().splitlines())
     assert (row["start_frame"], row["start_s"], row["start_time"]) == ("1", "", "")
     content = json.loads((tmp_path / "events.json").read_text())
     assert content["fps"] is None

@@ -68,7 +68,7 @@ def test_every_frame_has_a_score(scorer: Scorer, make_video, tmp_path: Path) -> 
     assert result.snippet_scores[0] != result.snippet_scores[1]
 
     result.save(tmp_path / "out")
-    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "out" / "scores.csv").read_text().splitlines()))
     assert [int(row["frame"]) for row in rows] == list(range(20))
     assert [float(row["time_s"]) for row in rows] == pytest.approx(np.arange(20) / 8)
     np.testing.assert_allclose([float(row["score"]) for row in rows], result.scores, atol=1e-6)
@@ -97,7 +97,7 @@ def test_events_are_written_beside_the_scores(checkpoint: Path, make_video, tmp_
     said = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert said["events"] == 1 and said["rule"]["threshold"] == pytest.approx(between)
     assert said["rule"]["threshold_from"] == "the settings"
-    (row,) = csv.DictReader((tmp_path / "out" / "events.csv").open())
+    (row,) = csv.DictReader((tmp_path / "out" / "events.csv").read_text().splitlines())
     assert (int(row["start_frame"]), int(row["end_frame"])) == (start, min(start + 16, 40))
     result.save(tmp_path / "lean", contact_sheet=False)
     assert {p.name for p in (tmp_path / "lean").iterdir()} == names - {"contact_sheet.png", "peaks.npz"}

@@ -33,7 +33,7 @@ def project(tiny_store: Callable[..., FeatureStore], tmp_path: Path) -> Path:
 
 def start(project: Path, name: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ssrl_pipeline", "train", "--name", name, "--device", "cpu", *SETTINGS]
-    return subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def progress(project: Path, name: str) -> int:

@@ -61,7 +61,7 @@ def test_frames_have_the_times_at_which_they_are_shown(tmp_path: Path) -> None:
         assert np.load(root / "v.mkv" / "times.npy").shape == (40,)
 
     (scored,) = score_many(scorer, {"v.mkv": video}, tmp_path / "scores", overlay=True)
-    rows = list(csv.DictReader((scored.folder / "scores.csv").open()))
+    rows = list(csv.DictReader((scored.folder / "scores.csv").read_text().splitlines()))
     np.testing.assert_allclose([float(row["time_s"]) for row in rows], STAMPS, atol=1e-6)
     assert json.loads((scored.folder / "scores.json").read_text())["duration_s"] == pytest.approx(65)
     with av.open(str(scored.folder / "overlay.mp4")) as container:
