@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from ssrl_pipeline.models.long_video import ScoreStream, score_long
 from ssrl_pipeline.models.occlusion import HeatStream, patch_heat
 from ssrl_pipeline.scoring.onnx import export_onnx
 from ssrl_pipeline.scoring.stored import score_stored
-from ssrl_pipeline.settings import ModelSettings
+from ssrl_pipeline.settings import Kind, ModelSettings
 from ssrl_pipeline.training.train import TRAINERS
 
 CPU = torch.device("cpu")
@@ -184,6 +184,6 @@ def test_a_video_is_scored(model: Detector, make_video, tmp_path: Path) -> None:
 
 
 def test_every_kind_is_trained_by_something_that_the_settings_name() -> None:
-    assert list(TRAINERS) == list(KINDS)
+    assert list(TRAINERS) == list(KINDS) == list(get_args(Kind))
     for kind, model in KINDS.items():
         assert model.kind == kind == ModelSettings(kind=kind).kind
