@@ -9,17 +9,16 @@ the AUC over the frames of all 18 test videos, and of abnormal ones alone. What 
 already extracted or trained is not done again.
 """
 
-import argparse
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
+from ped2_common import options, read_draws, split
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
 from ssrl_pipeline.console.terminal import SnippetBar, table
-from ssrl_pipeline.data.labels import Intervals, Label, Labels, read_intervals, read_labels
+from ssrl_pipeline.data.labels import Intervals, Labels, read_intervals, read_labels
 from ssrl_pipeline.data.splits import store_scales
 from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
 from ssrl_pipeline.extraction.stage import extract
@@ -34,12 +33,7 @@ KINDS = ("ssrl", "memory", "fused")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--features", type=Path, default=Path("features"))
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser = options(__doc__)
     parser.add_argument("--draws", type=int, nargs="*", help="all where none are named")
     parser.add_argument("--models", nargs="*", choices=KINDS, default=KINDS)
     parser.add_argument("--all-scales", action="store_true", help="all at once alone, not more and more")
@@ -58,7 +52,7 @@ def main() -> None:
     group = Group(extractor.device)
     labels = read_labels(arguments.data / "labels.csv")
     intervals = read_intervals(arguments.data / "intervals.csv")
-    draws = json.loads((arguments.data / "draws.json").read_text())
+    draws = read_draws(arguments.data)
     numbers = arguments.draws or range(len(draws))
     scales = store_scales(store)
     rows = []
@@ -67,19 +61,14 @@ def main() -> None:
         for count in range(least, len(scales) + 1):
             figures = []
             for draw in numbers:
-                split = _split(labels, draws[draw]["train"])
+                drawn = split(labels, draws[draw])
                 run = arguments.runs / f"{kind}-{'+'.join(('clip', *scales[:count]))}" / f"draw{draw}"
-                best = _train(kind, scales[:count], store, split, run, settings, group)
-                figures.append(_measure(best, store, split, intervals, group))
+                best = _train(kind, scales[:count], store, drawn, run, settings, group)
+                figures.append(_measure(best, store, drawn, intervals, group))
             rows.append(_row(kind, scales[:count], np.array(figures)))
             print(*rows[-1], flush=True)
     names = [f"draw {draw}" for draw in numbers]
     print(table(rows, ("model", "views", "AUC, all", "deviation", "AUC, abnormal", "deviation", *names)))
-
-
-def _split(labels: Labels, train: list[str]) -> Labels:
-    names = set(train)
-    return {v: Label(label.abnormal, "train" if v in names else "test") for v, label in labels.items()}
 
 
 def _train(

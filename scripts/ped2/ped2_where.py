@@ -12,14 +12,13 @@ patches. The hits of all draws are averaged; the deviation is that between draws
 Dimensions: N frames, T snippets, P patches, h x w cells, H x W pixels.
 """
 
-import argparse
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import torch
+from ped2_common import options, read_draws
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.console.terminal import table
@@ -34,23 +33,17 @@ CPU = torch.device("cpu")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--features", type=Path, default=Path("features"))
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    arguments = parser.parse_args()
+    arguments = options(__doc__).parse_args()
 
     store = open_store(arguments.features)
     masks = read_masks(arguments.data / "pixel_masks.npz")
-    draws = json.loads((arguments.data / "draws.json").read_text())
+    draws = read_draws(arguments.data)
     rows = []
     for run in sorted(path for path in arguments.runs.iterdir() if path.is_dir()):
         per_draw: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
-        for draw, split in enumerate(draws):
+        for draw, train in enumerate(draws):
             best = run / f"draw{draw}" / "best.pt"
-            tested = [v for v in store.videos() if v not in split["train"] and Path(v).stem in masks]
+            tested = [v for v in store.videos() if v not in train and Path(v).stem in masks]
             if best.is_file():
                 for where, hits in judge(best, store, tested, masks).items():
                     per_draw[where].append(hits)

@@ -11,20 +11,18 @@ stream, as from a camera. In the third, every second snippet of that stream is d
 window is kept or starts anew; dropped frames are not judged.
 """
 
-import argparse
 import copy
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
+from ped2_common import options, read_draws, split
 from torch import Tensor
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.console.terminal import table
-from ssrl_pipeline.data.labels import Label, read_intervals, read_labels
+from ssrl_pipeline.data.labels import read_intervals, read_labels
 from ssrl_pipeline.data.splits import ground_truth
 from ssrl_pipeline.evaluation.metrics import frame_metrics
 from ssrl_pipeline.features.opening import open_store
@@ -36,12 +34,7 @@ CPU = torch.device("cpu")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--features", type=Path, default=Path("features"))
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser = options(__doc__)
     parser.add_argument("--models", nargs="*", default=["ssrl-clip+2x3+3x5", "fused-clip+2x3+3x5"])
     parser.add_argument("--windows", type=int, nargs="*", default=[8, 16, 32, 64])
     parser.add_argument("--delays", type=int, nargs="*", default=[0, 1, 2, 5])
@@ -49,13 +42,11 @@ def main() -> None:
 
     store = open_store(a.features)
     labels, intervals = read_labels(a.data / "labels.csv"), read_intervals(a.data / "intervals.csv")
-    draws = json.loads((a.data / "draws.json").read_text())
+    draws = read_draws(a.data)
     for name in a.models:
         figures: dict[tuple[str, str, str], list[list[float]]] = defaultdict(list)
-        for number, draw in enumerate(draws):
-            names = set(draw["train"])
-            split = {v: Label(x.abnormal, "train" if v in names else "test") for v, x in labels.items()}
-            truth = ground_truth(store, split, intervals, "test")
+        for number, train in enumerate(draws):
+            truth = ground_truth(store, split(labels, train), intervals, "test")
             model = load_checkpoint(a.runs / name / f"draw{number}" / "best.pt").build()
             for way, found in judge_draw(model, store, truth, a.windows, a.delays).items():
                 figures[way].append(found)
