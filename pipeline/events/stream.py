@@ -110,11 +110,10 @@ class EventStream:
     Args:
         rule: see :mod:`ssrl_pipeline.events.find`.
         first: the number of the first frame.
-        timed: whether the times are known; else they are only counted with, and events have none.
     """
 
-    def __init__(self, rule: EventRule, first: int = 0, timed: bool = True):
-        self._rule, self._timed = rule, timed
+    def __init__(self, rule: EventRule, first: int = 0):
+        self._rule = rule
         self._threshold, self._low = np.float32(rule.threshold), np.float32(rule.low)  # as scores are
         self._frame = first
         self._last: _Last | None = None  # None: frames are missing, or none was there yet
@@ -149,17 +148,12 @@ class EventStream:
             news += self._take(value, part, float(over[-1]))
         return news
 
-    def skip(self, frames: int, start: float | None = None) -> list[EventNews]:
-        """Frames that have no score: no event begins or goes on in them, but one may lie around them.
-
-        Args:
-            frames: how many.
-            start: when the first of them is shown; None: not known.
-        """
+    def skip(self, frames: int) -> list[EventNews]:
+        """Frames that have no score: no event begins or goes on in them, but one may lie around them."""
         news = self._start()
         self._leave()
         self._frame, self._last = self._frame + frames, None
-        return news + (self._end(start) if start is not None else [])
+        return news
 
     def finish(self) -> list[EventNews]:
         """No frame follows."""
@@ -239,5 +233,4 @@ class EventStream:
         assert run.peak
         peak, peak_s = run.peak.middle
         mean = run.total.score / run.total.frames
-        event = Event(run.start, run.end, peak, run.peak.score, mean, run.start_s, run.end_s, peak_s)
-        return event if self._timed else event._replace(start_s=None, end_s=None, peak_s=None)
+        return Event(run.start, run.end, peak, run.peak.score, mean, run.start_s, run.end_s, peak_s)

@@ -119,7 +119,7 @@ def program(command: Sequence[str], limit: float = PROGRAM_LIMIT) -> Callable[[M
     return deliver
 
 
-def webhook(url: str, limit: float = WEB_LIMIT, waits: Sequence[float] = WAITS) -> Callable[[Message], None]:
+def webhook(url: str, waits: Sequence[float] = WAITS) -> Callable[[Message], None]:
     """Posts each message as JSON; tries again where the network or the server fails.
 
     A user and a password in the address are sent as basic authentication. Redirections
@@ -150,7 +150,7 @@ def webhook(url: str, limit: float = WEB_LIMIT, waits: Sequence[float] = WAITS) 
         request = urllib.request.Request(target, json.dumps(message).encode(), headers, method="POST")
         for attempt in range(len(waits) + 1):
             try:
-                with opener.open(request, timeout=limit) as answer:
+                with opener.open(request, timeout=WEB_LIMIT) as answer:
                     answer.read(1 << 16)
                 return
             except urllib.error.HTTPError as error:

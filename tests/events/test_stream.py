@@ -126,11 +126,10 @@ def test_frames_without_a_score_are_a_pause_that_does_not_count_in_the_mean() ->
     rule = EventRule(threshold=0.5, shortest=0.0, gap=2.5)
     events = EventStream(rule, first=100)
     assert [one.event.start for one in events.add(0.5, *at(10.0, 70, 16))] == [100]
-    assert events.skip(20, 8.6) == []
+    assert events.skip(20) == []
     assert events.add(1.0, *at(10.0, 110, 16)) == []  # 2.4 s later
     assert events.skip(20) == []
-    assert events.skip(20, 15.1) == []
-    ((_, event),) = events.skip(1, 15.2)
+    ((_, event),) = events.finish()
     assert event[:4] == (100, 152, 143, 1.0)
     assert event.mean_score == pytest.approx(0.75)
     assert event[5:] == pytest.approx((7.0, 12.6, 11.7))
@@ -144,13 +143,6 @@ def test_frames_without_a_score_may_be_too_long_a_pause() -> None:
     ended, started = events.add(1.0, *at(10.0, 40, 16))
     assert (ended.kind, ended.event.end_s) == ("event_end", 1.6)
     assert (started.kind, started.event.start, started.event.start_s) == ("event_start", 36, 4.0)
-
-
-def test_without_times_they_are_counted_with_and_not_told() -> None:
-    events = EventStream(EventRule(shortest=1.0), timed=False)
-    assert events.add(0.9, *at(25.0, 0, 25)) == []
-    ((_, event),) = events.add(0.9, *at(25.0, 25, 1))
-    assert event[5:] == (None, None, None)
 
 
 @pytest.mark.parametrize("steady", [True, False])
