@@ -138,25 +138,7 @@ def make_engine(
     precision = choose_precision(precision, device)
     if name != "auto" and (reason := why_not(name, device, network)):
         raise PipelineError(f"engine {name!r} does not run here: {reason}")
-
-    def module() -> OnPixels:
-        fast = folded(network).to(device)
-        if device.type == "cuda":
-            fast = _with_i3d(fast, RearrangedI3d)
-        return OnPixels(fast, normalisation, PRECISIONS[precision], precision == "tf32").eval()
-
-    def kernels() -> Kernels:
-        from ssrl_pipeline.extractors.engines.triton import TritonI3d  # Triton is not for every system
-
-        fast, dtype = folded(network).to(device), PRECISIONS[precision]
-        return Kernels(_with_i3d(fast, lambda i3d: TritonI3d(i3d, normalisation, dtype)).eval())
-
-    makers: dict[str, Callable[[], Engine]] = {
-        "openvino": lambda: OpenVino(module()),
-        "triton": kernels,
-        "compile": lambda: Compiled(module(), device, precision == "tf32"),
-        "eager": lambda: Eager(module()),
-    }
+    makers = _makers(network, normalisation, device, precision)
     if name != "auto":
         try:
             return makers[name]()
@@ -173,6 +155,31 @@ def make_engine(
                 raise
             _tell(first, error)
     return makers["eager"]()
+
+
+def _makers(
+    network: nn.Module, normalisation: Normalisation, device: torch.device, precision: str
+) -> dict[str, Callable[[], Engine]]:
+    """What makes each engine of a network."""
+
+    def module() -> OnPixels:
+        fast = folded(network).to(device)
+        if device.type == "cuda":
+            fast = _with_i3d(fast, RearrangedI3d)
+        return OnPixels(fast, normalisation, PRECISIONS[precision], precision == "tf32").eval()
+
+    def kernels() -> Kernels:
+        from ssrl_pipeline.extractors.engines.triton import TritonI3d  # Triton is not for every system
+
+        fast, dtype = folded(network).to(device), PRECISIONS[precision]
+        return Kernels(_with_i3d(fast, lambda i3d: TritonI3d(i3d, normalisation, dtype)).eval())
+
+    return {
+        "openvino": lambda: OpenVino(module()),
+        "triton": kernels,
+        "compile": lambda: Compiled(module(), device, precision == "tf32"),
+        "eager": lambda: Eager(module()),
+    }
 
 
 def _with_i3d(network: nn.Module, make: Callable[[InceptionI3d], Backbone]) -> nn.Module:

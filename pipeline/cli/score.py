@@ -104,6 +104,12 @@ def score(
         must_reuse=click.get_current_context().params["data__features"] is not None,
         show=SnippetBar,
     )
+    _show(outcomes, out, as_json)
+    if failed := sum(outcome.status == FAILED for outcome in outcomes):
+        raise PipelineError(f"{failed} of {len(found)} videos failed")
+
+
+def _show(outcomes: "list[scoring.Scored]", out: Path, as_json: bool) -> None:
     done = [outcome for outcome in outcomes if outcome.status != FAILED]
     if done:
         say(f"a folder for each video in {out}; all in one page: {out / 'report.html'}")
@@ -113,8 +119,6 @@ def score(
         header = ("video", "frames", "events", "mean", "max", "peak frame", "peak time (s)", "features")
         notes = ("note",) if any(outcome.summary.get("damage") for outcome in done) else ()
         click.echo(table([_row(outcome)[: len(header + notes)] for outcome in done], header + notes))
-    if failed := len(outcomes) - len(done):
-        raise PipelineError(f"{failed} of {len(found)} videos failed")
 
 
 def _row(outcome: "scoring.Scored") -> tuple[object, ...]:

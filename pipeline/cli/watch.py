@@ -6,10 +6,10 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -56,11 +56,7 @@ def watch(
     CMD gets the line on its stdin, and its values as SSRL_TYPE, SSRL_CAMERA and so on.
     """
     cameras = parse_sources(sources)
-    receivers = {}
-    if command is not None:
-        receivers["--exec"] = program(_split(command))
-    if url is not None:
-        receivers["--webhook"] = webhook(url)
+    receivers = _receivers(command, url)
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
 
     notifiers: list[Notifier] = []
@@ -77,21 +73,40 @@ def watch(
         _signals() as (stop, received),
     ):
         notifiers += [Notifier(name, deliver, say) for name, deliver in receivers.items()]
-        try:
-            failed = job.run(stop)
-        except BrokenPipeError:
-            say("stdout was closed")
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-            failed = []
-        finally:
-            for notifier in notifiers:
-                notifier.close(LAST_WORDS)
+        failed = _run(job, stop, notifiers)
     if received:
-        if received[0] == signal.SIGINT:
-            raise KeyboardInterrupt
-        sys.exit(128 + received[0])
+        _end_by(received[0])
     if failed:
         raise PipelineError(f"{', '.join(failed)}: not read to the end")
+
+
+def _run(job: "watching.Watch", stop: threading.Event, notifiers: list[Notifier]) -> list[str]:
+    """The names of recordings that could not be read to their end."""
+    try:
+        return job.run(stop)
+    except BrokenPipeError:
+        say("stdout was closed")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return []
+    finally:
+        for notifier in notifiers:
+            notifier.close(LAST_WORDS)
+
+
+def _receivers(command: str | None, url: str | None) -> dict[str, Callable[[Mapping[str, Any]], None]]:
+    """The option that names it -> what takes a line."""
+    receivers = {}
+    if command is not None:
+        receivers["--exec"] = program(_split(command))
+    if url is not None:
+        receivers["--webhook"] = webhook(url)
+    return receivers
+
+
+def _end_by(number: int) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
 
 
 @contextmanager

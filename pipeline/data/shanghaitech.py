@@ -27,7 +27,7 @@ from ssrl_pipeline.data.annotations import (
     require_apart,
     whole_snippets,
 )
-from ssrl_pipeline.data.labels import Label, Labels, intervals_of
+from ssrl_pipeline.data.labels import Intervals, Label, Labels, intervals_of
 from ssrl_pipeline.disk import map_npy
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.extractors import SNIPPET_FRAMES
@@ -79,13 +79,7 @@ def load(folder: Path, snippets: Snippets | None = None) -> Dataset:
     else:
         cut = _cut(truth, tests, snippets, folder / TRUTH)
         intervals = {video: rows for video in tests if (rows := intervals_of(cut[video]))}
-        for video in tests:
-            if labels[video].abnormal != (video in intervals):
-                raise LabelError(
-                    f"{folder / TRUTH}: cut by the features' lengths, {video!r} has "
-                    f"{'no ' if labels[video].abnormal else ''}anomalous frames, unlike its name says; "
-                    f"the features have other lengths than the ground truth, or {test_path} another order"
-                )
+        _check_cut(intervals, {video: labels[video] for video in tests}, folder / TRUTH, test_path)
     kinds = {video: ANOMALY if label.abnormal else NORMAL for video, label in labels.items()}
     return Dataset(labels, intervals, {video: (kind,) for video, kind in kinds.items()}, frames, truth)
 
@@ -157,3 +151,14 @@ def _cut(truth: np.ndarray, videos: list[str], snippets: Snippets, path: Path) -
             "`ssrl-pipeline dataset check` names the videos"
         )
     return dict(zip(videos, np.split(truth, ends[:-1]), strict=True))
+
+
+def _check_cut(intervals: Intervals, tests: Labels, path: Path, order: Path) -> None:
+    """Raises LabelError where a test video's ground truth contradicts its name."""
+    for video, label in tests.items():
+        if label.abnormal != (video in intervals):
+            raise LabelError(
+                f"{path}: cut by the features' lengths, {video!r} has "
+                f"{'no ' if label.abnormal else ''}anomalous frames, unlike its name says; "
+                f"the features have other lengths than the ground truth, or {order} another order"
+            )

@@ -97,20 +97,7 @@ def weighted_figures(
     ordinary = [np.sort(scores[video][~truth[video]]) for video in videos]
     p = np.array([len(values) for values in anomalous], np.float64)  # [A]
     n = np.array([len(values) for values in ordinary], np.float64)  # [V]
-    wins, precisions = np.zeros((a, len(videos))), np.zeros((2, len(w)))  # of all videos, of abnormal ones
-    for i, own in enumerate(anomalous):
-        values, counts = np.unique(own, return_counts=True)
-        drawn = w[:, i] > 0
-        for start in range(0, len(values), CHUNK):
-            s, count = values[start : start + CHUNK], counts[start : start + CHUNK]  # [K]
-            below = _ranks(ordinary, s, "left")  # [V, K]: normal frames that score less than s
-            wins[i] += (below + _ranks(ordinary, s, "right")) / 2 @ count
-            hits = w[drawn, :a] @ (p[:, None] - _ranks(anomalous, s, "left"))  # [R', K]: of at least s
-            alarms = n[:, None] - below
-            for row, v in enumerate((len(videos), a)):
-                precision = hits / (hits + w[drawn, :v] @ alarms[:v])
-                precisions[row, drawn] += w[drawn, i] * (precision @ count)
-
+    wins, precisions = _compared(anomalous, ordinary, w)
     peaks = np.array([scores[video].max() for video in videos])
     better = (peaks[:a, None] > peaks[a:]) + 0.5 * (peaks[:a, None] == peaks[a:])  # [A, V - A]
     false = np.array([np.count_nonzero(scores[video] >= threshold) for video in normal])
@@ -128,6 +115,42 @@ def weighted_figures(
             "false_alarm_rate": w[:, a:] @ false / (w[:, a:] @ n[a:]),
         }
     return {name: figures[name] for name in FIGURES}
+
+
+def _compared(
+    anomalous: list[np.ndarray], ordinary: list[np.ndarray], w: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each anomalous frame compared with all others.
+
+    Args:
+        anomalous: sorted scores of the anomalous frames of each abnormal video, A of them.
+        ordinary: of the normal frames of each video, V of them.
+        w: weights float64 [R, V].
+
+    Returns:
+        [A, V], how often an anomalous frame of the one scores more than a normal frame of the other;
+        [2, R], precisions summed over the anomalous frames, among all videos and among abnormal ones.
+    """
+    a = len(anomalous)
+    wins, precisions = np.zeros((a, len(ordinary))), np.zeros((2, len(w)))
+    for i, own in enumerate(anomalous):
+        values, counts = np.unique(own, return_counts=True)
+        drawn = w[:, i] > 0
+        for start in range(0, len(values), CHUNK):
+            s, count = values[start : start + CHUNK], counts[start : start + CHUNK]  # [K]
+            below = _ranks(ordinary, s, "left")  # [V, K]: normal frames that score less than s
+            wins[i] += (below + _ranks(ordinary, s, "right")) / 2 @ count
+            hits = w[drawn, :a] @ _above(anomalous, _ranks(anomalous, s, "left"))  # [R', K]: of at least s
+            alarms = _above(ordinary, below)
+            for row, v in enumerate((len(ordinary), a)):
+                precision = hits / (hits + w[drawn, :v] @ alarms[:v])
+                precisions[row, drawn] += w[drawn, i] * (precision @ count)
+    return wins, precisions
+
+
+def _above(ordered: list[np.ndarray], below: np.ndarray) -> np.ndarray:
+    """[videos, K]: how many of a video's scores do not lie below."""
+    return np.array([len(row) for row in ordered], np.float64)[:, None] - below
 
 
 def _ranks(ordered: list[np.ndarray], values: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:

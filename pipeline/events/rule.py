@@ -52,6 +52,9 @@ class ChosenRule(NamedTuple):
     rule: EventRule
     origin: str  # where the threshold is from, in words
 
+    def __str__(self) -> str:
+        return f"score of {self.rule.threshold:.4g} or more, a threshold of {self.origin}"
+
 
 def choose_rule(settings: EventSettings, record: Mapping[str, Any] | None) -> ChosenRule:
     """The rule to score with: the settings' threshold, else the checkpoint's, else 0.5.

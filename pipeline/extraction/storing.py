@@ -56,15 +56,12 @@ def store_videos(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> dict[str, Outcome]:
-    """Puts videos into the store; what is wrong with one becomes its outcome's reason.
+    """Puts videos into the store: name -> outcome, whose reason says what is wrong with one.
 
     Args:
         videos: taken as there is room; None where there is none for now. A video that
             the store holds by then is skipped.
         workers: how many are decoded at the same time.
-
-    Returns:
-        name -> outcome.
 
     Raises:
         DiskError: there is no room; the next videos would fare no better.
@@ -84,9 +81,7 @@ def store_videos(
                 continue
             progress.start(claimed.name)
             if store.is_current(claimed.name, claimed.path, extractor.picture_fps):
-                claimed.claim.close()
-                meta = store.meta(claimed.name)
-                conclude(Outcome(claimed.name, SKIPPED, meta.snippets, reason=meta.damage))
+                conclude(_skipped(claimed, store))
                 continue
             storing = _Storing(claimed, store, progress.snippet)
             under_way.add(storing)
@@ -102,6 +97,13 @@ def store_videos(
         for storing in under_way:
             storing.abandon()
     return outcomes
+
+
+def _skipped(claimed: Claimed, store: FeatureStore) -> Outcome:
+    """Of a video that the store holds."""
+    claimed.claim.close()
+    meta = store.meta(claimed.name)
+    return Outcome(claimed.name, SKIPPED, meta.snippets, reason=meta.damage)
 
 
 class _Storing:

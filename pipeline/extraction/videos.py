@@ -77,32 +77,8 @@ def find_videos(
     require_there(root)
     if root.is_file():
         return {one_name(root.name): root}
-    found: dict[str, Path] = {}
-    others: list[str] = []
-    of_pictures: list[Path] = []
-    but = but and but.resolve()
-
-    def closed(error: OSError) -> None:
-        path = Path(error.filename)
-        if path == root:
-            raise PipelineError(f"{root}: may not be read; change its permissions") from error
-        found[path.relative_to(root).as_posix()] = path
-
-    for folder, folders, files in os.walk(root, onerror=closed):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if but:
-            folders[:] = [name for name in folders if Path(folder, name).resolve() != but]
-        if not folders and are_frames(files):
-            of_pictures.append(Path(folder))
-            continue
-        for name in files:
-            if name.startswith("."):
-                continue
-            if is_video(name):
-                path = Path(folder, name)
-                found[path.relative_to(root).as_posix()] = path
-            else:
-                others.append(name)
+    paths, of_pictures, others = _below(root, but and but.resolve())
+    found = {path.relative_to(root).as_posix(): path for path in paths}
     if pictures:
         found |= {
             (root.name if path == root else path.relative_to(root).as_posix()): path for path in of_pictures
@@ -117,6 +93,31 @@ def find_videos(
     if told := left_out(others):
         note(f"{root}: {told}")
     return {name: found[spelling] for name, spelling in sorted(by_name(found, root).items())}
+
+
+def _below(root: Path, but: Path | None) -> tuple[list[Path], list[Path], list[str]]:
+    """Videos and folders that may not be read, folders of pictures, and the names of other files."""
+    videos: list[Path] = []
+    of_pictures: list[Path] = []
+    others: list[str] = []
+
+    def closed(error: OSError) -> None:
+        path = Path(error.filename)
+        if path == root:
+            raise PipelineError(f"{root}: may not be read; change its permissions") from error
+        videos.append(path)
+
+    for folder, folders, files in os.walk(root, onerror=closed):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if but:
+            folders[:] = [name for name in folders if Path(folder, name).resolve() != but]
+        if not folders and are_frames(files):
+            of_pictures.append(Path(folder))
+            continue
+        shown = [name for name in files if not name.startswith(".")]
+        videos += [Path(folder, name) for name in shown if is_video(name)]
+        others += [name for name in shown if not is_video(name)]
+    return videos, of_pictures, others
 
 
 def videos_of(videos: Path | Mapping[str, Path], pictures: bool = False) -> Mapping[str, Path]:

@@ -6,8 +6,9 @@ A video that fails does not stop the others, and what is finished stays when the
 Dimensions: N frames.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -127,20 +128,28 @@ def score_many(
     jobs = _counted([step for step in planned if isinstance(step, Job)], scorer.extractor.preset.drop_last)
     todo = sum(job.status == EXTRACTED and job.source is not None for job in jobs)
     progress = begin(Plan(len(videos), todo, sum(job.snippets for job in jobs)))
+    done = chain(_passed(kept, progress), place(jobs, scorer, index.store if index else None, progress))
+    return _reported(done, videos, out, progress, note)
+
+
+def _passed(kept: Sequence[Scored], progress: Progress) -> Iterator[Scored]:
+    """What is done already."""
+    for scored in kept:
+        progress.start(scored.video)
+        yield scored
+        progress.finish(scored)
+
+
+def _reported(
+    done: Iterable[Scored], videos: Iterable[str], out: Path, progress: Progress, note: Note
+) -> list[Scored]:
+    """All of them, in the videos' order; report.html of those that there are by the end, however it comes."""
     found: dict[str, Scored] = {}
-
-    def conclude(scored: Scored) -> None:
-        found[scored.video] = scored
-        for message in scored.notes:
-            note(message)
-
     try:
-        for scored in kept:
-            progress.start(scored.video)
-            conclude(scored)
-            progress.finish(scored)
-        for scored in place(jobs, scorer, index.store if index else None, progress):
-            conclude(scored)
+        for scored in done:
+            found[scored.video] = scored
+            for message in scored.notes:
+                note(message)
     except DiskError:  # the report would fare no better
         found.clear()
         raise

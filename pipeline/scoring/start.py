@@ -54,8 +54,7 @@ def score_videos(
     with _placed(options, device, devices, cluster) as (scorer, place, on):
         index = open_index(features, scorer, must_reuse, say)
         say(f"scoring with {path} on {on}")
-        rule, origin = scorer.chosen
-        say(f"events: score of {rule.threshold:.4g} or more, a threshold of {origin}")
+        say(f"events: {scorer.chosen}")
         return score_many(
             scorer,
             videos,

@@ -35,14 +35,14 @@ def open_watch(
     """
     of = settings.extract
     scorer = Scorer(checkpoint, device, of.weights, settings.events, of.engine, of.precision)
-    extractor, (rule, origin) = scorer.extractor, scorer.chosen
+    extractor = scorer.extractor
     say(f"watching with {checkpoint} on {scorer.device} in {extractor.precision}")
-    say(f"events: score of {rule.threshold:.4g} or more, a threshold of {origin}")
+    say(f"events: {scorer.chosen}")
     analysis = Analysis(
         scorer.model,
         scorer.device,
         extractor.describe,
-        rule,
+        scorer.chosen.rule,
         drop_last=extractor.preset.drop_last,
         pending=extractor.pending,
     )
