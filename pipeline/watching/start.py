@@ -49,6 +49,7 @@ def open_watch(
         say,
         drop_last=extractor.preset.drop_last,
         pending=extractor.pending,
+        chosen_fps=extractor.fps,
     )
     with serve_metrics(watch.posts, *metrics) if metrics else nullcontext() as port:
         if metrics:
