@@ -22,6 +22,7 @@ import numpy as np
 
 from ssrl_pipeline.extractors.decoding import Video
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippet_count
+from ssrl_pipeline.times import steady
 
 FASTEST_RATE = 1000.0  # frames a second that a recipe may name
 _NANOSECONDS = 10**9
@@ -112,9 +113,10 @@ def chosen_count(frames: int, fps: float, rate: float | None) -> int:
 
     Args:
         frames: of the video.
-        fps: at which they are shown; 0 where unknown, then all are counted.
+        fps: at which they are shown, as the container says; all are counted where it is 0 or implausible.
         rate: as of :class:`FrameChoice`.
     """
+    fps = steady(fps).fps
     if not rate or not 0 < rate < fps or not frames:
         return frames
     near, of = _NEAR
