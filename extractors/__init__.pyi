@@ -8,6 +8,12 @@ from .passes import DensePatches as DensePatches
 from .presets import PRESETS as PRESETS
 from .presets import Normalisation as Normalisation
 from .presets import Preset as Preset
+from .rate import FASTEST_RATE as FASTEST_RATE
+from .rate import FrameChoice as FrameChoice
+from .rate import every_16th as every_16th
+from .rate import expected_count as expected_count
+from .rate import require_starts as require_starts
+from .rate import snippet_of_frames as snippet_of_frames
 from .reader import VideoFeatures as VideoFeatures
 from .reader import ViewArrays as ViewArrays
 from .reader import is_full as is_full

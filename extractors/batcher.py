@@ -43,6 +43,7 @@ class Feed(Generic[J]):
         batch: tells how many snippets are described together; it may change.
         ahead: how many groups may be under way on the device while the next is gathered.
         pending: where the snippets of one video fill up.
+        rate: frames a second that are described; None: all.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class Feed(Generic[J]):
         batch: Callable[[], int] = lambda: 1,
         ahead: int = 0,
         pending: Callable[[], Pending] = Pending,
+        rate: float | None = None,
     ):
         self._start, self._opener, self._drop_last = start, opener, drop_last
         self._videos, self._batch, self._ahead = videos, batch, ahead
-        self._pending = pending
+        self._pending, self._rate = pending, rate
         self._group: list[_Taken[J]] = []
         self._under_way: deque[tuple[list[_Taken[J]], Described]] = deque()
         self._finished: deque[tuple[J, VideoFeatures | Exception]] = deque()
@@ -84,7 +86,7 @@ class Feed(Generic[J]):
                         break
                     if job is None:
                         break
-                    readings.add(Reading(job, self._opener, self._drop_last, channel, self._pending))
+                    readings.add(self._read(job, channel))
                 if not (more or readings):
                     break
                 item = channel.get(ASK_AGAIN if more and len(readings) < self._videos else None)
@@ -102,6 +104,9 @@ class Feed(Generic[J]):
                 reading.stop()
             for reading in readings:
                 reading.join()
+
+    def _read(self, job: J, channel: Channel[J]) -> Reading[J]:
+        return Reading(job, self._opener, self._drop_last, channel, self._pending, self._rate)
 
     def _take(self, item: Item[J]) -> None:
         reading = item.reading

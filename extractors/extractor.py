@@ -36,6 +36,7 @@ from ssrl_pipeline.extractors.engines import (
 )
 from ssrl_pipeline.extractors.passes import PATCHES, plan_passes
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
+from ssrl_pipeline.extractors.rate import FASTEST_RATE
 from ssrl_pipeline.extractors.reader import J, VideoFeatures, ViewArrays
 from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
 from ssrl_pipeline.extractors.views import cut_views
@@ -67,6 +68,9 @@ class FeatureExtractor:
             at once; bounds the memory. None: ten crops of one snippet on a CPU, of 16 on
             a GPU. Halved where a GPU's memory does not suffice.
         picture_fps: how many pictures of a folder that is a video are shown a second; None: no folder is.
+        fps: frames a second of a video that are described, chosen by the times at which they are shown
+            (:mod:`ssrl_pipeline.extractors.rate`); None: all are. Frames that are given as arrays have no
+            times: all of them are described.
         patches: `exact`: each passes the backbone by itself; `dense`: averages
             over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.passes`.
 
@@ -87,6 +91,7 @@ class FeatureExtractor:
         precision: str = "auto",
         batch: int | None = None,
         picture_fps: float | None = None,
+        fps: float | None = None,
     ):
         if backbone not in BACKBONES:
             raise ConfigError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
@@ -96,7 +101,9 @@ class FeatureExtractor:
             raise ConfigError(f"unknown patches {patches!r}; there are {', '.join(PATCHES)}")
         self.device = find_device(device)
         check_engine(engine, precision, self.device)
-        self.picture_fps = picture_fps
+        if fps is not None and not (type(fps) in (int, float) and 0 < fps <= FASTEST_RATE):
+            raise ConfigError(f"fps is a number of frames a second, up to {FASTEST_RATE:g}, not {fps!r}")
+        self.picture_fps, self.fps = picture_fps, fps
         self.engine, self.precision = engine, choose_precision(precision, self.device)
         if self.device.type == "cuda":
             warn_of_cudnn(self.precision)
@@ -134,6 +141,7 @@ class FeatureExtractor:
             "geometry": self.preset.geometry,
             **({} if self.patches == "exact" else {"patches": self.patches}),
             **recorded(self.precision),
+            **({} if self.fps is None else {"fps": float(self.fps)}),
         }
 
     def __call__(self, frames: np.ndarray) -> ViewArrays:
@@ -182,7 +190,8 @@ class FeatureExtractor:
             picture_fps=self.picture_fps,
         )
         drop_last = self.preset.drop_last
-        feed: Feed[J] = Feed(self.start, opener, drop_last, videos, lambda: self.batch, AHEAD, self.pending)
+        gathered = (drop_last, videos, lambda: self.batch, AHEAD, self.pending, self.fps)
+        feed: Feed[J] = Feed(self.start, opener, *gathered)
         return feed.run(jobs)
 
     def pending(self) -> Pending:

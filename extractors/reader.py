@@ -12,6 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from ssrl_pipeline.extractors.decoding import DECODER, Video, VideoInfo
+from ssrl_pipeline.extractors.rate import FrameChoice
 from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
 from ssrl_pipeline.times import FrameTimes, from_stamps
 
@@ -35,6 +36,7 @@ class VideoFeatures(NamedTuple):
     snippets: int
     times: FrameTimes  # of the decoded frames
     damage: str = ""  # what was noticed while it was decoded; see Video
+    starts: np.ndarray | None = None  # int64 [T], the first frame of each snippet; None: every 16th
 
 
 class Job(Protocol):
@@ -128,6 +130,7 @@ class Reading(Generic[J]):
         drop_last: bool,
         channel: Channel[J],
         pending: Callable[[], Pending] = Pending,
+        rate: float | None = None,
     ):
         self.job = job
         self.undelivered = 0  # snippets that were taken and not written
@@ -135,6 +138,7 @@ class Reading(Generic[J]):
         self.told = False
         self.stopped = False
         self._opener, self._drop_last, self._channel, self._pending = opener, drop_last, channel, pending
+        self._choice = FrameChoice(rate)
         self._lock = threading.Lock()
         self._end_worker: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name=f"reading {job.path.name}", daemon=True)
@@ -162,23 +166,24 @@ class Reading(Generic[J]):
     def _read(self) -> VideoFeatures:
         stamps, count = array("d"), 0
         with self._opener(self.job.path, started=self._started) as video:
-            for frames in cut_snippets(_noting(video, stamps), self._drop_last, self._pending()):
+            for frames in cut_snippets(self._choose(video, stamps), self._drop_last, self._pending()):
                 self._channel.put(Item(self, frames))
                 del frames  # or its memory would be held while the next fills up
                 count += 1
             times = from_stamps(np.frombuffer(stamps), video.info.fps)
             info = video.info._replace(fps=times.fps)
-            return VideoFeatures(info, DECODER, len(stamps), count, times, video.damage())
+            starts = self._choice.snippet_starts(count)
+            return VideoFeatures(info, DECODER, len(stamps), count, times, video.damage(), starts)
+
+    def _choose(self, video: Video, stamps: "array[float]") -> Iterator[np.ndarray]:
+        """The chosen frames of a video; the times of all are appended as they come."""
+        for frame in video.frames:
+            stamps.append(video.time)
+            if self._choice.take(video.time):
+                yield frame
 
     def _started(self, end_worker: Callable[[], None]) -> None:
         with self._lock:
             self._end_worker = end_worker
             if self.stopped:
                 end_worker()
-
-
-def _noting(video: Video, stamps: "array[float]") -> Iterator[np.ndarray]:
-    """The frames of a video, whose times are appended as they come."""
-    for frame in video.frames:
-        stamps.append(video.time)
-        yield frame

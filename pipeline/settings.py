@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ssrl_pipeline.events import EventSettings
-from ssrl_pipeline.extractors import EngineName, Patches, PrecisionName
+from ssrl_pipeline.extractors import FASTEST_RATE, EngineName, Patches, PrecisionName
 
 DatasetName = Literal["ucf_crime", "shanghaitech", "xd_violence"]
 Kind = Literal["ssrl", "memory", "fused"]
@@ -40,10 +40,12 @@ class ExtractSettings:
     precision: PrecisionName = "auto"  # a CPU has float32 alone; auto is tf32 on a GPU that has it
     patches: Patches = "exact"  # or "dense": from one pass over the frame, an approximation with less work
     workers: int | None = None  # videos decoded at the same time; None: 1 on a CPU, 4 on a GPU
+    fps: float | None = None  # frames a second that are described, chosen by their times; None: all
     frames: float | None = None  # pictures a second of folders that are videos; None: no folder is
 
     def __post_init__(self) -> None:
         require(self.workers is None or self.workers >= 1, "workers", self.workers, "1 or more")
+        require(self.fps is None or 0 < self.fps <= FASTEST_RATE, "fps", self.fps, "a number up to 1000")
         require(self.frames is None or 0 < self.frames <= 1000, "frames", self.frames, "a number up to 1000")
 
 

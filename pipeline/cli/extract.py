@@ -38,6 +38,13 @@ NAMED = 5  # videos in a message
 @setting("extract.backbone", "i3d, i3d_r50 or i3d_r50_nl.", metavar="NAME")
 @weights_option
 @setting(
+    "extract.fps",
+    "Describe so many frames a second (up to 1000), chosen by the times they are shown at; a slower video "
+    "keeps all of its own.",
+    metavar="RATE",
+    default="all frames",
+)
+@setting(
     "extract.patches",
     "exact: each passes the backbone by itself; dense: one pass over the frame for all, "
     "an approximation with less work.",

@@ -20,7 +20,7 @@ from ssrl_pipeline.extractors import SNIPPET_FRAMES, snippet_count
 
 NORMAL = "Normal"
 
-Snippets = Callable[[str], int]  # name of a video -> how many snippets its features have
+Snippets = Callable[[str], int]  # name of a video -> how many snippets of 16 frames it has
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ ssrl-pipeline dataset check ucf_crime
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from ssrl_pipeline.data.labels import SPLITS
 from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.errors import LabelError, StoreError
 from ssrl_pipeline.extractors import PRESETS, snippet_count
-from ssrl_pipeline.features import Features, ReleasedFeatures, location, open_features
+from ssrl_pipeline.features import Features, ReleasedFeatures, VideoMeta, location, open_features
 from ssrl_pipeline.settings import DataSettings
 
 SPLITS_IN_ORDER = (*SPLITS, "none")
@@ -107,9 +108,9 @@ def _check_features(
 ) -> Iterator[Problem]:
     """Reads a video's files; where the annotations do not tell its length, `lengths` gets the features'."""
     try:
-        snippets = len(features.read(video)["clip"])
-        frames = features.meta(video).frames
+        meta, snippets = features.meta(video), len(features.read(video)["clip"])
         features.times(video)
+        features.starts(video)
         segmented = isinstance(features, ReleasedFeatures) and features.is_segmented(video)
     except StoreError as error:
         yield Problem("damaged features", video, str(error))
@@ -117,8 +118,8 @@ def _check_features(
     if segmented:
         return
     if annotated is None:
-        lengths[video] = frames
-    elif detail := _wrong_length(features, snippets, annotated):
+        lengths[video] = meta.frames
+    elif detail := _wrong_length(features, replace(meta, snippets=snippets), annotated):
         yield Problem("wrong length", video, detail)
 
 
@@ -137,13 +138,17 @@ def wrong_lengths(dataset: Dataset, features: Features, split: str) -> list[Prob
         if isinstance(features, ReleasedFeatures) and features.is_segmented(video):
             problems.append(Problem("wrong length", video, "means of segments, which do not tell its frames"))
         elif video in dataset.frames:
-            detail = _wrong_length(features, features.meta(video).snippets, dataset.frames[video])
+            detail = _wrong_length(features, features.meta(video), dataset.frames[video])
             problems += [Problem("wrong length", video, detail)] if detail else []
     return problems
 
 
-def _wrong_length(features: Features, snippets: int, annotated: int) -> str:
+def _wrong_length(features: Features, meta: VideoMeta, annotated: int) -> str:
     """What differs; "" where nothing does."""
+    snippets = meta.snippets
+    if meta.starts:  # the snippets are of chosen frames, and do not tell how many there are
+        same = snippet_count(meta.frames) == snippet_count(annotated)
+        return "" if same else f"{meta.frames} frames where {annotated} are annotated"
     preset = PRESETS.get(features.recipe.get("preset", ""))
     expected = snippet_count(annotated, drop_last=preset is not None and preset.drop_last)
     if snippets == expected:

@@ -11,7 +11,7 @@ from ssrl_pipeline.data.annotations import Dataset
 from ssrl_pipeline.data.labels import Intervals
 from ssrl_pipeline.data.names import StoredNames
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.extractors import SNIPPET_FRAMES
+from ssrl_pipeline.extractors import SNIPPET_FRAMES, snippet_count
 from ssrl_pipeline.features import Features
 from ssrl_pipeline.settings import DatasetName
 
@@ -40,7 +40,8 @@ def load_dataset(name: str, annotations: Path, features: Features | None = None)
 
         def snippets(video: str) -> int:
             assert features is not None
-            return features.meta(stored.find(video) or video).snippets
+            meta = features.meta(stored.find(video) or video)
+            return snippet_count(meta.frames) if meta.starts else meta.snippets
 
         dataset = shanghaitech.load(annotations, snippets if features else None)
     elif name == "xd_violence":

@@ -74,9 +74,14 @@ def export_released(
         segments: training videos become means of so many segments; None: they keep their snippets.
 
     Raises:
-        StoreError: a video is missing or damaged, two videos have one bare name, the
-            number of segments is one of patches too, or `out` holds something else.
+        StoreError: the store's frames were chosen by a rate, a video is missing or damaged, two videos have
+            one bare name, the number of segments is one of patches too, or `out` holds something else.
     """
+    if rate := store.recipe.get("fps"):
+        raise StoreError(
+            f"{store.root}: its snippets are of frames chosen at {rate:g} a second, and who reads released "
+            "files counts 16 frames of the video for each; extract without --fps into another store"
+        )
     check_videos(store, list(labels))
     for view, count in store.recipe["views"].items():
         released_name("", view)

@@ -7,3 +7,4 @@ from .videos import find_videos as find_videos
 from .videos import is_video as is_video
 from .videos import left_out as left_out
 from .videos import refuse_address as refuse_address
+from .videos import slow_videos as slow_videos

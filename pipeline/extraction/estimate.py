@@ -18,7 +18,7 @@ from ssrl_pipeline.disk import free_bytes
 from ssrl_pipeline.errors import StoreError, VideoError
 from ssrl_pipeline.extraction.stage import WORKERS, snippet_bytes
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
-from ssrl_pipeline.extractors import FeatureExtractor, cut_snippets, decoding_threads, is_full
+from ssrl_pipeline.extractors import FeatureExtractor, FrameChoice, cut_snippets, decoding_threads, is_full
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.features import FeatureStore, is_store, open_store, require_same_recipe
 
@@ -63,7 +63,8 @@ def estimate(
     store = _open_store(features, extractor)
     fps = extractor.picture_fps
     todo = {name: path for name, path in videos.items() if not (store and store.is_current(name, path, fps))}
-    expected = dict(zip(todo, expected_snippets(todo.values(), extractor.preset.drop_last), strict=True))
+    counted = expected_snippets(todo.values(), extractor.preset.drop_last, extractor.fps, fps)
+    expected = dict(zip(todo, counted, strict=True))
     total = sum(one.snippets for one in expected.values())
     workers = workers or WORKERS[extractor.device.type]
     timed = _time_some([todo[name] for name, one in expected.items() if one.snippets], extractor, workers)
@@ -117,7 +118,8 @@ def _read_group(video: Video, extractor: FeatureExtractor) -> tuple[list[np.ndar
     """The snippets that an extraction describes together, and the seconds that reading one took."""
     group: list[np.ndarray] = []
     start = time.perf_counter()
-    for snippet in cut_snippets(video.frames, extractor.preset.drop_last, extractor.pending()):
+    frames = FrameChoice(extractor.fps).of(video)
+    for snippet in cut_snippets(frames, extractor.preset.drop_last, extractor.pending()):
         group.append(snippet)
         if is_full(group, extractor.batch):
             break

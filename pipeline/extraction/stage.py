@@ -31,6 +31,7 @@ class ExtractorOptions(NamedTuple):
     engine: str = "auto"
     precision: str = "auto"
     picture_fps: float | None = None
+    fps: float | None = None
 
     def build(self, device: str) -> FeatureExtractor:
         """Raises PipelineError: an unknown name, a missing device, weights that cannot be had."""
@@ -117,9 +118,10 @@ def _plan(
     videos: Mapping[str, Path], store: FeatureStore, extractor: FeatureExtractor
 ) -> tuple[dict[str, Path], Plan]:
     """What the store does not hold, the longest first: so that no worker is left alone with it at the end."""
-    fps, drop_last = extractor.picture_fps, extractor.preset.drop_last
+    fps = extractor.picture_fps
     todo = [name for name, path in videos.items() if not store.is_current(name, path, fps)]
-    expected = expected_snippets([videos[name] for name in todo], drop_last)
+    drop_last = extractor.preset.drop_last
+    expected = expected_snippets([videos[name] for name in todo], drop_last, extractor.fps, fps)
     counts = {name: one.snippets for name, one in zip(todo, expected, strict=True)}
     longest_first = sorted(todo, key=lambda name: -counts[name])
     snippets = sum(counts.values())

@@ -1,15 +1,16 @@
 """Extraction as the settings have it: what describes the videos, into which store, in which processes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ssrl_pipeline.cluster import ClusterOptions, chosen_workers, parse_devices
-from ssrl_pipeline.console import Outcome, Plan, Progress, say, size
+from ssrl_pipeline.console import DONE, Outcome, Plan, Progress, say, size
 from ssrl_pipeline.disk import free_bytes, require_writable
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.estimate import Estimate, estimate
 from ssrl_pipeline.extraction.stage import ExtractorOptions, extract, extract_here
+from ssrl_pipeline.extraction.videos import slow_videos
 from ssrl_pipeline.features import FeatureStore
 from ssrl_pipeline.settings import ExtractSettings, Settings
 
@@ -46,7 +47,9 @@ def extract_videos(
             _tell(plan, options, on, features)
             return show(plan)
 
-        return extract(videos, features, extractor, chosen.dtype, begin, place)
+        store, outcomes = extract(videos, features, extractor, chosen.dtype, begin, place)
+    _tell_slow(store, outcomes)
+    return store, outcomes
 
 
 class DryRun(NamedTuple):
@@ -71,7 +74,9 @@ def estimate_videos(
 
 def _options(of: ExtractSettings) -> ExtractorOptions:
     return ExtractorOptions(
-        *(of.backbone, of.preset, of.weights, of.patches, of.engine, of.precision), picture_fps=of.frames
+        *(of.backbone, of.preset, of.weights, of.patches, of.engine, of.precision),
+        picture_fps=of.frames,
+        fps=of.fps,
     )
 
 
@@ -83,7 +88,16 @@ def _tell(plan: Plan, options: ExtractorOptions, on: str, features: Path | str) 
             f"{size(free)} are free; --dtype float16 halves them"
         )
     dense = " with dense patches" if options.patches == "dense" else ""
-    recipe = f"{options.preset} views{dense}, {options.backbone} on {on}"
+    rate = "" if options.fps is None else f" at {options.fps:g} frames a second"
+    recipe = f"{options.preset} views{dense}{rate}, {options.backbone} on {on}"
     say(f"{plan.videos} videos, {plan.todo} to extract: {recipe}")
     if on.startswith("cpu") and options.preset == "paper" and plan.todo:
         say("a CPU needs seconds for a snippet of the paper's views; --preset fast takes a third of that")
+
+
+def _tell_slow(store: FeatureStore, outcomes: Sequence[Outcome]) -> None:
+    """Says once which new videos have fewer frames a second than the recipe."""
+    if rate := store.recipe.get("fps"):
+        metas = {one.video: store.meta(one.video) for one in outcomes if one.status == DONE}
+        if note := slow_videos({name: meta.fps for name, meta in metas.items() if not meta.starts}, rate):
+            say(note)

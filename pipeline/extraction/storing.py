@@ -131,6 +131,7 @@ class _Storing:
             meta = self._meta(result)
             assert self._writer
             self._writer.meta, self._writer.stamps = meta, result.times.stamps
+            self._writer.starts = result.starts
             self._stack.close()
         except DiskError:
             raise

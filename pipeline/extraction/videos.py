@@ -10,8 +10,9 @@ from typing import NamedTuple
 from ssrl_pipeline.console import Note, is_address, without_secrets
 from ssrl_pipeline.disk import FEWEST, by_name, is_picture, on_disk, one_name, picture_files
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.extractors import snippet_count
+from ssrl_pipeline.extractors import expected_count
 from ssrl_pipeline.extractors.decoding import EXTENSIONS, probe
+from ssrl_pipeline.times import ALIKE
 
 BESIDE = {  # endings of tables, notes and subtitles: nobody takes these for videos
     *(".csv", ".db", ".html", ".ini", ".json", ".jsonl", ".list", ".log", ".mat", ".md", ".npy", ".npz"),
@@ -166,21 +167,48 @@ def left_out(names: Iterable[str], beside: Collection[str] = BESIDE) -> str:
     )
 
 
-def expected_snippets(videos: Iterable[Path], drop_last: bool = False) -> Iterator[Expected]:
+def slow_videos(rates: Mapping[str, float], rate: float) -> str:
+    """What is said of videos with fewer frames a second than are described; "" where there are none.
+
+    Args:
+        rates: name -> frames a second, of those that have kept all of their frames; 0 where unknown.
+        rate: frames a second of the recipe.
+    """
+    slow = [name for name, fps in rates.items() if 0 < fps < rate * (1 - ALIKE)]
+    if not slow:
+        return ""
+    least = min(rates[name] for name in slow)
+    who = f"{slow[0]} has" if len(slow) == 1 else f"{len(slow)} videos, {slow[0]} first, have"
+    return (
+        f"{who} fewer frames than {rate:g} a second (as few as {least:.4g}): all are taken, none is invented"
+    )
+
+
+def expected_snippets(
+    videos: Iterable[Path],
+    drop_last: bool = False,
+    rate: float | None = None,
+    picture_fps: float | None = None,
+) -> Iterator[Expected]:
     """How many snippets each container promises, or its size lets expect; none where it cannot be read.
 
     A promise of more frames than the file has bytes for is cut to these.
+
+    Args:
+        drop_last: a snippet of fewer than 16 frames is left out.
+        rate: frames a second that are described; None: all.
+        picture_fps: of folders of pictures.
     """
     videos = list(videos)
     files = [path for path in videos if not path.is_dir()]
     infos = dict(zip(files, probe(files, guess=True), strict=True))
     for path in videos:
         if path.is_dir():
-            yield Expected(snippet_count(len(picture_files(path)), drop_last))
+            yield Expected(expected_count(len(picture_files(path)), picture_fps or 0.0, rate, drop_last))
             continue
         info = infos[path]
         if info is None:
             yield Expected(0, opens=False)
             continue
         frames = min(abs(info.reported_frames), path.stat().st_size // LEAST_FRAME)
-        yield Expected(snippet_count(frames, drop_last), guessed=info.reported_frames < 0)
+        yield Expected(expected_count(frames, info.fps, rate, drop_last), guessed=info.reported_frames < 0)

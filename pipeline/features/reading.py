@@ -33,6 +33,9 @@ class Features(Protocol):
     def times(self, video: str) -> FrameTimes:
         """When each of its frames is shown, as far as that is known."""
 
+    def starts(self, video: str) -> np.ndarray | None:
+        """The first frame of each snippet, int64 [T]; None: every 16th frame begins one."""
+
     def read(
         self, video: str, views: Collection[str] | None = None, *, check: bool = True
     ) -> dict[str, np.ndarray]:

@@ -4,7 +4,8 @@ import re
 from typing import Any, get_args
 
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.meta import TIMES
+from ssrl_pipeline.extractors import FASTEST_RATE
+from ssrl_pipeline.features.meta import STARTS, TIMES
 from ssrl_pipeline.settings import StoredDtype
 
 Recipe = dict[str, Any]
@@ -14,10 +15,12 @@ DTYPES = get_args(StoredDtype)
 def check_recipe(recipe: Any) -> None:
     """Raises ValueError, KeyError or the like where views or the feature size are not what they should be."""
     for name, count in recipe["views"].items():
-        if not re.fullmatch(r"\w+", name) or name == TIMES or type(count) is not int or count < 1:
+        if not re.fullmatch(r"\w+", name) or name in (TIMES, STARTS) or type(count) is not int or count < 1:
             raise ValueError(f"view {name!r} of {count!r}")
     if type(recipe["feature_size"]) is not int or recipe["feature_size"] < 1:
         raise ValueError(f"feature size {recipe['feature_size']!r}")
+    if "fps" in recipe and not (type(recipe["fps"]) in (int, float) and 0 < recipe["fps"] <= FASTEST_RATE):
+        raise ValueError(f"fps {recipe['fps']!r}")
 
 
 def require_same_recipe(first: Recipe, second: Recipe, first_name: str, second_name: str) -> None:
@@ -36,7 +39,8 @@ def describe_recipe(recipe: Recipe) -> str:
     weights = str(recipe.get("weights_sha256"))[:8]
     patches = f", {recipe['patches']} patches" if "patches" in recipe else ""
     precision = f", {recipe['precision']}" if "precision" in recipe else ""
+    rate = f", {recipe['fps']:g} frames a second" if "fps" in recipe else ""
     return (
         f"[{recipe.get('preset')}, {recipe.get('backbone')}, weights {weights}, "
-        f"{recipe.get('feature_size')} features, {views}{patches}{precision}]"
+        f"{recipe.get('feature_size')} features, {views}{patches}{precision}{rate}]"
     )

@@ -116,6 +116,10 @@ class ReleasedFeatures:
         """Not known."""
         return FrameTimes()
 
+    def starts(self, video: str) -> np.ndarray | None:
+        """All are of 16 frames."""
+        return None
+
     def is_segmented(self, video: str) -> bool:
         """Whether the files are means of segments, which do not tell how long the video is."""
         return video not in self._crops and self._view(video, "clip").segmented

@@ -18,7 +18,7 @@ import numpy as np
 
 from ssrl_pipeline.disk import SourceFile, by_name, one_name
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.meta import TIMES, VideoMeta, stored_times
+from ssrl_pipeline.features.meta import STARTS, TIMES, VideoMeta, stored_starts, stored_times
 from ssrl_pipeline.features.recipe import Recipe, require_same_recipe
 from ssrl_pipeline.features.video_files import ArrayFormat, FeatureWriter, filled, is_name_below
 from ssrl_pipeline.times import FrameTimes, steady
@@ -129,8 +129,19 @@ class FeatureStore:
         meta, spelling = self.meta(video), self._spelling(video)
         if not meta.times:
             return steady(meta.fps)
-        stamps = self._files.arrays(spelling, {TIMES: self._formats(meta)[TIMES]})[TIMES]
-        return stored_times(meta, self._files.name_of(spelling, TIMES), stamps)
+        return stored_times(meta, self._files.name_of(spelling, TIMES), self._beside(meta, spelling, TIMES))
+
+    def starts(self, video: str) -> np.ndarray | None:
+        """The first frame of each snippet, int64 [T]; None: every 16th. Raises as :meth:`read` does."""
+        meta, spelling = self.meta(video), self._spelling(video)
+        if not meta.starts:
+            return None
+        starts = self._beside(meta, spelling, STARTS)
+        return stored_starts(meta, self._files.name_of(spelling, STARTS), starts)
+
+    def _beside(self, meta: VideoMeta, spelling: str, name: str) -> np.ndarray:
+        """An array that is no view."""
+        return self._files.arrays(spelling, {name: self._formats(meta)[name]})[name]
 
     def _formats(self, meta: VideoMeta, check: bool = True) -> dict[str, ArrayFormat]:
         """All arrays of a video, by name."""
@@ -141,6 +152,8 @@ class FeatureStore:
         formats = {view: ArrayFormat(shape, self.dtype) for view, shape in shapes.items()}
         if meta.times:
             formats[TIMES] = ArrayFormat((meta.frames,), "float64")
+        if meta.starts:
+            formats[STARTS] = ArrayFormat((meta.snippets,), "int64")
         if check:
             formats = {name: one._replace(crc32=meta.crc32.get(name)) for name, one in formats.items()}
         return formats

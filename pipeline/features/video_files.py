@@ -3,6 +3,7 @@
     clip.npy         [T, P, D] float16 or float32, one file per view
     times.npy        float64 [N], when each frame is shown, in seconds; left out where that is its number
                      divided by the rate
+    starts.npy       int64 [T], the first frame of each snippet; left out where that is every 16th
     meta.json        frames, fps, size, snippets, decoder, source, checksums
 
 Dimensions: N frames, T snippets, P crops or patches, D feature size.
@@ -20,7 +21,7 @@ import numpy as np
 
 from ssrl_pipeline.disk import NpyWriter, map_npy, rows_crc32, write_json
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features.meta import TIMES, VideoMeta, check_stamps
+from ssrl_pipeline.features.meta import STARTS, TIMES, VideoMeta, check_stamps
 from ssrl_pipeline.features.recipe import Recipe
 
 META = "meta.json"
@@ -42,6 +43,7 @@ class FeatureWriter:
         self._writers = writers
         self.meta: VideoMeta | None = None  # set before the end, else the video is not stored
         self.stamps: np.ndarray | None = None  # float64 [N] of FrameTimes, where it has any
+        self.starts: np.ndarray | None = None  # int64 [T], where they are not every 16th frame
 
     def append(self, features: Mapping[str, np.ndarray]) -> None:
         """view name -> [n, P, D]. Raises StoreError where a feature is no number in the store's type."""
@@ -69,11 +71,15 @@ def filled(folder: Path, recipe: Recipe, dtype: str) -> Iterator[FeatureWriter]:
         assert writer.meta is not None
         if writer.stamps is not None:
             check_stamps(writer.stamps, writer.meta.frames)
-            writers[TIMES] = NpyWriter(folder / f"{TIMES}.npy", (), np.float64)
-            stack.callback(writers[TIMES].close)
-            writers[TIMES].append(writer.stamps)
+        beside = {TIMES: writer.stamps, STARTS: writer.starts}
+        for name, numbers in beside.items():
+            if numbers is not None:
+                writers[name] = NpyWriter(folder / f"{name}.npy", (), numbers.dtype)
+                stack.callback(writers[name].close)
+                writers[name].append(numbers)
     crc32 = {name: one.crc32 for name, one in writers.items()}
-    write_json(folder / META, asdict(replace(writer.meta, crc32=crc32, times=TIMES in writers)))
+    meta = replace(writer.meta, crc32=crc32, times=TIMES in writers, starts=STARTS in writers)
+    write_json(folder / META, asdict(meta))
 
 
 def map_array(path: Path, name: object, wanted: ArrayFormat) -> np.ndarray:

@@ -10,7 +10,7 @@ Dimensions: N frames, T snippets, P patches, H x W pixels.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,7 @@ import numpy as np
 from ssrl_pipeline.console import time_code
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events import ASSUMED_FPS
-from ssrl_pipeline.extractors import SNIPPET_FRAMES
+from ssrl_pipeline.extractors import every_16th
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.results.heat_map import frame_heat
 from ssrl_pipeline.results.shown import Shown
@@ -60,13 +60,13 @@ def save_overlay(
     canvas = _Canvas(source.info.width, source.info.height, shown)
     height, width = canvas.picture.shape[:2]
     with source, VideoWriter(path, width, height, rate) as writer:
-        maps = _maps(shown.heat, scores)
+        maps, begins = _maps(shown), set(_starts(shown).tolist())
         count = 0
         for count, frame in enumerate(source.frames, 1):
             if count > len(scores):
                 break
             watch(count - 1, frame)
-            if (count - 1) % SNIPPET_FRAMES == 0:
+            if count - 1 in begins:
                 canvas.set_heat(next(maps, None))
             seconds = starts[count - 1] if times.known else None
             writer.write(canvas.draw(frame, count - 1, seconds), seconds)
@@ -76,14 +76,23 @@ def save_overlay(
             )
 
 
-def _maps(heat: Mapping[str, np.ndarray], scores: np.ndarray) -> Iterator[np.ndarray]:
+def _starts(shown: Shown) -> np.ndarray:
+    """int [T]: the first frame of each snippet that there is heat of."""
+    if shown.starts is not None:
+        return shown.starts
+    return every_16th(len(next(iter(shown.heat.values()), ())))
+
+
+def _maps(shown: Shown) -> Iterator[np.ndarray]:
     """Of one snippet after the other: float32 [h, w], 0 to the snippet's score."""
-    if not heat:
+    if not shown.heat:
         return
-    for t in range(len(next(iter(heat.values())))):
-        (cells,) = frame_heat({scale: rows[t : t + 1].astype(np.float32) for scale, rows in heat.items()})
+    for t, start in enumerate(_starts(shown)):
+        (cells,) = frame_heat(
+            {scale: rows[t : t + 1].astype(np.float32) for scale, rows in shown.heat.items()}
+        )
         hottest = cells.max()
-        score = scores[min(t * SNIPPET_FRAMES, len(scores) - 1)]
+        score = shown.scores[start]
         yield cells * (score / hottest) if hottest > 0 else cells
 
 

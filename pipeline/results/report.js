@@ -11,6 +11,7 @@ const player = $("player"), plot = $("plot"), timeline = $("timeline");
 let video, frame = 0, playable = true, levels = null, current = -1;
 let ahead = 0; // seconds that the player's clock is before the video's: of files that do not begin at zero
 let sought = false; // since the video was chosen
+let begins = null; // the first frame of each snippet; null: they are all as long
 
 // ---- words and numbers
 
@@ -82,10 +83,11 @@ function seek(at) {
   show(clamp(at));
 }
 
-function step(snippets) {
-  const size = page.snippet_frames;
-  seek((Math.floor(frame / size) + snippets) * size);
-}
+// A snippet lasts as many frames as the page says or, of a recipe with a rate, as the video's list of lengths does.
+const snippetAt = (at) => (begins ? lastUpTo(begins, at) : Math.floor(at / page.snippet_frames));
+const snippetStart = (index) =>
+  begins ? begins[Math.max(0, Math.min(index, begins.length - 1))] : index * page.snippet_frames;
+const step = (snippets) => seek(snippetStart(snippetAt(frame) + snippets));
 
 function jump(direction) {
   // Shortly behind a start, "previous" means the event before.
@@ -140,7 +142,7 @@ function drawHeat() {
   $("heat").hidden = !shown;
   if (!shown) return;
   const { rows, columns, snippets } = video.heat, canvas = $("heat");
-  const map = Math.floor(frame / page.snippet_frames / snippets) * rows * columns;
+  const map = Math.floor(snippetAt(frame) / snippets) * rows * columns;
   const last = levels.length - rows * columns; // frames behind the last snippet have its map
   const image = new ImageData(columns, rows);
   for (let i = 0; i < rows * columns; i++) {
@@ -256,6 +258,8 @@ function choose(index) {
   player.pause();
   video = page.videos[index];
   playable = true;
+  let last = 0;
+  begins = video.snippets && [0, ...video.snippets.map((length) => (last += length))];
   levels = video.heat && Uint8Array.from(atob(video.heat.levels), (c) => c.charCodeAt(0));
   $("name").textContent = video.name;
   const peak = `highest score ${number(video.max)} at ${when(video, video.peak_frame)}`;

@@ -27,7 +27,7 @@ from ssrl_pipeline._version import __version__
 from ssrl_pipeline.data import intervals_of
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.events import describe
-from ssrl_pipeline.extractors import SNIPPET_FRAMES
+from ssrl_pipeline.extractors import SNIPPET_FRAMES, every_16th
 from ssrl_pipeline.results.heat_map import frame_heat
 from ssrl_pipeline.results.shown import Shown
 from ssrl_pipeline.results.time_knots import time_knots
@@ -71,7 +71,8 @@ def report_entry(
         "curve": curve(shown.scores),
         "events": events,
         "truth": None if shown.truth is None else intervals_of(shown.truth),
-        "heat": heat_maps(shown.heat, shown.scores) if shown.heat else None,
+        "snippets": None if shown.starts is None else np.diff(shown.starts).tolist(),
+        "heat": heat_maps(shown.heat, shown.scores, shown.starts) if shown.heat else None,
     }
 
 
@@ -133,7 +134,9 @@ def curve(scores: np.ndarray, points: int = POINTS) -> dict[str, Any]:
     return {"frames": frames.tolist(), "scores": values, "exact": exact}
 
 
-def heat_maps(heat: Mapping[str, np.ndarray], scores: np.ndarray) -> dict[str, Any]:
+def heat_maps(
+    heat: Mapping[str, np.ndarray], scores: np.ndarray, starts: np.ndarray | None = None
+) -> dict[str, Any]:
     """Where the model looked, small enough for the page.
 
     As in overlay.mp4 a map is relative to its own hottest cell and as strong as its
@@ -142,12 +145,13 @@ def heat_maps(heat: Mapping[str, np.ndarray], scores: np.ndarray) -> dict[str, A
     Args:
         heat: scale, as "3x5" -> float [T, P].
         scores: float [N], of frames.
+        starts: int [T], the first frame of each snippet; None: every 16th.
 
     Returns:
         `levels`, bytes [ceil(T / snippets), rows, columns] in base64, 255 for a score of
         1. Where HEAT_BYTES do not suffice for all, each is the highest of some `snippets`.
     """
-    scores = scores[::SNIPPET_FRAMES][: len(next(iter(heat.values())))]  # [T]
+    scores = scores[every_16th(len(next(iter(heat.values())))) if starts is None else starts]  # [T]
     _, rows, columns = frame_heat({scale: values[:1] for scale, values in heat.items()}).shape
     share = math.ceil(len(scores) * rows * columns / HEAT_BYTES)
     levels = []

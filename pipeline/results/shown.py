@@ -23,3 +23,4 @@ class Shown(NamedTuple):
     threshold: float | None = None  # of the events; None: they are not looked for
     truth: np.ndarray | None = None  # bool [N], the anomalous frames; None: not known
     heat: Mapping[str, np.ndarray] = {}  # scale -> float [T, P]; empty where there is none
+    starts: np.ndarray | None = None  # int [T], the first frame of each snippet; None: every 16th

@@ -18,6 +18,7 @@ from ssrl_pipeline.data import intervals_of
 from ssrl_pipeline.disk import Identity, read_identity, read_json, read_npz, whole_folder, write_json
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events import ChosenRule, Event, EventRule, find_events, save_events
+from ssrl_pipeline.extractors import require_starts
 from ssrl_pipeline.results.contact_sheet import save_contact_sheet, sheet_frames
 from ssrl_pipeline.results.overlay import save_overlay
 from ssrl_pipeline.results.pictures import PictureTaker, peak_frames, read_pictures, save_peaks
@@ -42,11 +43,11 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class VideoScores:
-    """What a scored video gives. Raises ValueError where the stamps are not the times of its frames."""
+    """What a scored video gives. Raises ValueError: stamps or starts are not of its frames and snippets."""
 
     video: Path
     scores: np.ndarray  # float32 [N], 0 normal to 1 anomalous, one for each frame
-    snippet_scores: np.ndarray  # float32 [T], of 16 frames each
+    snippet_scores: np.ndarray  # float32 [T]
     fps: float  # frames a second while there is no pause; 0 where unknown
     width: int
     height: int
@@ -60,8 +61,11 @@ class VideoScores:
     stored: bool = False  # whether its features came from a store
     damage: str = ""  # what the decoder complained of; "" where of nothing
     stamps: np.ndarray | None = None  # float64 [N], seconds; None: a frame is shown at its number / fps
+    starts: np.ndarray | None = None  # int64 [T], the first frame of each snippet; None: every 16th
 
     def __post_init__(self) -> None:
+        if self.starts is not None:
+            require_starts(self.starts, len(self.snippet_scores), len(self.scores))
         if self.stamps is None:
             return
         if self.stamps.shape != self.scores.shape or self.stamps.dtype != np.float64:
@@ -93,8 +97,8 @@ class VideoScores:
 
     def shown(self, truth: np.ndarray | None = None) -> Shown:
         """What is drawn of it; `truth`, bool [N], are the anomalous frames."""
-        threshold = self.chosen.rule.threshold
-        return Shown(self.video, self.scores, self.timing, self.events, threshold, truth, self.heat)
+        found = self.events, self.chosen.rule.threshold
+        return Shown(self.video, self.scores, self.timing, *found, truth, self.heat, self.starts)
 
     def summary(self) -> dict[str, Any]:
         """The contents of scores.json."""
@@ -162,6 +166,8 @@ class VideoScores:
             arrays |= {f"heat_{scale}": rows for scale, rows in self.heat.items()}
             if self.stamps is not None:
                 arrays["times"] = self.stamps
+            if self.starts is not None:
+                arrays["starts"] = self.starts
             np.savez(scratch / "scores.npz", fps=self.fps, **arrays)
             save_events(scratch, events, str(self.video), self.fps, self.chosen.rule, self.chosen.origin)
             save_timeline(scratch / "timeline.png", shown)
@@ -248,6 +254,7 @@ def load_result(folder: Path) -> tuple[VideoScores, Drawn]:
             stored=said.get("features") == "stored",
             damage=str(said.get("damage", "")),
             stamps=stamps,
+            starts=numbers.get("starts"),
         )
         _check(result, said)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:

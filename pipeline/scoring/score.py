@@ -18,7 +18,7 @@ from ssrl_pipeline.console import FAILED, SKIPPED, Note, Outcome, Plan, Progress
 from ssrl_pipeline.data import Intervals, intervals_of
 from ssrl_pipeline.disk import SourceFile, on_disk
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
-from ssrl_pipeline.extraction import expected_snippets
+from ssrl_pipeline.extraction import expected_snippets, slow_videos
 from ssrl_pipeline.extractors import SNIPPET_FRAMES
 from ssrl_pipeline.features import FeatureStore
 from ssrl_pipeline.results import (
@@ -125,11 +125,11 @@ def score_many(
     asked = [Job(name, path, out, wanted, truths.get(name)) for name, path in videos.items()]
     planned = [_plan(job, scorer, index, overwrite) for job in asked]
     kept = [step for step in planned if isinstance(step, Scored)]
-    jobs = _counted([step for step in planned if isinstance(step, Job)], scorer.extractor.preset.drop_last)
+    jobs = _counted([step for step in planned if isinstance(step, Job)], scorer)
     todo = sum(job.status == EXTRACTED and job.source is not None for job in jobs)
     progress = begin(Plan(len(videos), todo, sum(job.snippets for job in jobs)))
     done = chain(_passed(kept, progress), place(jobs, scorer, index.store if index else None, progress))
-    return _reported(done, videos, out, progress, note)
+    return _reported(done, videos, out, progress, note, scorer.extractor.fps)
 
 
 def _passed(kept: Sequence[Scored], progress: Progress) -> Iterator[Scored]:
@@ -141,7 +141,12 @@ def _passed(kept: Sequence[Scored], progress: Progress) -> Iterator[Scored]:
 
 
 def _reported(
-    done: Iterable[Scored], videos: Iterable[str], out: Path, progress: Progress, note: Note
+    done: Iterable[Scored],
+    videos: Iterable[str],
+    out: Path,
+    progress: Progress,
+    note: Note,
+    rate: float | None,
 ) -> list[Scored]:
     """All of them, in the videos' order; report.html of those that there are by the end, however it comes."""
     found: dict[str, Scored] = {}
@@ -150,6 +155,7 @@ def _reported(
             found[scored.video] = scored
             for message in scored.notes:
                 note(message)
+        _tell_slow(found.values(), rate, note)
     except DiskError:  # the report would fare no better
         found.clear()
         raise
@@ -161,12 +167,24 @@ def _reported(
     return in_order
 
 
-def _counted(jobs: Sequence[Job], drop_last: bool) -> list[Job]:
+def _counted(jobs: Sequence[Job], scorer: Scorer) -> list[Job]:
     """With the snippets that the containers promise."""
     there = [job.path for job in jobs if job.status == EXTRACTED and job.source]
-    expected = zip(there, expected_snippets(there, drop_last), strict=True)
-    counts = {path: one.snippets for path, one in expected}
+    extractor = scorer.extractor
+    expected = expected_snippets(there, extractor.preset.drop_last, extractor.fps, extractor.picture_fps)
+    counts = {path: one.snippets for path, one in zip(there, expected, strict=True)}
     return [job._replace(snippets=counts.get(job.path, 0)) for job in jobs]
+
+
+def _tell_slow(found: Iterable[Scored], rate: float | None, note: Note) -> None:
+    """Says once which videos have fewer frames a second than are described."""
+    kept_all = {
+        one.video: one.summary["fps"]
+        for one in found
+        if one.status == EXTRACTED and one.snippets >= one.summary["frames"] // SNIPPET_FRAMES
+    }
+    if rate and (message := slow_videos(kept_all, rate)):
+        note(message)
 
 
 def _plan(job: Job, scorer: Scorer, index: ContentIndex | None, overwrite: bool) -> Job | Scored:

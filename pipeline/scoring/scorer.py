@@ -80,6 +80,7 @@ class Scorer:
             engine=engine,
             precision=precision or "auto",
             picture_fps=picture_fps,
+            fps=recipe.get("fps"),
         )
         made = self.extractor.recipe if precision else with_precision_of(self.extractor.recipe, recipe)
         require_scorable(recipe, made, f"the checkpoint {self.path}", "this extraction")
@@ -111,8 +112,9 @@ class Scorer:
             snippet_scores = finite_scores(str(video), stream.scores())
         info, times = result.info, result.times
         about = (times.fps, info.width, info.height, result.decoder)
-        scored = self._result(video, snippet_scores, result.frames, about, heat, self.extractor.recipe)
-        return replace(scored, damage=result.damage, stamps=times.stamps)
+        scores = frame_scores(snippet_scores, result.frames, result.starts)
+        scored = self._result(video, snippet_scores, scores, about, heat, self.extractor.recipe)
+        return replace(scored, damage=result.damage, stamps=times.stamps, starts=result.starts)
 
     def score_from(self, store: Features, stored: str, video: str | Path) -> VideoScores:
         """Scores one video by features that are there already: nothing is decoded or extracted.
@@ -129,7 +131,7 @@ class Scorer:
         names = f"the checkpoint {self.path}", f"the store {store.root}"
         require_scorable(self.checkpoint.recipe, store.recipe, *names)
         features, meta = store.read(stored, self.model.views), store.meta(stored)
-        times = store.times(stored)
+        times, starts = store.times(stored), store.starts(stored)
         heat = HeatStream(self.model, self.device)
         with ScoreStream(self.model, self.device) as stream:
             for begin in range(0, meta.snippets, CHUNK):
@@ -139,14 +141,15 @@ class Scorer:
                 heat.add(views)
             snippet_scores = finite_scores(str(video), stream.scores())
         about = (times.fps, meta.width, meta.height, meta.decoder)
-        result = self._result(Path(video), snippet_scores, meta.frames, about, heat, store.recipe)
-        return replace(result, stored=True, damage=meta.damage, stamps=times.stamps)
+        scores = frame_scores(snippet_scores, meta.frames, starts)
+        result = self._result(Path(video), snippet_scores, scores, about, heat, store.recipe)
+        return replace(result, stored=True, damage=meta.damage, stamps=times.stamps, starts=starts)
 
     def _result(
         self,
         video: Path,
         snippet_scores: np.ndarray,
-        frames: int,
+        scores: np.ndarray,
         about: tuple[float, int, int, str],
         heat: HeatStream,
         recipe: Recipe,
@@ -154,7 +157,7 @@ class Scorer:
         """`about` is the video's rate, width, height and decoder; `recipe` that of its features."""
         return VideoScores(
             video,
-            frame_scores(snippet_scores, frames),
+            scores,
             snippet_scores,
             *about,
             checkpoint=self.path,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors import SNIPPET_FRAMES
+from ssrl_pipeline.extractors import snippet_of_frames
 from ssrl_pipeline.extractors.engines import BOUNDS, INTERCHANGEABLE, warn_once
 from ssrl_pipeline.features import Features, Recipe, require_same_recipe
 from ssrl_pipeline.models import CHUNK, Detector, score_long
@@ -64,18 +64,16 @@ def score_snippets(
 
 def score_stored(video: str, model: Detector, store: Features, device: torch.device) -> np.ndarray:
     """float32 [N]: the score of every frame of a stored video; see :func:`score_snippets`."""
-    features = store.read(video, model.views)
-    return frame_scores(score_snippets(video, model, features, device), store.meta(video).frames)
+    scores = score_snippets(video, model, store.read(video, model.views), device)
+    return frame_scores(scores, store.meta(video).frames, store.starts(video))
 
 
-def frame_scores(snippet_scores: np.ndarray, frames: int) -> np.ndarray:
-    """[T] -> float32 [frames]: a snippet's score goes to its 16 frames.
+def frame_scores(snippet_scores: np.ndarray, frames: int, starts: np.ndarray | None = None) -> np.ndarray:
+    """[T] -> float32 [frames]: a snippet's score goes to all frames that belong to it.
 
-    Frames behind the last snippet, where a preset leaves out an incomplete one,
-    get that of the last.
+    `frames` and `starts` are as of :func:`ssrl_pipeline.extractors.snippet_of_frames`.
     """
-    snippet = np.minimum(np.arange(frames) // SNIPPET_FRAMES, len(snippet_scores) - 1)
-    return snippet_scores[snippet].astype(np.float32)
+    return snippet_scores[snippet_of_frames(frames, len(snippet_scores), starts)].astype(np.float32)
 
 
 def as_tensors(model: Detector, features: Mapping[str, np.ndarray]) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 A live source is read as fast as it sends. One snippet at most waits to be taken: when the next
 is complete first, the older is dropped whole and counted. A recording waits instead. What a
-lost stream left of a snippet is dropped too, so that none spans a gap.
+lost stream left of a snippet is dropped too, so that none spans a gap. Where frames are chosen by a rate, a
+snippet is complete when the next begins: it holds all frames up to there, as in a video that is scored.
 """
 
 import threading
@@ -17,13 +18,13 @@ import numpy as np
 from ssrl_pipeline.console import hide_secrets
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events import ASSUMED_FPS
-from ssrl_pipeline.extractors import SNIPPET_FRAMES, Pending
+from ssrl_pipeline.extractors import SNIPPET_FRAMES, FrameChoice, Pending
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_live, open_video
 from ssrl_pipeline.settings import WatchSettings
-from ssrl_pipeline.times import FrameTimes, measured_rate
+from ssrl_pipeline.times import FrameTimes
+from ssrl_pipeline.watching.clocks import LiveClock, rate_of
 from ssrl_pipeline.watching.sources import Source
 
-WAVER = 0.02  # share by which the rate of a few frames may be off
 TELLING = 2.0  # seconds of a live stream after which its rate is told, where a snippet takes longer
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds from one attempt to open a lost stream to the next
 RECORDED_WAITING = 2  # snippets of a recording that are read ahead
@@ -33,7 +34,7 @@ NEWS_WAITING = 64  # items of any kind that wait; then the thread does
 class Snippet(NamedTuple):
     images: np.ndarray  # RGB, uint8 [16, H, W, 3]
     frame: int  # the number of the first, of all that were read of this source
-    frames: int  # less than 16 where the end was completed by looping
+    frames: int  # 16 or, at the end, fewer; with those between and behind them that were not chosen
     times: FrameTimes  # seconds since the source's first frame; of a recording, positions in it
     clock: float  # when the last was read, time.monotonic()
 
@@ -97,45 +98,6 @@ def open_source(source: Source, timeout: float, started: Started, threads: int =
     return open_live(source.address, kind, Limits(seconds=timeout, threads=threads), started, lend=True)
 
 
-def rate_of(stamps: np.ndarray, said: float) -> float:
-    """Frames a second by the times of some, float64 [n]; 0 of less than two.
-
-    A source that says nearly the same is believed, for the times of a few frames waver. Where they
-    came in a burst, as at the beginning of a stream, the middle one of the lengths is still right.
-    """
-    if len(stamps) < 2:
-        return 0.0
-    usual, fps = 1 / float(np.median(np.diff(stamps))), measured_rate(stamps)
-    fps = fps if abs(fps - usual) <= WAVER * usual else usual
-    return said if abs(said - fps) <= WAVER * fps else fps
-
-
-class LiveClock:
-    """When the frames of a live stream were taken, by this machine's clock.
-
-    They come late, by the network's moods; how far they are apart is in their stamps. The
-    frame that was the least late of late tells what the difference between the clocks is.
-    """
-
-    DRIFT = 0.01  # by which the stream's clock may be slower, as a share
-    JUMP = 10.0  # seconds between the clocks that make the stream's one that began anew
-
-    def __init__(self) -> None:
-        self._late: float | None = None  # this clock's time less the stream's, of the least late frame
-        self._now, self._before = 0.0, 0.0  # the last frame: when it came, and its time
-
-    def time(self, now: float, stamp: float) -> float:
-        """The time of a frame that comes now, in seconds of this clock; never less than the last frame's."""
-        late = now - stamp
-        if self._late is None or abs(late - self._late) > self.JUMP:
-            self._late = late
-        else:
-            self._late = min(late, self._late + self.DRIFT * (now - self._now))
-        self._now = now
-        self._before = max(self._before + 1e-6, stamp + self._late)
-        return self._before
-
-
 class Camera:
     """Reads a source once :meth:`start` is called, until it ends or :meth:`stop` is.
 
@@ -145,6 +107,7 @@ class Camera:
         drop_last: leave out a recording's last snippet where it is not complete.
         opener: opens the source; see :func:`open_source`.
         pending: where a snippet fills up.
+        chosen_fps: frames a second that are described, as :class:`FrameChoice` chooses them; None: all.
     """
 
     def __init__(
@@ -155,8 +118,9 @@ class Camera:
         drop_last: bool = False,
         opener: Opener = open_source,
         pending: Callable[[], Pending] = Pending,
+        chosen_fps: float | None = None,
     ):
-        self.source, self.frames = source, 0
+        self.source, self.frames, self._chosen_fps = source, 0, chosen_fps
         self._ready, self._drop_last = ready, drop_last
         self._timeout, self._fps = settings.timeout, settings.fps
         self._opener, self._pending = opener, pending
@@ -269,34 +233,45 @@ class Camera:
     def _read(self, video: Video, lost_at: float | None, live: bool) -> None:
         """Snippets until there is no further frame. Raises VideoError where that is not the end."""
         pending, clock, told = self._pending(), LiveClock(), False
-        shown: list[tuple[float, float]] = []  # of each frame that is pending: our time, the source's
-        begun = None
+        choice = FrameChoice(self._chosen_fps)
+        shown: list[tuple[float, float]] = []  # of each frame of the snippet: our time, the source's
+        begun, described = None, None  # the snippet's pictures, once they are all there
         try:
             for image in video.frames:
                 if self._stopped.is_set():
                     return
+                own = video.time if live or not self._fps else self.frames / self._fps
+                is_chosen = choice.take(own)
+                if is_chosen and described is not None:
+                    self._put_snippet(described, self._times(video, shown), live)
+                    described, shown = None, []
                 self._last = time.monotonic()
                 begun = self._last if begun is None else begun
                 self._zero = self._last if self._zero is None else self._zero
-                own = video.time if live or not self._fps else self.frames / self._fps
                 shown.append((clock.time(self._last, own) - self._zero if live else own, own))
-                pending.next(image.shape)[:] = image
+                if is_chosen:
+                    pending.next(image.shape)[:] = image
                 self.frames += 1
                 if not told and (pending.frames == SNIPPET_FRAMES or self._last - begun >= TELLING):
                     self._connect(video, shown, live, lost_at)
                     told = True
-                if pending.frames == SNIPPET_FRAMES:
-                    self._put_snippet(pending, self._times(video, shown), live)
-                    shown = []
+                if pending.frames < SNIPPET_FRAMES:
+                    continue
+                described = pending.take()
+                if self._chosen_fps is None:  # no frame that is not chosen can follow
+                    self._put_snippet(described, self._times(video, shown), live)
+                    described, shown = None, []
         finally:
             if shown and not told:
                 self._connect(video, shown, live, lost_at)
-            if shown and (live or self._drop_last):
+            if described is not None:
+                self._put_snippet(described, self._times(video, shown), live)
+            elif shown and (live or self._drop_last):
                 self._drop(
                     len(shown), shown[0][0], "the stream was lost" if live else "too few for a snippet"
                 )
             elif shown:
-                self._put_snippet(pending, self._times(video, shown), live)
+                self._put_snippet(pending.take(), self._times(video, shown), live)
 
     def _connect(
         self, video: Video, shown: list[tuple[float, float]], live: bool, lost_at: float | None
@@ -314,9 +289,10 @@ class Camera:
         self._rate = self._fps or rate_of(own, video.info.fps) or self._rate
         return FrameTimes(self._rate, times)
 
-    def _put_snippet(self, pending: Pending, times: FrameTimes, live: bool) -> None:
-        frames = pending.frames
-        self._put(Snippet(pending.take(), self.frames - frames, frames, times, self._last), live)
+    def _put_snippet(self, images: np.ndarray, times: FrameTimes, live: bool) -> None:
+        assert times.stamps is not None
+        frames = len(times.stamps)
+        self._put(Snippet(images, self.frames - frames, frames, times, self._last), live)
 
     def _drop(self, frames: int, time_s: float, reason: str) -> None:
         self._put(Dropped(self.frames - frames, frames, time_s, reason))

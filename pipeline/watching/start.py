@@ -45,6 +45,7 @@ def open_watch(
         scorer.chosen.rule,
         drop_last=extractor.preset.drop_last,
         pending=extractor.pending,
+        chosen_fps=extractor.fps,
     )
     watch = Watch(sources, analysis, settings.watch, tell, say)
     with serve_metrics(watch.posts, *metrics) if metrics else nullcontext() as port:

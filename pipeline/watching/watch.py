@@ -24,6 +24,7 @@ import torch
 
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events import EventNews, EventRule, EventStream
+from ssrl_pipeline.extraction import slow_videos
 from ssrl_pipeline.extractors import Pending, ViewArrays, is_full
 from ssrl_pipeline.models import Detector, Window, WindowScorer
 from ssrl_pipeline.settings import WatchSettings
@@ -65,6 +66,7 @@ class Post:
     dropped: int = 0  # frames
     untold: int = 0  # of these, frames that people were not told of
     told_at: float = float("-inf")
+    told_slow: bool = False  # that it sends fewer frames a second than are described
     reconnects: int = 0
     event: int = 0
     score: float | None = None
@@ -90,6 +92,7 @@ class Analysis:
     rule: EventRule
     drop_last: bool = False  # the preset leaves out a recording's incomplete last snippet
     pending: Callable[[], Pending] = Pending  # where a camera's snippets fill up, for `describe`
+    chosen_fps: float | None = None  # frames a second that are described (extractors/rate.py); None: all
 
 
 class Watch:
@@ -121,7 +124,7 @@ class Watch:
         self._ready = threading.Condition()
         threads = max(1, min(DECODING, torch.get_num_threads() // max(1, len(sources))))
         opener = opener or partial(open_source, threads=threads)
-        reads = (settings, analysis.drop_last, opener, analysis.pending)
+        reads = (settings, analysis.drop_last, opener, analysis.pending, analysis.chosen_fps)
         self.posts = [
             Post(Camera(source, self._ready, *reads), self._scorer.window(), EventStream(analysis.rule))
             for source in sources
@@ -242,6 +245,10 @@ class Watch:
         after = "" if item.gap_s is None else f" after {item.gap_s:.1f} seconds"
         rate = f"{item.fps:.4g} frames a second" if item.fps else "one frame so far"
         self._say(f"{post.name}: connected{after}, {item.width}x{item.height}, {rate}")
+        slow = slow_videos({post.name: item.fps}, self._analysis.chosen_fps or 0.0)
+        if slow and not post.told_slow:
+            self._say(slow)
+            post.told_slow = True
 
     def _drop(self, post: Post, item: Dropped) -> None:
         post.dropped += item.frames

@@ -126,6 +126,19 @@ def test_what_is_drawn(tmp_path: Path) -> None:
     assert green[width // 2 + 8 :].all() and not green[: width // 2 - 8].any()
 
 
+def test_heat_begins_with_the_snippet_s_first_frame(tmp_path: Path) -> None:
+    video = grey_video(tmp_path / "v.mp4", 40)
+    heat = {"2x3": np.zeros((3, 6), np.float32)}
+    heat["2x3"][1] = 1
+    starts = np.array([0, 21, 37])
+    scores = np.repeat([0.0, 1.0, 0.0], [21, 16, 3]).astype(np.float32)
+    shown = Shown(video, scores, FrameTimes(10.0), heat=heat, starts=starts)
+    save_overlay(tmp_path / "o.mp4", shown)
+    frames = decoded(tmp_path / "o.mp4")[:, 200:280, 280:360]
+    hot = ~near(frames, (110, 110, 110), 12).all(axis=(1, 2))
+    assert hot.tolist() == [False] * 21 + [True] * 16 + [False] * 3
+
+
 def test_frames_stay_in_their_place(tmp_path: Path) -> None:
     """Frame i of the overlay shows frame i of the video."""
     path = tmp_path / "v.mp4"

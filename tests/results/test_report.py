@@ -249,6 +249,17 @@ def test_heat_is_kept_and_shared_where_it_is_much(tmp_path: Path, monkeypatch: p
     assert entry_of(made_up(Path("a.mp4"), scores), tmp_path)["heat"] is None
 
 
+def test_snippets_of_chosen_frames(tmp_path: Path) -> None:
+    snippets, starts = np.float32([0.2, 0.8, 0.4]), np.array([0, 20, 32])
+    plain = made_up(Path("a.mp4"), snippets)
+    assert entry_of(plain, tmp_path)["snippets"] is None
+    scores, heat = frame_scores(snippets, 48, starts), {"1x1": np.ones((3, 1), np.float32)}
+    entry = entry_of(dataclasses.replace(plain, scores=scores, starts=starts, heat=heat), tmp_path)
+    assert entry["snippets"] == [20, 12] and entry["curve"]["frames"] == [0, 20, 32]
+    levels = np.frombuffer(base64.b64decode(entry["heat"]["levels"]), np.uint8)
+    np.testing.assert_allclose(levels / 255, snippets, atol=0.5 / 255)
+
+
 def test_score_writes_the_page_of_all_that_could_be_scored(
     make_video: Callable[..., Path],
     tmp_path: Path,

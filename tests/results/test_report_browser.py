@@ -129,12 +129,14 @@ def grey(frame: int) -> int:
     return 20 + 77 * frame % 210
 
 
-def save_page(video: Path, **times: Any) -> Path:
+def save_page(video: Path, heat: dict[str, np.ndarray] | None = None, **times: Any) -> Path:
     """The page of one video."""
     scores = np.array([0.1, 0.7, 0.2, 0.1, 0.9, 0.3], np.float32)
     rule = ChosenRule(EventRule(0.5, hysteresis=1.0, gap=0.0), "the settings")
     about = (10.0, 160, 120, "pyav", Path("best.pt"), {"backbone": "i3d", "preset": "live"}, rule)
-    result = VideoScores(video, frame_scores(scores, FRAMES), scores, *about, **times)
+    result = VideoScores(
+        video, frame_scores(scores, FRAMES, times.get("starts")), scores, *about, heat=heat or {}, **times
+    )
     save_report(
         video.parent / "report.html",
         [report_entry(result.shown(), result.summary(), video.parent, {"kind": "ssrl"})],
@@ -407,15 +409,34 @@ def test_zoom_moves_the_playhead_and_the_place_of_clicks(report: Report) -> None
     assert high - low < 3
 
 
+LEVELS = (
+    "const copy = new OffscreenCanvas(3, 2).getContext('2d'); copy.drawImage($('heat'), 0, 0);"
+    "return [...copy.getImageData(0, 0, 3, 2).data].filter((_, i) => i % 4 == 3)"
+)
+
+
+def test_snippets_of_chosen_frames_begin_where_they_do(browser: Chrome, tmp_path: Path) -> None:
+    write_webm(tmp_path / "chosen.webm", np.arange(FRAMES) / 10)
+    heat = np.zeros((6, 6), np.float32)
+    heat[4, 2] = 1.0
+    starts = np.array([0, 20, 32, 60, 64, 90])
+    browser.get(save_page(tmp_path / "chosen.webm", {"2x3": heat}, starts=starts).as_uri())
+    report, seen = Report(browser), []
+    for key in (Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, "p", "n", Keys.ARROW_LEFT, Keys.ARROW_LEFT, "n"):
+        report.press(key)
+        seen.append((report.frame(), max(report.run(LEVELS)) > 0))
+    assert seen == [(20, False), (32, False), (20, False), (64, True), (60, False), (32, False), (64, True)]
+    report.run("seek(89)")
+    assert report.run(LEVELS) == [0, 0, pytest.approx(0.9 * 0.6 * 255, abs=1), 0, 0, 0]
+    report.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert report.frame() == 90 and max(report.run(LEVELS)) == 0
+
+
 def test_heat_is_that_of_the_playhead(report: Report) -> None:
-    levels = (
-        "const copy = new OffscreenCanvas(3, 2).getContext('2d'); copy.drawImage($('heat'), 0, 0);"
-        "return [...copy.getImageData(0, 0, 3, 2).data].filter((_, i) => i % 4 == 3)"
-    )
     report.press("n")
-    assert report.run(levels) == [0, 0, 0, 0, 0, 0]
+    assert report.run(LEVELS) == [0, 0, 0, 0, 0, 0]
     report.press("n")
-    assert report.run(levels) == [0, 0, pytest.approx(0.9 * 0.6 * 255, abs=1), 0, 0, 0]
+    assert report.run(LEVELS) == [0, 0, pytest.approx(0.9 * 0.6 * 255, abs=1), 0, 0, 0]
     report.find("#heat-on").click()
     assert not report.find("#heat").is_displayed()
     report.all("#videos button")[2].click()

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from ssrl_pipeline.settings import WatchSettings
-from ssrl_pipeline.watching.camera import Camera, Connected, Ended, Item, LiveClock, Lost, Snippet, rate_of
+from ssrl_pipeline.watching.camera import Camera, Connected, Ended, Item, Lost, Snippet
+from ssrl_pipeline.watching.clocks import LiveClock, rate_of
 from ssrl_pipeline.watching.sources import parse_sources
 
 
