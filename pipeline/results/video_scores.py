@@ -17,7 +17,16 @@ import numpy as np
 from ssrl_pipeline.data import intervals_of
 from ssrl_pipeline.disk import Identity, read_identity, read_json, read_npz, whole_folder, write_json
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events import ChosenRule, Event, EventRule, find_events, save_events
+from ssrl_pipeline.events import (
+    ChosenRule,
+    Event,
+    EventRule,
+    SnippetWords,
+    find_events,
+    read_words,
+    save_events,
+    worded,
+)
 from ssrl_pipeline.results.contact_sheet import save_contact_sheet, sheet_frames
 from ssrl_pipeline.results.overlay import save_overlay
 from ssrl_pipeline.results.pictures import PictureTaker, peak_frames, read_pictures, save_peaks
@@ -60,6 +69,7 @@ class VideoScores:
     stored: bool = False  # whether its features came from a store
     damage: str = ""  # what the decoder complained of; "" where of nothing
     stamps: np.ndarray | None = None  # float64 [N], seconds; None: a frame is shown at its number / fps
+    words: SnippetWords | None = None  # what stands out in each snippet; None: not known
 
     def __post_init__(self) -> None:
         if self.stamps is None:
@@ -73,8 +83,9 @@ class VideoScores:
 
     @cached_property
     def events(self) -> list[Event]:
-        """When the scores say that something happens."""
-        return find_events(self.scores, self.timing, self.chosen.rule)
+        """When the scores say that something happens, and what it looks like as far as that is known."""
+        found = find_events(self.scores, self.timing, self.chosen.rule)
+        return [worded(event, self.words) for event in found]
 
     @cached_property
     def timing(self) -> FrameTimes:
@@ -138,9 +149,10 @@ class VideoScores:
         """Writes scores, events and pictures; the folder appears whole.
 
         That is scores.csv, scores.json, scores.npz (in it heat_2x3 and the like, of
-        the model's patch scales), events.json, events.csv, timeline.png, where the
-        frame rate is known events.vtt and events.srt, and where there are events
-        contact_sheet.png and peaks.npz, the report's pictures. For these two the video
+        the model's patch scales, and words_actions and the like of the snippets),
+        events.json, events.csv, timeline.png, where the frame rate is known events.vtt
+        and events.srt, and where there are events contact_sheet.png and peaks.npz, the
+        report's pictures. For these two the video
         is decoded once more, up to the last frame shown; all of it for overlay.mp4,
         which is written if asked for.
 
@@ -162,6 +174,8 @@ class VideoScores:
             arrays |= {f"heat_{scale}": rows for scale, rows in self.heat.items()}
             if self.stamps is not None:
                 arrays["times"] = self.stamps
+            if self.words is not None:
+                arrays |= {f"words_{name}": rows for name, rows in self.words._asdict().items()}
             np.savez(scratch / "scores.npz", fps=self.fps, **arrays)
             save_events(scratch, events, str(self.video), self.fps, self.chosen.rule, self.chosen.origin)
             save_timeline(scratch / "timeline.png", shown)
@@ -248,6 +262,7 @@ def load_result(folder: Path) -> tuple[VideoScores, Drawn]:
             stored=said.get("features") == "stored",
             damage=str(said.get("damage", "")),
             stamps=stamps,
+            words=read_words(numbers, int(said["snippets"])),
         )
         _check(result, said)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:

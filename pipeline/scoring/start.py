@@ -56,6 +56,8 @@ def score_videos(
         say(f"scoring with {path} on {on}")
         rule, origin = scorer.chosen
         say(f"events: score of {rule.threshold:.4g} or more, a threshold of {origin}")
+        if scorer.wordless:
+            say(f"events have no words: {scorer.wordless}")
         return score_many(
             scorer,
             videos,

@@ -38,6 +38,9 @@ def open_watch(
     extractor, (rule, origin) = scorer.extractor, scorer.chosen
     say(f"watching with {checkpoint} on {scorer.device} in {extractor.precision}")
     say(f"events: score of {rule.threshold:.4g} or more, a threshold of {origin}")
+    if scorer.teller is None:
+        unknown = "the checkpoint does not know what its cameras normally show; one trained anew does"
+        say(f"events have no words: {scorer.wordless or unknown}")
     watch = Watch(
         sources,
         scorer.model,
@@ -49,6 +52,7 @@ def open_watch(
         say,
         drop_last=extractor.preset.drop_last,
         pending=extractor.pending,
+        teller=scorer.teller,
     )
     with serve_metrics(watch.posts, *metrics) if metrics else nullcontext() as port:
         if metrics:

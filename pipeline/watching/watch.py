@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events import EventNews, EventRule, EventStream
+from ssrl_pipeline.events import VIEW, EventNews, EventRule, EventStream, RecentWords, WordTeller
 from ssrl_pipeline.extractors import Pending, ViewArrays, is_full
 from ssrl_pipeline.models import Detector, Window, WindowScorer
 from ssrl_pipeline.settings import WatchSettings
@@ -75,6 +75,7 @@ class Post:
         self.due: deque[Snippet | Dropped] = (
             deque()
         )  # described and without a score, at most delay + 1; drops
+        self.words = RecentWords()
 
     @property
     def name(self) -> str:
@@ -96,6 +97,7 @@ class Watch:
         say: takes a line for people.
         opener: as of a camera; none given, it decodes with no more threads than are its share.
         pending: where a camera's snippets fill up, for `describe`.
+        teller: of the words of events; None: they have none.
 
     Raises:
         VideoError: from :meth:`run`, a file is no video.
@@ -114,7 +116,9 @@ class Watch:
         drop_last: bool = False,
         opener: Opener | None = None,
         pending: Callable[[], Pending] = Pending,
+        teller: WordTeller | None = None,
     ):
+        self._teller = teller
         self._describe, self._rule, self._tell, self._say = describe, rule, tell, say
         self._scorer = WindowScorer(model, device, settings.window, settings.delay)
         self._views = tuple(model.views)
@@ -168,6 +172,9 @@ class Watch:
             for name in self._views
         }  # [B, P, F]
         scores = self._scorer.add([post.window for post, _ in group], views)
+        for (post, snippet), seen in zip(group, described, strict=True):
+            if self._teller:
+                post.words.add(snippet.frame, self._teller.of(torch.from_numpy(seen[VIEW])))
         for (post, snippet), score in zip(group, scores, strict=True):
             post.due.append(snippet._replace(images=snippet.images[:0]))  # the pictures are done with
             post.snippets += 1
@@ -192,7 +199,8 @@ class Watch:
             self._tell_events(post, post.events.skip(post.due.popleft().frames))
 
     def _tell_events(self, post: Post, news: Sequence[EventNews]) -> None:
-        for kind, event in news:
+        for kind, found in news:
+            event = post.words.of(found)
             post.event += kind == "event_start"
             line: Line = {"type": kind, "camera": post.name, "event": post.event}
             ends = ("start", "peak") if kind == "event_start" else ("start", "end", "peak")
@@ -202,7 +210,10 @@ class Watch:
             line["peak_score"] = event.peak_score
             if kind == "event_end":
                 line["mean_score"] = event.mean_score
+            if self._teller:
+                line |= {"words": list(event.words), "patch": event.patch or None}
             self._tell(line)
+        post.words.forget(post.events.since)
 
     def _note(self, post: Post, item: Item) -> None:
         """What happened beside the snippets, in its place among them."""
