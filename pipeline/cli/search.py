@@ -15,8 +15,6 @@ from ssrl_pipeline.cli.options import (
 )
 from ssrl_pipeline.console import say, table, time_code
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors.backbones import action_names, match_actions
-from ssrl_pipeline.features import open_features
 from ssrl_pipeline.settings import Settings
 
 
@@ -41,11 +39,7 @@ def search(settings: Settings, words: tuple[str, ...], most: int, apart: float, 
     are ranked by the probability that I3D's own classifier gives to these actions in one of 2x3 patches.
     It is often wrong, above all where people are small: see docs/words.md.
     """
-    text = " ".join(words)
-    actions = match_actions(text)
-    store = open_features(settings.data.features, settings.data.layout)
-    say(f"actions: {', '.join(action_names()[place] for place in actions)}")
-    found = scoring.search_store(store, actions, most, apart, settings.extract.weights, say)
+    found = scoring.search_archive(settings, " ".join(words), most, apart, say)
     if as_json:
         echo_json([moment._asdict() for moment in found.moments])
     else:

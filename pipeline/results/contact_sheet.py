@@ -73,8 +73,9 @@ def _draw(
     draw.text((GAP, GAP), _fit(f"{count}: {name}", font, sheet.width - 2 * GAP), INK, font)
     for i, row in enumerate(rows):
         top = 2 * LINE + i * row_height
-        looks = _fit(row.event.looks, font, sheet.width - 2 * GAP)
-        draw.text((GAP, top + 2 * LINE), looks, INK, font)
+        if row.event.words:
+            looks = _fit(row.event.looks, font, sheet.width - 2 * GAP)
+            draw.text((GAP, top + 2 * LINE), looks, INK, font)
         for column, (frame, caption) in enumerate(zip(row.frames, _captions(row), strict=True)):
             left = GAP + column * (width + GAP)
             picture = pictures[frame]

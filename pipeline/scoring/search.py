@@ -20,9 +20,10 @@ from ssrl_pipeline.console import Note
 from ssrl_pipeline.errors import ConfigError, StoreError
 from ssrl_pipeline.events import ASSUMED_FPS, PLACES, VIEW
 from ssrl_pipeline.extractors import SNIPPET_FRAMES
-from ssrl_pipeline.extractors.backbones import ActionHead, action_head
-from ssrl_pipeline.features import Features
+from ssrl_pipeline.extractors.backbones import ActionHead, action_head, action_names, match_actions
+from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.models import CHUNK
+from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.times import FrameTimes
 
 
@@ -40,6 +41,23 @@ class Found(NamedTuple):
     moments: list[Moment]  # the best first
     videos: int  # that were searched
     failed: list[str]  # those whose features are missing or damaged
+
+
+def search_archive(
+    settings: Settings, text: str, most: int = 20, apart: float = 10.0, note: Note = lambda text: None
+) -> Found:
+    """:func:`search_store` with the actions that a text may mean, in the features that the settings name.
+
+    Args:
+        note: is told these actions, too.
+
+    Raises:
+        ConfigError: no action is like the text.
+    """
+    actions = match_actions(text)
+    store = open_features(settings.data.features, settings.data.layout)
+    note(f"actions: {', '.join(action_names()[place] for place in actions)}")
+    return search_store(store, actions, most, apart, settings.extract.weights, note)
 
 
 def search_store(
