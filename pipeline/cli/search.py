@@ -33,7 +33,7 @@ from ssrl_pipeline.settings import Settings
 @settings_options
 @json_option
 def search(settings: Settings, words: tuple[str, ...], most: int, apart: float, as_json: bool) -> None:
-    """Find moments of an archive of stored features by what is done in them: "riding a bike".
+    """Find moments of an archive of features by what is done in them.
 
     WORDS are one of the 400 actions of Kinetics-400 or a part of their names ("bike", "skate"). Moments
     are ranked by the probability that I3D's own classifier gives to these actions in one of 2x3 patches.
