@@ -49,8 +49,9 @@ class Usual(NamedTuple):
         shape = (len(PLACES), len(action_names()))
         for name in cls._fields:
             rows = said.get(name)
-            plain = isinstance(rows, Tensor) and rows.layout is torch.strided and rows.is_floating_point()
-            if not plain or rows.shape != shape or not rows.isfinite().all():
+            if not isinstance(rows, Tensor) or rows.layout is not torch.strided or rows.shape != shape:
+                rows = torch.full((), torch.nan)
+            if not rows.isfinite().all():
                 raise CheckpointError(
                     f"the checkpoint's words are damaged: no {name} of {list(shape)} numbers"
                 )
