@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbones import (
+    ActionHead,
     Backbone,
     I3dR50,
     I3dR50NL,
     InceptionI3d,
     content_sha256,
     published_weights,
+    read_head,
     read_weights,
 )
 from ssrl_pipeline.extractors.batcher import Described, Feed
@@ -117,7 +119,7 @@ class FeatureExtractor:
         self._transfer = Transfer(self.device)
         # A CPU cuts the next snippets beside the network; a GPU's work waits in its own queue.
         self._cutter = ThreadPoolExecutor(1, "cutting views") if self.device.type == "cpu" else None
-        self.backbone, self.weights_sha256 = _load_backbone(backbone, weights)
+        self.backbone, self.weights_sha256, self.head = _load_backbone(backbone, weights)
         self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
         engines = self._engines  # a copy of the backbone takes its hooks along: none may hold this object
         self.backbone.register_load_state_dict_post_hook(lambda *_: engines.clear())
@@ -354,8 +356,8 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def _load_backbone(name: str, weights: str | Path | None) -> tuple[Backbone, str]:
-    """The network in evaluation mode, and what identifies its weights."""
+def _load_backbone(name: str, weights: str | Path | None) -> tuple[Backbone, str, ActionHead | None]:
+    """The network in evaluation mode, what identifies its weights, and the classifier that they may hold."""
     if weights == "random":
         with torch.random.fork_rng(devices=[]):  # it is made on the CPU: no GPU needs to be touched
             torch.default_generator.manual_seed(0)
@@ -363,11 +365,11 @@ def _load_backbone(name: str, weights: str | Path | None) -> tuple[Backbone, str
             for module in network.modules():
                 if isinstance(module, nn.Conv3d):  # PyTorch's own start would fade out over the layers
                     nn.init.kaiming_normal_(module.weight)
-            return network, "random"
+            return network, "random", None
     network = BACKBONES[name]().eval()
     arrays = published_weights(name) if weights is None else read_weights(Path(weights))
     try:
         network.load_reference_state_dict(arrays)
     except WeightsError as error:
         raise WeightsError(f"{weights or 'cache'}: {error}") from error
-    return network.eval(), content_sha256(arrays)
+    return network.eval(), content_sha256(arrays), read_head(arrays)

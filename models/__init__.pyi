@@ -1,3 +1,5 @@
+from .actions import ActionDetector as ActionDetector
+from .actions import ActionOutput as ActionOutput
 from .detector import Detector as Detector
 from .fused import FusedDetector as FusedDetector
 from .fused import FusedOutput as FusedOutput

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from ssrl_pipeline.models.actions import ActionDetector
 from ssrl_pipeline.models.detector import Detector
 from ssrl_pipeline.models.fused import FusedDetector
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.ssrl import SSRL
 
-KINDS: dict[str, type[Detector]] = {kind.kind: kind for kind in (SSRL, PatchMemory, FusedDetector)}
+KINDS: dict[str, type[Detector]] = {
+    kind.kind: kind for kind in (SSRL, PatchMemory, FusedDetector, ActionDetector)
+}
 
 
 def build_model(kind: str = SSRL.kind, **arguments: Any) -> Detector:

@@ -6,7 +6,7 @@ Files are written whole and read with `weights_only=True`: nothing in them can r
 import hashlib
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Checkpoint:
     recipe: dict[str, Any]  # of the features it was trained on
     settings: dict[str, Any]  # of the run
     provenance: dict[str, Any]  # stage, step, validation loss, training and validation videos, versions
+    # What cameras normally show, for the words of events: mean and deviation [P, A]; empty: not known.
+    words: dict[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:

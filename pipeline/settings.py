@@ -12,7 +12,7 @@ from ssrl_pipeline.events import EventSettings
 from ssrl_pipeline.extractors import FASTEST_RATE, EngineName, Patches, PrecisionName
 
 DatasetName = Literal["ucf_crime", "shanghaitech", "xd_violence"]
-Kind = Literal["ssrl", "memory", "fused"]
+Kind = Literal["ssrl", "memory", "fused", "actions"]
 Layout = Literal["store", "released"]
 SelectOn = Literal["val", "test"]
 StoredDtype = Literal["float32", "float16"]
@@ -51,7 +51,7 @@ class ExtractSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    kind: Kind = "ssrl"  # or "memory", of normal videos alone, or "fused", both
+    kind: Kind = "ssrl"  # "memory", of normal videos; "fused", both; or "actions" by their names
     scales: tuple[str, ...] | None = None  # of patches, as in [2x3, 3x5]; None: all that the features have
     dropout: float = 0.7  # in the head, and of scales of more than 15 patches
     standardise: bool = True  # features in units of the normal training snippets' mean and deviation
@@ -138,6 +138,17 @@ class MemorySettings:
 
 
 @dataclass(frozen=True)
+class ActionSettings:
+    names: tuple[str, ...] | None = None  # of Kinetics-400's actions, those that alarm
+    alarm: float = 0.99  # share of normal training snippets that score below 0.5
+    sample: int = 4096  # normal snippets read to tell what is usual
+
+    def __post_init__(self) -> None:
+        require(0.5 < self.alarm < 1, "alarm", self.alarm, "more than 0.5 and less than 1")
+        require(self.sample >= 1, "sample", self.sample, "1 or more")
+
+
+@dataclass(frozen=True)
 class WatchSettings:
     window: int = 16  # snippets of a camera, the latest, among which each new one is scored
     delay: int = 1  # newer snippets that a score waits for
@@ -158,6 +169,7 @@ class Settings:
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
+    actions: ActionSettings = field(default_factory=ActionSettings)
     events: EventSettings = field(default_factory=EventSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
 

@@ -6,6 +6,12 @@ from .inception import MaxPool as MaxPool
 from .inception import Mixed as Mixed
 from .inception import Unit3d as Unit3d
 from .inception import same_padding as same_padding
+from .kinetics import ActionHead as ActionHead
+from .kinetics import action_head as action_head
+from .kinetics import action_names as action_names
+from .kinetics import find_actions as find_actions
+from .kinetics import match_actions as match_actions
+from .kinetics import read_head as read_head
 from .resnet import I3dR50 as I3dR50
 from .resnet import I3dR50NL as I3dR50NL
 from .weights import PUBLISHED as PUBLISHED

@@ -32,6 +32,7 @@ COMMANDS = {  # each is in the module of its name, which is loaded when the comm
     "info": "Versions, devices, decoders and caches: what to send along with a bug report.",
     "runs": "Compare the runs in a folder.",
     "score": "Score every frame of new videos.",
+    "search": "Find moments of an archive of features by what is done in them.",
     "store": "Look after feature stores.",
     "train": "Learn a detector from features and video labels.",
     "watch": "Score cameras and streams as they come, one JSON line each.",

@@ -1,6 +1,8 @@
 """The command `train`."""
 
+import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -30,8 +32,13 @@ from ssrl_pipeline.settings import Settings
 @click.option(
     "--seeds", type=int, metavar="N N ...", help="One run for each, in NAME/seedN; mean and deviation."
 )
-@click.argument("more_seeds", nargs=-1, type=int, metavar="")
-@setting("model.kind", "ssrl; memory, which learns from normal videos alone; or fused, both.", flag="--model")
+@click.argument("more", nargs=-1, metavar="")
+@setting("model.kind", "ssrl; memory, of normal videos alone; fused, both; or actions.", flag="--model")
+@click.option(
+    "--actions",
+    metavar="NAME NAME ...",
+    help="Those that --model actions alarms at, of Kinetics-400's names.",
+)
 @setting("train.steps", "Steps of each stage.")
 @setting(
     "train.select_on",
@@ -50,7 +57,8 @@ def train(
     settings: Settings,
     name: str | None,
     seeds: int | None,
-    more_seeds: tuple[int, ...],
+    actions: str | None,
+    more: tuple[str, ...],
     skip_missing: bool,
     devices: int,
     device: str,
@@ -58,12 +66,22 @@ def train(
 ) -> None:
     """Learn a detector from features and video labels.
 
-    With --model memory, normal videos are enough.
+    With --model memory, normal videos are enough. With --model actions nothing is learnt but what is
+    usual, from normal videos or, without labels, from all.
 
     On several machines: torchrun ... -m ssrl_pipeline train --name NAME
     """
+    more_seeds = [int(word) for word in more if word.isdigit()]
+    more_actions = [word for word in more if not word.isdigit()]
     if more_seeds and seeds is None:
         raise click.UsageError(f"unexpected argument {more_seeds[0]}; several seeds are given with --seeds")
+    if more_actions and actions is None:
+        raise click.UsageError(
+            f"unexpected argument {more_actions[0]!r}; several actions are given with --actions, a name of "
+            "several words in quotes"
+        )
+    if actions is not None:
+        settings = _with_actions(settings, [actions, *more_actions])
     if name is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise click.UsageError("under torchrun give the run a --name, by which all processes find it")
     chosen = [] if seeds is None else [seeds, *more_seeds]
@@ -83,6 +101,13 @@ def train(
         trained = training.train_run(settings, name, device=device, skip_missing=skip_missing, report=_report)
         if trained:
             _show_run(trained, as_json)
+
+
+def _with_actions(settings: Settings, names: Sequence[str]) -> Settings:
+    if settings.model.kind != "actions":
+        raise click.UsageError("--actions is for --model actions")
+    chosen = dataclasses.replace(settings.actions, names=tuple(names))
+    return dataclasses.replace(settings, actions=chosen)
 
 
 def _show_run(trained: "training.Trained", as_json: bool) -> None:

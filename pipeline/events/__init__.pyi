@@ -15,3 +15,12 @@ from .rule import EventSettings as EventSettings
 from .rule import choose_rule as choose_rule
 from .stream import EventNews as EventNews
 from .stream import EventStream as EventStream
+from .words import PLACES as PLACES
+from .words import VIEW as VIEW
+from .words import RecentWords as RecentWords
+from .words import SnippetWords as SnippetWords
+from .words import Usual as Usual
+from .words import WordStream as WordStream
+from .words import WordTeller as WordTeller
+from .words import read_words as read_words
+from .words import worded as worded

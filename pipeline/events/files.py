@@ -22,6 +22,7 @@ COLUMNS = (
     *("start_s", "end_s", "peak_s"),
     *("start_time", "end_time", "peak_time"),
     *("peak_score", "mean_score"),
+    *("words", "patch"),
 )
 
 
@@ -55,21 +56,31 @@ def save_events(
 
 
 def describe(number: int, event: Event) -> dict[str, Any]:
-    """COLUMNS -> values: frames 0-based, end exclusive; times None where the frame rate is unknown."""
+    """COLUMNS -> values: frames 0-based, end exclusive; times None where the frame rate is unknown.
+
+    The words are a list, empty where there are none; then the patch is None.
+    """
     seconds = (event.start_s, event.end_s, event.peak_s)
     times = (None if second is None else time_code(second) for second in seconds)
-    values = (number, *event[:3], *seconds, *times, event.peak_score, event.mean_score)
+    scores, words = (event.peak_score, event.mean_score), (list(event.words), event.patch or None)
+    values = (number, *event[:3], *seconds, *times, *scores, *words)
     return dict(zip(COLUMNS, values, strict=True))
 
 
 def write_csv(path: Path, events: Sequence[Event]) -> None:
-    """A row for each event with the columns COLUMNS; a time that is unknown is empty."""
+    """A row for each event with the columns COLUMNS; what is unknown is empty; words are parted by "; "."""
     with whole_file(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)
         for number, event in enumerate(events, 1):
             cells = describe(number, event).values()
-            rows.writerow([f"{cell:.6f}" if isinstance(cell, float) else cell for cell in cells])
+            rows.writerow(map(_cell, cells))
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return "; ".join(value)
+    return f"{value:.6f}" if isinstance(value, float) else value
 
 
 def write_vtt(path: Path, events: Sequence[Event]) -> None:
@@ -95,5 +106,6 @@ def _cues(path: Path, events: Sequence[Event], code: Callable[[float], str]) -> 
         cues.append(
             f"{number}\n{code(start)} --> {code(end)}\n"
             f"Anomaly {number}: score {event.peak_score:.2f}, highest at {time_code(event.peak_s)}\n"
+            + (f"{event.looks}\n" if event.words else "")
         )
     return cues

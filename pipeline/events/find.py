@@ -38,6 +38,13 @@ class Event(NamedTuple):
     start_s: float | None
     end_s: float | None  # when the last frame is over
     peak_s: float | None
+    words: tuple[str, ...] = ()  # actions that stand out, of which see ssrl_pipeline.events.words
+    patch: str = ""  # where the first of them does, as "top left"; "" where there are no words
+
+    @property
+    def looks(self) -> str:
+        """The words as people are told them: they are guesses. "" where there are none."""
+        return f"looks like {', '.join(self.words)} ({self.patch})" if self.words else ""
 
 
 def find_events(scores: np.ndarray, times: FrameTimes, rule: EventRule) -> list[Event]:

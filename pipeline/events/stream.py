@@ -155,6 +155,12 @@ class EventStream:
         self._frame, self._last = self._frame + frames, None
         return news
 
+    @property
+    def since(self) -> int:
+        """The first frame that an event which is yet to be told may hold."""
+        earliest = self._event or self._run
+        return earliest.start if earliest else self._frame
+
     def finish(self) -> list[EventNews]:
         """No frame follows."""
         news = self._start()

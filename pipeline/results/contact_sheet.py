@@ -1,4 +1,4 @@
-"""contact_sheet.png: each event's first, highest and last frame, read back from the video."""
+"""contact_sheet.png: each event's first, highest and last frame, read back from the video, and its words."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,7 +62,8 @@ def _draw(
     sizes = [pictures[frame].size for row in rows for frame in row.frames]
     width = max(250, *(size[0] for size in sizes))  # the text needs as much
     height = max(size[1] for size in sizes)
-    row_height = height + 2 * LINE + GAP
+    text = (3 if any(row.event.words for row in rows) else 2) * LINE  # above the frames
+    row_height = height + text + GAP
     sheet = Image.new("RGB", (3 * width + 4 * GAP, 2 * LINE + len(rows) * row_height + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), TEXT)
@@ -72,13 +73,16 @@ def _draw(
     draw.text((GAP, GAP), _fit(f"{count}: {name}", font, sheet.width - 2 * GAP), INK, font)
     for i, row in enumerate(rows):
         top = 2 * LINE + i * row_height
+        if row.event.words:
+            looks = _fit(row.event.looks, font, sheet.width - 2 * GAP)
+            draw.text((GAP, top + 2 * LINE), looks, INK, font)
         for column, (frame, caption) in enumerate(zip(row.frames, _captions(row), strict=True)):
             left = GAP + column * (width + GAP)
             picture = pictures[frame]
-            sheet.paste(picture, (left, top + 2 * LINE))
+            sheet.paste(picture, (left, top + text))
             draw.multiline_text((left, top), caption, INK, font, spacing=3)
             if column == 1:
-                box = (left, top + 2 * LINE, left + picture.width - 1, top + 2 * LINE + picture.height - 1)
+                box = (left, top + text, left + picture.width - 1, top + text + picture.height - 1)
                 draw.rectangle(box, outline=MARK, width=3)
     return sheet
 

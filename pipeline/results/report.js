@@ -314,6 +314,7 @@ function listEvents() {
     const words = element("span", {},
       element("strong", {}, `${event.event}. ${when(video, event.start_frame)} \u2013 ${until(event)}`),
       element("span", {}, `highest ${number(event.peak_score)} at ${when(video, event.peak_frame)}`),
+      ...(event.words.length ? [element("span", {}, `looks like ${event.words.join(", ")} (${event.patch})`)] : []),
       element("span", { className: "faint" }, `mean ${number(event.mean_score)}, frames ${event.start_frame} to ${last}`),
     );
     const button = element("button", { type: "button", onclick: () => seek(event.start_frame) });

@@ -17,7 +17,16 @@ import numpy as np
 from ssrl_pipeline.data import intervals_of
 from ssrl_pipeline.disk import Identity, read_identity, read_json, read_npz, whole_folder, write_json
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events import ChosenRule, Event, EventRule, find_events, save_events
+from ssrl_pipeline.events import (
+    ChosenRule,
+    Event,
+    EventRule,
+    SnippetWords,
+    find_events,
+    read_words,
+    save_events,
+    worded,
+)
 from ssrl_pipeline.extractors import require_starts
 from ssrl_pipeline.results.contact_sheet import save_contact_sheet, sheet_frames
 from ssrl_pipeline.results.overlay import save_overlay
@@ -62,6 +71,7 @@ class VideoScores:
     damage: str = ""  # what the decoder complained of; "" where of nothing
     stamps: np.ndarray | None = None  # float64 [N], seconds; None: a frame is shown at its number / fps
     starts: np.ndarray | None = None  # int64 [T], the first frame of each snippet; None: every 16th
+    words: SnippetWords | None = None  # what stands out in each snippet; None: not known
 
     def __post_init__(self) -> None:
         if self.starts is not None:
@@ -77,8 +87,9 @@ class VideoScores:
 
     @cached_property
     def events(self) -> list[Event]:
-        """When the scores say that something happens."""
-        return find_events(self.scores, self.timing, self.chosen.rule)
+        """When the scores say that something happens, and what it looks like as far as that is known."""
+        found = find_events(self.scores, self.timing, self.chosen.rule)
+        return [worded(event, self.words) for event in found]
 
     @cached_property
     def timing(self) -> FrameTimes:
@@ -142,9 +153,10 @@ class VideoScores:
         """Writes scores, events and pictures; the folder appears whole.
 
         That is scores.csv, scores.json, scores.npz (in it heat_2x3 and the like, of
-        the model's patch scales), events.json, events.csv, timeline.png, where the
-        frame rate is known events.vtt and events.srt, and where there are events
-        contact_sheet.png and peaks.npz, the report's pictures. For these two the video
+        the model's patch scales, and words_actions and the like of the snippets),
+        events.json, events.csv, timeline.png, where the frame rate is known events.vtt
+        and events.srt, and where there are events contact_sheet.png and peaks.npz, the
+        report's pictures. For these two the video
         is decoded once more, up to the last frame shown; all of it for overlay.mp4,
         which is written if asked for.
 
@@ -168,6 +180,8 @@ class VideoScores:
                 arrays["times"] = self.stamps
             if self.starts is not None:
                 arrays["starts"] = self.starts
+            if self.words is not None:
+                arrays |= {f"words_{name}": rows for name, rows in self.words._asdict().items()}
             np.savez(scratch / "scores.npz", fps=self.fps, **arrays)
             save_events(scratch, events, str(self.video), self.fps, self.chosen.rule, self.chosen.origin)
             save_timeline(scratch / "timeline.png", shown)
@@ -255,6 +269,7 @@ def load_result(folder: Path) -> tuple[VideoScores, Drawn]:
             damage=str(said.get("damage", "")),
             stamps=stamps,
             starts=numbers.get("starts"),
+            words=read_words(numbers, int(said["snippets"])),
         )
         _check(result, said)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:

@@ -5,6 +5,7 @@ from .score import Scored as Scored
 from .score import score_many as score_many
 from .scorer import Scorer as Scorer
 from .scorer import score_video as score_video
+from .search import search_archive as search_archive
 from .start import score_videos as score_videos
 from .stored import require_scorable as require_scorable
 from .stored import score_snippets as score_snippets

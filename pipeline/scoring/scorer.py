@@ -15,7 +15,7 @@ import numpy as np
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.disk import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, VideoError
-from ssrl_pipeline.events import EventSettings, choose_rule
+from ssrl_pipeline.events import VIEW, EventSettings, Usual, WordStream, WordTeller, choose_rule
 from ssrl_pipeline.extractors import FeatureExtractor, find_device
 from ssrl_pipeline.extractors.engines import offered
 from ssrl_pipeline.features import Features, Recipe
@@ -65,6 +65,7 @@ class Scorer:
         self.device = find_device(device)
         self.model = self.checkpoint.build().to(self.device)
         self.checkpoint_sha256 = self.checkpoint.sha256
+        self.usual = Usual.read(self.checkpoint.words)
         recipe = self.checkpoint.recipe
         if weights is None and recipe.get("weights_sha256") == "random":
             weights = "random"
@@ -95,13 +96,15 @@ class Scorer:
             VideoError: the video cannot be decoded.
         """
         video = Path(video)
-        heat = HeatStream(self.model, self.device)
+        heat, words = HeatStream(self.model, self.device), self._words()
         with ScoreStream(self.model, self.device) as stream:
 
             def write(features: Mapping[str, np.ndarray]) -> None:
-                views = as_tensors(self.model, features)
+                views = as_tensors(self.model.views, features)
                 stream.add(views)
                 heat.add(views)
+                if words:
+                    words.add(as_tensors([VIEW], features)[VIEW])
                 on_snippet()
 
             result = self.extractor.write_video(video, write=write)
@@ -114,7 +117,8 @@ class Scorer:
         about = (times.fps, info.width, info.height, result.decoder)
         scores = frame_scores(snippet_scores, result.frames, result.starts)
         scored = self._result(video, snippet_scores, scores, about, heat, self.extractor.recipe)
-        return replace(scored, damage=result.damage, stamps=times.stamps, starts=result.starts)
+        scored = replace(scored, damage=result.damage, stamps=times.stamps, starts=result.starts)
+        return replace(scored, words=words.words() if words else None)
 
     def score_from(self, store: Features, stored: str, video: str | Path) -> VideoScores:
         """Scores one video by features that are there already: nothing is decoded or extracted.
@@ -130,20 +134,40 @@ class Scorer:
         """
         names = f"the checkpoint {self.path}", f"the store {store.root}"
         require_scorable(self.checkpoint.recipe, store.recipe, *names)
-        features, meta = store.read(stored, self.model.views), store.meta(stored)
-        times, starts = store.times(stored), store.starts(stored)
-        heat = HeatStream(self.model, self.device)
+        heat, words = HeatStream(self.model, self.device), self._words()
+        features = store.read(stored, {*self.model.views, *([VIEW] if words else [])})
+        meta, times, starts = store.meta(stored), store.times(stored), store.starts(stored)
         with ScoreStream(self.model, self.device) as stream:
             for begin in range(0, meta.snippets, CHUNK):
                 part = {name: rows[begin : begin + CHUNK] for name, rows in features.items()}
-                views = as_tensors(self.model, part)
+                views = as_tensors(self.model.views, part)
                 stream.add(views)
                 heat.add(views)
+                if words:
+                    words.add(as_tensors([VIEW], part)[VIEW])
             snippet_scores = finite_scores(str(video), stream.scores())
         about = (times.fps, meta.width, meta.height, meta.decoder)
         scores = frame_scores(snippet_scores, meta.frames, starts)
         result = self._result(Path(video), snippet_scores, scores, about, heat, store.recipe)
-        return replace(result, stored=True, damage=meta.damage, stamps=times.stamps, starts=starts)
+        result = replace(result, stored=True, damage=meta.damage, stamps=times.stamps, starts=starts)
+        return replace(result, words=words.words() if words else None)
+
+    @property
+    def wordless(self) -> str | None:
+        """Why events have no words; None: they have."""
+        if VIEW not in self.checkpoint.recipe.get("views", ()):
+            return f"the features have no view {VIEW}"
+        return None if self.extractor.head else "the backbone's weights have no classifier that names actions"
+
+    @property
+    def teller(self) -> WordTeller | None:
+        """Of words against what is usual by the checkpoint; None where either is not known."""
+        head = None if self.wordless else self.extractor.head
+        return WordTeller(head, self.usual) if head and self.usual else None
+
+    def _words(self) -> WordStream | None:
+        head = None if self.wordless else self.extractor.head
+        return WordStream(head, self.usual) if head else None
 
     def _result(
         self,

@@ -55,6 +55,8 @@ def score_videos(
         index = open_index(features, scorer, must_reuse, say)
         say(f"scoring with {path} on {on}")
         say(f"events: {scorer.chosen}")
+        if scorer.wordless:
+            say(f"events have no words: {scorer.wordless}")
         return score_many(
             scorer,
             videos,

@@ -3,7 +3,7 @@
 Dimensions: N frames, T snippets, P crops or patches, F feature size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ def score_snippets(
     """
     snippets = len(features[next(iter(model.views))])
     chunks = (
-        as_tensors(model, {name: features[name][begin : begin + CHUNK] for name in model.views})
+        as_tensors(model.views, {name: features[name][begin : begin + CHUNK] for name in model.views})
         for begin in range(0, snippets, CHUNK)
     )
     return finite_scores(video, score_long(model, chunks, device))
@@ -76,9 +76,9 @@ def frame_scores(snippet_scores: np.ndarray, frames: int, starts: np.ndarray | N
     return snippet_scores[snippet_of_frames(frames, len(snippet_scores), starts)].astype(np.float32)
 
 
-def as_tensors(model: Detector, features: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """The views that the model takes, copied as float32."""
-    return {name: torch.from_numpy(np.array(features[name], np.float32)) for name in model.views}
+def as_tensors(views: Iterable[str], features: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Some views, copied as float32."""
+    return {name: torch.from_numpy(np.array(features[name], np.float32)) for name in views}
 
 
 def finite_scores(video: str, scores: Tensor) -> np.ndarray:

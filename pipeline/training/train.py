@@ -1,4 +1,4 @@
-"""What trains each kind of detector: SSRL, a memory of normal patches, both in one."""
+"""What trains each kind of detector: SSRL, a memory of normal patches, both in one, actions by name."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from ssrl_pipeline.checkpoint import Checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
+from ssrl_pipeline.console import say
 from ssrl_pipeline.data import Intervals, Labels
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.models import SSRL, FusedDetector, PatchMemory
+from ssrl_pipeline.models import SSRL, ActionDetector, FusedDetector, PatchMemory
 from ssrl_pipeline.settings import Settings
-from ssrl_pipeline.training import fusion, normal_memory, ssrl
+from ssrl_pipeline.training import actions, fusion, normal_memory, ssrl
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import Evaluation, owned, refuse_other_run
 
@@ -50,7 +51,26 @@ def train_detector(task: Task) -> Path:
     if not (task.run / "last.pt").exists():
         refuse_other_run(task.run, kind)
     TRAINERS[kind].train(task)
+    with owned(task.run, task.group):
+        if task.group.is_main:
+            _add_usual(task)
+        task.group.wait()
     return task.run / "best.pt"
+
+
+def _add_usual(task: Task) -> None:
+    """What normal training videos show, for the words of events."""
+    settings = task.settings
+    missing = actions.add_usual(
+        task.run / "best.pt",
+        task.store,
+        task.labels,
+        settings.actions,
+        settings.extract.weights,
+        settings.train.seed,
+    )
+    if missing:
+        say(f"events will have no words: {missing}")
 
 
 def _ssrl(task: Task) -> None:
@@ -89,8 +109,25 @@ def _fused(task: Task) -> None:
         group.wait()
 
 
+def _actions(task: Task) -> None:
+    """The main process alone has something to do."""
+    with owned(task.run, task.group):
+        if task.group.is_main:
+            settings = task.settings
+            actions.train_actions(
+                task.store,
+                task.labels,
+                task.run,
+                settings.actions,
+                settings.extract.weights,
+                settings.train.seed,
+            )
+        task.group.wait()
+
+
 TRAINERS: dict[str, Trainer] = {
     SSRL.kind: Trainer(_ssrl),
     PatchMemory.kind: Trainer(_memory, normal_alone=True, summary=normal_memory.summary),
     FusedDetector.kind: Trainer(_fused, evaluations="ssrl", summary=fusion.summary),
+    ActionDetector.kind: Trainer(_actions, normal_alone=True, summary=actions.summary),
 }

@@ -173,4 +173,6 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
     return "" if value is None else str(value)

@@ -38,6 +38,9 @@ def open_watch(
     extractor = scorer.extractor
     say(f"watching with {checkpoint} on {scorer.device} in {extractor.precision}")
     say(f"events: {scorer.chosen}")
+    if scorer.teller is None:
+        unknown = "the checkpoint does not know what its cameras normally show; one trained anew does"
+        say(f"events have no words: {scorer.wordless or unknown}")
     analysis = Analysis(
         scorer.model,
         scorer.device,
@@ -46,6 +49,7 @@ def open_watch(
         drop_last=extractor.preset.drop_last,
         pending=extractor.pending,
         chosen_fps=extractor.fps,
+        teller=scorer.teller,
     )
     watch = Watch(sources, analysis, settings.watch, tell, say)
     with serve_metrics(watch.posts, *metrics) if metrics else nullcontext() as port:

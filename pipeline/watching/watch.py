@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events import EventNews, EventRule, EventStream
+from ssrl_pipeline.events import VIEW, EventNews, EventRule, EventStream, RecentWords, WordTeller
 from ssrl_pipeline.extraction import slow_videos
 from ssrl_pipeline.extractors import Pending, ViewArrays, is_full
 from ssrl_pipeline.models import Detector, Window, WindowScorer
@@ -76,6 +76,7 @@ class Post:
         self.due: deque[Snippet | Dropped] = (
             deque()
         )  # described and without a score, at most delay + 1; drops
+        self.words = RecentWords()
 
     @property
     def name(self) -> str:
@@ -93,6 +94,7 @@ class Analysis:
     drop_last: bool = False  # the preset leaves out a recording's incomplete last snippet
     pending: Callable[[], Pending] = Pending  # where a camera's snippets fill up, for `describe`
     chosen_fps: float | None = None  # frames a second that are described (extractors/rate.py); None: all
+    teller: WordTeller | None = None  # of the words of events; None: they have none
 
 
 class Watch:
@@ -171,6 +173,9 @@ class Watch:
             for name in self._analysis.model.views
         }  # [B, P, F]
         scores = self._scorer.add([post.window for post, _ in group], views)
+        for (post, snippet), seen in zip(group, described, strict=True):
+            if self._analysis.teller:
+                post.words.add(snippet.frame, self._analysis.teller.of(torch.from_numpy(seen[VIEW])))
         for (post, snippet), score in zip(group, scores, strict=True):
             post.due.append(snippet._replace(images=snippet.images[:0]))  # the pictures are done with
             post.snippets += 1
@@ -194,7 +199,8 @@ class Watch:
             self._tell_events(post, post.events.skip(post.due.popleft().frames))
 
     def _tell_events(self, post: Post, news: Sequence[EventNews]) -> None:
-        for kind, event in news:
+        for kind, found in news:
+            event = post.words.of(found)
             post.event += kind == "event_start"
             line: Line = {"type": kind, "camera": post.name, "event": post.event}
             ends = ("start", "peak") if kind == "event_start" else ("start", "end", "peak")
@@ -204,7 +210,10 @@ class Watch:
             line["peak_score"] = event.peak_score
             if kind == "event_end":
                 line["mean_score"] = event.mean_score
+            if self._analysis.teller:
+                line |= {"words": list(event.words), "patch": event.patch or None}
             self._tell(line)
+        post.words.forget(post.events.since)
 
     def _note(self, post: Post, item: Item) -> None:
         """What happened beside the snippets, in its place among them."""

@@ -38,15 +38,17 @@ def test_all_files_tell_the_same(tmp_path: Path) -> None:
         **{"event": 1, "start_frame": 1, "end_frame": 4, "peak_frame": 2},
         **{"start_s": 0.25, "end_s": 1.0, "peak_s": 0.5},
         **{"start_time": "00:00:00.250", "end_time": "00:00:01.000", "peak_time": "00:00:00.500"},
-        **{"peak_score": 0.75, "mean_score": 0.5},
+        **{"peak_score": 0.75, "mean_score": 0.5, "words": [], "patch": None},
     }
     assert (second["event"], second["start_frame"], second["end_frame"]) == (2, 6, 7)
 
     rows = list(csv.DictReader((tmp_path / "events.csv").read_text().splitlines()))
     for row, event in zip(rows, (first, second), strict=True):
         assert tuple(row) == tuple(event) == COLUMNS
-        for column, value in event.items():
-            assert (row[column] if isinstance(value, str) else float(row[column])) == value
+        assert (row.pop("words"), row.pop("patch")) == ("", "")
+        for column, text in row.items():
+            value = event[column]
+            assert (text if isinstance(value, str) else float(text)) == value
 
     for captions in (webvtt.read(tmp_path / "events.vtt"), webvtt.from_srt(tmp_path / "events.srt")):
         shown = [(caption.start, caption.end, caption.text) for caption in captions]
@@ -55,6 +57,20 @@ def test_all_files_tell_the_same(tmp_path: Path) -> None:
             ("00:00:01.500", "00:00:01.750", "Anomaly 2: score 1.00, highest at 00:00:01.500"),
         ]
     assert "00:00:00,250 --> 00:00:01,000" in (tmp_path / "events.srt").read_text()
+
+
+def test_words_stand_in_all_files(tmp_path: Path) -> None:
+    event = at(1.0, 2.0)._replace(words=("riding a bike", "marching", "zumba"), patch="top left")
+    save_events(tmp_path, [event], "a.mp4", 8.0, RULE, "")
+    (told,) = json.loads((tmp_path / "events.json").read_text())["events"]
+    assert (told["words"], told["patch"]) == (["riding a bike", "marching", "zumba"], "top left")
+    (row,) = csv.DictReader((tmp_path / "events.csv").open())
+    assert list(row.items())[-2:] == [("words", "riding a bike; marching; zumba"), ("patch", "top left")]
+    for captions in (webvtt.read(tmp_path / "events.vtt"), webvtt.from_srt(tmp_path / "events.srt")):
+        assert captions[0].text.splitlines() == [
+            "Anomaly 1: score 0.88, highest at 00:00:01.000",
+            "looks like riding a bike, marching, zumba (top left)",
+        ]
 
 
 def test_players_get_long_videos_and_single_frames(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_without_a_rate_seconds_are_25_frames_and_events_have_no_times(fps: floa
     (event,) = find_events(scores, FrameTimes(fps), EventRule(shortest=1.0, gap=1.0))
     assert ASSUMED_FPS == 25
     assert event[:3] == (10, 35, 22)
-    assert event[5:] == (None, None, None)
+    assert event[5:8] == (None, None, None)
 
 
 def test_one_snippet_is_an_event_by_default() -> None:
@@ -123,7 +123,7 @@ def test_seconds_are_those_of_the_frames_not_their_number() -> None:
     rule = {"threshold": 0.5, "shortest": 0.95, "gap": 0.25}
     long = find_events(scores, times, EventRule(**rule))
     assert [event[:3] for event in long] == [(0, 2, 0), (5, 7, 5)]
-    assert [event[5:] for event in long] == [(0.0, 1.0, 0.0), (1.3, 2.3, 1.3)]
+    assert [event[5:8] for event in long] == [(0.0, 1.0, 0.0), (1.3, 2.3, 1.3)]
     (one,) = find_events(scores, times, EventRule(**{**rule, "gap": 0.3}))
     assert (one.start, one.end, one.start_s, one.end_s) == (0, 7, 0.0, 2.3)
     assert find_events(scores, times, EventRule(**{**rule, "shortest": 1.05})) == []

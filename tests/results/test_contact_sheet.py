@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from ssrl_pipeline.errors import PipelineError, VideoError
 from ssrl_pipeline.events.find import Event
@@ -143,3 +144,17 @@ def test_peaks_are_kept_as_small_jpegs_of_the_highest_events(
     (tmp_path / "peaks.npz").write_bytes((tmp_path / "peaks.npz").read_bytes()[:100])
     with pytest.raises(PipelineError, match=r"peaks\.npz: missing or damaged"):
         load_peaks(tmp_path / "peaks.npz")
+
+
+def test_words_stand_above_their_frames(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    fit = contact_sheet._fit
+    monkeypatch.setattr(contact_sheet, "_fit", lambda text, *rest: told.append(text) or fit(text, *rest))
+    plain, named = tmp_path / "plain.png", tmp_path / "named.png"
+    events = [event(2, 6, 4, 0.9), event(8, 12, 10, 0.8)]
+    draw(plain, video, events)
+    assert len(told) == 1  # the title
+    draw(named, video, [events[0]._replace(words=("a", "b", "c"), patch="top left"), events[1]])
+    assert told[2:] == ["looks like a, b, c (top left)"]
+    with Image.open(plain) as before, Image.open(named) as after:
+        assert (after.width, after.height) == (before.width, before.height + 2 * contact_sheet.LINE)

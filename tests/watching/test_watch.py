@@ -20,7 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from ssrl_pipeline.errors import PipelineError, VideoError
 from ssrl_pipeline.events.find import find_events
 from ssrl_pipeline.events.rule import EventRule
+from ssrl_pipeline.events.words import SnippetWords, Usual, WordTeller, worded
 from ssrl_pipeline.extractors import reader as reading
+from ssrl_pipeline.extractors.backbones import ActionHead
 from ssrl_pipeline.extractors.decoding import VideoInfo, open_video
 from ssrl_pipeline.extractors.reader import ViewArrays
 from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
@@ -112,6 +114,7 @@ class Watched:
         patient: bool = True,
         rule: EventRule = EventRule(),  # noqa: B008 (frozen)
         pending: Callable[[], Pending] = Pending,
+        teller: WordTeller | None = None,
         **settings: Any,
     ):
         torch.manual_seed(1)
@@ -135,7 +138,7 @@ class Watched:
                 video.busy = lambda: any(post.camera.waiting() for post in self.job.posts)
             return video
 
-        analysis = Analysis(self.model, CPU, watch_closely, rule, pending=pending)
+        analysis = Analysis(self.model, CPU, watch_closely, rule, pending=pending, teller=teller)
         limits = WatchSettings(**{"delay": 0} | settings)
         self.job = Watch(sources, analysis, limits, self.tell, self.said.append, patiently)
 
@@ -217,6 +220,36 @@ def test_a_file_is_scored_to_its_end_and_its_events_are_those_of_its_scores(
     ]
     assert [line["start"] for line in again.of("event_start")] == [event.start for event in events]
     assert [line["event"] for line in again.of("event_end")] == list(range(1, len(events) + 1))
+
+
+def test_events_have_the_words_that_a_file_has(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=300, size=SIZE)
+    torch.manual_seed(0)
+    teller = WordTeller(ActionHead(torch.randn(400, F), torch.randn(400)), Usual(*torch.rand(2, 6, 400)))
+    rows: list[SnippetWords] = []
+
+    def with_patches(images: np.ndarray) -> ViewArrays:
+        clip = describe(images)
+        patches = np.random.default_rng(len(rows)).standard_normal((1, 6, F)).astype(np.float32)
+        rows.append(teller.of(torch.from_numpy(patches)))
+        return {**clip, "patch2x3": patches}
+
+    plain = Watched(parse_sources([f"a={path}"]), window=4, delay=1)
+    plain.run()
+    assert all("words" not in line for line in plain.lines)
+    threshold = float(np.quantile(np.array(plain.scores(), np.float32), 0.6))
+    rule = EventRule(threshold=threshold, hysteresis=1.0, gap=1.0)
+    watched = Watched(
+        parse_sources([f"a={path}"]), extractor=with_patches, rule=rule, teller=teller, window=4, delay=1
+    )
+    watched.run()
+    of_frames = np.repeat(np.array(watched.scores(), np.float32), 16)[:300]
+    whole = SnippetWords.joined(rows)
+    events = [worded(event, whole) for event in find_events(of_frames, FrameTimes(10.0), rule)]
+    told = watched.of("event_end")
+    assert len(events) > 1 and len({event.words for event in events}) > 1
+    assert [(line["words"], line["patch"]) for line in told] == [(list(e.words), e.patch) for e in events]
+    assert all(len(line["words"]) == 3 for line in watched.of("event_start"))
 
 
 def test_a_lost_stream_comes_back_and_no_snippet_or_window_spans_the_gap() -> None:
