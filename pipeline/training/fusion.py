@@ -77,7 +77,8 @@ def fuse(
 
     A video's score is the mean of its highest tenth of snippets. Among weights of
     equal AUC the one of least cross-entropy is taken. Without validation videos of
-    both classes SSRL counts a quarter, which was best on Ped2.
+    both classes SSRL counts a quarter, which was best on Ped2. Both count as they were trained,
+    without the levels that they may have been calibrated to.
 
     Args:
         val: validation videos -> whether abnormal; neither model learned from them.
@@ -87,6 +88,7 @@ def fuse(
         StoreError: the two, or the store, have recipes that differ in more than the precision, or the
             store lacks a video.
     """
+    ssrl, memory = ssrl.at_level(0), memory.at_level(0)
     require_scorable(ssrl.recipe, memory.recipe, "SSRL's checkpoint", "the memory's")
     require_scorable(ssrl.recipe, store.recipe, "the checkpoints", f"the store {store.root}")
     for checkpoint in (ssrl, memory):
