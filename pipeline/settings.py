@@ -27,6 +27,7 @@ class DataSettings:
     intervals: str | None = None  # ground truth of frames; None: intervals.csv beside the labels
     dataset: DatasetName | None = None  # labels and intervals come from its own annotation files
     annotations: str = "annotations"  # the folder that holds these files
+    group: Literal["folder"] | None = None  # or "folder": it says which camera or source a video is of
     layout: Layout = "store"  # of the features; or "released": X_i3d.npy, X_patch23_i3d.npy, ...
 
 

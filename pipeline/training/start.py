@@ -13,7 +13,15 @@ from typing import NamedTuple
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.console import are_json, say
-from ssrl_pipeline.data import Annotations, Label, Labels, check_videos, labels_path
+from ssrl_pipeline.data import (
+    Annotations,
+    Label,
+    Labels,
+    check_videos,
+    grouped,
+    labels_path,
+    tell_parted_groups,
+)
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.settings import Settings
@@ -107,6 +115,8 @@ def _prepared(
         store = open_features(settings.data.features, settings.data.layout)
         known = Annotations(settings.data, store)
         labels = _labels(settings, known, store)
+        if group.is_main:
+            tell_parted_groups(labels, say)
         intervals = known.find_intervals() if judged else None
         if skip_missing:
             needed = {v: label for v, label in labels.items() if judged or label.split != "test"}
@@ -129,7 +139,7 @@ def _labels(settings: Settings, known: Annotations, store: Features) -> Labels:
             raise
     videos = store.videos()
     say(f"no labels: all {len(videos)} videos are taken as normal")
-    return {video: Label(False, None) for video in videos}
+    return grouped({video: Label(False, None) for video in videos}, settings.data)
 
 
 def _missing(store: Features, labels: Labels, tell: bool) -> set[str]:
