@@ -1,3 +1,4 @@
+from .detector import MOST_LEVEL as MOST_LEVEL
 from .detector import Detector as Detector
 from .fused import FusedDetector as FusedDetector
 from .fused import FusedOutput as FusedOutput

@@ -102,6 +102,7 @@ class TrainSettings:
     val_fraction: float = 0.2  # of the training videos, where labels name no val split
     select_on: SelectOn = "val"  # what chooses the best checkpoint; published code takes "test"
     patience: int | None = None  # evaluations without a better one after which a stage ends
+    false_alarms: float = 0.01  # of frames of normal videos, above 0.5; 0: scores as they were trained
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16 is mixed with float32
     tensorboard: bool = False  # evaluations also as event files; needs the extra of that name
     average: float = 0.95  # decay of the running mean of the weights, which is what is kept; 0: none
@@ -118,6 +119,7 @@ class TrainSettings:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more")
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and less than 1")
+        require(0 <= self.false_alarms < 1, "false_alarms", self.false_alarms, "at least 0 and less than 1")
         require(0 <= self.average < 1, "average", self.average, "at least 0 and less than 1")
 
 

@@ -16,6 +16,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data import Label, Labels, check_videos
 from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.evaluation import highest_tenth
 from ssrl_pipeline.features import Features
 from ssrl_pipeline.models import FusedDetector, blend
 from ssrl_pipeline.scoring import require_scorable, score_snippets
@@ -138,8 +139,3 @@ def best_weight(trials: list[WeightTrial]) -> float:
     if not trials:
         return WEIGHTS[0]
     return max(trials, key=lambda trial: (trial.auc, -trial.cross_entropy)).weight
-
-
-def highest_tenth(scores: np.ndarray) -> float:
-    """Mean of the highest tenth of [T] scores, at least one."""
-    return float(np.sort(scores)[-max(1, len(scores) // 10) :].mean())

@@ -25,11 +25,13 @@ from ssrl_pipeline.data import (
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.training.calibration import describe
 from ssrl_pipeline.training.group import join, launch
 from ssrl_pipeline.training.run_folder import Evaluation, named_run, read_evaluations
 from ssrl_pipeline.training.seeds import SeedRuns, train_seeds
 from ssrl_pipeline.training.ssrl import check_shares
-from ssrl_pipeline.training.train import TRAINERS, Task, train_detector
+from ssrl_pipeline.training.task import Task
+from ssrl_pipeline.training.train import TRAINERS, train_detector
 
 Report = Callable[[Evaluation], object]
 
@@ -41,12 +43,14 @@ class Trained(NamedTuple):
     checkpoint: Checkpoint
     stages: list[Evaluation]  # the best of each; a memory has none
     summary: str  # a line about it, where there is more to say
+    threshold: str  # a line about what its scores are calibrated to, and how sure that is
 
 
 def train_run(
     settings: Settings,
     name: str | None = None,
     *,
+    folds: int | None = None,
     device: str = "auto",
     skip_missing: bool = False,
     report: Report = lambda evaluation: None,
@@ -55,6 +59,7 @@ def train_run(
 
     Args:
         name: None: date and time.
+        folds: of a cross-validation, which comes first; None: none is asked for.
         skip_missing: labelled videos without features are left out and said, instead of an error.
         report: is given each evaluation.
 
@@ -66,7 +71,7 @@ def train_run(
     """
     judged = settings.train.select_on == "test"
     with _prepared(settings, name, device, skip_missing, judged, report) as task:
-        best = train_detector(task)
+        best = train_detector(task, folds)
     return _trained(best) if task.group.is_main else None
 
 
@@ -159,4 +164,5 @@ def _trained(best: Path) -> Trained:
     checkpoint = load_checkpoint(best)
     trainer = TRAINERS[checkpoint.kind]
     stages = {e.stage: e for e in read_evaluations(best.parent / trainer.evaluations) if e.best}
-    return Trained(best, checkpoint, list(stages.values()), trainer.summary(checkpoint))
+    summary, threshold = trainer.summary(checkpoint), describe(checkpoint)
+    return Trained(best, checkpoint, list(stages.values()), summary, threshold)
