@@ -38,7 +38,7 @@ from ssrl_pipeline.settings import Settings
     help="Cross-validate the training videos in N parts that part no group, then learn from all.",
 )
 @setting("model.kind", "ssrl; memory, which learns from normal videos alone; or fused, both.", flag="--model")
-@setting("train.steps", "Steps of each stage.")
+@setting("train.steps", "Steps of each stage.", default="until validation finds nothing better, 1000 at most")
 @setting(
     "train.select_on",
     "What chooses the best checkpoint; test as published code does, for comparison.",
@@ -110,9 +110,9 @@ def _show_run(trained: "training.Trained", as_json: bool) -> None:
     if rows:
         click.echo(table(rows, ("stage", "best step", "loss", "validation", "test AUC")))
     if known["folds"]:
-        rows = [(f"fold {n}", _number(auc)) for n, auc in enumerate(known["folds"]["auc"], 1)]
-        rows += [(title, _number(known["folds"][title])) for title in ("mean", "deviation")]
-        click.echo(table(rows, ("", "AUC of videos held out")))
+        held = [(f"fold {n}", _number(auc)) for n, auc in enumerate(known["folds"]["auc"], 1)]
+        held += [(title, _number(known["folds"][title])) for title in ("mean", "deviation")]
+        click.echo(table(held, ("", "AUC of videos held out")))
     if summary:
         click.echo(summary)
     click.echo(threshold)

@@ -25,8 +25,8 @@ from ssrl_pipeline.data import (
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.settings import Settings
-from ssrl_pipeline.training.calibration import describe
 from ssrl_pipeline.training.group import join, launch
+from ssrl_pipeline.training.held_out import describe
 from ssrl_pipeline.training.run_folder import Evaluation, named_run, read_evaluations
 from ssrl_pipeline.training.seeds import SeedRuns, train_seeds
 from ssrl_pipeline.training.ssrl import check_shares
@@ -163,6 +163,7 @@ def _trained(best: Path) -> Trained:
     """The best of each stage, as metrics.jsonl tells; of a fused detector, those of its SSRL."""
     checkpoint = load_checkpoint(best)
     trainer = TRAINERS[checkpoint.kind]
-    stages = {e.stage: e for e in read_evaluations(best.parent / trainer.evaluations) if e.best}
+    folder = best.parent / (trainer.evaluations or "")
+    stages = {e.stage: e for e in read_evaluations(folder) if e.best}
     summary, threshold = trainer.summary(checkpoint), describe(checkpoint)
     return Trained(best, checkpoint, list(stages.values()), summary, threshold)

@@ -37,5 +37,5 @@ class Trainer(NamedTuple):
 
     train: Callable[[Task], object]  # leaves best.pt in the run's folder
     normal_alone: bool = False  # whether it looks at normal videos only, so that they need no labels
-    evaluations: str = ""  # the folder in the run's that has metrics.jsonl
+    evaluations: str | None = None  # the folder in the run's that has metrics.jsonl; None: has no steps
     summary: Callable[[Checkpoint], str] = lambda checkpoint: ""  # one line about what came of it

@@ -7,12 +7,22 @@ from pathlib import Path
 from ssrl_pipeline.checkpoint import load_checkpoint, save_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.console import say
+from ssrl_pipeline.data import split_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError, PipelineError
 from ssrl_pipeline.models import SSRL, FusedDetector, PatchMemory
 from ssrl_pipeline.training import fusion, normal_memory, ssrl
-from ssrl_pipeline.training.calibration import HeldOut, calibrated, raw_scores, validation_videos
-from ssrl_pipeline.training.folds import FOLDS, Folds, run_folds
+from ssrl_pipeline.training.held_out import (
+    FOLDS,
+    Folds,
+    HeldOut,
+    best_steps,
+    calibrated,
+    raw_scores,
+    run_folds,
+    validation_videos,
+)
+from ssrl_pipeline.training.length import begun_with
 from ssrl_pipeline.training.run_folder import owned, refuse_other_run
 from ssrl_pipeline.training.task import Task, Trainer
 
@@ -30,9 +40,10 @@ def train_detector(task: Task, folds: int | None = None) -> Path:
     if not (task.run / "last.pt").exists():
         refuse_other_run(task.run, kind)
     train = TRAINERS[kind].train
+    task = _of_known_length(task, folds or FOLDS)
     validated = run_folds(task, folds, train) if folds else None
     if validated and not any(label.split == "val" for label in task.labels.values()):
-        steps = validated.steps or task.settings.train.steps
+        steps = task.settings.train.steps or validated.steps
         task = task.with_training(val_fraction=0.0, steps=steps)
     train(task)
     held = _held_out(task, best, validated) if task.settings.train.false_alarms else None
@@ -42,6 +53,21 @@ def train_detector(task: Task, folds: int | None = None) -> Path:
         _finish(task, best, held, validated)
     task.group.wait()
     return best
+
+
+def _of_known_length(task: Task, folds: int) -> Task:
+    """The task with the steps that a cross-validation finds, where no video can be kept for validation."""
+    trainer, settings = TRAINERS[task.settings.model.kind], task.settings.train
+    if trainer.evaluations is None or settings.steps or settings.select_on == "test":
+        return task
+    if split_videos(task.labels, settings.val_fraction, settings.seed).val:
+        return task
+    if begun := begun_with(task.run / trainer.evaluations):
+        return task.with_training(steps=begun["steps"])
+    try:
+        return task.with_training(steps=best_steps(task, folds, trainer.train))
+    except LabelError:  # too few videos to hold any out
+        return task
 
 
 def _held_out(task: Task, best: Path, validated: Folds | None) -> HeldOut | None:
@@ -113,7 +139,7 @@ def _fused(task: Task) -> None:
 
 
 TRAINERS: dict[str, Trainer] = {
-    SSRL.kind: Trainer(_ssrl),
+    SSRL.kind: Trainer(_ssrl, evaluations=""),
     PatchMemory.kind: Trainer(_memory, normal_alone=True, summary=normal_memory.summary),
     FusedDetector.kind: Trainer(_fused, evaluations="ssrl", summary=fusion.summary),
 }

@@ -14,8 +14,8 @@ from ssrl_pipeline.events.rule import EventSettings, choose_rule
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.scoring.stored import score_stored
 from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
-from ssrl_pipeline.training.calibration import MARGIN, calibrated, describe, most_likely_share
 from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.held_out.calibration import MARGIN, calibrated, describe, most_likely_share
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
 from tests.helpers.commands import run_main

@@ -43,7 +43,12 @@ CPU = torch.device("cpu")
 ALONE = Group(CPU)
 MODEL = ModelSettings(dropout=0.2, patches="relation")
 SETTINGS = TrainSettings(
-    schedule="staged", segments=8, steps=30, evaluate_every=10, optimiser=OptimiserSettings(lr=3e-3, warmup=5)
+    schedule="staged",
+    segments=8,
+    batch_size=4,
+    steps=30,
+    evaluate_every=10,
+    optimiser=OptimiserSettings(lr=3e-3, warmup=5),
 )
 LABELS = {f"{split}{i}": Label(i % 2 == 1, split) for split in ("train", "val", "test") for i in range(6)}
 PLANTED = (4, 5, 6)  # the anomalous snippets of abnormal videos, of 10

@@ -1,8 +1,8 @@
 """How a training ends: its scores are calibrated, so that 0.5 is a threshold of alarms that means something.
 
 Normal videos that the detector did not learn from are scored: the validation videos, or the training
-videos out of fold (:mod:`ssrl_pipeline.training.folds`). The lowest threshold at which no more of their
-frames alarm than `train.false_alarms` becomes a score of 0.5, whatever the kind of detector.
+videos out of fold (:mod:`ssrl_pipeline.training.held_out.folds`). The lowest threshold at which no more of
+their frames alarm than `train.false_alarms` becomes a score of 0.5, whatever the kind of detector.
 
 Dimensions: N frames, T snippets.
 """

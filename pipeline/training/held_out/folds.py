@@ -26,12 +26,13 @@ from ssrl_pipeline.config import to_tree
 from ssrl_pipeline.console import say
 from ssrl_pipeline.data import Labels, fold_videos
 from ssrl_pipeline.disk import whole_file, write_json
-from ssrl_pipeline.errors import CheckpointError
+from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation import highest_tenth
-from ssrl_pipeline.training.calibration import raw_scores
+from ssrl_pipeline.training.held_out.calibration import raw_scores
 from ssrl_pipeline.training.task import Task
 
 FOLDS = 5  # where nobody says how many
+LONGEST_FOLD, PATIENCE = 400, 4  # steps, and evaluations without a better one, where folds find the length
 SCORES, ABOUT = "scores.npz", "fold.json"  # of a fold's folder; the second is written last
 
 Scores = dict[str, np.ndarray]  # video -> float32 [T], raw
@@ -108,36 +109,69 @@ def run_folds(task: Task, folds: int, train: Callable[[Task], object]) -> Folds:
     return Folds(found)
 
 
-def _fold(task: Task, number: int, held: list[str], train: Callable[[Task], object]) -> Fold:
-    own = _held_out(task, number, held)
-    key = _key(own, held)
-    about = _about(own.run)
-    if about is None:
-        train(own)
+def best_steps(task: Task, folds: int, train: Callable[[Task], object]) -> int:
+    """How long to train where there are too few videos for validation: the median of the folds' best steps.
+
+    Each part in turn is what the others are validated by, in the folder folds/lengthN of the run.
+
+    Raises:
+        LabelError: a class has fewer than two groups.
+        PipelineError: as training does.
+    """
+    parts = fold_videos(task.labels, folds, task.settings.train.seed)
+    own = task.with_training(steps=LONGEST_FOLD, patience=PATIENCE)
+    found = []
+    for number, held in enumerate(parts):
+        part = _held_out(own, f"length{number}", held, "val")
+        found.append(_scored(part, held, train)["step"])
         if task.group.is_main:
-            _finish(own, held, key)
-        task.group.wait()
-        about = _about(own.run)
-    if about is None or about.get("key") != key:
-        raise CheckpointError(
-            f"{own.run}: a fold with other settings, videos or features; choose another --name"
-        )
+            say(f"length, fold {number + 1} of {len(parts)}: best after {found[-1]} steps")
+    return round(float(np.median(found)))
+
+
+def _fold(task: Task, number: int, held: list[str], train: Callable[[Task], object]) -> Fold:
+    own = _held_out(task, f"fold{number}", held)
+    about = _scored(own, held, train)
     with np.load(own.run / SCORES) as file:
-        scores = {video: file[str(row)] for row, video in enumerate(held)}
+        scores = {video: file[f"arr_{row}"] for row, video in enumerate(held)}
     truth = [task.labels[video].abnormal for video in held]
     tenths = [highest_tenth(values) for values in scores.values()]
     auc = float(roc_auc_score(truth, tenths)) if len(set(truth)) == 2 else float("nan")
     return Fold(scores, about["step"], auc)
 
 
-def _held_out(task: Task, number: int, held: list[str]) -> Task:
-    """The task without some of its training videos, and without those that are for testing."""
+def _scored(own: Task, held: list[str], train: Callable[[Task], object]) -> dict[str, Any]:
+    """Trains a fold and scores what it held out, unless that is done; what its folder tells about it."""
+    key = _key(own, held)
+    about = _about(own.run)
+    if about is None or about.get("key") != key:
+        if own.group.is_main and about:  # of other settings or videos: nothing is lost that this run needs
+            shutil.rmtree(own.run)
+        own.group.wait()
+        train(own)
+        if own.group.is_main:
+            _finish(own, held, key)
+        own.group.wait()
+        about = _about(own.run)
+    if about is None:
+        raise PipelineError(f"{own.run}: not seen by every machine; put the runs on a shared file system")
+    return about
+
+
+def _held_out(task: Task, name: str, held: list[str], split: str | None = None) -> Task:
+    """The task in a fold's folder without some of its training videos, and without those for testing.
+
+    Args:
+        split: what the videos held out are for; None: for nothing.
+    """
     own = task.with_training(select_on="val", false_alarms=0.0, tensorboard=False)
     away = set(held)
     labels = {
-        video: label for video, label in task.labels.items() if label.split != "test" and video not in away
+        video: label._replace(split=split) if video in away else label
+        for video, label in task.labels.items()
+        if label.split != "test" and (split or video not in away)
     }
-    run = task.run / "folds" / f"fold{number}"
+    run = task.run / "folds" / name
     return dataclasses.replace(own, run=run, labels=labels, intervals=None, report=lambda evaluation: None)
 
 
@@ -146,11 +180,11 @@ def _finish(task: Task, held: list[str], key: str) -> None:
     checkpoint = load_checkpoint(task.run / "best.pt")
     scores = raw_scores(checkpoint, task.store, held, task.group.device)
     with whole_file(task.run / SCORES) as scratch, scratch.open("wb") as file:
-        np.savez_compressed(file, **{str(row): scores[video] for row, video in enumerate(held)})
+        np.savez_compressed(file, *(scores[video] for video in held))
     step = checkpoint.provenance.get("step", checkpoint.provenance.get("ssrl", {}).get("step"))
     write_json(task.run / ABOUT, {"key": key, "step": step, "videos": held})
-    for file in task.run.rglob("*.pt"):
-        file.unlink()
+    for served in task.run.rglob("*.pt"):
+        served.unlink()
     shutil.rmtree(task.run.parent / ".packs", ignore_errors=True)
 
 
