@@ -102,6 +102,8 @@ def most_likely_share(share: float, groups: int) -> float:
 def describe(checkpoint: Checkpoint) -> str:
     """What the scores are calibrated to, and how sure that is, in one line."""
     record = checkpoint.provenance.get("threshold")
+    if checkpoint.settings.get("train", {}).get("false_alarms") == 0:
+        return "not calibrated, for train.false_alarms is 0"
     if not record or "most" not in record:
         return "not calibrated: no normal videos that the detector did not learn from"
     return (
