@@ -1,5 +1,6 @@
 from .actions import ActionDetector as ActionDetector
 from .actions import ActionOutput as ActionOutput
+from .detector import MOST_LEVEL as MOST_LEVEL
 from .detector import Detector as Detector
 from .fused import FusedDetector as FusedDetector
 from .fused import FusedOutput as FusedOutput

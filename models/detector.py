@@ -4,18 +4,23 @@ Dimensions: B videos, T snippets, n of them at a time, R rows of W numbers a sni
 F feature size.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+MOST_LEVEL = 80  # log odds; single precision tells scores down to -87
+
 
 class Scored(Protocol):
-    """What a detector's forward gives; a kind may give more."""
+    """What a detector's forward gives, a named tuple; a kind may give more."""
 
     @property
     def scores(self) -> Tensor:
         """[B, T], 0 to 1."""
+
+    def _replace(self, *, scores: Tensor) -> "Scored": ...
 
 
 class Detector(nn.Module):
@@ -27,12 +32,16 @@ class Detector(nn.Module):
     fulfils :attr:`reach`, :meth:`summarise`, :meth:`gather`, :meth:`relate` and :meth:`score`, of
     which a video of any length is scored in two passes. One made of others fulfils :attr:`parts`
     and :meth:`combine`.
+
+    What these methods give are raw scores. To others a detector tells :meth:`calibrated` ones, of
+    which 0.5 is the threshold of alarms: when it is called, in streams, windows and exported graphs.
     """
 
     kind: ClassVar[str]  # its name in settings and checkpoints
     related: ClassVar[bool] = False  # whether a snippet's score depends on the other snippets
     feature_size: int  # F
     views: dict[str, int]  # view name -> P, the number of crops or patches that forward takes
+    level: float = 0.0  # log odds of the raw score that is 0.5 once calibrated
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -46,6 +55,25 @@ class Detector(nn.Module):
             ValueError: a view is missing or has another shape.
         """
         raise NotImplementedError
+
+    def __call__(self, views: Mapping[str, Tensor]) -> Any:
+        """What :meth:`forward` gives, with calibrated scores."""
+        output = super().__call__(views)
+        return output._replace(scores=self.calibrated(output.scores)) if self.level else output
+
+    def raw(self, views: Mapping[str, Tensor]) -> Tensor:
+        """[B, T]: raw scores of whole videos; `views` as of :meth:`forward`."""
+        return self.forward(views).scores
+
+    def calibrated(self, scores: Tensor) -> Tensor:
+        """Raw scores with :attr:`level` taken off their log odds: in the same order, 0 and 1 stay."""
+        # Each operation rounds in one direction, so that no two scores change places.
+        return 1 / (1 + (1 - scores) / scores * math.exp(self.level)) if self.level else scores
+
+    def outward(self, scores: Sequence[Tensor]) -> Tensor:
+        """Calibrated scores of the :attr:`parts`' raw ones, which are of one shape."""
+        own = [s if part is self else part.calibrated(s) for part, s in zip(self.parts, scores, strict=True)]
+        return self.calibrated(self.combine(own))
 
     def heat(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What each patch adds to the score of its snippet; see :mod:`ssrl_pipeline.models.occlusion`.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ssrl_pipeline.models.actions import ActionDetector
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import MOST_LEVEL, Detector
 from ssrl_pipeline.models.fused import FusedDetector
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.ssrl import SSRL
@@ -13,11 +13,12 @@ KINDS: dict[str, type[Detector]] = {
 }
 
 
-def build_model(kind: str = SSRL.kind, **arguments: Any) -> Detector:
+def build_model(kind: str = SSRL.kind, level: float = 0.0, **arguments: Any) -> Detector:
     """A detector that knows nothing yet.
 
     Args:
         kind: one of KINDS.
+        level: of its scores; see :class:`Detector`.
         arguments: of its class, as a checkpoint keeps them.
 
     Raises:
@@ -26,4 +27,8 @@ def build_model(kind: str = SSRL.kind, **arguments: Any) -> Detector:
     """
     if kind not in KINDS:
         raise ValueError(f"there is no model {kind!r}; there are {', '.join(KINDS)}")
-    return KINDS[kind](**arguments)
+    if not abs(level) <= MOST_LEVEL:
+        raise ValueError(f"level is between -{MOST_LEVEL} and {MOST_LEVEL}, not {level!r}")
+    model = KINDS[kind](**arguments)
+    model.level = float(level)
+    return model

@@ -87,7 +87,7 @@ class WindowScorer:
     def _take(self, windows: Sequence[Window], rows: Mapping[str, Tensor]) -> None:
         """What of each snippet does not depend on others."""
         for i, part in enumerate(self.model.parts):
-            taken = part.summarise(rows)[:, :, 0] if part.related else part(rows).scores[:, 0]
+            taken = part.summarise(rows)[:, :, 0] if part.related else part.raw(rows)[:, 0]
             for window, own in zip(windows, taken, strict=True):
                 window.kept[i].append(own.clone())  # a view would keep the whole batch
 
@@ -111,7 +111,7 @@ class WindowScorer:
             ahead = [window.unscored for window in windows]
             with allow_tf32(False, self.device):
                 scores.append(_related(part, kept, ahead) if part.related else _at(kept, ahead))
-        found: list[float] = self.model.combine(scores).tolist()
+        found: list[float] = self.model.outward(scores).tolist()
         return found
 
 

@@ -90,7 +90,7 @@ class ScoreStream:
         self._pass_on()
         with allow_tf32(False, self.device):
             scores = [part.scores() for part in self._parts]
-        return self.model.combine(scores)
+        return self.model.outward(scores)
 
     @torch.inference_mode()
     def _pass_on(self) -> None:
@@ -115,7 +115,7 @@ class _Alone:
 
     def add(self, views: Mapping[str, Tensor]) -> None:
         """View name -> [1, n, P, F]."""
-        self._scores.append(self.model(views).scores[0])
+        self._scores.append(self.model.raw(views)[0])
 
     def scores(self) -> Tensor:
         """[T], on the CPU."""

@@ -3,6 +3,7 @@
 Files are written whole and read with `weights_only=True`: nothing in them can run.
 """
 
+import dataclasses
 import hashlib
 import json
 import platform
@@ -34,7 +35,7 @@ class Checkpoint:
     """One trained model."""
 
     weights: dict[str, Tensor]
-    model: dict[str, Any]  # "kind" (SSRL where it is not said) and the arguments of its class
+    model: dict[str, Any]  # "kind" (SSRL where it is not said), "level" (or 0), arguments of its class
     recipe: dict[str, Any]  # of the features it was trained on
     settings: dict[str, Any]  # of the run
     provenance: dict[str, Any]  # stage, step, validation loss, training and validation videos, versions
@@ -57,6 +58,16 @@ class Checkpoint:
         """The videos that it learned from ("train") or was chosen by ("val"), as far as it says."""
         return [one_name(video) for video in self.provenance.get(f"{part}_videos", ())]
 
+    @property
+    def level(self) -> float:
+        """Log odds of the raw score that is 0.5 once calibrated; see :class:`Detector`."""
+        return float(self.model.get("level", 0.0))
+
+    def at_level(self, level: float) -> "Checkpoint":
+        """The same with its scores calibrated to another level; 0: as they were trained."""
+        plain = {key: value for key, value in self.model.items() if key != "level"}
+        return dataclasses.replace(self, model={"level": level, **plain} if level else plain)
+
     @classmethod
     def of(
         cls, model: Detector, recipe: dict[str, Any], settings: dict[str, Any], provenance: dict[str, Any]
@@ -64,7 +75,8 @@ class Checkpoint:
         """That of a trained model; its weights are copied to the CPU."""
         weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         kind = {} if model.kind == SSRL.kind else {"kind": model.kind}
-        return cls(weights, kind | model.arguments, recipe, settings, provenance | versions())
+        level = {"level": model.level} if model.level else {}
+        return cls(weights, kind | level | model.arguments, recipe, settings, provenance | versions())
 
     def build(self) -> Detector:
         """The model in evaluation mode.

@@ -27,6 +27,7 @@ class DataSettings:
     intervals: str | None = None  # ground truth of frames; None: intervals.csv beside the labels
     dataset: DatasetName | None = None  # labels and intervals come from its own annotation files
     annotations: str = "annotations"  # the folder that holds these files
+    group: Literal["folder"] | None = None  # or "folder": it says which camera or source a video is of
     layout: Layout = "store"  # of the features; or "released": X_i3d.npy, X_patch23_i3d.npy, ...
 
 
@@ -96,13 +97,14 @@ class TrainSettings:
     freeze: Literal["scales", "stage"] = "scales"  # what stays in later stages: older branches, or all else
     last_stage: int | None = None  # of a staged run, after which it stops; a later command may go further
     segments: int | None = None  # per training bag; None: as many as half the videos have, 32 at most
-    batch_size: int = 4  # normal bags, and as many abnormal ones, over all processes
+    batch_size: int | None = None  # normal bags, and as many abnormal ones; None: 4 to 16 by the videos
     accumulate: int = 1  # parts that a batch goes through the model in; each part has a loss of its own
-    steps: int = 100  # per stage
-    evaluate_every: int = 25  # steps between two evaluations
+    steps: int | None = None  # per stage; None: until validation finds nothing better, 1000 at most
+    evaluate_every: int | None = None  # steps between two evaluations; None: an epoch, 25 to 100
     val_fraction: float = 0.2  # of the training videos, where labels name no val split
     select_on: SelectOn = "val"  # what chooses the best checkpoint; published code takes "test"
-    patience: int | None = None  # evaluations without a better one after which a stage ends
+    patience: int | None = None  # evaluations without a better one that end a stage; None: 8 if steps is None
+    false_alarms: float = 0.01  # of frames of normal videos, above 0.5; 0: scores as they were trained
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16 is mixed with float32
     tensorboard: bool = False  # evaluations also as event files; needs the extra of that name
     average: float = 0.95  # decay of the running mean of the weights, which is what is kept; 0: none
@@ -115,10 +117,11 @@ class TrainSettings:
         require(self.last_stage is None or staged, "last_stage", self.last_stage, "for schedule=staged alone")
         require(self.seed >= 0, "seed", self.seed, "zero or more")
         require(self.segments is None or self.segments >= 1, "segments", self.segments, "1 or more")
-        for name in ("batch_size", "accumulate", "steps", "evaluate_every"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        require(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more")
+        for name in ("batch_size", "accumulate", "steps", "evaluate_every", "patience"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, "1 or more")
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and less than 1")
+        require(0 <= self.false_alarms < 1, "false_alarms", self.false_alarms, "at least 0 and less than 1")
         require(0 <= self.average < 1, "average", self.average, "at least 0 and less than 1")
 
 

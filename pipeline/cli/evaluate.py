@@ -17,7 +17,7 @@ from ssrl_pipeline.cli.options import (
     setting,
     settings_options,
 )
-from ssrl_pipeline.console import say, table
+from ssrl_pipeline.console import hours_or_minutes, say, table
 from ssrl_pipeline.data import SPLITS
 from ssrl_pipeline.settings import Settings
 
@@ -69,6 +69,8 @@ def evaluate(
     videos' alone, the mean AUC within a video, the AUC of whole videos, false
     alarms on normal videos, and the AUC of each class of anomalies where
     data.dataset tells classes; with 95 % intervals over other draws of the videos.
+    Where the labels name groups, each group's figures, too, and how often its
+    cameras would alarm in a day.
     """
     path, result, folder = evaluation.evaluate_run(
         settings, checkpoint, split, device, threshold=threshold, bootstrap=bootstrap, out=out
@@ -80,8 +82,23 @@ def evaluate(
         click.echo(f"{path}, {split}: {m.videos} videos, {m.frames} frames, {m.anomalous_frames} anomalous")
         header = ("figure", "value", "95 % interval") if bootstrap else ("figure", "value")
         click.echo(table([row[: len(header)] for row in _rows(result)], header))
+        if result.groups:
+            columns = ("group", "videos", "abnormal", "AUC", "false alarms", "alarms a day", "at most (95 %)")
+            click.echo(table(_group_rows(result), columns))
     if folder:
         say(f"written to {folder}: {', '.join(evaluation.FILES)}")
+
+
+def _group_rows(result: "evaluation.EvaluationResult") -> list[tuple[object, ...]]:
+    rows = []
+    for name, (m, alarms) in result.groups.items():
+        counts = (name, m.videos, m.abnormal_videos)
+        rows.append((*counts, m.auc, m.false_alarm_rate, *map(_per_day, alarms[:2])))
+    return rows
+
+
+def _per_day(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.3g}"
 
 
 def _rows(result: "evaluation.EvaluationResult") -> list[tuple[str, float, str]]:
@@ -96,6 +113,10 @@ def _rows(result: "evaluation.EvaluationResult") -> list[tuple[str, float, str]]
         "false_alarm_rate": f"false alarms: normal videos' frames that score {m.threshold:g} or more",
     }
     rows = [(text, getattr(m, key), _interval(result.intervals.get(key))) for key, text in names.items()]
+    alarms = result.alarms
+    if alarms.per_day is not None and alarms.most_per_day is not None:
+        text = f"alarms a day, on {hours_or_minutes(3600 * (alarms.hours or 0))} of normal video"
+        rows.append((text, alarms.per_day, f"at most {_per_day(alarms.most_per_day)}"))
     if len(result.classes) > 1:  # one class alone is that of all abnormal videos
         for name, found in result.classes.items():
             text = f"ROC AUC, {name} ({found.videos}) against all normal videos"

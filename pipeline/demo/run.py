@@ -21,7 +21,7 @@ from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.features import FeatureStore
 from ssrl_pipeline.scoring import ContentIndex, Scorer, score_many
 from ssrl_pipeline.settings import Settings
-from ssrl_pipeline.training import Group, train_ssrl
+from ssrl_pipeline.training import Group, Task, train_detector
 
 CONFIG = "demo"  # configs/demo.yaml
 
@@ -53,22 +53,22 @@ def run_demo(out: Path, seed: int, device: str = "auto", engine: str = "auto") -
     command = f"ssrl-pipeline train -c {CONFIG} {tables} --runs {run.parent} --name {name} --seed {seed}"
     _step(3, "train", command)
     with progress_bar(desc="training", unit="evaluation") as bar:
-        arguments = (store, labels, run, settings.model, settings.train, Group(extractor.device))
-        result = train_ssrl(*arguments, report=lambda _: bar.update())
-    click.echo(TRAINED.format(best=result.best))
+        task = Task(settings, run, store, labels, Group(extractor.device), lambda _: bar.update())
+        best = train_detector(task)
+    click.echo(TRAINED.format(best=best))
 
-    _step(4, "evaluate", f"ssrl-pipeline evaluate --checkpoint {result.best} {tables}")
+    _step(4, "evaluate", f"ssrl-pipeline evaluate --checkpoint {best} {tables}")
     intervals = read_intervals(videos / "intervals.csv")
     metrics = evaluate_checkpoint(
-        load_checkpoint(result.best), store, labels, intervals, "test", extractor.device
+        load_checkpoint(best), store, labels, intervals, "test", extractor.device
     ).metrics
     _explain(metrics)
 
     scores = out / "scores" / name
     tables = f"--features {features} --intervals {videos}/intervals.csv"
-    command = f"ssrl-pipeline score '{videos}/test_*.mp4' --checkpoint {result.best} {tables} --out {scores}"
+    command = f"ssrl-pipeline score '{videos}/test_*.mp4' --checkpoint {best} {tables} --out {scores}"
     _step(5, "score the test videos", command)
-    report = _score(videos, scores, Scorer(result.best, device, engine=engine), store, labels, intervals)
+    report = _score(videos, scores, Scorer(best, device, engine=engine), store, labels, intervals)
 
     minutes = (time.perf_counter() - started) / 60
     done = f"Done in {minutes:.1f} minutes: test AUC {metrics.auc:.3f}."

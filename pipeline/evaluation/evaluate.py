@@ -3,6 +3,7 @@
 ssrl-pipeline evaluate --checkpoint runs/first/best.pt
 """
 
+import dataclasses
 import logging
 import math
 from pathlib import Path
@@ -13,11 +14,20 @@ import torch
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.console import say
-from ssrl_pipeline.data import Annotations, Dataset, Intervals, Labels, ground_truth, wrong_lengths
+from ssrl_pipeline.data import (
+    Annotations,
+    Dataset,
+    Intervals,
+    Labels,
+    ground_truth,
+    tell_parted_groups,
+    wrong_lengths,
+)
 from ssrl_pipeline.disk import find_checkpoint, require_writable, whole_folder, write_json
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation.bootstrap import LEVEL, Interval, bootstrap_intervals
 from ssrl_pipeline.evaluation.curves import save_pr, save_roc
+from ssrl_pipeline.evaluation.groups import Alarms, GroupFigures, count_alarms, group_figures
 from ssrl_pipeline.evaluation.metrics import (
     Classes,
     ClassMetrics,
@@ -28,7 +38,7 @@ from ssrl_pipeline.evaluation.metrics import (
     pool,
     videos_by_class,
 )
-from ssrl_pipeline.events import THRESHOLD
+from ssrl_pipeline.events import THRESHOLD, EventRule
 from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.scoring import require_scorable, score_stored
@@ -50,6 +60,8 @@ class EvaluationResult(NamedTuple):
     resamples: int  # of the bootstrap; 0: none
     split: str
     judged: dict[str, Any]  # stage, step and validation loss of the checkpoint
+    groups: dict[str, GroupFigures]  # by name of the group, as far as the labels name groups
+    alarms: Alarms  # of all normal videos
 
     def summary(self) -> dict[str, Any]:
         """The contents of metrics.json; None stands for what is not defined."""
@@ -69,6 +81,8 @@ class EvaluationResult(NamedTuple):
                 }
                 for name, found in self.classes.items()
             },
+            "groups": {name: found.summary() for name, found in self.groups.items()},
+            "alarms": self.alarms._asdict(),
         }
 
     def save(self, folder: Path, checkpoint: Path) -> None:
@@ -138,6 +152,7 @@ def evaluate_run(
     store = open_features(settings.data.features, settings.data.layout)
     known = Annotations(settings.data, store)
     labels, intervals, dataset = known.labels, known.intervals, known.dataset
+    tell_parted_groups(labels, say)
     if dataset:
         _tell_wrong_lengths(dataset, store, split)
     result = evaluate_checkpoint(
@@ -150,6 +165,7 @@ def evaluate_run(
         classes=dataset.classes if dataset else None,
         threshold=threshold,
         bootstrap=bootstrap,
+        rule=EventRule(**{**vars(settings.events), "threshold": threshold}),
     )
     folder = out or evaluation_folder(path, split)
     if folder:
@@ -176,6 +192,7 @@ def evaluate_checkpoint(
     threshold: float = THRESHOLD,
     bootstrap: int = 0,
     seed: int = 0,
+    rule: EventRule | None = None,
 ) -> EvaluationResult:
     """Scores the videos of a split and compares every frame with the ground truth.
 
@@ -185,6 +202,7 @@ def evaluate_checkpoint(
         threshold: frames of normal videos that score as much are false alarms.
         bootstrap: number of draws behind the intervals; 0 for none.
         seed: of the bootstrap.
+        rule: how scores become events, which alarm; its threshold does not matter.
 
     Raises:
         LabelError: the split has no videos, or intervals and labels contradict each other.
@@ -201,6 +219,8 @@ def evaluate_checkpoint(
         for name, videos in videos_by_class(truth, classes or {}).items():
             against = {video: truth[video] for video in [*videos, *divide(truth)[1]]}
             class_spread[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold)["auc"]
+    times = {video: store.times(video) for video in truth}
+    rule = dataclasses.replace(rule or EventRule(), threshold=threshold)
     return EvaluationResult(
         metrics=frame_metrics(scores, truth, threshold),
         scores=scores,
@@ -211,6 +231,8 @@ def evaluate_checkpoint(
         resamples=bootstrap,
         split=split,
         judged={key: checkpoint.provenance.get(key) for key in JUDGED},
+        groups=group_figures(scores, truth, times, labels, rule),
+        alarms=count_alarms(scores, truth, times, rule),
     )
 
 

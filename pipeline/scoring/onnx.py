@@ -55,13 +55,12 @@ class ScoreGraph(nn.Module):
         self.model = model
 
     def forward(self, views: Mapping[str, Tensor]) -> Tensor:
-        return self.model.combine([self._scores(part, views) for part in self.model.parts])
+        return self.model.outward([self._scores(part, views) for part in self.model.parts])
 
     @staticmethod
     def _scores(part: Detector, views: Mapping[str, Tensor]) -> Tensor:
         if not part.related:
-            scores: Tensor = part(views).scores
-            return scores
+            return part.raw(views)
         summary = part.summarise(views)  # [B, R, T, W]
         return part.score(part.relate(summary, part.gather(summary) / summary.shape[2]))
 

@@ -16,6 +16,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data import Label, Labels, check_videos
 from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.evaluation import highest_tenth
 from ssrl_pipeline.features import Features
 from ssrl_pipeline.models import FusedDetector, blend
 from ssrl_pipeline.scoring import require_scorable, score_snippets
@@ -77,7 +78,8 @@ def fuse(
 
     A video's score is the mean of its highest tenth of snippets. Among weights of
     equal AUC the one of least cross-entropy is taken. Without validation videos of
-    both classes SSRL counts a quarter, which was best on Ped2.
+    both classes SSRL counts a quarter, which was best on Ped2. Both count as they were trained,
+    without the levels that they may have been calibrated to.
 
     Args:
         val: validation videos -> whether abnormal; neither model learned from them.
@@ -87,6 +89,7 @@ def fuse(
         StoreError: the two, or the store, have recipes that differ in more than the precision, or the
             store lacks a video.
     """
+    ssrl, memory = ssrl.at_level(0), memory.at_level(0)
     require_scorable(ssrl.recipe, memory.recipe, "SSRL's checkpoint", "the memory's")
     require_scorable(ssrl.recipe, store.recipe, "the checkpoints", f"the store {store.root}")
     for checkpoint in (ssrl, memory):
@@ -136,8 +139,3 @@ def best_weight(trials: list[WeightTrial]) -> float:
     if not trials:
         return WEIGHTS[0]
     return max(trials, key=lambda trial: (trial.auc, -trial.cross_entropy)).weight
-
-
-def highest_tenth(scores: np.ndarray) -> float:
-    """Mean of the highest tenth of [T] scores, at least one."""
-    return float(np.sort(scores)[-max(1, len(scores) // 10) :].mean())

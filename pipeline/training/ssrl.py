@@ -44,6 +44,7 @@ from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettin
 from ssrl_pipeline.tf32 import allow_tf32
 from ssrl_pipeline.training.bags import balanced_batches, load_bags, share_of_batch
 from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.length import EVERY, LONGEST, fitted
 from ssrl_pipeline.training.run_folder import Evaluation, RunFolder, owned
 from ssrl_pipeline.training.selection import FrameJudge, Judge, NoJudge, ValidationJudge, Verdict
 
@@ -108,14 +109,17 @@ class Trainer:
     ):
         self.scales = check_scales(model_settings.scales, store)
         self.stages = stages_of(settings, self.scales)
+        settings = fitted(settings, split, run, group.size)
+        self.batch_size, self.steps, self.every = check_shares(settings, group.size)
         settings = dataclasses.replace(settings, last_stage=None)  # how far to go is not the run's nature
         self.recipe, self.split, self.group = store.recipe, split, group
         self.model_settings, self.settings = model_settings, settings
-        check_shares(settings, group.size)
         trees = {"model": to_tree(model_settings), "train": to_tree(settings)}
         same = {**trees["train"], "tensorboard": None}  # may come or go
         identity = {**trees, "train": same, "recipe": self.recipe, "split": [split.train, split.val]}
         defaults = {"model": to_tree(ModelSettings()), "train": to_tree(TrainSettings())}
+        for tree in (same, defaults["train"]):
+            del tree["false_alarms"]  # of what comes after
         self.folder = RunFolder(run, trees, identity, defaults, group, settings.tensorboard)
         terms = dataclasses.asdict(settings.loss)
         how = {name: terms.pop(name) for name in ("across_videos", "top")}
@@ -148,16 +152,14 @@ class Trainer:
             optimiser.load_state_dict(state["optimiser"])
             done, best_step, best_cost = state["step"], state["best_step"], state["best_cost"]
             self.folder.state = None  # it may be large
-        patience = (
-            settings.steps if settings.patience is None else settings.patience * settings.evaluate_every
-        )
-        batches = balanced_batches(self.bags.abnormal, settings.batch_size, settings.seed, stage)
-        for step, index in islice(enumerate(batches, start=1), done, settings.steps):
+        patience = self.steps if settings.patience is None else settings.patience * self.every
+        batches = balanced_batches(self.bags.abnormal, self.batch_size, settings.seed, stage)
+        for step, index in islice(enumerate(batches, start=1), done, self.steps):
             if step - 1 - best_step >= patience:
                 break
             terms = self._step(wrapped, model, optimiser, index, stage, step)
             average.update_parameters(model)
-            if step % settings.evaluate_every and step != settings.steps:
+            if step % self.every and step != self.steps:
                 continue
             judged = cast(SSRL, average.module.eval())
             verdict = self.judge(judged)
@@ -189,7 +191,7 @@ class Trainer:
             return FrameJudge(store, ground_truth(store, labels, intervals, "test"), self.group)
         if self.val_bags is None:
             return NoJudge()
-        return ValidationJudge(self.val_bags, self.loss, 2 * self.settings.batch_size, self.group)
+        return ValidationJudge(self.val_bags, self.loss, 2 * self.batch_size, self.group)
 
     def _build(self, stage: int) -> SSRL:
         """The stage's model: new where it is new, the best of the stage before and frozen elsewhere."""
@@ -239,7 +241,7 @@ class Trainer:
     ) -> dict[str, float]:
         """One step of the optimiser; returns the loss, its terms and the rate, as Evaluation names them."""
         settings, group = self.settings, self.group
-        rate = learning_rate(settings.optimiser, step, settings.steps)
+        rate = learning_rate(settings.optimiser, step, self.steps)
         for parameters in optimiser.param_groups:
             parameters["lr"] = rate
         torch.manual_seed(_seed(settings.seed, stage, step, *([group.rank] if group.rank else [])))
@@ -338,14 +340,20 @@ def usual_length(store: Features, split: Split) -> int:
     return max(1, min(MOST_SEGMENTS, int(np.median(lengths))))
 
 
-def check_shares(settings: TrainSettings, processes: int) -> None:
-    """Raises ConfigError where a batch cannot be shared equally among the processes."""
+def check_shares(settings: TrainSettings, processes: int) -> tuple[int, int, int]:
+    """Raises ConfigError where a batch cannot be shared equally among the processes.
+
+    Returns:
+        Bags of either kind, steps and steps between two evaluations; usual ones where they are left open.
+    """
     parts = settings.accumulate * processes
-    if settings.batch_size % parts:
+    batch = settings.batch_size or parts
+    if batch % parts:
         raise ConfigError(
-            f"train.batch_size: {settings.batch_size} bags of either kind cannot be shared equally among "
+            f"train.batch_size: {batch} bags of either kind cannot be shared equally among "
             f"{processes} processes in {settings.accumulate} parts; make it a multiple of {parts}"
         )
+    return batch, settings.steps or LONGEST, settings.evaluate_every or EVERY[0]
 
 
 def _training_mode(model: nn.Module) -> None:

@@ -106,7 +106,7 @@ class Past:
         self.model = model
         views = {n: torch.from_numpy(np.array(features[n], np.float32))[None] for n in model.views}
         self.kept = [  # of each part: summaries [R, T, W], or scores [T] where it does not relate snippets
-            part.summarise(views)[0] if part.related else part(views).scores[0] for part in model.parts
+            part.summarise(views)[0] if part.related else part.raw(views)[0] for part in model.parts
         ]
 
     @property
@@ -126,7 +126,7 @@ class Past:
             self._related(part, kept, window, delays) if part.related else kept.expand(len(delays), -1)
             for part, kept in zip(self.model.parts, self.kept, strict=True)
         ]
-        return self.model.combine(found).numpy()
+        return self.model.outward(found).numpy()
 
     def _related(self, model: Detector, kept: Tensor, window: int, delays: Sequence[int]) -> Tensor:
         """[delays, T] of a part that relates snippets."""

@@ -134,7 +134,8 @@ def test_the_command_shows_a_table_and_leaves_the_evaluation_in_the_run(
     first, header, _, *rows = done.stdout.splitlines()
     assert first == "runs/first/best.pt, test: 5 videos, 400 frames, 155 anomalous"
     assert header.split() == ["figure", "value", "95", "%", "interval"]
-    assert len(rows) == len(FIGURES)
+    assert len(rows) == len(FIGURES) + 1
+    assert rows[-1].startswith("alarms a day, on ")
     auc = next(row for row in rows if row.startswith("ROC AUC, frames of all videos"))
     assert f"{result.metrics.auc:.4f}" in auc
     assert " to " in auc

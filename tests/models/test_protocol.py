@@ -74,12 +74,13 @@ class Mean(Probe):
         return related[:, 0, ..., 0].sigmoid()
 
 
-@pytest.fixture(params=[Probe, Mean])
+@pytest.fixture(params=[(Probe, 0.0), (Mean, 0.0), (Probe, -2.0), (Mean, 2.0)])
 def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Detector:
-    """Of a kind that is in the registry, and nowhere else."""
-    monkeypatch.setitem(KINDS, request.param.kind, request.param)
+    """Of a kind that is in the registry, and nowhere else; calibrated or not."""
+    kind, level = request.param
+    monkeypatch.setitem(KINDS, kind.kind, kind)
     torch.manual_seed(0)
-    return build_model(request.param.kind, feature_size=16, views=VIEWS).eval()
+    return build_model(kind.kind, level, feature_size=16, views=VIEWS).eval()
 
 
 def save(model: Detector, recipe: dict[str, Any], path: Path) -> Path:
@@ -94,7 +95,7 @@ def by_hand(model: Detector, views: Mapping[str, np.ndarray]) -> np.ndarray:
     odds = seen.mean(axis=1) @ weight[0] + bias[0]
     if model.kind == "mean":
         odds = np.convolve(odds - odds.mean(), [1 / 3] * 3)[1:-1]
-    return 1 / (1 + np.exp(-odds))
+    return 1 / (1 + np.exp(model.level - odds))
 
 
 def made_up(snippets: int) -> dict[str, Tensor]:
@@ -109,6 +110,7 @@ def test_a_checkpoint_keeps_it(model: Detector, tmp_path: Path) -> None:
     assert type(built) is type(model) and not built.training
     assert built.arguments == model.arguments
     assert torch.equal(built.linear.weight, model.linear.weight)
+    assert built.level == loaded.level == model.level
     loaded.weights.pop("linear.bias")
     with pytest.raises(CheckpointError, match="weights and model of the checkpoint differ"):
         loaded.build()
@@ -137,6 +139,13 @@ def test_cameras_are_scored_in_windows(model: Detector) -> None:
         begin = max(end - 3, 0)
         scores = by_hand(model, {name: rows[begin : end + 1].numpy() for name, rows in views.items()})
         assert found[t] == pytest.approx(scores[t - begin], abs=1e-6)
+
+
+def test_called_it_gives_calibrated_scores(model: Detector) -> None:
+    views = made_up(9)
+    expected = by_hand(model, {name: rows.numpy() for name, rows in views.items()})
+    found = model({name: rows[None] for name, rows in views.items()}).scores[0]
+    np.testing.assert_allclose(found.detach(), expected, atol=1e-6)
 
 
 def test_it_has_no_heat(model: Detector) -> None:
@@ -169,7 +178,7 @@ def test_stored_videos_are_scored_and_judged(model: Detector, tiny_store, tmp_pa
 
 def test_a_video_is_scored(model: Detector, make_video, tmp_path: Path) -> None:
     recipe = FeatureExtractor("i3d", "live", device="cpu", weights="random").recipe
-    model = build_model(model.kind, feature_size=1024, views=VIEWS)
+    model = build_model(model.kind, model.level, feature_size=1024, views=VIEWS)
     scorer = Scorer(save(model, recipe, tmp_path / "best.pt"), device="cpu")
     video = make_video(tmp_path / "v.mp4", frames=48, size=(64, 48), fps=8)
     result = scorer.score(video)

@@ -36,13 +36,19 @@ from ssrl_pipeline.training.ssrl import (
     train_ssrl,
     usual_length,
 )
-from ssrl_pipeline.training.train import Task, train_detector
+from ssrl_pipeline.training.task import Task
+from ssrl_pipeline.training.train import train_detector
 
 CPU = torch.device("cpu")
 ALONE = Group(CPU)
 MODEL = ModelSettings(dropout=0.2, patches="relation")
 SETTINGS = TrainSettings(
-    schedule="staged", segments=8, steps=30, evaluate_every=10, optimiser=OptimiserSettings(lr=3e-3, warmup=5)
+    schedule="staged",
+    segments=8,
+    batch_size=4,
+    steps=30,
+    evaluate_every=10,
+    optimiser=OptimiserSettings(lr=3e-3, warmup=5),
 )
 LABELS = {f"{split}{i}": Label(i % 2 == 1, split) for split in ("train", "val", "test") for i in range(6)}
 PLANTED = (4, 5, 6)  # the anomalous snippets of abnormal videos, of 10

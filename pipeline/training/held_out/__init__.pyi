@@ -1,0 +1,9 @@
+from .calibration import HeldOut as HeldOut
+from .calibration import calibrated as calibrated
+from .calibration import describe as describe
+from .calibration import raw_scores as raw_scores
+from .calibration import validation_videos as validation_videos
+from .folds import FOLDS as FOLDS
+from .folds import Folds as Folds
+from .folds import best_steps as best_steps
+from .folds import run_folds as run_folds

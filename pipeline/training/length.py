@@ -1,0 +1,72 @@
+"""How long a training is and how large its batches are, where the settings leave that to the videos.
+
+Steps are a bound: validation ends a stage that gets no better, and its best checkpoint counts. Where there
+are too few videos to keep some for validation, a cross-validation finds the length
+(:func:`ssrl_pipeline.training.held_out.best_steps`).
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ssrl_pipeline import checkpoint as checkpoints
+from ssrl_pipeline.data import Split
+from ssrl_pipeline.errors import CheckpointError
+from ssrl_pipeline.settings import TrainSettings
+
+LONGEST = 1000  # steps
+USUAL = 100  # steps, where nothing can tell a better length
+PATIENCE = 8  # evaluations
+VIDEOS_A_BAG = 8  # so many training videos for each normal bag of a batch, as long as that is
+BATCH = (4, 16)  # bags at least, and at most
+EVERY = (25, 100)  # steps between two evaluations at least, and at most; an epoch in between
+LEFT = ("batch_size", "steps", "evaluate_every", "patience")  # settings that may be left to the videos
+
+
+def fitted(settings: TrainSettings, split: Split, run: Path, processes: int) -> TrainSettings:
+    """The settings with nothing left open.
+
+    A run that has begun keeps the numbers that it began with, those of versions before, too.
+
+    Args:
+        run: its folder.
+        processes: that share each batch.
+    """
+    if begun := begun_with(run):
+        kept = {name: begun[name] for name in LEFT if getattr(settings, name) is None and name in begun}
+        settings = dataclasses.replace(settings, **kept)
+    parts = settings.accumulate * processes
+    batch = settings.batch_size or _multiple(_within(BATCH, len(split.train) / VIDEOS_A_BAG), parts)
+    most = max(list(split.train.values()).count(kind) for kind in (False, True))
+    every, steps, patience = settings.evaluate_every, settings.steps, settings.patience
+    if steps is None:
+        judged = bool(split.val) or settings.select_on == "test"
+        steps = LONGEST if judged else USUAL
+        patience = patience or (PATIENCE if judged else None)
+    return dataclasses.replace(
+        settings,
+        batch_size=batch,
+        evaluate_every=every or _within(EVERY, most / batch),
+        steps=steps,
+        patience=patience,
+    )
+
+
+def begun_with(run: Path) -> dict[str, Any] | None:
+    """The training settings of a run that has begun; None: it has not."""
+    if not (run / "last.pt").is_file():
+        return None
+    try:
+        return dict(checkpoints.load(run / "last.pt")["identity"]["train"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{run / 'last.pt'}: damaged ({error}); delete it") from error
+
+
+def _within(bounds: tuple[int, int], wanted: float) -> int:
+    least, most = bounds
+    return min(most, max(least, round(wanted)))
+
+
+def _multiple(number: int, of: int) -> int:
+    """The nearest multiple that is no smaller."""
+    return -(-number // of) * of

@@ -1,0 +1,100 @@
+"""How long training is where nobody says: by the videos, by validation, or as a run has begun."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssrl_pipeline import checkpoint as checkpoints
+from ssrl_pipeline.checkpoint import load_checkpoint
+from ssrl_pipeline.config import load_config
+from ssrl_pipeline.data.labels import Label
+from ssrl_pipeline.data.splits import Split
+from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
+from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.held_out import folds as module
+from ssrl_pipeline.training.length import fitted
+from ssrl_pipeline.training.ssrl import train_ssrl
+from ssrl_pipeline.training.task import Task
+from ssrl_pipeline.training.train import train_detector
+
+ALONE = Group(torch.device("cpu"))
+
+
+def split(count: int, val: bool = True) -> Split:
+    return Split({f"v{i}": i % 2 == 0 for i in range(count)}, {"n": False, "a": True} if val else {})
+
+
+@pytest.mark.parametrize(
+    ("videos", "batch", "every"), [(10, 4, 25), (30, 4, 25), (64, 8, 25), (1600, 16, 50), (9600, 16, 100)]
+)
+def test_batch_and_evaluations_are_by_the_number_of_videos(
+    tmp_path: Path, videos: int, batch: int, every: int
+) -> None:
+    found = fitted(TrainSettings(), split(videos), tmp_path, 1)
+    assert (found.batch_size, found.evaluate_every) == (batch, every)
+    assert (found.steps, found.patience) == (1000, 8)
+    assert fitted(TrainSettings(accumulate=3), split(videos), tmp_path, 2).batch_size % 6 == 0
+
+
+def test_numbers_that_are_given_stay_and_mean_what_they_did(tmp_path: Path) -> None:
+    found = fitted(TrainSettings(steps=400, batch_size=5, evaluate_every=7), split(1600), tmp_path, 1)
+    assert (found.steps, found.batch_size, found.evaluate_every, found.patience) == (400, 5, 7, None)
+    assert fitted(TrainSettings(patience=3), split(20), tmp_path, 1).patience == 3
+    unjudged = fitted(TrainSettings(), split(20, val=False), tmp_path, 1)
+    assert (unjudged.steps, unjudged.patience) == (100, None)
+    for name in ("reference", "ucf_crime", "shanghaitech", "xd_violence"):
+        train = load_config(Settings, name, (), {}).train
+        assert None not in (train.steps, train.batch_size, train.evaluate_every) and train.patience is None
+        assert fitted(train, split(10), tmp_path, 1) == train
+
+
+@pytest.fixture
+def store(tiny_store):
+    names = [f"{kind}{i}" for kind in "na" for i in range(4)]
+    return tiny_store(dict.fromkeys(names, 8), {video: (4, 5) for video in names if video[0] == "a"})
+
+
+LABELS = {f"{kind}{i}": Label(kind == "a", None) for kind in "na" for i in range(4)}
+
+
+def test_a_run_goes_on_with_the_numbers_it_began_with(store, tmp_path: Path) -> None:
+    """As one of the version before, whose steps, batch and evaluations were always numbers."""
+    old = TrainSettings(steps=12, evaluate_every=4, batch_size=2, segments=8)
+    whole = train_ssrl(store, LABELS, tmp_path / "whole", ModelSettings(), old, ALONE)
+
+    class Killed(Exception):
+        pass
+
+    def kill(evaluation: object) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        train_ssrl(store, LABELS, tmp_path / "old", ModelSettings(), old, ALONE, kill)
+    state = checkpoints.load(tmp_path / "old" / "last.pt")
+    assert "false_alarms" not in state["identity"]["train"]
+    left = TrainSettings(segments=8)
+    found = train_ssrl(store, LABELS, tmp_path / "old", ModelSettings(), left, ALONE)
+    assert [e.step for e in found.evaluations] == [4, 8, 12]
+    expected = load_checkpoint(whole.best).weights
+    assert all(torch.equal(v, expected[n]) for n, v in load_checkpoint(found.best).weights.items())
+
+
+def test_a_few_videos_are_trained_on_for_as_long_as_folds_find_best(
+    store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_FOLD", 30)
+    training = TrainSettings(segments=8, batch_size=2, evaluate_every=10)
+    settings = Settings(model=ModelSettings(dropout=0.2), train=training)
+    task = Task(settings, tmp_path / "run", store, LABELS, ALONE)
+    checkpoint = load_checkpoint(train_detector(task))
+    folds = sorted((tmp_path / "run" / "folds").glob("length*/fold.json"))
+    steps = sorted(json.loads(path.read_text())["step"] for path in folds)
+    assert len(steps) == 4 and set(steps) <= {10, 20, 30}
+    median = round((steps[1] + steps[2]) / 2)
+    assert checkpoint.provenance["step"] == checkpoint.settings["train"]["steps"] == median
+    assert sorted(checkpoint.videos("train")) == sorted(LABELS)
+    assert checkpoint.provenance["threshold"]["split"] == "out of fold"
+    # The same again finds all of it done.
+    assert load_checkpoint(train_detector(task)).sha256 == checkpoint.sha256
