@@ -13,6 +13,7 @@ from .memory import MemoryOutput as MemoryOutput
 from .memory import PatchMemory as PatchMemory
 from .memory_fit import fit_memory as fit_memory
 from .occlusion import HeatStream as HeatStream
+from .probe import LinearProbe as LinearProbe
 from .ssrl import SSRL as SSRL
 from .ssrl import Losses as Losses
 from .ssrl import LossWeights as LossWeights

@@ -5,9 +5,12 @@ from typing import Any
 from ssrl_pipeline.models.detector import MOST_LEVEL, Detector
 from ssrl_pipeline.models.fused import FusedDetector
 from ssrl_pipeline.models.memory import PatchMemory
+from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.ssrl import SSRL
 
-KINDS: dict[str, type[Detector]] = {kind.kind: kind for kind in (SSRL, PatchMemory, FusedDetector)}
+KINDS: dict[str, type[Detector]] = {
+    kind.kind: kind for kind in (SSRL, PatchMemory, FusedDetector, LinearProbe)
+}
 
 
 def build_model(kind: str = SSRL.kind, level: float = 0.0, **arguments: Any) -> Detector:

@@ -12,7 +12,7 @@ from ssrl_pipeline.events import EventSettings
 from ssrl_pipeline.extractors import EngineName, Patches, PrecisionName
 
 DatasetName = Literal["ucf_crime", "shanghaitech", "xd_violence"]
-Kind = Literal["ssrl", "memory", "fused"]
+Kind = Literal["ssrl", "memory", "fused", "probe"]
 Layout = Literal["store", "released"]
 SelectOn = Literal["val", "test"]
 StoredDtype = Literal["float32", "float16"]
@@ -49,7 +49,7 @@ class ExtractSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    kind: Kind = "ssrl"  # or "memory", of normal videos alone, or "fused", both
+    kind: Kind = "ssrl"  # or "memory", of normal videos alone; "fused", both; "probe", a linear one
     scales: tuple[str, ...] | None = None  # of patches, as in [2x3, 3x5]; None: all that the features have
     dropout: float = 0.7  # in the head, and of scales of more than 15 patches
     standardise: bool = True  # features in units of the normal training snippets' mean and deviation

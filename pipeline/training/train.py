@@ -11,9 +11,9 @@ from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.data import Intervals, Labels
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.models import SSRL, FusedDetector, PatchMemory
+from ssrl_pipeline.models import SSRL, FusedDetector, LinearProbe, PatchMemory
 from ssrl_pipeline.settings import Settings
-from ssrl_pipeline.training import fusion, normal_memory, ssrl
+from ssrl_pipeline.training import fusion, linear, normal_memory, ssrl
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import Evaluation, owned, refuse_other_run
 
@@ -89,8 +89,17 @@ def _fused(task: Task) -> None:
         group.wait()
 
 
+def _probe(task: Task) -> None:
+    """The main process alone has something to do."""
+    with owned(task.run, task.group):
+        if task.group.is_main:
+            linear.train_probe(task.store, task.labels, task.run, task.settings.train)
+        task.group.wait()
+
+
 TRAINERS: dict[str, Trainer] = {
     SSRL.kind: Trainer(_ssrl),
     PatchMemory.kind: Trainer(_memory, normal_alone=True, summary=normal_memory.summary),
     FusedDetector.kind: Trainer(_fused, evaluations="ssrl", summary=fusion.summary),
+    LinearProbe.kind: Trainer(_probe, summary=linear.summary),
 }

@@ -31,7 +31,7 @@ VIEWS = {"clip": 1, "patch2x3": 6}
 class Probe(Detector):
     """A linear layer over the mean of all crops and patches."""
 
-    kind: ClassVar[str] = "probe"
+    kind: ClassVar[str] = "plain"
 
     def __init__(self, feature_size: int, views: Mapping[str, int]):
         super().__init__()
