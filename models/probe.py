@@ -23,9 +23,8 @@ class ProbeOutput(NamedTuple):
 class LinearProbe(Detector):
     """Scores each snippet by a weighted sum of its pooled features.
 
-    Of the crops the mean counts, of each scale of patches the greatest value of each feature, and by
-    how much that exceeds the patches' mean: what one patch has and the scene around it has not. All
-    of it is in units of the normal training snippets' mean and deviation.
+    Of the crops the mean counts, of each scale of patches the greatest value of each feature, all of it
+    in units of the normal training snippets' mean and deviation.
 
     Args:
         feature_size: F.
@@ -39,7 +38,7 @@ class LinearProbe(Detector):
         if not views:
             raise ValueError("a probe needs at least one view")
         self.feature_size, self.views = feature_size, dict(views)
-        size = feature_size * sum(2 if scale_of(view) else 1 for view in views)  # W
+        size = feature_size * len(views)  # W
         self.register_buffer("mean", torch.zeros(size))  # of pooled features, normal snippets
         self.register_buffer("deviation", torch.ones(size))
         self.linear = nn.Linear(size, 1)
@@ -78,14 +77,7 @@ class LinearProbe(Detector):
     def pool(self, views: Mapping[str, Tensor]) -> Tensor:
         """View name -> [B, T, P, F], as one [B, T, W]."""
         self._check(views)
-        pooled: list[Tensor] = []
-        for name in self.views:
-            mean = views[name].mean(dim=2)
-            if scale_of(name):
-                greatest = views[name].amax(dim=2)
-                pooled += [greatest, greatest - mean]
-            else:
-                pooled.append(mean)
+        pooled = [views[n].amax(dim=2) if scale_of(n) else views[n].mean(dim=2) for n in self.views]
         return torch.cat(pooled, dim=-1)
 
     @torch.no_grad()
