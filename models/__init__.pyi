@@ -1,7 +1,10 @@
+from .blend import PARTS as PARTS
+from .blend import Blend as Blend
+from .blend import BlendOutput as BlendOutput
+from .blend import FusedDetector as FusedDetector
+from .blend import add_odds as add_odds
+from .detector import MOST_LEVEL as MOST_LEVEL
 from .detector import Detector as Detector
-from .fused import FusedDetector as FusedDetector
-from .fused import FusedOutput as FusedOutput
-from .fused import blend as blend
 from .kinds import KINDS as KINDS
 from .kinds import build_model as build_model
 from .live_window import Window as Window

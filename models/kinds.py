@@ -2,15 +2,11 @@
 
 from typing import Any
 
+from ssrl_pipeline.models.blend import PARTS, Blend, FusedDetector
 from ssrl_pipeline.models.detector import MOST_LEVEL, Detector
-from ssrl_pipeline.models.fused import FusedDetector
-from ssrl_pipeline.models.memory import PatchMemory
-from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.ssrl import SSRL
 
-KINDS: dict[str, type[Detector]] = {
-    kind.kind: kind for kind in (SSRL, PatchMemory, FusedDetector, LinearProbe)
-}
+KINDS: dict[str, type[Detector]] = PARTS | {kind.kind: kind for kind in (FusedDetector, Blend)}
 
 
 def build_model(kind: str = SSRL.kind, level: float = 0.0, **arguments: Any) -> Detector:

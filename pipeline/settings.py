@@ -12,7 +12,7 @@ from ssrl_pipeline.events import EventSettings
 from ssrl_pipeline.extractors import EngineName, Patches, PrecisionName
 
 DatasetName = Literal["ucf_crime", "shanghaitech", "xd_violence"]
-Kind = Literal["ssrl", "memory", "fused", "probe"]
+Kind = Literal["ssrl", "memory", "fused", "probe", "auto"]
 Layout = Literal["store", "released"]
 SelectOn = Literal["val", "test"]
 StoredDtype = Literal["float32", "float16"]
@@ -27,6 +27,7 @@ class DataSettings:
     intervals: str | None = None  # ground truth of frames; None: intervals.csv beside the labels
     dataset: DatasetName | None = None  # labels and intervals come from its own annotation files
     annotations: str = "annotations"  # the folder that holds these files
+    group: Literal["folder"] | None = None  # or "folder": it says which camera or source a video is of
     layout: Layout = "store"  # of the features; or "released": X_i3d.npy, X_patch23_i3d.npy, ...
 
 
@@ -49,7 +50,9 @@ class ExtractSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    kind: Kind = "ssrl"  # or "memory", of normal videos alone; "fused", both; "probe", a linear one
+    kind: Kind = (
+        "ssrl"  # or "memory", of normal videos alone; "fused", both; "probe", linear; "auto", what does best
+    )
     scales: tuple[str, ...] | None = None  # of patches, as in [2x3, 3x5]; None: all that the features have
     dropout: float = 0.7  # in the head, and of scales of more than 15 patches
     standardise: bool = True  # features in units of the normal training snippets' mean and deviation
@@ -101,6 +104,7 @@ class TrainSettings:
     val_fraction: float = 0.2  # of the training videos, where labels name no val split
     select_on: SelectOn = "val"  # what chooses the best checkpoint; published code takes "test"
     patience: int | None = None  # evaluations without a better one after which a stage ends
+    false_alarms: float = 0.01  # of frames of normal videos, above 0.5; 0: scores as they were trained
     precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16 is mixed with float32
     tensorboard: bool = False  # evaluations also as event files; needs the extra of that name
     average: float = 0.95  # decay of the running mean of the weights, which is what is kept; 0: none
@@ -117,6 +121,7 @@ class TrainSettings:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more")
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and less than 1")
+        require(0 <= self.false_alarms < 1, "false_alarms", self.false_alarms, "at least 0 and less than 1")
         require(0 <= self.average < 1, "average", self.average, "at least 0 and less than 1")
 
 

@@ -17,6 +17,7 @@ from ssrl_pipeline.cli.options import (
     settings_options,
 )
 from ssrl_pipeline.console import hours_or_minutes, say, table
+from ssrl_pipeline.events import THRESHOLD
 from ssrl_pipeline.settings import Settings
 
 
@@ -64,7 +65,8 @@ def calibrate(
     Scores stored normal videos that the model did not learn from, those labelled
     of split val or else those that its training set aside; finds the lowest
     threshold at which they raise no more false alarms than asked for; and writes
-    it into the checkpoint, for `score` to use.
+    it into the checkpoint, for `score` to use. Training has calibrated scores to 0.5
+    already: this is for other wishes, such as alarms per hour.
     """
     if unit == "frame" and false_alarms >= 1:
         raise click.UsageError(
@@ -95,14 +97,14 @@ def calibrate(
 
 
 def _rows(result: "evaluation.Calibrated") -> list[tuple[Any, ...]]:
-    rows = []
+    rows, unit = [], result.calibration.unit
     for line in result.tried:
-        name = "not calibrated" if line.asked is None else f"{line.asked:g} per {result.calibration.unit}"
+        asked = f"score of {THRESHOLD:g}" if line.asked is None else f"{line.asked:g} per {unit}"
         chosen = " (asked for)" if line.asked == result.calibration.asked else ""
         rates = (line.found.per_hour, line.found.most_per_hour)
         rows.append(
             (
-                *(name + chosen, f"{line.found.threshold:.6g}", line.found.share),
+                *(asked + chosen, f"{line.found.threshold:.6g}", line.found.share),
                 *(float("nan") if rate is None else rate for rate in rates),
                 line.detected,
             )

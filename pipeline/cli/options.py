@@ -72,7 +72,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 features_option = setting("data.features", "Feature store.", metavar="DIR")
 labels_option = setting(
     "data.labels",
-    "Table video,label[,split].",
+    "Table video,label[,split][,group].",
     metavar="FILE",
     default="labels.csv here or in videos/, else the folders' names",
 )

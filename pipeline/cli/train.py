@@ -31,6 +31,12 @@ from ssrl_pipeline.settings import Settings
     "--seeds", type=int, metavar="N N ...", help="One run for each, in NAME/seedN; mean and deviation."
 )
 @click.argument("more_seeds", nargs=-1, type=int, metavar="")
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    metavar="N",
+    help="Cross-validate the training videos in N parts that part no group, then learn from all.",
+)
 @setting("model.kind", "ssrl; memory, which learns from normal videos alone; or fused, both.", flag="--model")
 @setting("train.steps", "Steps of each stage.")
 @setting(
@@ -51,6 +57,7 @@ def train(
     name: str | None,
     seeds: int | None,
     more_seeds: tuple[int, ...],
+    folds: int | None,
     skip_missing: bool,
     devices: int,
     device: str,
@@ -66,12 +73,15 @@ def train(
         raise click.UsageError(f"unexpected argument {more_seeds[0]}; several seeds are given with --seeds")
     if name is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise click.UsageError("under torchrun give the run a --name, by which all processes find it")
+    if folds and seeds is not None:
+        raise click.UsageError("--folds is of one run, and --seeds makes several; leave one of them out")
     chosen = [] if seeds is None else [seeds, *more_seeds]
     require_writable(Path(settings.data.runs))
 
     if devices > 1:
         options = ["--device", device] + ["--skip-missing"] * skip_missing
         options += ["--seeds", *map(str, chosen)] if chosen else []
+        options += ["--folds", str(folds)] if folds else []
         training.launch_command(settings, name, devices, options + ["--json"] * as_json)
     elif chosen:
         found = training.train_seed_runs(
@@ -80,24 +90,32 @@ def train(
         if found:
             _show_seeds(*found, as_json)
     else:
-        trained = training.train_run(settings, name, device=device, skip_missing=skip_missing, report=_report)
+        trained = training.train_run(
+            settings, name, folds=folds, device=device, skip_missing=skip_missing, report=_report
+        )
         if trained:
             _show_run(trained, as_json)
 
 
 def _show_run(trained: "training.Trained", as_json: bool) -> None:
-    best, checkpoint, stages, summary = trained
+    best, checkpoint, stages, summary, threshold = trained
+    known = {name: checkpoint.provenance.get(name) for name in ("folds", "threshold")}
     if as_json:
         shown = [e._asdict() for e in stages]
-        echo_json({"checkpoint": str(best), "kind": checkpoint.kind, "stages": shown})
+        echo_json({"checkpoint": str(best), "kind": checkpoint.kind, "stages": shown, **known})
         return
     if any(e.val_loss is None and e.test_auc is None for e in stages):
         say("too few videos to keep some for validation: the last step of each stage counts as its best")
     rows = [(e.stage, e.step, e.loss, _number(e.val_loss), _number(e.test_auc)) for e in stages]
     if rows:
         click.echo(table(rows, ("stage", "best step", "loss", "validation", "test AUC")))
+    if known["folds"]:
+        rows = [(f"fold {n}", _number(auc)) for n, auc in enumerate(known["folds"]["auc"], 1)]
+        rows += [(title, _number(known["folds"][title])) for title in ("mean", "deviation")]
+        click.echo(table(rows, ("", "AUC of videos held out")))
     if summary:
         click.echo(summary)
+    click.echo(threshold)
     click.echo(f"{best}")
 
 

@@ -13,10 +13,13 @@ from .labels import read_intervals as read_intervals
 from .labels import read_labels as read_labels
 from .names import video_id as video_id
 from .resolve import Annotations as Annotations
+from .resolve import grouped as grouped
 from .resolve import intervals_to_show as intervals_to_show
 from .resolve import labels_path as labels_path
 from .splits import Split as Split
-from .splits import check_scales as check_scales
-from .splits import check_videos as check_videos
+from .splits import fold_videos as fold_videos
 from .splits import ground_truth as ground_truth
 from .splits import split_videos as split_videos
+from .splits import tell_parted_groups as tell_parted_groups
+from .stored import check_scales as check_scales
+from .stored import check_videos as check_videos

@@ -21,7 +21,7 @@ import numpy as np
 from ssrl_pipeline.data.labels import SPLITS, Labels
 from ssrl_pipeline.data.names import video_id
 from ssrl_pipeline.data.resolve import Annotations
-from ssrl_pipeline.data.splits import check_videos
+from ssrl_pipeline.data.stored import check_videos
 from ssrl_pipeline.disk import NpyWriter, clear_leftovers, whole_file, write_text
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.features import (

@@ -1,8 +1,9 @@
 """Labels of videos and ground truth of frames.
 
-labels.csv      video,label[,split]    label normal or abnormal; split train, val or test
-intervals.csv   video,start,end        anomalous frames, 0-based, end exclusive; a row per interval, or
-                                       several intervals in a row: video,start,end,start,end
+labels.csv      video,label[,split][,group]   label normal or abnormal; split train, val or test; group
+                                              the camera or source, whose videos no split may part
+intervals.csv   video,start,end               anomalous frames, 0-based, end exclusive; a row per interval,
+                                              or several intervals in a row: video,start,end,start,end
 
 Videos are named as in the feature store: by their path below the videos' root. How the tables may be
 written is in :mod:`ssrl_pipeline.disk.tables`.
@@ -24,6 +25,7 @@ SPLITS = ("train", "val", "test")
 class Label(NamedTuple):
     abnormal: bool
     split: str | None  # None: not said
+    group: str | None = None  # the camera or source that it is of; None: of one that no other video is of
 
 
 Labels = dict[str, Label]  # video -> label
@@ -48,7 +50,7 @@ def read_labels(path: Path) -> Labels:
             raise LabelError(f"{row.place}: split {said['split']!r} is not one of {', '.join(SPLITS)}")
         if video in labels:
             raise LabelError(f"{row.place}: {video!r} is listed twice")
-        labels[video] = Label(label == "abnormal", split)
+        labels[video] = Label(label == "abnormal", split, said.get("group") or None)
     if not labels:
         raise LabelError(f"{path}: lists no videos")
     return labels
@@ -73,6 +75,15 @@ def labels_from_folders(videos: Iterable[str]) -> Labels:
         splits = [folder for folder in folders if folder in SPLITS]
         labels[video] = Label(named == {"abnormal"}, splits[0] if splits else None)
     return labels
+
+
+def group_of_folder(video: str) -> str | None:
+    """The group that a video's folders name, those aside that name a label or a split; None: none does.
+
+    `normal/gate/1.mp4`, `gate/abnormal/2.mp4` and `gate/3.mp4` are all of group `gate`.
+    """
+    folders = [part for part in video.split("/")[:-1] if part.lower() not in (*LABELS, *SPLITS)]
+    return "/".join(folders) or None
 
 
 def read_intervals(path: Path) -> Intervals:
@@ -127,7 +138,7 @@ def _is_interval_row(cells: Sequence[str]) -> bool:
     return len(cells) >= 3 and bool(cells[0]) and all(map(is_number, cells[1:]))
 
 
-_LABELS = Columns(("video", "label"), ("split",), _is_label_row)
+_LABELS = Columns(("video", "label"), ("split", "group"), _is_label_row)
 _INTERVALS = Columns(
     required=("video", "start", "end"),
     optional=(),

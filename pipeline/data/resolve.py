@@ -7,7 +7,14 @@ from typing import TypeVar
 
 from ssrl_pipeline.data.annotations import Dataset
 from ssrl_pipeline.data.datasets import cut_to_length, load_dataset
-from ssrl_pipeline.data.labels import Intervals, Labels, labels_from_folders, read_intervals, read_labels
+from ssrl_pipeline.data.labels import (
+    Intervals,
+    Labels,
+    group_of_folder,
+    labels_from_folders,
+    read_intervals,
+    read_labels,
+)
 from ssrl_pipeline.data.names import StoredNames
 from ssrl_pipeline.errors import LabelError, PipelineError
 from ssrl_pipeline.features import Features, open_features
@@ -40,6 +47,9 @@ class Annotations:
     @cached_property
     def labels(self) -> Labels:
         """Of `data.labels`, else of the dataset, else of a labels.csv, else of the folders' names."""
+        return grouped(self._labels(), self.data)
+
+    def _labels(self) -> Labels:
         if self.dataset and not self.data.labels:
             return self.dataset.labels
         path = labels_path(self.data)
@@ -75,6 +85,13 @@ class Annotations:
             return table
         stored = StoredNames(self.features.videos())
         return {stored.find(video) or video: value for video, value in table.items()}
+
+
+def grouped(labels: Labels, data: DataSettings) -> Labels:
+    """Labels with groups as `data.group` says, where they name none themselves."""
+    if data.group is None:
+        return labels
+    return {v: label._replace(group=label.group or group_of_folder(v)) for v, label in labels.items()}
 
 
 def labels_path(data: DataSettings) -> Path | None:

@@ -1,17 +1,16 @@
-"""Which videos train and which choose, and whether the store has them."""
+"""Which videos train, which choose and which are held out in turn."""
 
-from collections.abc import Collection
-from pathlib import PurePosixPath
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 
-from ssrl_pipeline.data.labels import Intervals, Labels, frame_labels
-from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
+from ssrl_pipeline.data.labels import SPLITS, Intervals, Labels, frame_labels
+from ssrl_pipeline.data.stored import check_videos
+from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.scales import scale_of
 
-MOST_NAMED = 10  # of the videos that are missing
 FEWEST_TO_DRAW_FROM = 10  # videos of either class
 
 
@@ -26,17 +25,18 @@ def split_videos(labels: Labels, val_fraction: float, seed: int) -> Split:
     """Training and validation videos.
 
     Validation videos are those that the labels name, or else a share of each
-    class of the training videos, drawn by the seed. Where a class has fewer than
-    ten videos none are drawn: all are needed for training, and one or two would
-    choose by chance.
+    class of the training videos, drawn by the seed; those of a group stay together.
+    Where a class has fewer than ten videos none are drawn: all are needed for training,
+    and one or two would choose by chance. Nor are they where a class has fewer groups than
+    the share has room for: one group would then be far more than the share.
 
     Raises:
         LabelError: a class has no video to train on.
     """
-    train = {video: label.abnormal for video, label in labels.items() if label.split in (None, "train")}
+    train = training_videos(labels)
     val = {video: label.abnormal for video, label in labels.items() if label.split == "val"}
     if not val:
-        val = _draw(train, val_fraction, seed)
+        val = _draw(train, labels, val_fraction, seed)
         train = {video: abnormal for video, abnormal in train.items() if video not in val}
     for abnormal, name in ((False, "normal"), (True, "abnormal")):
         if abnormal not in train.values():
@@ -46,10 +46,72 @@ def split_videos(labels: Labels, val_fraction: float, seed: int) -> Split:
     return Split(train, val)
 
 
-def _draw(videos: dict[str, bool], fraction: float, seed: int) -> dict[str, bool]:
+def training_videos(labels: Labels) -> dict[str, bool]:
+    """Those that the labels leave for training, to draw validation videos from: name -> whether abnormal."""
+    return {video: label.abnormal for video, label in labels.items() if label.split in (None, "train")}
+
+
+def fold_videos(labels: Labels, folds: int, seed: int) -> list[list[str]]:
+    """The training videos in parts of much the same size and share of abnormal ones; no group is parted.
+
+    Args:
+        folds: how many parts, at least two; fewer come back where a class has fewer groups.
+
+    Raises:
+        LabelError: a class has fewer than two groups, so that a part would leave none of it to learn from.
+    """
+    videos = training_videos(labels)
+    names = sorted(videos)
+    truth, units = np.array([videos[v] for v in names], bool), np.array([_unit(labels, v) for v in names])
+    classes = set(truth.tolist())
+    most = min((len(set(units[truth == abnormal])) for abnormal in classes), default=0)
+    if most < 2:
+        raise LabelError(
+            "folds need training videos of two groups or more in each class "
+            "(a video without a group is one by itself)"
+        )
+    drawer = StratifiedGroupKFold(min(folds, most), shuffle=True, random_state=seed)
+    parts = [held.tolist() for _, held in drawer.split(names, truth, units) if len(held)]
+    if any(set(np.delete(truth, part).tolist()) != classes for part in parts):
+        raise LabelError(
+            f"{folds} folds: the groups cannot be shared out so that every fold leaves normal and abnormal "
+            "videos to learn from; take fewer folds, or finer groups"
+        )
+    return [[names[row] for row in part] for part in parts]
+
+
+def tell_parted_groups(labels: Labels, note: Callable[[str], object]) -> None:
+    """Says in one line which groups the labels themselves part, if any."""
+    if parted := parted_groups(labels):
+        group, splits = next(iter(parted.items()))
+        more = f", and so are {len(parted) - 1} other groups" if len(parted) > 1 else ""
+        note(
+            f"group {group!r} is in the splits {' and '.join(splits)}{more}: a model that knows a camera is "
+            "judged more kindly on it than on a new one"
+        )
+
+
+def parted_groups(labels: Labels) -> dict[str, list[str]]:
+    """Groups of which the labels put videos in several splits -> these splits."""
+    found: dict[str, set[str]] = {}
+    for label in labels.values():
+        if label.group is not None:
+            found.setdefault(label.group, set()).add(label.split or "train")
+    return {group: [s for s in SPLITS if s in splits] for group, splits in found.items() if len(splits) > 1}
+
+
+def _unit(labels: Labels, video: str) -> str:
+    """What is drawn as one: a group, or a video without one."""
+    group = labels[video].group
+    return f"video {video}" if group is None else f"group {group}"
+
+
+def _draw(videos: dict[str, bool], labels: Labels, fraction: float, seed: int) -> dict[str, bool]:
     kinds = {a: sorted(video for video, abnormal in videos.items() if abnormal == a) for a in (False, True)}
     if not fraction or min(map(len, kinds.values())) < FEWEST_TO_DRAW_FROM:
         return {}
+    if any(labels[video].group is not None for video in videos):
+        return _draw_groups(videos, labels, fraction, seed)
     rng = np.random.default_rng([seed, len(videos)])
     drawn: dict[str, bool] = {}
     for abnormal, kind in kinds.items():
@@ -58,62 +120,23 @@ def _draw(videos: dict[str, bool], fraction: float, seed: int) -> dict[str, bool
     return drawn
 
 
-def store_scales(store: Features) -> tuple[str, ...]:
-    """The patch scales that the store holds, in its order."""
-    return tuple(scale for view in store.recipe["views"] if (scale := scale_of(view)))
+def _draw_groups(videos: dict[str, bool], labels: Labels, fraction: float, seed: int) -> dict[str, bool]:
+    """Of as many parts as the share goes into the whole, that whose shares of both classes are nearest."""
+    count = max(2, round(1 / fraction))
+    try:
+        parts = fold_videos(labels, count, seed)
+    except LabelError:
+        return {}
+    if len(parts) < count:
+        return {}
 
+    def off(part: list[str]) -> float:
+        held = [sum(videos[v] == kind for v in part) for kind in (False, True)]
+        whole = [sum(a == kind for a in videos.values()) for kind in (False, True)]
+        return max(abs(h / w - fraction) if h else np.inf for h, w in zip(held, whole, strict=True))
 
-def check_scales(wanted: tuple[str, ...] | None, store: Features) -> tuple[str, ...]:
-    """The scales to train with; None stands for all that the store holds.
-
-    Raises:
-        PipelineError: the store lacks one, or has no crops.
-    """
-    available = store_scales(store)
-    if "clip" not in store.recipe["views"]:
-        raise PipelineError(f"{store.root}: holds no clip features, which SSRL starts from")
-    if wanted is None:
-        return available
-    if missing := [scale for scale in wanted if scale not in available]:
-        raise PipelineError(
-            f"model.scales: {store.root} has no scale {missing[0]!r}; it has {', '.join(available)}"
-        )
-    return wanted
-
-
-def check_videos(
-    store: Features, videos: Collection[str], leave_out: str = "leave them out with `train --skip-missing`"
-) -> None:
-    """Raises StoreError, which names them, where the store lacks some of the videos.
-
-    Args:
-        leave_out: what to do where they cannot be extracted.
-    """
-    stored = store.videos()
-    missing = sorted(set(videos) - set(stored))
-    if not missing:
-        return
-    named = ", ".join(map(repr, missing[:MOST_NAMED]))
-    more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
-    lacks = f"{store.root}: lacks {len(missing)} of {len(videos)} labelled videos: {named}{more}; "
-    if pair := _named_otherwise(missing, sorted(set(stored) - set(videos))):
-        raise StoreError(
-            f"{lacks}it has {pair[1]!r}, and names are paths below the folder given to `extract --videos`: "
-            f"is that {pair[0]!r}?"
-        )
-    raise StoreError(f"{lacks}extract them (`extract` says why a video fails), or {leave_out}")
-
-
-def _named_otherwise(missing: list[str], others: list[str]) -> tuple[str, str] | None:
-    """A video that is missing, and one in the store that may be the same below another folder."""
-    by_file: dict[str, list[str]] = {}
-    for other in others:
-        by_file.setdefault(PurePosixPath(other).name, []).append(other)
-    for video in missing:
-        for other in by_file.get(PurePosixPath(video).name, ()):
-            if f"/{video}".endswith(f"/{other}") or f"/{other}".endswith(f"/{video}"):
-                return video, other
-    return None
+    best = min(parts, key=off)
+    return {video: videos[video] for video in best} if np.isfinite(off(best)) else {}
 
 
 def ground_truth(store: Features, labels: Labels, intervals: Intervals, split: str) -> dict[str, np.ndarray]:

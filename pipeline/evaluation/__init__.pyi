@@ -1,12 +1,14 @@
 from .bootstrap import Interval as Interval
 from .calibrate import Calibrated as Calibrated
 from .calibrate import calibrate_run as calibrate_run
+from .calibrate import with_threshold as with_threshold
 from .evaluate import FILES as FILES
 from .evaluate import EvaluationResult as EvaluationResult
 from .evaluate import evaluate_checkpoint as evaluate_checkpoint
 from .evaluate import evaluate_run as evaluate_run
 from .metrics import FrameMetrics as FrameMetrics
 from .metrics import frame_metrics as frame_metrics
+from .metrics import highest_tenth as highest_tenth
 from .runs import Run as Run
 from .runs import Spread as Spread
 from .runs import differing as differing

@@ -143,6 +143,11 @@ def pool(videos: Sequence[str] | FrameValues, values: FrameValues) -> np.ndarray
     return np.concatenate([values[video] for video in videos]) if videos else np.empty(0)
 
 
+def highest_tenth(scores: np.ndarray) -> float:
+    """A video's score where detectors are compared: mean of the highest tenth of [T] scores, at least one."""
+    return float(np.sort(scores)[-max(1, len(scores) // 10) :].mean())
+
+
 def video_frame_auc(scores: np.ndarray, truth: np.ndarray) -> float:
     return _defined(roc_auc_score, truth, scores)
 

@@ -6,6 +6,7 @@ from .score import score_many as score_many
 from .scorer import Scorer as Scorer
 from .scorer import score_video as score_video
 from .start import score_videos as score_videos
+from .stored import frame_scores as frame_scores
 from .stored import in_chunks as in_chunks
 from .stored import require_scorable as require_scorable
 from .stored import score_snippets as score_snippets

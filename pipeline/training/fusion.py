@@ -16,8 +16,9 @@ from sklearn.metrics import log_loss, roc_auc_score
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data import Label, Labels, check_videos
 from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.evaluation import highest_tenth
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.models import FusedDetector, blend
+from ssrl_pipeline.models import FusedDetector, add_odds
 from ssrl_pipeline.scoring import require_scorable, score_snippets
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.normal_memory import train_memory
@@ -100,7 +101,7 @@ def fuse(
     weight = best_weight(trials)
     parts = {"ssrl": ssrl, "memory": memory}
     return Checkpoint.of(
-        FusedDetector.of(ssrl.build(), memory.build(), weight),
+        FusedDetector.of((ssrl.build(), memory.build()), {"ssrl": weight, "memory": 1 - weight}),
         recipe=ssrl.recipe,
         settings=memory.settings | ssrl.settings,
         provenance={
@@ -127,7 +128,7 @@ def try_weights(
     balance = np.where(truth, 1 / truth.sum(), 1 / (~truth).sum())
     trials = []
     for weight in WEIGHTS:
-        videos = np.array([highest_tenth(blend(first, second, weight).numpy()) for first, second in scores])
+        videos = np.array([highest_tenth(add_odds(both, (weight, 1 - weight)).numpy()) for both in scores])
         loss = log_loss(truth, np.clip(videos, 1e-6, 1 - 1e-6), sample_weight=balance)
         trials.append(WeightTrial(weight, float(roc_auc_score(truth, videos)), float(loss)))
     return trials
@@ -138,8 +139,3 @@ def best_weight(trials: list[WeightTrial]) -> float:
     if not trials:
         return WEIGHTS[0]
     return max(trials, key=lambda trial: (trial.auc, -trial.cross_entropy)).weight
-
-
-def highest_tenth(scores: np.ndarray) -> float:
-    """Mean of the highest tenth of [T] scores, at least one."""
-    return float(np.sort(scores)[-max(1, len(scores) // 10) :].mean())

@@ -113,7 +113,7 @@ class Trainer:
         self.model_settings, self.settings = model_settings, settings
         check_shares(settings, group.size)
         trees = {"model": to_tree(model_settings), "train": to_tree(settings)}
-        same = {**trees["train"], "tensorboard": None}  # may come or go
+        same = {**trees["train"], "tensorboard": None, "false_alarms": None}  # may come or go
         identity = {**trees, "train": same, "recipe": self.recipe, "split": [split.train, split.val]}
         defaults = {"model": to_tree(ModelSettings()), "train": to_tree(TrainSettings())}
         self.folder = RunFolder(run, trees, identity, defaults, group, settings.tensorboard)

@@ -13,15 +13,25 @@ from typing import NamedTuple
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.console import are_json, say
-from ssrl_pipeline.data import Annotations, Label, Labels, check_videos, labels_path
+from ssrl_pipeline.data import (
+    Annotations,
+    Label,
+    Labels,
+    check_videos,
+    grouped,
+    labels_path,
+    tell_parted_groups,
+)
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.training.calibration import describe
 from ssrl_pipeline.training.group import join, launch
 from ssrl_pipeline.training.run_folder import Evaluation, named_run, read_evaluations
 from ssrl_pipeline.training.seeds import SeedRuns, train_seeds
 from ssrl_pipeline.training.ssrl import check_shares
-from ssrl_pipeline.training.train import TRAINERS, Task, train_detector
+from ssrl_pipeline.training.task import Task
+from ssrl_pipeline.training.train import TRAINERS, train_detector
 
 Report = Callable[[Evaluation], object]
 
@@ -33,12 +43,14 @@ class Trained(NamedTuple):
     checkpoint: Checkpoint
     stages: list[Evaluation]  # the best of each; a memory has none
     summary: str  # a line about it, where there is more to say
+    threshold: str  # a line about what its scores are calibrated to, and how sure that is
 
 
 def train_run(
     settings: Settings,
     name: str | None = None,
     *,
+    folds: int | None = None,
     device: str = "auto",
     skip_missing: bool = False,
     report: Report = lambda evaluation: None,
@@ -47,6 +59,7 @@ def train_run(
 
     Args:
         name: None: date and time.
+        folds: of a cross-validation, which comes first; None: none is asked for.
         skip_missing: labelled videos without features are left out and said, instead of an error.
         report: is given each evaluation.
 
@@ -58,7 +71,7 @@ def train_run(
     """
     judged = settings.train.select_on == "test"
     with _prepared(settings, name, device, skip_missing, judged, report) as task:
-        best = train_detector(task)
+        best = train_detector(task, folds)
     return _trained(best) if task.group.is_main else None
 
 
@@ -107,6 +120,8 @@ def _prepared(
         store = open_features(settings.data.features, settings.data.layout)
         known = Annotations(settings.data, store)
         labels = _labels(settings, known, store)
+        if group.is_main:
+            tell_parted_groups(labels, say)
         intervals = known.find_intervals() if judged else None
         if skip_missing:
             needed = {v: label for v, label in labels.items() if judged or label.split != "test"}
@@ -129,7 +144,7 @@ def _labels(settings: Settings, known: Annotations, store: Features) -> Labels:
             raise
     videos = store.videos()
     say(f"no labels: all {len(videos)} videos are taken as normal")
-    return {video: Label(False, None) for video in videos}
+    return grouped({video: Label(False, None) for video in videos}, settings.data)
 
 
 def _missing(store: Features, labels: Labels, tell: bool) -> set[str]:
@@ -147,6 +162,7 @@ def _missing(store: Features, labels: Labels, tell: bool) -> set[str]:
 def _trained(best: Path) -> Trained:
     """The best of each stage, as metrics.jsonl tells; of a fused detector, those of its SSRL."""
     checkpoint = load_checkpoint(best)
-    trainer = TRAINERS[checkpoint.kind]
+    trainer = TRAINERS["auto" if "chosen" in checkpoint.provenance else checkpoint.kind]
     stages = {e.stage: e for e in read_evaluations(best.parent / trainer.evaluations) if e.best}
-    return Trained(best, checkpoint, list(stages.values()), trainer.summary(checkpoint))
+    summary, threshold = trainer.summary(checkpoint), describe(checkpoint)
+    return Trained(best, checkpoint, list(stages.values()), summary, threshold)

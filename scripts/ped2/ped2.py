@@ -20,7 +20,7 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
 from ssrl_pipeline.console.terminal import SnippetBar, table
 from ssrl_pipeline.data.labels import Intervals, Label, Labels, read_intervals, read_labels
-from ssrl_pipeline.data.splits import store_scales
+from ssrl_pipeline.data.stored import store_scales
 from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
 from ssrl_pipeline.extraction.stage import extract
 from ssrl_pipeline.extractors import FeatureExtractor
@@ -28,7 +28,8 @@ from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.train import Task, train_detector
+from ssrl_pipeline.training.task import Task
+from ssrl_pipeline.training.train import train_detector
 
 KINDS = ("ssrl", "memory", "fused")
 

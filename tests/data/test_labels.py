@@ -37,6 +37,12 @@ def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
         ("video,label,,\na.mp4,normal,,,\n", {"a.mp4": Label(False, None)}),
         ("video,label\ra.mp4,normal\r", {"a.mp4": Label(False, None)}),
         ("video,label\nca\u0301mara.mp4,normal\n", {"c\u00e1mara.mp4": Label(False, None)}),
+        ("video,label,group\na.mp4,normal,Gate 1\n", {"a.mp4": Label(False, None, "Gate 1")}),
+        ("group;label;video\n;normal;a.mp4\n", {"a.mp4": Label(False, None)}),
+        (
+            "a.mp4,normal,val,gate\nb.mp4,normal,,gate\n",
+            {"a.mp4": Label(False, "val", "gate"), "b.mp4": Label(False, None, "gate")},
+        ),
         (
             "video,label,split\none/a.mp4,normal,train\ntwo/a.mp4,abnormal,val\n",
             {"one/a.mp4": Label(False, "train"), "two/a.mp4": Label(True, "val")},

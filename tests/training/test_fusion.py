@@ -12,6 +12,7 @@ from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import CheckpointError, LabelError, StoreError
 from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
+from ssrl_pipeline.evaluation.metrics import highest_tenth
 from ssrl_pipeline.models import SSRL, FusedDetector, PatchMemory, build_model
 from ssrl_pipeline.scoring.stored import score_snippets
 from ssrl_pipeline.settings import MemorySettings
@@ -19,7 +20,6 @@ from ssrl_pipeline.training.fusion import (
     WeightTrial,
     best_weight,
     fuse,
-    highest_tenth,
     train_fused,
     try_weights,
 )

@@ -36,7 +36,8 @@ from ssrl_pipeline.training.ssrl import (
     train_ssrl,
     usual_length,
 )
-from ssrl_pipeline.training.train import Task, train_detector
+from ssrl_pipeline.training.task import Task
+from ssrl_pipeline.training.train import train_detector
 
 CPU = torch.device("cpu")
 ALONE = Group(CPU)

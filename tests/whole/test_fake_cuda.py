@@ -46,7 +46,8 @@ from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.run_folder import Evaluation
-from ssrl_pipeline.training.train import Task, train_detector
+from ssrl_pipeline.training.task import Task
+from ssrl_pipeline.training.train import train_detector
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SIZE = (64, 96)  # of frames that the tiny preset takes as they are

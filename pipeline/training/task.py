@@ -1,0 +1,41 @@
+"""What a training is given, whatever kind of detector comes of it."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ssrl_pipeline.checkpoint import Checkpoint
+from ssrl_pipeline.data import Intervals, Labels
+from ssrl_pipeline.features import Features
+from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.run_folder import Evaluation
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to train a detector from; of the settings, sections model, train and memory count."""
+
+    settings: Settings
+    run: Path  # its folder
+    store: Features
+    labels: Labels
+    group: Group
+    report: Callable[[Evaluation], object] = lambda evaluation: None
+    intervals: Intervals | None = None  # of the test videos, where these choose
+
+    def with_training(self, **changes: object) -> "Task":
+        """The same with other settings of section train."""
+        training = dataclasses.replace(self.settings.train, **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, train=training))
+
+
+class Trainer(NamedTuple):
+    """How a kind of detector is trained, and what is told of it."""
+
+    train: Callable[[Task], object]  # leaves best.pt in the run's folder
+    normal_alone: bool = False  # whether it looks at normal videos only, so that they need no labels
+    evaluations: str = ""  # the folder in the run's that has metrics.jsonl
+    summary: Callable[[Checkpoint], str] = lambda checkpoint: ""  # one line about what came of it
