@@ -1,10 +1,11 @@
 from .actions import ActionDetector as ActionDetector
 from .actions import ActionOutput as ActionOutput
+from .blend import Blend as Blend
+from .blend import BlendOutput as BlendOutput
+from .blend import FusedDetector as FusedDetector
+from .blend import add_odds as add_odds
 from .detector import MOST_LEVEL as MOST_LEVEL
 from .detector import Detector as Detector
-from .fused import FusedDetector as FusedDetector
-from .fused import FusedOutput as FusedOutput
-from .fused import blend as blend
 from .kinds import KINDS as KINDS
 from .kinds import build_model as build_model
 from .live_window import Window as Window
@@ -16,6 +17,7 @@ from .memory import MemoryOutput as MemoryOutput
 from .memory import PatchMemory as PatchMemory
 from .memory_fit import fit_memory as fit_memory
 from .occlusion import HeatStream as HeatStream
+from .probe import LinearProbe as LinearProbe
 from .ssrl import SSRL as SSRL
 from .ssrl import Losses as Losses
 from .ssrl import LossWeights as LossWeights

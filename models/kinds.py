@@ -3,13 +3,12 @@
 from typing import Any
 
 from ssrl_pipeline.models.actions import ActionDetector
+from ssrl_pipeline.models.blend import PARTS, Blend, FusedDetector
 from ssrl_pipeline.models.detector import MOST_LEVEL, Detector
-from ssrl_pipeline.models.fused import FusedDetector
-from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.ssrl import SSRL
 
-KINDS: dict[str, type[Detector]] = {
-    kind.kind: kind for kind in (SSRL, PatchMemory, FusedDetector, ActionDetector)
+KINDS: dict[str, type[Detector]] = PARTS | {
+    kind.kind: kind for kind in (FusedDetector, Blend, ActionDetector)
 }
 
 

@@ -12,7 +12,7 @@ from ssrl_pipeline.events import EventSettings
 from ssrl_pipeline.extractors import FASTEST_RATE, EngineName, Patches, PrecisionName
 
 DatasetName = Literal["ucf_crime", "shanghaitech", "xd_violence"]
-Kind = Literal["ssrl", "memory", "fused", "actions"]
+Kind = Literal["ssrl", "memory", "fused", "actions", "probe", "auto"]
 Layout = Literal["store", "released"]
 SelectOn = Literal["val", "test"]
 StoredDtype = Literal["float32", "float16"]
@@ -52,7 +52,7 @@ class ExtractSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    kind: Kind = "ssrl"  # "memory", of normal videos; "fused", both; or "actions" by their names
+    kind: Kind = "ssrl"  # memory: of normal videos alone; fused: both; auto: the best of several
     scales: tuple[str, ...] | None = None  # of patches, as in [2x3, 3x5]; None: all that the features have
     dropout: float = 0.7  # in the head, and of scales of more than 15 patches
     standardise: bool = True  # features in units of the normal training snippets' mean and deviation

@@ -8,6 +8,7 @@ from .scorer import score_video as score_video
 from .search import search_archive as search_archive
 from .start import score_videos as score_videos
 from .stored import frame_scores as frame_scores
+from .stored import in_chunks as in_chunks
 from .stored import require_scorable as require_scorable
 from .stored import score_snippets as score_snippets
 from .stored import score_stored as score_stored

@@ -3,7 +3,7 @@
 Dimensions: N frames, T snippets, P crops or patches, F feature size.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -54,12 +54,13 @@ def score_snippets(
     Raises:
         PipelineError: a score is not a number, as features are not.
     """
-    snippets = len(features[next(iter(model.views))])
-    chunks = (
-        as_tensors(model.views, {name: features[name][begin : begin + CHUNK] for name in model.views})
-        for begin in range(0, snippets, CHUNK)
-    )
-    return finite_scores(video, score_long(model, chunks, device))
+    return finite_scores(video, score_long(model, in_chunks(model, features), device))
+
+
+def in_chunks(model: Detector, features: Mapping[str, np.ndarray]) -> Iterator[dict[str, Tensor]]:
+    """The views [T, P, F] that the model takes, some snippets at a time, as it takes them."""
+    for begin in range(0, len(features[next(iter(model.views))]), CHUNK):
+        yield as_tensors(model.views, {name: features[name][begin : begin + CHUNK] for name in model.views})
 
 
 def score_stored(video: str, model: Detector, store: Features, device: torch.device) -> np.ndarray:

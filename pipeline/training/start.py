@@ -162,7 +162,7 @@ def _missing(store: Features, labels: Labels, tell: bool) -> set[str]:
 def _trained(best: Path) -> Trained:
     """The best of each stage, as metrics.jsonl tells; of a fused detector, those of its SSRL."""
     checkpoint = load_checkpoint(best)
-    trainer = TRAINERS[checkpoint.kind]
+    trainer = TRAINERS["auto" if "chosen" in checkpoint.provenance else checkpoint.kind]
     folder = best.parent / (trainer.evaluations or "")
     stages = {e.stage: e for e in read_evaluations(folder) if e.best}
     summary, threshold = trainer.summary(checkpoint), describe(checkpoint)

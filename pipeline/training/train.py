@@ -10,8 +10,8 @@ from ssrl_pipeline.console import say
 from ssrl_pipeline.data import split_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError, PipelineError
-from ssrl_pipeline.models import SSRL, ActionDetector, FusedDetector, PatchMemory
-from ssrl_pipeline.training import actions, fusion, normal_memory, ssrl
+from ssrl_pipeline.models import SSRL, ActionDetector, FusedDetector, LinearProbe, PatchMemory
+from ssrl_pipeline.training import auto, ssrl
 from ssrl_pipeline.training.held_out import (
     FOLDS,
     Folds,
@@ -21,6 +21,17 @@ from ssrl_pipeline.training.held_out import (
     raw_scores,
     run_folds,
     validation_videos,
+)
+from ssrl_pipeline.training.kinds import (
+    actions_summary,
+    add_usual,
+    fused_summary,
+    memory_summary,
+    probe_summary,
+    train_actions,
+    train_fused,
+    train_memory,
+    train_probe,
 )
 from ssrl_pipeline.training.length import begun_with
 from ssrl_pipeline.training.run_folder import owned, refuse_other_run
@@ -45,8 +56,9 @@ def train_detector(task: Task, folds: int | None = None) -> Path:
     if validated and not any(label.split == "val" for label in task.labels.values()):
         steps = task.settings.train.steps or validated.steps
         task = task.with_training(val_fraction=0.0, steps=steps)
-    train(task)
-    held = _held_out(task, best, validated) if task.settings.train.false_alarms else None
+    known = train(task)
+    wanted = bool(task.settings.train.false_alarms)
+    held = (known if isinstance(known, HeldOut) else _held_out(task, best, validated)) if wanted else None
     if task.group.is_main:
         if validated:
             validated.save(task.run / "folds.csv", task.labels)
@@ -106,7 +118,7 @@ def _finish(task: Task, best: Path, held: HeldOut | None, validated: Folds | Non
 def _add_usual(task: Task) -> None:
     """What normal training videos show, for the words of events."""
     settings = task.settings
-    missing = actions.add_usual(
+    missing = add_usual(
         task.run / "best.pt",
         task.store,
         task.labels,
@@ -130,9 +142,7 @@ def _memory(task: Task) -> None:
     with owned(task.run, task.group):
         if task.group.is_main:
             settings = task.settings
-            normal_memory.train_memory(
-                task.store, task.labels, task.run, settings.memory, settings.train.seed
-            )
+            train_memory(task.store, task.labels, task.run, settings.memory, settings.train.seed)
         task.group.wait()
 
 
@@ -150,7 +160,7 @@ def _fused(task: Task) -> None:
         _ssrl(part)
         if group.is_main:
             best, seed = part.run / "best.pt", settings.train.seed
-            fusion.train_fused(task.store, task.labels, task.run, best, settings.memory, seed, group.device)
+            train_fused(task.store, task.labels, task.run, best, settings.memory, seed, group.device)
         group.wait()
 
 
@@ -159,7 +169,7 @@ def _actions(task: Task) -> None:
     with owned(task.run, task.group):
         if task.group.is_main:
             settings = task.settings
-            actions.train_actions(
+            train_actions(
                 task.store,
                 task.labels,
                 task.run,
@@ -170,9 +180,24 @@ def _actions(task: Task) -> None:
         task.group.wait()
 
 
+def _probe(task: Task) -> None:
+    """The main process alone has something to do."""
+    with owned(task.run, task.group):
+        if task.group.is_main:
+            train_probe(task.store, task.labels, task.run, task.settings.train)
+        task.group.wait()
+
+
+def _auto(task: Task) -> HeldOut | None:
+    trainers = {kind: TRAINERS[kind].train for kind in auto.KINDS}
+    return auto.train_auto(task, trainers, lambda part: _of_known_length(part, FOLDS))
+
+
 TRAINERS: dict[str, Trainer] = {
     SSRL.kind: Trainer(_ssrl, evaluations=""),
-    PatchMemory.kind: Trainer(_memory, normal_alone=True, summary=normal_memory.summary),
-    FusedDetector.kind: Trainer(_fused, evaluations="ssrl", summary=fusion.summary),
-    ActionDetector.kind: Trainer(_actions, normal_alone=True, summary=actions.summary),
+    PatchMemory.kind: Trainer(_memory, normal_alone=True, summary=memory_summary),
+    FusedDetector.kind: Trainer(_fused, evaluations="ssrl", summary=fused_summary),
+    ActionDetector.kind: Trainer(_actions, normal_alone=True, summary=actions_summary),
+    LinearProbe.kind: Trainer(_probe, summary=probe_summary),
+    "auto": Trainer(_auto, summary=auto.summary),
 }

@@ -24,7 +24,7 @@ from ssrl_pipeline.extractors.backbones.kinetics import action_head, action_name
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.scoring.stored import as_tensors, score_stored
-from ssrl_pipeline.training.actions import measure_usual
+from ssrl_pipeline.training.kinds.actions import measure_usual
 
 CPU = torch.device("cpu")
 ON_WHEELS = {

@@ -25,7 +25,7 @@ from ssrl_pipeline.scoring.score import EXTRACTED, STORED, score_many
 from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.bags import load_bags
-from ssrl_pipeline.training.normal_memory import train_memory
+from ssrl_pipeline.training.kinds.normal_memory import train_memory
 
 LABELS = {"n0": Label(False, "train"), "n1": Label(False, "train"), "a0": Label(True, "test")}
 MODEL = {"feature_size": 16, "scales": ["2x3"], "crops": 1, "dropout": 0.7}

@@ -58,7 +58,7 @@ def test_a_checkpoint_with_a_level_is_another_one(tmp_path: Path) -> None:
 def test_parts_count_by_their_own_levels() -> None:
     """As a detector made of others gives when it is called, so do streams."""
     memory = PatchMemory(8, {"patch2x3": 6}, 4).eval()
-    fused = FusedDetector.of(small(), memory, 0.25)
+    fused = FusedDetector.of((small(), memory), {"ssrl": 0.25, "memory": 0.75})
     fused.ssrl.level, fused.level = 2.0, -1.0
     views = {"clip": torch.randn(1, 5, 1, 8), "patch2x3": torch.randn(1, 5, 6, 8)}
     with torch.inference_mode():

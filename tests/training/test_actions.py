@@ -19,7 +19,7 @@ from ssrl_pipeline.extractors.backbones.kinetics import action_head
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.scoring.stored import score_snippets
 from ssrl_pipeline.settings import ActionSettings
-from ssrl_pipeline.training.actions import add_usual, train_actions
+from ssrl_pipeline.training.kinds.actions import add_usual, train_actions
 
 VIDEOS = {"a": 30, "b": 30, "bad": 30}
 SHOWN = {"bad": [(t, 4, "riding a bike") for t in range(10, 16)]}

@@ -17,7 +17,7 @@ from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.memory_fit import coreset, fit_memory, folds, normal_spread
 from ssrl_pipeline.scoring.stored import score_snippets
 from ssrl_pipeline.settings import MemorySettings
-from ssrl_pipeline.training.normal_memory import draw_snippets, train_memory
+from ssrl_pipeline.training.kinds.normal_memory import draw_snippets, train_memory
 
 CPU = torch.device("cpu")
 NORMAL = {f"n{i}": 12 for i in range(4)}

@@ -53,7 +53,7 @@ LONG = {"extractors.decoding.decoder", "extractors.extractor", "training.ssrl"} 
 MOST_INSIDE = 24  # imports in functions: one in a command, and optional or heavy libraries
 FOR_USERS = {  # of the faces of extractors and models
     *("PRESETS", "Preset", "FeatureExtractor", "KINDS", "SSRL", "SSRLOutput", "MILLoss", "LossWeights"),
-    *("Losses", "PatchMemory", "MemoryOutput", "FusedDetector", "FusedOutput", "ActionOutput"),
+    *("Losses", "PatchMemory", "MemoryOutput", "FusedDetector", "BlendOutput", "ActionOutput"),
 }
 
 

@@ -5,5 +5,6 @@ from .calibration import raw_scores as raw_scores
 from .calibration import validation_videos as validation_videos
 from .folds import FOLDS as FOLDS
 from .folds import Folds as Folds
+from .folds import Scores as Scores
 from .folds import best_steps as best_steps
 from .folds import run_folds as run_folds

@@ -27,7 +27,7 @@ from ssrl_pipeline.extractors.backbones import ActionHead, action_head, action_n
 from ssrl_pipeline.features import Features
 from ssrl_pipeline.models import ActionDetector
 from ssrl_pipeline.settings import ActionSettings
-from ssrl_pipeline.training.normal_memory import draw_snippets
+from ssrl_pipeline.training.kinds.normal_memory import draw_snippets
 from ssrl_pipeline.training.run_folder import refuse_other_run
 
 
@@ -82,7 +82,7 @@ def train_actions(
     return run / "best.pt"
 
 
-def summary(checkpoint: Checkpoint) -> str:
+def actions_summary(checkpoint: Checkpoint) -> str:
     """What a detector of actions looks for, in one line."""
     known = checkpoint.provenance
     usual = f"{known['snippets']} snippets of {len(known['train_videos'])} videos"

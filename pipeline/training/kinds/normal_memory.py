@@ -70,7 +70,7 @@ def train_memory(store: Features, labels: Labels, run: Path, settings: MemorySet
     return run / "best.pt"
 
 
-def summary(checkpoint: Checkpoint) -> str:
+def memory_summary(checkpoint: Checkpoint) -> str:
     """What a memory was made of, in one line."""
     known = checkpoint.provenance
     return f"{known['snippets']} snippets of {len(known['train_videos'])} normal videos"

@@ -18,10 +18,10 @@ from ssrl_pipeline.data import Label, Labels, check_videos
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.evaluation import highest_tenth
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.models import FusedDetector, blend
+from ssrl_pipeline.models import FusedDetector, add_odds
 from ssrl_pipeline.scoring import require_scorable, score_snippets
 from ssrl_pipeline.settings import MemorySettings
-from ssrl_pipeline.training.normal_memory import train_memory
+from ssrl_pipeline.training.kinds.normal_memory import train_memory
 from ssrl_pipeline.training.run_folder import refuse_other_run
 
 WEIGHTS = (0.25, 0.5, 0.75, 0.0, 1.0)  # of SSRL; of equals the first is taken
@@ -65,7 +65,7 @@ def train_fused(
     return run / "best.pt"
 
 
-def summary(checkpoint: Checkpoint) -> str:
+def fused_summary(checkpoint: Checkpoint) -> str:
     """How much each counts, and what has chosen so, in one line."""
     by = "chosen by" if checkpoint.provenance["weights_tried"] else "in the absence of"
     return f"SSRL counts {checkpoint.model['weight']:.2f}, the memory the rest, {by} validation videos"
@@ -101,7 +101,7 @@ def fuse(
     weight = best_weight(trials)
     parts = {"ssrl": ssrl, "memory": memory}
     return Checkpoint.of(
-        FusedDetector.of(ssrl.build(), memory.build(), weight),
+        FusedDetector.of((ssrl.build(), memory.build()), {"ssrl": weight, "memory": 1 - weight}),
         recipe=ssrl.recipe,
         settings=memory.settings | ssrl.settings,
         provenance={
@@ -128,7 +128,7 @@ def try_weights(
     balance = np.where(truth, 1 / truth.sum(), 1 / (~truth).sum())
     trials = []
     for weight in WEIGHTS:
-        videos = np.array([highest_tenth(blend(first, second, weight).numpy()) for first, second in scores])
+        videos = np.array([highest_tenth(add_odds(both, (weight, 1 - weight)).numpy()) for both in scores])
         loss = log_loss(truth, np.clip(videos, 1e-6, 1 - 1e-6), sample_weight=balance)
         trials.append(WeightTrial(weight, float(roc_auc_score(truth, videos)), float(loss)))
     return trials

@@ -1,0 +1,173 @@
+"""Stage two that chooses: the kinds of detectors that fit the labels, compared by cross-validation.
+
+    ssrl-pipeline train --model auto
+
+Each kind scores every training video out of fold (:mod:`ssrl_pipeline.training.folds`). Of these scores
+every blend is tried, in which each kind counts alike: by its log odds in units of their deviation over
+normal snippets. What ranks the training videos best is trained on all of them. No other video is looked
+at, and the out-of-fold scores of normal videos calibrate what came of it.
+
+Dimensions: T snippets.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ssrl_pipeline.config import to_tree, to_yaml
+from ssrl_pipeline.console import say
+from ssrl_pipeline.data import fold_videos
+from ssrl_pipeline.disk import write_text
+from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.evaluation import highest_tenth
+from ssrl_pipeline.models import Blend, add_odds
+from ssrl_pipeline.settings import Kind
+from ssrl_pipeline.training.held_out import FOLDS, Folds, HeldOut, Scores, run_folds
+from ssrl_pipeline.training.run_folder import owned
+from ssrl_pipeline.training.task import Task
+
+KINDS: tuple[Kind, ...] = ("probe", "ssrl", "memory")
+LEAST = 1e-3  # a deviation of log odds, where normal snippets do not differ
+
+
+class Trial(NamedTuple):
+    """How one kind, or several together, rank the training videos out of fold."""
+
+    kinds: tuple[Kind, ...]
+    weights: tuple[float, ...]  # of the kinds' log odds
+    auc: float  # of videos, by the mean of their highest tenth of snippets
+
+
+def train_auto(
+    task: Task, trainers: Mapping[Kind, Callable[[Task], object]], of_known_length: Callable[[Task], Task]
+) -> HeldOut | None:
+    """Leaves the checkpoint of the best kind or blend; its provenance has all that was tried.
+
+    Args:
+        trainers: kind -> what trains it, as in :data:`ssrl_pipeline.training.train.TRAINERS`.
+        of_known_length: gives a task its steps, where these are to be found out.
+
+    Returns:
+        The normal videos' out-of-fold scores, raw, to calibrate by; None where there are too few videos
+        to hold any out.
+
+    Raises:
+        PipelineError: as the folds and the training of each kind do.
+    """
+    with owned(task.run, task.group):
+        tasks = {kind: of_known_length(_of_kind(task, kind)) for kind in KINDS}
+        found = cross_validated(tasks, trainers)
+        normal = [video for video, label in task.labels.items() if not label.abnormal]
+        if found:
+            scores = {kind: folds.scores for kind, folds in found.items()}
+            truth = {video: task.labels[video].abnormal for video in next(iter(scores.values()))}
+            trials = try_all(scores, truth)
+            best = max(trials, key=lambda trial: (trial.auc, len(trial.kinds)))
+        else:
+            trials, best = [], Trial(KINDS, (1 / len(KINDS),) * len(KINDS), float("nan"))
+        parts: dict[str, Checkpoint] = {
+            kind: _train_all(tasks[kind], found.get(kind), trainers[kind]) for kind in best.kinds
+        }
+        if task.group.is_main:
+            _save(task, parts, best, trials)
+        task.group.wait()
+    if not found:
+        return None
+    held = {video: mix(best, scores, video) for video in normal if video in truth}
+    return HeldOut(held, "out of fold")
+
+
+def summary(checkpoint: Checkpoint) -> str:
+    """A table of what was tried, the best first; what was taken has a star."""
+    lines, taken = ["out-of-fold AUC of the training videos:"], checkpoint.provenance["chosen"]
+    for trial in sorted(checkpoint.provenance["tried"], key=lambda trial: -trial["auc"]):
+        star = "*" if trial["kinds"] == taken else " "
+        lines.append(f"{star} {trial['auc']:.4f}  {' + '.join(trial['kinds'])}")
+    if len(lines) == 1:
+        return f"too few videos to compare by: {' + '.join(taken)}, which count alike"
+    return "\n".join(lines)
+
+
+def cross_validated(
+    tasks: Mapping[Kind, Task], trainers: Mapping[Kind, Callable[[Task], object]]
+) -> dict[Kind, Folds]:
+    """Each kind's folds; nothing where a class has too few videos for any."""
+    found: dict[Kind, Folds] = {}
+    for kind, task in tasks.items():
+        try:
+            fold_videos(task.labels, FOLDS, task.settings.train.seed)
+        except LabelError:
+            return {}
+        if task.group.is_main:
+            say(f"cross-validating {kind}")
+        found[kind] = run_folds(task, FOLDS, trainers[kind])
+    return found
+
+
+def try_all(scores: Mapping[Kind, Scores], truth: dict[str, bool]) -> list[Trial]:
+    """Every kind by itself, and every blend of several.
+
+    Args:
+        scores: kind -> video -> [T], raw and out of fold.
+        truth: video -> whether abnormal.
+    """
+    units = {kind: _deviation(found, truth) for kind, found in scores.items()}
+    trials = []
+    for count in range(1, len(scores) + 1):
+        for kinds in combinations(scores, count):
+            weights = tuple(1 / units[kind] / count if count > 1 else 1.0 for kind in kinds)
+            trial = Trial(kinds, weights, 0.0)
+            videos = [highest_tenth(mix(trial, scores, video)) for video in truth]
+            trials.append(trial._replace(auc=float(roc_auc_score(list(truth.values()), videos))))
+    return trials
+
+
+def mix(trial: Trial, scores: Mapping[Kind, Scores], video: str) -> np.ndarray:
+    """A video's scores [T] by what is tried, as its checkpoint would give them."""
+    own = [torch.from_numpy(np.asarray(scores[kind][video], np.float32)) for kind in trial.kinds]
+    return (own[0] if len(own) == 1 else add_odds(own, trial.weights)).numpy()
+
+
+def _deviation(scores: Scores, truth: dict[str, bool]) -> float:
+    """Of the log odds of normal snippets."""
+    normal = torch.from_numpy(np.concatenate([scores[v] for v, abnormal in truth.items() if not abnormal]))
+    return max(float(torch.logit(normal.double(), 1e-6).std(correction=0)), LEAST)
+
+
+def _of_kind(task: Task, kind: Kind) -> Task:
+    model = dataclasses.replace(task.settings.model, kind=kind)
+    settings = dataclasses.replace(task.settings, model=model)
+    return dataclasses.replace(task, run=task.run / kind, settings=settings)
+
+
+def _train_all(task: Task, folds: Folds | None, train: Callable[[Task], object]) -> Checkpoint:
+    """A detector of one kind that has learned from all training videos, for as long as the folds say."""
+    if folds:
+        task = task.with_training(val_fraction=0.0, steps=task.settings.train.steps or folds.steps)
+    train(task)
+    return load_checkpoint(task.run / "best.pt")
+
+
+def _save(task: Task, parts: Mapping[str, Checkpoint], best: Trial, trials: Sequence[Trial]) -> None:
+    first = next(iter(parts.values()))
+    weights: dict[str, float] = dict(zip(best.kinds, best.weights, strict=True))
+    model = Blend.of([part.build() for part in parts.values()], weights) if len(parts) > 1 else first.build()
+    trees = {name: to_tree(getattr(task.settings, name)) for name in ("model", "train", "memory")}
+    write_text(task.run / "config.yaml", to_yaml(trees))
+    provenance = {
+        "train_videos": sorted({video for part in parts.values() for video in part.videos("train")}),
+        "val_videos": sorted({video for part in parts.values() for video in part.videos("val")}),
+        "tried": [
+            {**trial._asdict(), "kinds": list(trial.kinds), "weights": list(trial.weights)}
+            for trial in trials
+        ],
+        "chosen": list(best.kinds),
+        **{kind: part.provenance for kind, part in parts.items()},
+    }
+    save_checkpoint(task.run / "best.pt", Checkpoint.of(model, first.recipe, trees, provenance))

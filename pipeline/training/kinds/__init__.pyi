@@ -1,0 +1,9 @@
+from .actions import actions_summary as actions_summary
+from .actions import add_usual as add_usual
+from .actions import train_actions as train_actions
+from .fusion import fused_summary as fused_summary
+from .fusion import train_fused as train_fused
+from .linear import probe_summary as probe_summary
+from .linear import train_probe as train_probe
+from .normal_memory import memory_summary as memory_summary
+from .normal_memory import train_memory as train_memory

@@ -1,0 +1,155 @@
+"""Stage two as a linear probe: logistic regression on the videos' mean pooled features.
+
+    ssrl-pipeline train --model probe
+
+Seconds, also for thousands of videos: each is read once, and of each one row is kept.
+
+Dimensions: V videos, W pooled size (:class:`ssrl_pipeline.models.LinearProbe`).
+"""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold
+
+from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
+from ssrl_pipeline.config import to_tree, to_yaml
+from ssrl_pipeline.data import Labels, check_videos, split_videos
+from ssrl_pipeline.disk import write_text
+from ssrl_pipeline.errors import StoreError
+from ssrl_pipeline.features import Features
+from ssrl_pipeline.models import LinearProbe
+from ssrl_pipeline.scoring import in_chunks
+from ssrl_pipeline.settings import TrainSettings
+from ssrl_pipeline.training.run_folder import refuse_other_run
+
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2)  # inverse weights of the penalty, as scikit-learn's C
+USUAL = 1e-4  # where there are too few videos to choose by
+FOLDS, FEWEST = 5, 5  # of the choice; videos of either class that it needs
+
+
+class Rows(NamedTuple):
+    """What a probe learns from."""
+
+    bags: np.ndarray  # float64 [V, W], means over time
+    abnormal: np.ndarray  # bool [V]
+
+
+class Trial(NamedTuple):
+    """How one strength does on videos that were held out."""
+
+    strength: float
+    cross_entropy: float  # both classes alike
+
+
+def train_probe(store: Features, labels: Labels, run: Path, settings: TrainSettings) -> Path:
+    """Fits a probe to the training videos; validation videos are kept from it, as from SSRL.
+
+    Args:
+        labels: videos without a split are training videos.
+        run: the run's folder; gets config.yaml and best.pt.
+
+    Returns:
+        The checkpoint's path.
+
+    Raises:
+        PipelineError: as of :func:`split_videos`; the store lacks a video or holds features that are not
+            finite; or the folder holds another model's run.
+    """
+    split = split_videos(labels, settings.val_fraction, settings.seed)
+    check_videos(store, [*split.train, *split.val])
+    refuse_other_run(run, LinearProbe.kind)
+    model = LinearProbe(store.recipe["feature_size"], store.recipe["views"])
+    rows = read_rows(model, store, split.train)
+    trials = try_strengths(rows, settings.seed)
+    strength = min(trials, key=lambda trial: trial.cross_entropy).strength if trials else USUAL
+    fit(model, rows, strength)
+    tree = {"train": {"seed": settings.seed, "val_fraction": settings.val_fraction}}
+    write_text(run / "config.yaml", to_yaml({**tree, "model": {"kind": LinearProbe.kind}}))
+    provenance: dict[str, Any] = {
+        "train_videos": list(split.train),
+        "val_videos": list(split.val),
+        "strength": strength,
+        "strengths_tried": [trial._asdict() for trial in trials],
+    }
+    settings_tree = {"train": to_tree(settings)}
+    save_checkpoint(run / "best.pt", Checkpoint.of(model, store.recipe, settings_tree, provenance))
+    return run / "best.pt"
+
+
+def probe_summary(checkpoint: Checkpoint) -> str:
+    """What it was fitted to, in one line."""
+    known = checkpoint.provenance
+    by = "chosen by cross-validation" if known["strengths_tried"] else "the usual one, for want of videos"
+    return f"a linear probe of {len(known['train_videos'])} videos, C = {known['strength']:g}, {by}"
+
+
+@torch.no_grad()
+def read_rows(model: LinearProbe, store: Features, videos: dict[str, bool]) -> Rows:
+    """The mean of each of the videos (name -> whether abnormal) in units of normal snippets.
+
+    These units the model learns here. One video after the other is read, some snippets at a time.
+    """
+    means = []
+
+    def read() -> Iterator[torch.Tensor]:
+        """The pooled snippets of normal videos."""
+        for video, abnormal in videos.items():
+            total, count = torch.zeros(len(model.get_buffer("mean")), dtype=torch.float64), 0
+            for views in in_chunks(model, store.read(video, model.views)):
+                rows = model.pool({name: view[None] for name, view in views.items()})[0]
+                total, count = total + rows.double().sum(dim=0), count + len(rows)
+                if not abnormal:
+                    yield rows
+            if not total.isfinite().all():
+                raise StoreError(f"{store.root}: features of {video!r} are not finite; extract it again")
+            means.append(total / count)
+
+    model.fit_scaling(read())
+    return Rows(model.scaled(torch.stack(means)).numpy(), np.array(list(videos.values())))
+
+
+def try_strengths(rows: Rows, seed: int) -> list[Trial]:
+    """Each of STRENGTHS by cross-validation; nothing where a class has too few videos."""
+    if min(rows.abnormal.sum(), (~rows.abnormal).sum()) < FEWEST:
+        return []
+    coordinates = _coordinates(rows.bags)[0]
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    trials = []
+    for strength in STRENGTHS:
+        found = np.empty(len(rows.abnormal))
+        for train, held_out in folds.split(coordinates, rows.abnormal):
+            model = _regression(coordinates[train], rows.abnormal[train], strength)
+            found[held_out] = model.predict_proba(coordinates[held_out])[:, 1]
+        balance = np.where(rows.abnormal, 1 / rows.abnormal.sum(), 1 / (~rows.abnormal).sum())
+        trials.append(Trial(strength, float(log_loss(rows.abnormal, found, sample_weight=balance))))
+    return trials
+
+
+@torch.no_grad()
+def fit(model: LinearProbe, rows: Rows, strength: float) -> None:
+    """Gives the model its weights."""
+    coordinates, axes = _coordinates(rows.bags)
+    fitted = _regression(coordinates, rows.abnormal, strength)
+    model.linear.weight.copy_(torch.from_numpy(fitted.coef_ @ axes))
+    model.linear.bias.copy_(torch.from_numpy(fitted.intercept_))
+    model.eval()
+
+
+def _coordinates(bags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[V, W] as [V, K] along K = min(V, W) orthogonal axes [K, W]: as good to a penalised fit, and small."""
+    left, sizes, axes = np.linalg.svd(bags, full_matrices=False)
+    return left * sizes, axes
+
+
+def _regression(rows: np.ndarray, abnormal: np.ndarray, strength: float) -> LogisticRegression:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the last steps change no decision
+        return LogisticRegression(C=strength, max_iter=500, class_weight="balanced").fit(rows, abnormal)

@@ -1,0 +1,94 @@
+"""Training of the linear probe: what is fitted to what, and how strongly."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from ssrl_pipeline.checkpoint import load_checkpoint
+from ssrl_pipeline.data.labels import Label
+from ssrl_pipeline.errors import LabelError, StoreError
+from ssrl_pipeline.models import LinearProbe
+from ssrl_pipeline.scoring.stored import score_snippets
+from ssrl_pipeline.settings import TrainSettings
+from ssrl_pipeline.training.kinds.linear import (
+    FEWEST,
+    STRENGTHS,
+    USUAL,
+    fit,
+    probe_summary,
+    read_rows,
+    train_probe,
+)
+
+LENGTHS = {f"{kind}{i}": 6 + i for kind in "na" for i in range(6)}
+PLANTED = {video: [2, 3] for video in LENGTHS if video.startswith("a")}
+LABELS = {video: Label(video.startswith("a"), None) for video in LENGTHS}
+
+
+def pooled(features: dict[str, np.ndarray]) -> np.ndarray:
+    """[T, W], in NumPy."""
+    parts = [features["clip"].mean(axis=1), features["patch2x3"].max(axis=1)]
+    return np.concatenate(parts, axis=1).astype(float)
+
+
+def test_it_is_logistic_regression_on_the_means_of_standardised_snippets(tiny_store) -> None:
+    store = tiny_store(LENGTHS, PLANTED)
+    videos = {video: label.abnormal for video, label in LABELS.items()}
+    model = LinearProbe(16, store.recipe["views"])
+    rows = read_rows(model, store, videos)
+    fit(model, rows, 1e-3)
+
+    snippets = {video: pooled(store.read(video)) for video in LENGTHS}
+    scaler = StandardScaler().fit(np.concatenate([snippets[v] for v in LENGTHS if not videos[v]]))
+    scaler.scale_ += 0.01 * scaler.scale_.mean() + 1e-6
+    bags = np.stack([scaler.transform(snippets[video]).mean(axis=0) for video in LENGTHS])
+    np.testing.assert_allclose(rows.bags, bags, atol=1e-4)
+    expected = LogisticRegression(C=1e-3, class_weight="balanced", tol=1e-8).fit(bags, list(videos.values()))
+    np.testing.assert_allclose(model.linear.weight.detach()[0], expected.coef_[0], atol=1e-5)
+    scores = score_snippets("a0", model, store.read("a0"), torch.device("cpu"))
+    odds = expected.decision_function(scaler.transform(snippets["a0"]))
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-odds)), atol=1e-4)
+
+
+def test_the_checkpoint_says_what_it_comes_from(tiny_store, tmp_path: Path) -> None:
+    store = tiny_store(LENGTHS, PLANTED)
+    checkpoint = load_checkpoint(train_probe(store, LABELS, tmp_path / "run", TrainSettings()))
+    assert checkpoint.kind == "probe"
+    assert checkpoint.videos("train") == list(LENGTHS) and checkpoint.videos("val") == []
+    tried = checkpoint.provenance["strengths_tried"]
+    assert [trial["strength"] for trial in tried] == list(STRENGTHS)
+    best = min(tried, key=lambda trial: trial["cross_entropy"])["strength"]
+    assert checkpoint.provenance["strength"] == best
+    assert (
+        probe_summary(checkpoint) == f"a linear probe of 12 videos, C = {best:g}, chosen by cross-validation"
+    )
+    again = load_checkpoint(train_probe(store, LABELS, tmp_path / "again", TrainSettings()))
+    assert again.sha256 == checkpoint.sha256
+
+
+def test_with_few_videos_the_usual_strength_is_taken(tiny_store, tmp_path: Path) -> None:
+    store = tiny_store(LENGTHS, PLANTED)
+    few = {video: LABELS[video] for video in ("n0", "n1", *list(PLANTED)[: FEWEST - 1])}
+    checkpoint = load_checkpoint(train_probe(store, few, tmp_path / "run", TrainSettings()))
+    assert checkpoint.provenance["strength"] == USUAL and not checkpoint.provenance["strengths_tried"]
+
+
+def test_validation_videos_are_not_learned_from(tiny_store, tmp_path: Path) -> None:
+    store = tiny_store(LENGTHS, PLANTED)
+    labels = {**LABELS, "n5": Label(False, "val"), "a5": Label(True, "val"), "a4": Label(True, "test")}
+    checkpoint = load_checkpoint(train_probe(store, labels, tmp_path / "run", TrainSettings()))
+    assert set(checkpoint.videos("val")) == {"n5", "a5"}
+    assert set(checkpoint.videos("train")) == set(LENGTHS) - {"n5", "a5", "a4"}
+
+
+def test_what_cannot_be_learned_from_is_named(tiny_store, tmp_path: Path) -> None:
+    store = tiny_store({"n": 3, "a": 3})
+    with pytest.raises(LabelError, match="no abnormal video"):
+        train_probe(store, {"n": Label(False, None)}, tmp_path / "one", TrainSettings())
+    labels = {"n": Label(False, None), "a": Label(True, None), "gone": Label(True, None)}
+    with pytest.raises(StoreError, match="lacks 1 of 3 labelled videos: 'gone'"):
+        train_probe(store, labels, tmp_path / "run", TrainSettings())
