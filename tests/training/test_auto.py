@@ -1,0 +1,99 @@
+"""Auto: what it compares, what it takes, and that its checkpoint scores as what it compared."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, logit
+from sklearn.metrics import roc_auc_score
+
+from ssrl_pipeline.checkpoint import load_checkpoint
+from ssrl_pipeline.data.labels import Label
+from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
+from ssrl_pipeline.training.auto import mix, summary, try_all
+from ssrl_pipeline.training.group import join
+from ssrl_pipeline.training.task import Task
+from ssrl_pipeline.training.train import train_detector
+
+VIDEOS = {f"{kind}{i}": 8 for kind in "na" for i in range(6)}
+PLANTED = {video: [2, 3] for video in VIDEOS if video.startswith("a")}
+QUICK = TrainSettings(steps=4, evaluate_every=2, batch_size=2, segments=4)
+
+
+def random_scores(seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {video: rng.uniform(0.01, 0.99, 8).astype(np.float32) for video in VIDEOS}
+
+
+def test_every_kind_and_every_blend_is_tried_by_what_it_says_of_videos() -> None:
+    scores = {"probe": random_scores(1), "ssrl": random_scores(2), "memory": random_scores(3)}
+    truth = {video: video.startswith("a") for video in VIDEOS}
+    trials = {trial.kinds: trial for trial in try_all(scores, truth)}
+    assert len(trials) == 7
+    one = [np.sort(scores["ssrl"][video])[-1] for video in VIDEOS]  # a tenth of 8 is one
+    assert trials["ssrl",].auc == pytest.approx(roc_auc_score(list(truth.values()), one))
+
+    kinds = ("probe", "memory")
+    units = [logit(np.concatenate([scores[kind][v] for v in VIDEOS if not truth[v]])).std() for kind in kinds]
+    odds = {
+        v: sum(logit(scores[k][v]) / unit / 2 for k, unit in zip(kinds, units, strict=True)) for v in VIDEOS
+    }
+    both = [odds[video].max() for video in VIDEOS]
+    assert trials[kinds].auc == pytest.approx(roc_auc_score(list(truth.values()), both))
+    np.testing.assert_allclose(mix(trials[kinds], scores, "a1"), expit(odds["a1"]), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, Path]:
+    store = tiny_store(VIDEOS, PLANTED)
+    labels = {video: Label(video.startswith("a"), None) for video in VIDEOS}
+    settings = Settings(model=ModelSettings(kind="auto"), train=QUICK)
+    with join("cpu") as group:
+        task = Task(settings, tmp_path_factory.mktemp("runs") / "auto", store, labels, group)
+        return task, train_detector(task)
+
+
+def test_the_best_is_kept_and_all_that_was_tried_is_told(trained: tuple[Task, Path]) -> None:
+    checkpoint = load_checkpoint(trained[1])
+    tried = checkpoint.provenance["tried"]
+    best = max(trial["auc"] for trial in tried)
+    chosen = [trial for trial in tried if trial["kinds"] == checkpoint.provenance["chosen"]]
+    assert len(tried) == 7 and chosen[0]["auc"] == best
+    assert best >= next(trial["auc"] for trial in tried if trial["kinds"] == ["probe"])
+    assert len(chosen[0]["kinds"]) == max(len(t["kinds"]) for t in tried if t["auc"] == best)
+    lines = summary(checkpoint).splitlines()
+    assert len(lines) == 8
+    assert [line for line in lines if line.startswith("*")] == [
+        f"* {best:.4f}  {' + '.join(chosen[0]['kinds'])}"
+    ]
+    assert checkpoint.videos("train") == sorted(VIDEOS)
+
+
+def test_its_scores_are_the_parts_weighted_odds_at_the_calibrated_level(trained: tuple[Task, Path]) -> None:
+    task, best = trained
+    checkpoint = load_checkpoint(best)
+    assert checkpoint.kind == "blend"
+    views = {name: torch.from_numpy(np.array(rows))[None] for name, rows in task.store.read("a1").items()}
+    odds = torch.zeros(1, 8)
+    for kind, weight in checkpoint.model["weights"].items():
+        part = load_checkpoint(task.run / kind / "best.pt").build()
+        odds += weight * torch.logit(part(views).scores.detach(), 1e-6)
+    found = checkpoint.build()(views).scores.detach()
+    torch.testing.assert_close(found, (odds - checkpoint.level).sigmoid(), atol=1e-4, rtol=0)
+    threshold = checkpoint.provenance["threshold"]
+    assert threshold["value"] == 0.5 and threshold["share"] <= 0.01
+    assert threshold["videos"] == 6 and threshold["split"] == "out of fold"
+
+
+def test_with_too_few_videos_to_compare_all_count_alike(tiny_store, tmp_path: Path) -> None:
+    store = tiny_store({"n1": 6, "n2": 6, "a1": 6}, {"a1": [2]})
+    labels = {video: Label(video == "a1", None) for video in ("n1", "n2", "a1")}
+    settings = Settings(model=ModelSettings(kind="auto"), train=dataclasses.replace(QUICK, batch_size=1))
+    with join("cpu") as group:
+        best = train_detector(Task(settings, tmp_path / "auto", store, labels, group))
+    checkpoint = load_checkpoint(best)
+    assert checkpoint.provenance["chosen"] == ["probe", "ssrl", "memory"]
+    assert set(checkpoint.model["weights"].values()) == {1 / 3}
+    assert summary(checkpoint).startswith("too few videos to compare by: probe + ssrl + memory")
