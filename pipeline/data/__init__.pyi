@@ -1,8 +1,8 @@
-from .annotations import Dataset as Dataset
 from .check import Problem as Problem
 from .check import Report as Report
 from .check import check_data as check_data
 from .check import wrong_lengths as wrong_lengths
+from .datasets import Dataset as Dataset
 from .export import export_store as export_store
 from .labels import SPLITS as SPLITS
 from .labels import Intervals as Intervals

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.data.annotations import Dataset, whole_snippets
+from ssrl_pipeline.data.datasets import Dataset, whole_snippets
 from ssrl_pipeline.data.labels import SPLITS
 from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.errors import LabelError, StoreError

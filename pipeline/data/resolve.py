@@ -5,8 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from ssrl_pipeline.data.annotations import Dataset
-from ssrl_pipeline.data.datasets import cut_to_length, load_dataset
+from ssrl_pipeline.data.datasets import Dataset, cut_to_length, load_dataset
 from ssrl_pipeline.data.labels import (
     Intervals,
     Labels,

@@ -11,7 +11,7 @@ import pytest
 from helpers.commands import Result
 
 from ssrl_pipeline.config import load_config, ready_configs
-from ssrl_pipeline.data.datasets import DATASETS
+from ssrl_pipeline.data.datasets.choose import DATASETS
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.data.resolve import Annotations
 from ssrl_pipeline.features.released import ReleasedFeatures

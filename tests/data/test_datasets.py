@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssrl_pipeline.data import shanghaitech, ucf_crime, xd_violence
-from ssrl_pipeline.data.annotations import Dataset, read_list
-from ssrl_pipeline.data.datasets import DATASETS, cut_to_length, load_dataset
+from ssrl_pipeline.data.datasets import shanghaitech, ucf_crime, xd_violence
+from ssrl_pipeline.data.datasets.annotations import Dataset, read_list
+from ssrl_pipeline.data.datasets.choose import DATASETS, cut_to_length, load_dataset
 from ssrl_pipeline.data.labels import Label, intervals_of
 from ssrl_pipeline.data.names import StoredNames, video_id
 from ssrl_pipeline.errors import ConfigError, LabelError, StoreError

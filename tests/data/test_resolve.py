@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssrl_pipeline.data import resolve
-from ssrl_pipeline.data.annotations import Dataset
+from ssrl_pipeline.data.datasets.annotations import Dataset
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.data.resolve import Annotations, intervals_to_show, labels_path
 from ssrl_pipeline.errors import LabelError

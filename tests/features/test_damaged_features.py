@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ssrl_pipeline.data.annotations import Dataset
 from ssrl_pipeline.data.check import check_dataset
+from ssrl_pipeline.data.datasets.annotations import Dataset
 from ssrl_pipeline.data.export import export_released
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import StoreError

@@ -18,8 +18,8 @@ import torch
 from helpers.commands import run_main
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
-from ssrl_pipeline.data.annotations import Dataset
 from ssrl_pipeline.data.check import wrong_lengths
+from ssrl_pipeline.data.datasets.annotations import Dataset
 from ssrl_pipeline.data.export import export_released
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import ConfigError, StoreError

@@ -20,8 +20,8 @@ from safetensors.numpy import save
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.config import load_config
+from ssrl_pipeline.data.datasets.shanghaitech import read_mask
 from ssrl_pipeline.data.labels import read_intervals, read_labels
-from ssrl_pipeline.data.shanghaitech import read_mask
 from ssrl_pipeline.disk.npy import map_npy
 from ssrl_pipeline.errors import ConfigError, PipelineError, StoreError, WeightsError
 from ssrl_pipeline.extractors.backbones.formats import read_weights

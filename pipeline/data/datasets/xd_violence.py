@@ -14,7 +14,7 @@ G explosion, filled up with zeros.
 
 from pathlib import Path
 
-from ssrl_pipeline.data.annotations import (
+from ssrl_pipeline.data.datasets.annotations import (
     NORMAL,
     Dataset,
     find_file,

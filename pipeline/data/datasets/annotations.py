@@ -1,8 +1,8 @@
 """What the field's annotation files have in common: lists of videos, and what is read from them.
 
-The adapters of single datasets are :mod:`ssrl_pipeline.data.ucf_crime`,
-:mod:`ssrl_pipeline.data.shanghaitech` and :mod:`ssrl_pipeline.data.xd_violence`;
-:mod:`ssrl_pipeline.data.datasets` chooses among them.
+The adapters of single datasets are :mod:`ssrl_pipeline.data.datasets.ucf_crime`,
+:mod:`ssrl_pipeline.data.datasets.shanghaitech` and :mod:`ssrl_pipeline.data.datasets.xd_violence`;
+:mod:`ssrl_pipeline.data.datasets.choose` chooses among them.
 """
 
 import re
@@ -29,7 +29,7 @@ class Dataset:
 
     The field scores every frame of every snippet, the looped frames of the last
     one included, and `intervals` follow it: one may reach beyond the last frame,
-    to the end of the last snippet of 16. :func:`ssrl_pipeline.data.datasets.cut_to_length`
+    to the end of the last snippet of 16. :func:`ssrl_pipeline.data.datasets.choose.cut_to_length`
     takes that part away where true lengths are at hand.
     """
 

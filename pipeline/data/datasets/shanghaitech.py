@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssrl_pipeline.data.annotations import (
+from ssrl_pipeline.data.datasets.annotations import (
     NORMAL,
     Dataset,
     Snippets,

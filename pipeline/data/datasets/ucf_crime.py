@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from ssrl_pipeline.data.annotations import (
+from ssrl_pipeline.data.datasets.annotations import (
     NORMAL,
     Dataset,
     find_file,

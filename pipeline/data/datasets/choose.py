@@ -6,8 +6,8 @@ ssrl-pipeline dataset check ucf_crime
 from pathlib import Path
 from typing import get_args
 
-from ssrl_pipeline.data import shanghaitech, ucf_crime, xd_violence
-from ssrl_pipeline.data.annotations import Dataset
+from ssrl_pipeline.data.datasets import shanghaitech, ucf_crime, xd_violence
+from ssrl_pipeline.data.datasets.annotations import Dataset
 from ssrl_pipeline.data.labels import Intervals
 from ssrl_pipeline.data.names import StoredNames
 from ssrl_pipeline.errors import ConfigError
