@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,15 +86,16 @@ def load_bags(
     folder = packs / _key(store, list(labels), list(views), segments)
     if not folder.is_dir():
         with whole_folder(folder) as scratch:
-            writers = {
-                name: NpyWriter(scratch / f"{name}.npy", shape[1:], "float32")
-                for name, shape in shapes.items()
-            }
-            for video in labels:
-                for name, means in _segments(store, video, views, segments).items():
-                    writers[name].append(means[None])
-            for writer in writers.values():
-                writer.close()
+            with ExitStack() as files:  # which closes them where the disk is full, too
+                writers = {
+                    name: files.enter_context(
+                        closing(NpyWriter(scratch / f"{name}.npy", shape[1:], "float32"))
+                    )
+                    for name, shape in shapes.items()
+                }
+                for video in labels:
+                    for name, means in _segments(store, video, views, segments).items():
+                        writers[name].append(means[None])
             write_json(scratch / _CHECKSUMS, {name: writer.crc32 for name, writer in writers.items()})
     mapped = {name: _map(folder / f"{name}.npy", shape) for name, shape in shapes.items()}
     return Bags(list(labels), torch.tensor(list(labels.values())), mapped)

@@ -182,7 +182,10 @@ def test_a_folder_without_videos(run: Callable[..., Result], tmp_path: Path) -> 
         (("train", "--seed", "many"), ["'many'"]),
         (("train", "--seed", "-1"), ["seed", "-1"]),
         (("train", "3"), ["argument 3", "--seeds"]),
-        (("train", "--devices", "3"), ["batch_size: 4", "3 processes", "multiple of 3"]),
+        (
+            ("train", "--devices", "3", "-o", "train.batch_size=4"),
+            ["batch_size: 4", "3 processes", "multiple of 3"],
+        ),
         (("train", "--devices", "0"), ["0"]),
         (("train", "-o", "train.precision=float8"), ["float8", "bfloat16"]),
         (("train", "-c", "nowhere.yaml"), ["nowhere.yaml"]),

@@ -64,7 +64,7 @@ def test_words_stand_in_all_files(tmp_path: Path) -> None:
     save_events(tmp_path, [event], "a.mp4", 8.0, RULE, "")
     (told,) = json.loads((tmp_path / "events.json").read_text())["events"]
     assert (told["words"], told["patch"]) == (["riding a bike", "marching", "zumba"], "top left")
-    (row,) = csv.DictReader((tmp_path / "events.csv").open())
+    (row,) = csv.DictReader((tmp_path / "events.csv").read_text().splitlines())
     assert list(row.items())[-2:] == [("words", "riding a bike; marching; zumba"), ("patch", "top left")]
     for captions in (webvtt.read(tmp_path / "events.vtt"), webvtt.from_srt(tmp_path / "events.srt")):
         assert captions[0].text.splitlines() == [

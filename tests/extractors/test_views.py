@@ -144,7 +144,7 @@ def test_where_triton_fails_pytorch_resizes(
     def broken(*_: object) -> None:
         raise OSError("the cache cannot be\nwritten")
 
-    monkeypatch.setattr(views, "why_not_triton", lambda: None)
+    monkeypatch.setattr(views.engines, "why_not_triton", lambda: None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(triton_resize, "resize", broken)
     views.kernels_for.cache_clear()

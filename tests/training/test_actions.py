@@ -113,7 +113,7 @@ def test_events_have_words_and_keep_them(
     result.save(tmp_path / "out")
     again = type(result).load(tmp_path / "out")
     assert again.events == result.events
-    (row,) = csv.DictReader((tmp_path / "out" / "events.csv").open())
+    (row,) = csv.DictReader((tmp_path / "out" / "events.csv").read_text().splitlines())
     assert row["words"].split("; ") == list(event.words) and row["patch"] == event.patch
     (told,) = json.loads((tmp_path / "out" / "events.json").read_text())["events"]
     assert told["words"] == list(event.words)

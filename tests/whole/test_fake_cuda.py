@@ -281,7 +281,7 @@ def test_training_of_each_kind(
 ) -> None:
     settings = replace(SETTINGS, schedule=schedule, precision=precision)
     found = train(store, tmp_path / "there", "cuda", settings, kind)
-    assert (cuda.peak[0] > 0) == (kind != "memory")  # which is made on the CPU
+    assert cuda.peak[0] > 0  # a memory is made on the CPU, but scores to be calibrated
     assert_same_weights(found, train(store, tmp_path / "here", "cpu", settings, kind), limit)
     assert cuda.touched <= {0}
 
