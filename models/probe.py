@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.scales import scale_of
 
+POOLED = "pooled"  # the one view, to the scaling
 FLOOR = 0.01  # share of the mean deviation that each gets more: what hardly varies must not drown the rest
 
 
@@ -39,8 +41,7 @@ class LinearProbe(Detector):
             raise ValueError("a probe needs at least one view")
         self.feature_size, self.views = feature_size, dict(views)
         size = feature_size * len(views)  # W
-        self.register_buffer("mean", torch.zeros(size))  # of pooled features, normal snippets
-        self.register_buffer("deviation", torch.ones(size))
+        self.scaling = FeatureScaling([POOLED], size)
         self.linear = nn.Linear(size, 1)
 
     @property
@@ -80,22 +81,14 @@ class LinearProbe(Detector):
         pooled = [views[n].amax(dim=2) if scale_of(n) else views[n].mean(dim=2) for n in self.views]
         return torch.cat(pooled, dim=-1)
 
-    @torch.no_grad()
     def fit_scaling(self, pooled: Iterable[Tensor]) -> None:
         """Takes the mean and the deviation of normal snippets, [n, W] at a time."""
-        count, total = 0, torch.zeros(2, len(self.get_buffer("mean")), dtype=torch.float64)
-        for rows in pooled:
-            exact = rows.double()
-            count += len(exact)
-            total += torch.stack([exact.sum(dim=0), exact.square().sum(dim=0)])
-        mean, square = total / count
-        deviation = (square - mean.square()).clamp(min=0).sqrt()
-        self.get_buffer("mean").copy_(mean)
-        self.get_buffer("deviation").copy_(deviation + FLOOR * deviation.mean() + 1e-6)
+        self.scaling.fit(POOLED, pooled, FLOOR)
 
     def scaled(self, pooled: Tensor) -> Tensor:
         """[..., W] in units of normal snippets."""
-        return (pooled - self.get_buffer("mean")) / self.get_buffer("deviation")
+        scaled: Tensor = self.scaling(POOLED, pooled)
+        return scaled
 
     def _odds(self, pooled: Tensor) -> Tensor:
         odds: Tensor = self.linear(self.scaled(pooled))

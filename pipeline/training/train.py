@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from ssrl_pipeline.checkpoint import load_checkpoint, save_checkpoint
@@ -117,15 +118,9 @@ def _finish(task: Task, best: Path, held: HeldOut | None, validated: Folds | Non
 
 def _add_usual(task: Task) -> None:
     """What normal training videos show, for the words of events."""
-    settings = task.settings
-    missing = add_usual(
-        task.run / "best.pt",
-        task.store,
-        task.labels,
-        settings.actions,
-        settings.extract.weights,
-        settings.train.seed,
-    )
+    of = task.settings
+    best = task.run / "best.pt"
+    missing = add_usual(best, task.store, task.labels, of.actions, of.extract.weights, of.train.seed)
     if missing:
         say(f"events will have no words: {missing}")
 
@@ -137,13 +132,21 @@ def _ssrl(task: Task) -> None:
     )
 
 
+def _by_main(train: Callable[[Task], object]) -> Callable[[Task], None]:
+    """Training in which the main process alone has something to do."""
+
+    def alone(task: Task) -> None:
+        with owned(task.run, task.group):
+            if task.group.is_main:
+                train(task)
+            task.group.wait()
+
+    return alone
+
+
 def _memory(task: Task) -> None:
-    """The main process alone has something to do."""
-    with owned(task.run, task.group):
-        if task.group.is_main:
-            settings = task.settings
-            train_memory(task.store, task.labels, task.run, settings.memory, settings.train.seed)
-        task.group.wait()
+    of = task.settings
+    train_memory(task.store, task.labels, task.run, of.memory, of.train.seed)
 
 
 def _fused(task: Task) -> None:
@@ -165,27 +168,12 @@ def _fused(task: Task) -> None:
 
 
 def _actions(task: Task) -> None:
-    """The main process alone has something to do."""
-    with owned(task.run, task.group):
-        if task.group.is_main:
-            settings = task.settings
-            train_actions(
-                task.store,
-                task.labels,
-                task.run,
-                settings.actions,
-                settings.extract.weights,
-                settings.train.seed,
-            )
-        task.group.wait()
+    of = task.settings
+    train_actions(task.store, task.labels, task.run, of.actions, of.extract.weights, of.train.seed)
 
 
 def _probe(task: Task) -> None:
-    """The main process alone has something to do."""
-    with owned(task.run, task.group):
-        if task.group.is_main:
-            train_probe(task.store, task.labels, task.run, task.settings.train)
-        task.group.wait()
+    train_probe(task.store, task.labels, task.run, task.settings.train)
 
 
 def _auto(task: Task) -> HeldOut | None:
@@ -195,9 +183,9 @@ def _auto(task: Task) -> HeldOut | None:
 
 TRAINERS: dict[str, Trainer] = {
     SSRL.kind: Trainer(_ssrl, evaluations=""),
-    PatchMemory.kind: Trainer(_memory, normal_alone=True, summary=memory_summary),
+    PatchMemory.kind: Trainer(_by_main(_memory), normal_alone=True, summary=memory_summary),
     FusedDetector.kind: Trainer(_fused, evaluations="ssrl", summary=fused_summary),
-    ActionDetector.kind: Trainer(_actions, normal_alone=True, summary=actions_summary),
-    LinearProbe.kind: Trainer(_probe, summary=probe_summary),
+    ActionDetector.kind: Trainer(_by_main(_actions), normal_alone=True, summary=actions_summary),
+    LinearProbe.kind: Trainer(_by_main(_probe), summary=probe_summary),
     "auto": Trainer(_auto, summary=auto.summary),
 }

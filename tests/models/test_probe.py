@@ -27,7 +27,8 @@ def odds(model: LinearProbe, clip: np.ndarray, patches: np.ndarray) -> np.ndarra
     """[T], in NumPy, of [T, C, F] and [T, P, F]."""
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     pooled = np.concatenate([clip.mean(axis=1), patches.max(axis=1)], axis=1)
-    return (pooled - state["mean"]) / state["deviation"] @ state["linear.weight"][0] + state["linear.bias"][0]
+    scaled = (pooled - state["scaling.pooled_mean"]) / state["scaling.pooled_deviation"]
+    return scaled @ state["linear.weight"][0] + state["linear.bias"][0]
 
 
 @torch.no_grad()

@@ -102,7 +102,7 @@ def read_rows(model: LinearProbe, store: Features, videos: dict[str, bool]) -> R
     def read() -> Iterator[torch.Tensor]:
         """The pooled snippets of normal videos."""
         for video, abnormal in videos.items():
-            total, count = torch.zeros(len(model.get_buffer("mean")), dtype=torch.float64), 0
+            total, count = torch.zeros(model.linear.in_features, dtype=torch.float64), 0
             for views in in_chunks(model, store.read(video, model.views)):
                 rows = model.pool({name: view[None] for name, view in views.items()})[0]
                 total, count = total + rows.double().sum(dim=0), count + len(rows)
