@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ssrl_pipeline.errors import CheckpointError
 from ssrl_pipeline.events.find import Event
-from ssrl_pipeline.extractors import SNIPPET_FRAMES
+from ssrl_pipeline.extractors import SNIPPET_FRAMES, snippet_of_frames
 from ssrl_pipeline.extractors.backbones import ActionHead, action_names
 
 VIEW = "patch2x3"
@@ -240,9 +240,17 @@ class RecentWords:
             self._step = 1
 
 
-def worded(event: Event, snippets: SnippetWords | None) -> Event:
-    """The event with its words, if there are any of its video."""
+def worded(event: Event, snippets: SnippetWords | None, starts: np.ndarray | None = None) -> Event:
+    """The event with its words, if there are any of its video.
+
+    Args:
+        starts: int [T], the first frame of each snippet; None: every 16th.
+    """
     if snippets is None:
         return event
-    own = snippets.part(event.start // SNIPPET_FRAMES, -(-event.end // SNIPPET_FRAMES))
-    return event._replace(**words_of(own)._asdict())
+    if starts is None:
+        first, end = event.start // SNIPPET_FRAMES, -(-event.end // SNIPPET_FRAMES)
+    else:
+        first, last = snippet_of_frames(event.end, len(starts), starts)[[event.start, -1]].tolist()
+        end = last + 1
+    return event._replace(**words_of(snippets.part(first, end))._asdict())

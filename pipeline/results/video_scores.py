@@ -89,7 +89,7 @@ class VideoScores:
     def events(self) -> list[Event]:
         """When the scores say that something happens, and what it looks like as far as that is known."""
         found = find_events(self.scores, self.timing, self.chosen.rule)
-        return [worded(event, self.words) for event in found]
+        return [worded(event, self.words, self.starts) for event in found]
 
     @cached_property
     def timing(self) -> FrameTimes:

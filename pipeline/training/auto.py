@@ -4,8 +4,8 @@
 
 Each kind scores every training video out of fold (:mod:`ssrl_pipeline.training.held_out.folds`). Of
 these scores every blend is tried, in which each kind counts alike: by its log odds in units of their
-deviation over normal snippets. What ranks the training videos best is trained on all of them. No other video is looked
-at, and the out-of-fold scores of normal videos calibrate what came of it.
+deviation over normal snippets. What ranks the training videos best is trained on all of them. No other
+video is looked at, and the out-of-fold scores of normal videos calibrate what came of it.
 
 Dimensions: T snippets.
 """

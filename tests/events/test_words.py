@@ -121,6 +121,15 @@ def test_a_camera_tells_the_words_that_a_file_has(monkeypatch: pytest.MonkeyPatc
     assert len(recent._rows) <= 8 and recent.of(at(80, 480)).words
 
 
+def test_where_frames_were_chosen_snippets_begin_elsewhere() -> None:
+    head, usual = made_up()
+    rows = WordTeller(head, usual).of(torch.randn(4, 6, F))
+    starts = np.array([0, 31, 62, 93])  # as of 30 frames a second at --fps 15.5
+    event = worded(at(31, 93), rows, starts)
+    assert (event.words, event.patch) == words.words_of(rows.part(1, 3))
+    assert event.words != worded(at(31, 93), rows).words
+
+
 def test_without_words_an_event_is_as_it_was() -> None:
     assert worded(at(0, 16), None) == at(0, 16)
     assert at(0, 16).looks == ""
