@@ -8,10 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from helpers.stores import made_up_meta
 from matplotlib.figure import Figure
 
 from ssrl_pipeline.cluster.ray import Cluster, ClusterOptions, connected
-from ssrl_pipeline.features.meta import VideoMeta
 from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
 
@@ -96,17 +96,7 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Featur
             with store.writer(video) as writer:
                 noise = {name: rng.standard_normal((snippets, n, FEATURE_SIZE)) for name, n in VIEWS.items()}
                 writer.append({name: values + strength * direction for name, values in noise.items()})
-                writer.meta = VideoMeta(
-                    frames=16 * snippets,
-                    snippets=snippets,
-                    fps=10.0,
-                    width=64,
-                    height=48,
-                    decoder="made up",
-                    source_bytes=0,
-                    source_mtime_ns=0,
-                    source_sha256="",
-                )
+                writer.meta = made_up_meta(snippets, fps=10.0)
         return store
 
     return make

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from helpers.stores import made_up_meta
 from safetensors.numpy import save_file
 
 from ssrl_pipeline.extractors.backbones import action_names, content_sha256
-from ssrl_pipeline.features.meta import VideoMeta
 from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
 
@@ -59,15 +59,5 @@ def store_of(
         rows = patches(snippets, shown.get(video, ()), seed)
         with store.writer(video) as writer:
             writer.append({"clip": rows.mean(axis=1, keepdims=True), "patch2x3": rows})
-            writer.meta = VideoMeta(
-                frames=16 * snippets,
-                snippets=snippets,
-                fps=8.0,
-                width=64,
-                height=48,
-                decoder="made up",
-                source_bytes=0,
-                source_mtime_ns=0,
-                source_sha256="",
-            )
+            writer.meta = made_up_meta(snippets, fps=8.0)
     return store

@@ -31,6 +31,21 @@ META = VideoMeta(
 )
 
 
+def made_up_meta(snippets: int, fps: float) -> VideoMeta:
+    """Of a video that there never was, all of whose snippets are whole."""
+    return VideoMeta(
+        frames=16 * snippets,
+        snippets=snippets,
+        fps=fps,
+        width=64,
+        height=48,
+        decoder="made up",
+        source_bytes=0,
+        source_mtime_ns=0,
+        source_sha256="",
+    )
+
+
 def features(number: float = 1.0, snippets: int = 3) -> dict[str, np.ndarray]:
     """Different in every place, and exact in float16."""
     values = {}

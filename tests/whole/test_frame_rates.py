@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import run_main
+from helpers.means import describing_means
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.data.check import wrong_lengths
@@ -72,15 +73,7 @@ def live(fps: float | None = None) -> FeatureExtractor:
 def made() -> FeatureExtractor:
     """Features that are means of pixels."""
     extractor = live()
-
-    class Means:
-        name = "means"
-
-        def __call__(self, clips: torch.Tensor) -> torch.Tensor:
-            return clips.float().mean((1, 3, 4)).repeat(1, 64)
-
-    extractor._engines = dict.fromkeys((one.network for one in extractor.passes), Means())  # type: ignore
-    return extractor
+    return describing_means(extractor)
 
 
 def quick(fps: float | None = None, picture_fps: float | None = None) -> FeatureExtractor:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.fake_cuda import fake_cuda
+from helpers.means import describing_means
 
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.engines.transfer import PinnedPool, Transfer
@@ -172,12 +173,4 @@ def test_memory_is_used_again_while_features_are_computed(make_video, tmp_path: 
 def means(device: str) -> FeatureExtractor:
     """Features are means of pixels, two snippets at a time."""
     extractor = FeatureExtractor("i3d", "live", device=device, weights="random", batch=2, precision="float32")
-
-    class Means:
-        name = "means"
-
-        def __call__(self, clips: torch.Tensor) -> torch.Tensor:
-            return clips.float().mean((1, 3, 4)).repeat(1, 64)
-
-    extractor._engines = dict.fromkeys((one.network for one in extractor.passes), Means())  # type: ignore
-    return extractor
+    return describing_means(extractor)
