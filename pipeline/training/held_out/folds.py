@@ -198,7 +198,8 @@ def _about(run: Path) -> dict[str, Any] | None:
 
 def _key(task: Task, held: list[str]) -> str:
     """Of all that decides a fold's scores."""
-    settings = {name: to_tree(getattr(task.settings, name)) for name in ("model", "train", "memory", "actions")}
+    sections = ("model", "train", "memory", "actions")
+    settings = {name: to_tree(getattr(task.settings, name)) for name in sections}
     labels = {video: list(label) for video, label in sorted(task.labels.items())}
     said = json.dumps([settings, labels, held, task.store.recipe], sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()
