@@ -355,3 +355,11 @@ def test_the_list_of_commands_loads_neither_them_nor_numpy(tmp_path: Path) -> No
         loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
         assert "ssrl_pipeline.cli.main" in loaded
         assert loaded.isdisjoint({"numpy", "yaml", "tqdm", "ssrl_pipeline.cli.options"})
+
+
+def test_extraction_does_not_load_torchvision(tmp_path: Path) -> None:
+    """Which takes longer than all else; it is for the ResNets alone."""
+    code = "import sys, ssrl_pipeline.extractors.extractor, ssrl_pipeline.cluster.device_worker; "
+    done = run("-c", code + "print(*sys.modules)", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()).isdisjoint({"torchvision", "pytorchvideo", "torch._dynamo", "sklearn"})
