@@ -100,3 +100,14 @@ def test_where_patches_are_related_a_hidden_one_is_the_mean_normal_one() -> None
     mean = model.get_buffer("scaling.patch2x3_mean")
     assert torch.equal(hidden[:, HIDDEN], mean.expand(6, 3, F))
     assert torch.equal(hidden[:, ~HIDDEN], patches[:, ~HIDDEN])
+
+
+@pytest.mark.parametrize("kind", ["memory", "fused"])
+def test_a_hidden_patch_is_one_that_the_memory_holds_where_features_stand_for_it(kind: str) -> None:
+    model, views = made(kind), made_up()
+    hidden = model.hide({n: rows[None] for n, rows in views.items()}, {"patch2x3": HIDDEN[None]})
+    memory = model if kind == "memory" else model.parts[1]
+    distances = memory(hidden).distances["patch2x3"][0]
+    assert distances[:, HIDDEN].abs().max() < 1e-2
+    assert distances[:, ~HIDDEN].min() > 1
+    assert torch.equal(hidden["patch2x3"][0, :, ~HIDDEN], views["patch2x3"][:, ~HIDDEN])
