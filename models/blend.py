@@ -77,6 +77,13 @@ class Blend(Detector):
         """As of every detector; each part hides patches in its own way."""
         return self.combine([part.calibrated(part.raw(views, hidden)) for part in self.parts])
 
+    def hide(self, views: Mapping[str, Tensor], hidden: Hidden) -> Mapping[str, Tensor]:
+        """As of its parts: of the memory where it looks, for it knows what is normal at each position."""
+        for part in sorted(self.parts, key=lambda part: part.kind == PatchMemory.kind):
+            own = {name: which for name, which in hidden.items() if name in part.views}
+            views = part.hide(views, own) if own else views
+        return views
+
     @property
     def parts(self) -> tuple[Detector, ...]:
         return tuple(self.get_submodule(kind) for kind in self.weights)  # type: ignore[misc]

@@ -77,7 +77,9 @@ class Detector(nn.Module):
             views: view name -> [B, T, P, F].
             hidden: some of the views -> bool [B, P]; in none of them all of a video's patches.
         """
-        return {name: _covered(rows, hidden[name]) if name in hidden else rows for name, rows in views.items()}
+        return {
+            name: _covered(rows, hidden[name]) if name in hidden else rows for name, rows in views.items()
+        }
 
     def calibrated(self, scores: Tensor) -> Tensor:
         """Raw scores with :attr:`level` taken off their log odds: in the same order, 0 and 1 stay."""

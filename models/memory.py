@@ -130,6 +130,20 @@ class PatchMemory(Detector):
         """As of every detector; hidden patches are left out of the mean of exp(distance)."""
         return self._score(self._distances(views), hidden or {})
 
+    def hide(self, views: Mapping[str, Tensor], hidden: Hidden) -> Mapping[str, Tensor]:
+        """As of every detector, nearly: a hidden patch is one that is remembered at its position.
+
+        So it adds next to nothing; :meth:`raw` leaves it out.
+        """
+        shown = dict(views)
+        for name in hidden.keys() & self.views.keys():
+            memory, which = self.memories.get_submodule(name), hidden[name][:, None, :, None]
+            mean, deviation = (memory.get_buffer(f"scaling.{name}_{what}") for what in ("mean", "deviation"))
+            shown[name] = torch.where(
+                which, memory.get_buffer("normal")[:, 0] * deviation + mean, views[name]
+            )
+        return shown
+
     def heat(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log odds lost if a patch were as far as normal ones are on average."""
         distances = self(views).distances

@@ -20,12 +20,12 @@ from zoneinfo import ZoneInfo
 
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.marked import Marked, YamlError, read_marked
+from ssrl_pipeline.settings import CAMERA_SECTIONS
 from ssrl_pipeline.watching.hours import Hours, parse_hours
 from ssrl_pipeline.watching.masks import Polygon, Sight, Zone
 from ssrl_pipeline.watching.secrets import Secrets
 from ssrl_pipeline.watching.sources import Source, is_name, named_source
 
-SECTIONS = ("cameras", "receivers", "timezone")  # of the file; its others are settings
 KEYS = ("source", "checkpoint", "threshold", "masks", "zones", "hours", "receivers")
 
 Options = Mapping[str, Any]  # of a receiver, as {"type": "webhook", "url": ...}
@@ -58,6 +58,13 @@ class CameraEntry:
 class CameraFile:
     cameras: tuple[CameraEntry, ...]
     receivers: Mapping[str, Options] = field(default_factory=dict, repr=False)  # by name, with their secrets
+    others: Mapping[str, Any] = field(default_factory=dict, repr=False)  # sections that are settings
+
+
+def is_camera_file(path: Path) -> bool:
+    """Whether a file has a section of a file of cameras; raises YamlError where it is no YAML."""
+    sections = read_marked(path.read_text("utf-8")).value
+    return isinstance(sections, dict) and not sections.keys().isdisjoint(CAMERA_SECTIONS)
 
 
 def read_camera_file(path: Path, receiver: CheckReceiver, checkpoint: CheckCheckpoint) -> CameraFile:
@@ -103,7 +110,8 @@ class _Reader:
             self._fault(root.line, "no cameras: write cameras: {gate: {source: rtsp://host/stream}}")
         if self.faults:
             raise self._error()
-        return CameraFile(tuple(entry for entry in cameras if entry), receivers)
+        others = {name: entry.plain() for name, entry in sections.items() if name not in CAMERA_SECTIONS}
+        return CameraFile(tuple(entry for entry in cameras if entry), receivers, others)
 
     def _fault(self, line: int, text: str) -> None:
         camera = f", camera {self.camera}" if self.camera else ""
@@ -120,12 +128,14 @@ class _Reader:
             return {}
         for name, line in entry.again:
             self._fault(line, f"{name!r} is there already, in line {entry.value[name].line}")
-        for name, value in entry.value.items() if known is not None else ():
+        if known is None:
+            return dict(entry.value)
+        for name, value in entry.value.items():
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
                 self._fault(value.line, f"unknown key {name!r}; {hint}")
-        return {name: v for name, v in entry.value.items() if known is None or name in known}
+        return {name: value for name, value in entry.value.items() if name in known}
 
     def _read_timezone(self, entry: Marked | None) -> None:
         if entry is None:

@@ -11,6 +11,7 @@ from typing import Any
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.console import say
 from ssrl_pipeline.disk import find_checkpoint
+from ssrl_pipeline.errors import CheckpointError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.scoring import Scorer
 from ssrl_pipeline.settings import Settings
@@ -48,6 +49,15 @@ class Models:
         if version not in self._views:
             self._views[version] = load_checkpoint(version[0]).build().views
         return self._views[version]
+
+    def views_if_any(self, checkpoint: Path | None) -> Mapping[str, int]:
+        """The same; nothing where none is named and there is none yet."""
+        try:
+            return self.views(checkpoint)
+        except CheckpointError:
+            if checkpoint or self._checkpoint:
+                raise
+            return {}
 
     def plans(self, entries: Sequence[CameraEntry]) -> list[Plan]:
         """What is to be watched; models that are not needed any more are let go.
