@@ -89,6 +89,7 @@ class _Reader:
         self.secrets, self.faults = Secrets(), list[tuple[int, str]]()
         self.camera = ""  # that is read at the moment
         self.zone: ZoneInfo | None = None
+        self.lacks_default = False  # the checkpoint of cameras that name none
 
     def read(self) -> CameraFile:
         try:
@@ -206,7 +207,9 @@ class _Reader:
             path = Path(self.secrets.fill(entry.value)) if entry else None
             views = self.check_checkpoint(path)
         except (PipelineError, ValueError, OSError) as error:
-            self._fault(entry.line if entry else line, str(error))
+            if path or not self.lacks_default:
+                self._fault(entry.line if entry else line, str(error))
+            self.lacks_default |= path is None  # which is told once, not of each camera
             return path
         if blind := [view for view, hidden in sight.hidden(views).items() if hidden.all()]:
             self._fault(

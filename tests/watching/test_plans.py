@@ -113,8 +113,9 @@ class Cameras:
                 raise VideoError("nothing there")
             self.opened.append(source.name)
             stream = Stream(streams[source.name]())
-            stream.busy = lambda: not self.stop.is_set() and any(
-                post.camera.waiting() for post in self.watch.posts if post.name == source.name
+            stream.busy = lambda: (
+                not self.stop.is_set()
+                and any(post.camera.waiting() for post in self.watch.posts if post.name == source.name)
             )
             return stream
 
