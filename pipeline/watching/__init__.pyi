@@ -1,9 +1,9 @@
-from .camera_file import CameraEntry as CameraEntry
-from .camera_file import CameraFile as CameraFile
-from .camera_file import CameraFileError as CameraFileError
-from .camera_file import is_camera_file as is_camera_file
-from .camera_file import read_camera_file as read_camera_file
-from .check import check_cameras as check_cameras
+from .cameras.camera_file import CameraEntry as CameraEntry
+from .cameras.camera_file import CameraFile as CameraFile
+from .cameras.camera_file import CameraFileError as CameraFileError
+from .cameras.camera_file import is_camera_file as is_camera_file
+from .cameras.camera_file import read_camera_file as read_camera_file
+from .cameras.check import check_cameras as check_cameras
 from .receivers import Notifier as Notifier
 from .receivers import program as program
 from .receivers import webhook as webhook

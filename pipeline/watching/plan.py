@@ -10,8 +10,7 @@ import torch
 from ssrl_pipeline.events import EventRule, WordTeller
 from ssrl_pipeline.extractors import Pending, ViewArrays
 from ssrl_pipeline.models import Detector
-from ssrl_pipeline.watching.hours import Hours
-from ssrl_pipeline.watching.masks import Sight
+from ssrl_pipeline.watching.cameras import Hours, Sight
 from ssrl_pipeline.watching.sources import Source
 
 Describe = Callable[[Sequence[np.ndarray]], Sequence[ViewArrays]]  # of snippets uint8 [16, H, W, 3]

@@ -15,7 +15,7 @@ from ssrl_pipeline.errors import CheckpointError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.scoring import Scorer
 from ssrl_pipeline.settings import Settings
-from ssrl_pipeline.watching.camera_file import CameraEntry
+from ssrl_pipeline.watching.cameras import CameraEntry
 from ssrl_pipeline.watching.plan import Analysis, Plan
 from ssrl_pipeline.watching.post import Line
 from ssrl_pipeline.watching.prometheus import serve_metrics

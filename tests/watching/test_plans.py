@@ -15,9 +15,9 @@ from ssrl_pipeline.extractors.decoding import VideoInfo
 from ssrl_pipeline.extractors.reader import ViewArrays
 from ssrl_pipeline.models import SSRL, Detector, PatchMemory
 from ssrl_pipeline.settings import WatchSettings
-from ssrl_pipeline.watching import hours as hours_module
-from ssrl_pipeline.watching.hours import Hours
-from ssrl_pipeline.watching.masks import Sight, Zone
+from ssrl_pipeline.watching.cameras import hours as hours_module
+from ssrl_pipeline.watching.cameras.hours import Hours
+from ssrl_pipeline.watching.cameras.masks import Sight, Zone
 from ssrl_pipeline.watching.plan import Analysis, Plan
 from ssrl_pipeline.watching.sources import Source
 from ssrl_pipeline.watching.watch import Line, Watch

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ssrl_pipeline.watching.masks import Polygon, Sight, Zone, hidden_patches, masked_pixels, shares
+from ssrl_pipeline.watching.cameras.masks import Polygon, Sight, Zone, hidden_patches, masked_pixels, shares
 
 
 def box(left: float, top: float, right: float, bottom: float) -> Polygon:

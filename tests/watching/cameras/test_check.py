@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssrl_pipeline.watching.camera_file import CameraEntry
-from ssrl_pipeline.watching.check import ZONE, check_cameras, draw_sight
-from ssrl_pipeline.watching.masks import Sight, Zone
+from ssrl_pipeline.watching.cameras.camera_file import CameraEntry
+from ssrl_pipeline.watching.cameras.check import ZONE, check_cameras, draw_sight
+from ssrl_pipeline.watching.cameras.masks import Sight, Zone
 from ssrl_pipeline.watching.sources import Source
 
 BOX = ((0.5, 0.5), (1.0, 0.5), (1.0, 1.0), (0.5, 1.0))

@@ -21,9 +21,9 @@ from zoneinfo import ZoneInfo
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.marked import Marked, YamlError, read_marked
 from ssrl_pipeline.settings import CAMERA_SECTIONS
-from ssrl_pipeline.watching.hours import Hours, parse_hours
-from ssrl_pipeline.watching.masks import Polygon, Sight, Zone
-from ssrl_pipeline.watching.secrets import Secrets
+from ssrl_pipeline.watching.cameras.hours import Hours, parse_hours
+from ssrl_pipeline.watching.cameras.masks import Polygon, Sight, Zone
+from ssrl_pipeline.watching.cameras.secrets import Secrets
 from ssrl_pipeline.watching.sources import Source, is_name, named_source
 
 KEYS = ("source", "checkpoint", "threshold", "masks", "zones", "hours", "receivers")

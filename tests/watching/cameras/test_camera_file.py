@@ -11,16 +11,16 @@ import pytest
 from ssrl_pipeline.config import load_config
 from ssrl_pipeline.errors import CheckpointError, ConfigError
 from ssrl_pipeline.settings import CAMERA_SECTIONS, Settings
-from ssrl_pipeline.watching.camera_file import (
+from ssrl_pipeline.watching.cameras.camera_file import (
     CameraEntry,
     CameraFile,
     CameraFileError,
     is_camera_file,
     read_camera_file,
 )
-from ssrl_pipeline.watching.masks import Zone
+from ssrl_pipeline.watching.cameras.masks import Zone
 
-TEMPLATE = Path(__file__).parents[2] / "docs" / "cameras.yaml"
+TEMPLATE = Path(__file__).parents[3] / "docs" / "cameras.yaml"
 SECRET = "p#ss/w@rd"
 
 

@@ -18,9 +18,9 @@ from ssrl_pipeline.disk import whole_file
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.scales import parse_scale, scale_of, view_of
 from ssrl_pipeline.watching.camera import Opener, open_source
-from ssrl_pipeline.watching.camera_file import CameraEntry
+from ssrl_pipeline.watching.cameras.camera_file import CameraEntry
+from ssrl_pipeline.watching.cameras.masks import Polygon, Sight, masked_pixels
 from ssrl_pipeline.watching.clocks import rate_of
-from ssrl_pipeline.watching.masks import Polygon, Sight, masked_pixels
 
 FRAMES, SECONDS = 25, 4.0  # that a camera is looked at for, at most
 TOGETHER = 8  # cameras opened at the same time

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ssrl_pipeline.watching.hours import parse_hours
+from ssrl_pipeline.watching.cameras.hours import parse_hours
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
