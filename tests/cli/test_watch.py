@@ -169,7 +169,7 @@ def test_a_closed_stdout_ends_the_command(checkpoint: Path, make_video, tmp_path
         (("0", "--webhook", "ftp://u:secret@h"), 2, ("ftp://***@h", "webhook")),
         (("0", "-c", "cameras.yaml"), 2, ("cameras.yaml", "not both")),
         (("-c", "faulty.yaml"), 2, ("faulty.yaml", "3 faults")),
-        (("-c", "faulty.yaml", "--check"), 2, ("faulty.yaml", "3 faults")),
+        (("-c", "faulty.yaml", "--check"), 2, ("faulty.yaml", "2 faults")),
         (("0", "-o", "watch.delay=40"), 2, ("delay", "less than window")),
         ((), 2, ("SOURCES",)),
     ],
