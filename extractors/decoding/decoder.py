@@ -37,6 +37,7 @@ class Opened(NamedTuple):
     frames: Iterator[tuple[np.ndarray, float]]  # RGB, uint8 [H, W, 3], and when it is shown, in seconds
     notes: Callable[[], list[str]] = list  # after the last frame: what was noticed
     beside: tuple[str, ...] = ()  # codecs of sound and subtitles, whose complaints do not matter
+    codec: str = ""  # of the video, by libav's name for what decodes it
 
 
 def open_file(name: str, threads: int = 0) -> Opened:
@@ -70,7 +71,7 @@ def open_file(name: str, threads: int = 0) -> Opened:
             raise cut_short(path, frames.stamps.frames, info.reported_frames) from error
         _check_end(path, frames, info, length)
 
-    return Opened(info, checked(), frames.notes, _beside(container))
+    return Opened(info, checked(), frames.notes, _beside(container), stream.codec_context.name)
 
 
 def open_pictures(name: str, fps: float) -> Opened:
@@ -286,7 +287,7 @@ def _opened_live(container: Any, stream: Any, threads: int, seconds: float) -> O
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(reason(error, seconds)) from error
 
-    return Opened(_info(container, stream), told(), frames.notes)
+    return Opened(_info(container, stream), told(), frames.notes, codec=stream.codec_context.name)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ ORDER = """
     events
     settings
     config
-    checkpoint
+    marked checkpoint
     features
     data
     cluster
