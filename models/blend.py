@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import Detector, Footage
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.ssrl import SSRL
@@ -72,6 +72,10 @@ class Blend(Detector):
         """Scores snippets; `views` as of all parts, which raise ValueError where one does not fit."""
         scores = {kind: part(views).scores for kind, part in zip(self.weights, self.parts, strict=True)}
         return BlendOutput(self.combine(list(scores.values())), scores)
+
+    def adapted(self, footage: Footage) -> "Blend":
+        """Each part adapted by itself; they count as they did."""
+        return type(self).of([part.adapted(footage) for part in self.parts], self.weights)
 
     @property
     def parts(self) -> tuple[Detector, ...]:

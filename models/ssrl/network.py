@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import Detector, Footage
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.models.ssrl.reference import reference_name, reference_shape
 from ssrl_pipeline.models.ssrl.relation import RelationBlock
 from ssrl_pipeline.scales import parse_scale, scale_of, view_of
+
+ROWS = 256  # snippets to take statistics of at a time
 
 
 class SSRLOutput(NamedTuple):
@@ -158,6 +160,16 @@ class SSRL(Detector):
             added = views[scale] if scale in views else self.branch(scale, views[view_of(scale)])
             summary = summary + added[:, None]
         return summary
+
+    @torch.no_grad()
+    def adapted(self, footage: Footage) -> "SSRL":
+        """With the scaling of what the camera shows; one that does not scale is copied as it is."""
+        copy = super().adapted(footage)
+        assert isinstance(copy, SSRL)
+        if self.scaling.is_fitted:
+            for name in self.views:
+                copy.scaling.fit(name, footage.read(name).split(ROWS))
+        return copy
 
     @property
     def reach(self) -> int:

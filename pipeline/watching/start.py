@@ -38,6 +38,9 @@ def open_watch(
     extractor = scorer.extractor
     say(f"watching with {checkpoint} on {scorer.device} in {extractor.precision}")
     say(f"events: {scorer.chosen}")
+    cameras, names = scorer.cameras, [source.name for source in sources]
+    for line in (*cameras.told(names, "stream"), *cameras.told_hours(names)):
+        say(line)
     if scorer.teller is None:
         unknown = "the checkpoint does not know what its cameras normally show; one trained anew does"
         say(f"events have no words: {scorer.wordless or unknown}")
@@ -50,6 +53,8 @@ def open_watch(
         pending=extractor.pending,
         chosen_fps=extractor.fps,
         teller=scorer.teller,
+        models={name: cameras.of(name).model for name in names if name in cameras.names},
+        rule_of=lambda name, hour: cameras.rule(name, hour).rule,
     )
     watch = Watch(sources, analysis, settings.watch, tell, say)
     with serve_metrics(watch.posts, *metrics) if metrics else nullcontext() as port:

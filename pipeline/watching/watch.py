@@ -13,8 +13,8 @@ Dimensions: B cameras, P crops or patches, F feature size.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -55,6 +55,7 @@ class Post:
     """One camera's state. Numbers only ever grow, in integers without end; nothing else does."""
 
     camera: Camera
+    scorer: WindowScorer  # of its detector, which other cameras may share
     window: Window
     events: EventStream
     live: bool = True
@@ -95,6 +96,15 @@ class Analysis:
     pending: Callable[[], Pending] = Pending  # where a camera's snippets fill up, for `describe`
     chosen_fps: float | None = None  # frames a second that are described (extractors/rate.py); None: all
     teller: WordTeller | None = None  # of the words of events; None: they have none
+    models: Mapping[str, Detector] = field(default_factory=dict)  # camera -> its own; others have `model`
+    rule_of: Callable[[str, int | None], EventRule] | None = None  # of a camera, at an hour; None: `rule`
+
+    def model_of(self, camera: str) -> Detector:
+        return self.models.get(camera, self.model)
+
+    def rule_at(self, camera: str, hour: int | None) -> EventRule:
+        """The rule for a camera at an hour of the day, 0 to 23; None: a recording, of no hour."""
+        return self.rule_of(camera, hour) if self.rule_of else self.rule
 
 
 class Watch:
@@ -122,13 +132,24 @@ class Watch:
         opener: Opener | None = None,
     ):
         self._analysis, self._tell, self._say = analysis, tell, say
-        self._scorer = WindowScorer(analysis.model, analysis.device, settings.window, settings.delay)
+        named = {source.name: analysis.model_of(source.name) for source in sources}
+        of_model = {
+            id(model): WindowScorer(model, analysis.device, settings.window, settings.delay)
+            for model in named.values()
+        }  # cameras of one detector are scored together
+        scorers = {name: of_model[id(model)] for name, model in named.items()}
+        self._views = {view for model in named.values() for view in model.views}
         self._ready = threading.Condition()
         threads = max(1, min(DECODING, torch.get_num_threads() // max(1, len(sources))))
         opener = opener or partial(open_source, threads=threads)
         reads = (settings, analysis.drop_last, opener, analysis.pending, analysis.chosen_fps)
         self.posts = [
-            Post(Camera(source, self._ready, *reads), self._scorer.window(), EventStream(analysis.rule))
+            Post(
+                Camera(source, self._ready, *reads),
+                scorers[source.name],
+                scorers[source.name].window(),
+                EventStream(analysis.rule_at(source.name, None)),
+            )
             for source in sources
         ]
 
@@ -170,9 +191,9 @@ class Watch:
         described = self._analysis.describe([snippet.images for _, snippet in group])
         views = {
             name: torch.from_numpy(np.concatenate([features[name] for features in described]))
-            for name in self._analysis.model.views
+            for name in self._views
         }  # [B, P, F]
-        scores = self._scorer.add([post.window for post, _ in group], views)
+        scores = _scored([post for post, _ in group], views)
         for (post, snippet), seen in zip(group, described, strict=True):
             if self._analysis.teller:
                 post.words.add(snippet.frame, self._analysis.teller.of(torch.from_numpy(seen[VIEW])))
@@ -186,6 +207,7 @@ class Watch:
         snippet = post.due.popleft()
         assert isinstance(snippet, Snippet)
         post.score, post.behind_s = score, time.monotonic() - snippet.clock
+        post.events.rule = self._analysis.rule_at(post.name, _hour(post, snippet.time_s))
         try:
             news = post.events.add(
                 score, snippet.times.starts(snippet.frames), snippet.times.ends(snippet.frames)
@@ -239,7 +261,7 @@ class Watch:
 
     def _connect(self, post: Post, item: Connected) -> None:
         post.live, post.zero, post.connected = item.live, item.zero, True
-        post.events = EventStream(self._analysis.rule, item.frame)
+        post.events = EventStream(self._analysis.rule_at(post.name, None), item.frame)
         post.reconnects += item.gap_s is not None
         size = {"fps": round(item.fps, 3) or None, "width": item.width, "height": item.height}
         self._tell(
@@ -275,7 +297,7 @@ class Watch:
 
     def _finish(self, post: Post) -> None:
         """No neighbour follows: what waits is scored among what there is, and an open event ends."""
-        for score in self._scorer.finish(post.window):
+        for score in post.scorer.finish(post.window):
             self._tell_score(post, score)
         self._tell_events(post, post.events.finish())
         post.due.clear()
@@ -293,6 +315,26 @@ def _utc(post: Post, time_s: float | None) -> str | None:
     """The wall clock's time at a position of a live stream, ISO 8601; recordings have none."""
     if time_s is None or not post.live:
         return None
-    ago = time.monotonic() - (post.zero + time_s)
-    moment = datetime.fromtimestamp(time.time() - ago, timezone.utc)
+    moment = datetime.fromtimestamp(_clock(post, time_s), timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _hour(post: Post, time_s: float) -> int | None:
+    """Of the day, by this machine's clock and time zone; recordings have none."""
+    return datetime.fromtimestamp(_clock(post, time_s)).astimezone().hour if post.live else None
+
+
+def _clock(post: Post, time_s: float) -> float:
+    """The wall clock's time, in seconds since 1970, at a position of a live stream."""
+    return time.time() - (time.monotonic() - (post.zero + time_s))
+
+
+def _scored(posts: Sequence[Post], views: Mapping[str, torch.Tensor]) -> list[float | None]:
+    """What :meth:`WindowScorer.add` gives for the next snippet of each, by its own detector."""
+    found: list[float | None] = [None] * len(posts)
+    for scorer in {id(post.scorer): post.scorer for post in posts}.values():
+        rows = [row for row, post in enumerate(posts) if post.scorer is scorer]
+        own = {name: views[name][rows] for name in scorer.model.views}
+        for row, score in zip(rows, scorer.add([posts[row].window for row in rows], own), strict=True):
+            found[row] = score
+    return found

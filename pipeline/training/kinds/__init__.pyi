@@ -5,5 +5,7 @@ from .fusion import fused_summary as fused_summary
 from .fusion import train_fused as train_fused
 from .linear import probe_summary as probe_summary
 from .linear import train_probe as train_probe
+from .normal_memory import draw_snippets as draw_snippets
 from .normal_memory import memory_summary as memory_summary
+from .normal_memory import reader as reader
 from .normal_memory import train_memory as train_memory
