@@ -140,9 +140,9 @@ def _time_of_day(text: str, place: str) -> float:
     """Seconds since midnight."""
     try:
         if ":" in text[:3]:
-            moment = time.fromisoformat(text.zfill(5))
+            moment = time.fromisoformat(text if text[2] == ":" else f"0{text}")
         else:
-            moment = datetime.fromisoformat(text.removesuffix("Z")).time()
+            moment = datetime.fromisoformat(text).timetz()
     except ValueError:
         raise LabelError(
             f"{place}: start {text!r} is no local time, as in 23:10 or 2024-05-31 23:10:00"
