@@ -57,7 +57,7 @@ def a_memory(store: FeatureStore) -> Detector:
 
 
 def an_ssrl() -> SSRL:
-    model = SSRL(SIZE, ("2x3",), 1, patches="max")
+    model = SSRL(SIZE, ("2x3",), 1, patches="max", evidence=True)
     for name in VIEWS:
         model.scaling.fit(name, [torch.randn(50, 2, SIZE)])
     return model.eval()
