@@ -86,6 +86,9 @@ checkpoint_option = click.option(
     type=PATH,
     help="Checkpoint, or a run's folder for its best.pt.  [default: the newest run]",
 )
+group_option = click.option(
+    "--group", metavar="NAME", help="The camera that this is of.  [default: as the labels or folders say]"
+)
 weights_option = setting(
     "extract.weights", "Backbone weights.", metavar="FILE", default="the published ones, fetched once"
 )
