@@ -17,7 +17,7 @@ from ssrl_pipeline.disk import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, VideoError
 from ssrl_pipeline.events import VIEW, EventSettings, Usual, WordStream, WordTeller, choose_rule
 from ssrl_pipeline.extractors import FeatureExtractor, find_device
-from ssrl_pipeline.extractors.engines import offered
+from ssrl_pipeline.extractors.engines import offered, unnamed
 from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
 from ssrl_pipeline.results import VideoScores
@@ -42,6 +42,7 @@ class Scorer:
         picture_fps: of folders of pictures; see :class:`FeatureExtractor`.
         precision: of the backbone; `auto` is that of the checkpoint's features where the device works in
             it. Any other scores too, and a warning says so. None: the scorer is to plan by, not to score.
+        calibration: of int8; see :class:`FeatureExtractor`.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind.
@@ -58,6 +59,7 @@ class Scorer:
         engine: str = "auto",
         precision: str | None = "auto",
         picture_fps: float | None = None,
+        calibration: str | Path | None = None,
     ):
         self.path = checkpoint_file(Path(checkpoint))
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
@@ -73,15 +75,20 @@ class Scorer:
             backbone, preset = recipe["backbone"], recipe["preset"]
         except KeyError as error:
             raise CheckpointError(f"{self.path}: its recipe names no {error}") from error
-        if precision == "auto" and recipe.get("precision") in offered(self.device):
-            precision = recipe["precision"]
+        wanted = precision
+        if precision is None:
+            wanted = "float32"
+        elif precision == "auto":
+            own = recipe.get("precision")
+            wanted = own if own and own in offered(self.device, engine) else unnamed(self.device)
         self.extractor = FeatureExtractor(
             *(backbone, preset, device, weights),
             patches=recipe.get("patches", "exact"),
             engine=engine,
-            precision=precision or "auto",
+            precision=wanted,
             picture_fps=picture_fps,
             fps=recipe.get("fps"),
+            calibration=calibration,
         )
         made = self.extractor.recipe if precision else with_precision_of(self.extractor.recipe, recipe)
         require_scorable(recipe, made, f"the checkpoint {self.path}", "this extraction")
@@ -207,6 +214,7 @@ class ScorerOptions(NamedTuple):
     engine: str = "auto"
     precision: str | None = "auto"
     picture_fps: float | None = None
+    calibration: str | None = None
 
     def build(self, device: str) -> Scorer:
         """Raises as :class:`Scorer` does."""

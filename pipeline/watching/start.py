@@ -34,7 +34,8 @@ def open_watch(
         PipelineError: the checkpoint, the weights or the port cannot be had.
     """
     of = settings.extract
-    scorer = Scorer(checkpoint, device, of.weights, settings.events, of.engine, of.precision)
+    how = (of.weights, settings.events, of.engine, of.precision)
+    scorer = Scorer(checkpoint, device, *how, calibration=of.calibration)
     extractor = scorer.extractor
     say(f"watching with {checkpoint} on {scorer.device} in {extractor.precision}")
     say(f"events: {scorer.chosen}")

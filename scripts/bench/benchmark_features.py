@@ -25,8 +25,8 @@ from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.engines.engines import Engine, make_engine, why_not
-from ssrl_pipeline.extractors.engines.openvino import import_openvino
 from ssrl_pipeline.extractors.engines.transfer import Transfer
+from ssrl_pipeline.extractors.graphs import import_openvino
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, cut_snippets
 from ssrl_pipeline.extractors.views import cut_views
 
