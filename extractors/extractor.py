@@ -116,7 +116,7 @@ class FeatureExtractor:
         if self.device.type == "cuda":
             warn_of_cudnn(self.precision)
         kept = None if weights == "random" else cache_path(backbone).parent / "ssrl_pipeline_graphs"
-        self._graphs = Graphs(kept, self.calibration)
+        self.graphs = Graphs(kept, self.calibration)
         self._engines: dict[nn.Module, Engine] = {}  # of the networks that were needed so far
         self.preset = PRESETS[preset]
         self.patches = patches
@@ -295,7 +295,7 @@ class FeatureExtractor:
         """uint8 [B, 3, t, h, w] -> float32 [B, D], or [B, P, D] of a network that describes patches."""
         if network not in self._engines:
             self._engines[network] = make_engine(
-                *(self.engine, network, self.normalisation, self.device, self.precision, self._graphs)
+                *(self.engine, network, self.normalisation, self.device, self.precision, self.graphs)
             )
         rows: list[Tensor] = []
         pixels, done = clips[0, 0].numel(), 0
