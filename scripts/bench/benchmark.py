@@ -52,7 +52,6 @@ def main() -> None:
     )
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=["eager", "openvino"])
     parser.add_argument(
-        "--precisions", nargs="+", choices=PRECISIONS, default=["float32"], help="of ours, where one can"
         nargs="+",
         choices=PRECISIONS,
         default=["float32"],
