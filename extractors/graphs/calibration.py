@@ -18,8 +18,8 @@ import numpy as np
 
 from ssrl_pipeline.disk import file_sha256
 from ssrl_pipeline.errors import ConfigError, VideoError
+from ssrl_pipeline.extractors import cut_snippets
 from ssrl_pipeline.extractors.decoding import EXTENSIONS, open_video
-from ssrl_pipeline.extractors.snippets import cut_snippets
 
 CLIPS = 32
 SKIPPED = 3  # snippets between two that are taken of a video

@@ -57,8 +57,7 @@ def quantised(model: Any, clips: Iterable[np.ndarray]) -> Any:
 
 
 def _options(nncf: Any) -> dict[str, Any]:
-    from nncf.quantization import range_estimator as ranges
-
+    ranges = nncf.quantization.range_estimator
     statistic, aggregator = ranges.StatisticsType, ranges.AggregatorType
     extremes = ranges.RangeEstimatorParameters(
         min=ranges.StatisticsCollectorParameters(statistic.MIN, aggregator.MIN),
