@@ -8,7 +8,7 @@ Dimensions: N frames, T snippets, P crops or patches, F feature size.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class Scorer:
         precision: of the backbone; `auto` is that of the checkpoint's features where the device works in
             it. Any other scores too, and a warning says so. None: the scorer is to plan by, not to score.
         calibration: of int8; see :class:`FeatureExtractor`.
+        extractors: of other scorers, for this one to take if it fits, and to add its own to.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind.
@@ -60,6 +61,7 @@ class Scorer:
         precision: str | None = "auto",
         picture_fps: float | None = None,
         calibration: str | Path | None = None,
+        extractors: dict[tuple[Any, ...], FeatureExtractor] | None = None,
     ):
         self.path = checkpoint_file(Path(checkpoint))
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
@@ -81,15 +83,15 @@ class Scorer:
         elif precision == "auto":
             own = recipe.get("precision")
             wanted = own if own and own in offered(self.device, engine) else unnamed(self.device)
-        self.extractor = FeatureExtractor(
-            *(backbone, preset, device, weights),
-            patches=recipe.get("patches", "exact"),
-            engine=engine,
-            precision=wanted,
-            picture_fps=picture_fps,
-            fps=recipe.get("fps"),
-            calibration=calibration,
-        )
+        options = {
+            **{"patches": recipe.get("patches", "exact"), "engine": engine, "precision": wanted},
+            **{"picture_fps": picture_fps, "fps": recipe.get("fps"), "calibration": calibration},
+        }
+        key = (backbone, preset, device, weights, *options.values())
+        known = {} if extractors is None else extractors
+        if key not in known:
+            known[key] = FeatureExtractor(backbone, preset, device, weights, **options)
+        self.extractor = known[key]
         made = self.extractor.recipe if precision else with_precision_of(self.extractor.recipe, recipe)
         require_scorable(recipe, made, f"the checkpoint {self.path}", "this extraction")
 
