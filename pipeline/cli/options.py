@@ -95,8 +95,14 @@ weights_option = setting(
 engine_option = setting("extract.engine", "What runs the backbone.")
 precision_option = setting(
     "extract.precision",
-    "Of the backbone: a CPU has float32 alone. auto is the precision that a checkpoint was trained with, "
-    "else a GPU's tf32, else float32.",
+    "Of the backbone: a CPU has int8 and, where it can, bfloat16. auto is that of the store or the "
+    "checkpoint; for a new store such a CPU's bfloat16, a GPU's tf32, else float32.",
+)
+calibration_option = setting(
+    "extract.calibration",
+    "Folder of videos by which --precision int8 is quantised.",
+    metavar="DIR",
+    default="clips that are made",
 )
 frames_option = setting(
     "extract.frames",
@@ -112,7 +118,8 @@ def settings_options(command: Command) -> Command:
 
 def scorer_options(command: Command) -> Command:
     """What says which model scores, and what runs it."""
-    options = (checkpoint_option, runs_option, weights_option, device_option, engine_option, precision_option)
+    options = (checkpoint_option, runs_option, weights_option, device_option)
+    options += (engine_option, precision_option, calibration_option)
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 

@@ -17,7 +17,7 @@ from ssrl_pipeline.disk import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, VideoError
 from ssrl_pipeline.events import VIEW, EventSettings, Usual, WordStream, WordTeller
 from ssrl_pipeline.extractors import FeatureExtractor, find_device
-from ssrl_pipeline.extractors.engines import offered
+from ssrl_pipeline.extractors.engines import offered, unnamed
 from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
 from ssrl_pipeline.results import VideoScores
@@ -43,6 +43,7 @@ class Scorer:
         picture_fps: of folders of pictures; see :class:`FeatureExtractor`.
         precision: of the backbone; `auto` is that of the checkpoint's features where the device works in
             it. Any other scores too, and a warning says so. None: the scorer is to plan by, not to score.
+        calibration: of int8; see :class:`FeatureExtractor`.
         extractors: of other scorers, for this one to take if it fits, and to add its own to.
 
     Raises:
@@ -60,6 +61,7 @@ class Scorer:
         engine: str = "auto",
         precision: str | None = "auto",
         picture_fps: float | None = None,
+        calibration: str | Path | None = None,
         extractors: dict[tuple[Any, ...], FeatureExtractor] | None = None,
     ):
         self.path = checkpoint_file(Path(checkpoint))
@@ -76,11 +78,15 @@ class Scorer:
             backbone, preset = recipe["backbone"], recipe["preset"]
         except KeyError as error:
             raise CheckpointError(f"{self.path}: its recipe names no {error}") from error
-        if precision == "auto" and recipe.get("precision") in offered(self.device):
-            precision = recipe["precision"]
+        wanted = precision
+        if precision is None:
+            wanted = "float32"
+        elif precision == "auto":
+            own = recipe.get("precision")
+            wanted = own if own and own in offered(self.device, engine) else unnamed(self.device)
         options = {
-            **{"patches": recipe.get("patches", "exact"), "engine": engine, "precision": precision or "auto"},
-            **{"picture_fps": picture_fps, "fps": recipe.get("fps")},
+            **{"patches": recipe.get("patches", "exact"), "engine": engine, "precision": wanted},
+            **{"picture_fps": picture_fps, "fps": recipe.get("fps"), "calibration": calibration},
         }
         key = (backbone, preset, device, weights, *options.values())
         known = {} if extractors is None else extractors
@@ -222,6 +228,7 @@ class ScorerOptions(NamedTuple):
     engine: str = "auto"
     precision: str | None = "auto"
     picture_fps: float | None = None
+    calibration: str | None = None
 
     def build(self, device: str) -> Scorer:
         """Raises as :class:`Scorer` does."""

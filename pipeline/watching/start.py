@@ -101,9 +101,9 @@ class Models:
 
     def _load(self, path: Path) -> tuple[Analysis, Cameras]:
         of, events = self._settings.extract, self._settings.events
-        scorer = Scorer(
-            path, self._device, of.weights, events, of.engine, of.precision, extractors=self._extractors
-        )
+        how = (of.weights, events, of.engine, of.precision)
+        kept = self._extractors
+        scorer = Scorer(path, self._device, *how, calibration=of.calibration, extractors=kept)
         extractor = scorer.extractor
         say(f"watching with {path} on {scorer.device} in {extractor.precision}")
         say(f"events: {scorer.chosen}")
