@@ -118,8 +118,10 @@ def settings_options(command: Command) -> Command:
 
 def scorer_options(command: Command) -> Command:
     """What says which model scores, and what runs it."""
-    options = (checkpoint_option, runs_option, weights_option, device_option)
-    options += (engine_option, precision_option, calibration_option)
+    options = (
+        *(checkpoint_option, runs_option, weights_option, device_option),
+        *(engine_option, precision_option, calibration_option),
+    )
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
