@@ -29,6 +29,7 @@ COMMANDS = {  # each is in the module of its name, which is loaded when the comm
     "evaluate": "Compare scores with the ground truth of every frame.",
     "export": "Write a checkpoint's model as an ONNX file, from features to scores.",
     "extract": "Turn videos into a store of multi-scale I3D features.",
+    "feedback": "Say which moments were normal or abnormal.",
     "info": "Versions, devices, decoders and caches: what to send along with a bug report.",
     "runs": "Compare the runs in a folder.",
     "score": "Score every frame of new videos.",
