@@ -41,6 +41,42 @@ def frame_pairs(numbers: Sequence[str], place: str) -> list[tuple[int, int]]:
     return pairs
 
 
+def are_times(numbers: Sequence[str], place: str) -> bool:
+    """Whether some of a row's numbers can be nothing but times, so that all are: 12.5, 3 s, 0:12.
+
+    Raises:
+        LabelError: they are written with a point, and may be frames as well: 3.0, 7.0.
+    """
+    written = [number for number in numbers if number not in ("", "-1") and is_number(number)]
+    unsure = [number for number in written if not _INTEGER.fullmatch(number)]
+    if not unsure or len(written) < len([number for number in numbers if number not in ("", "-1")]):
+        return False
+    if any(":" in number or _UNIT.search(number) or float(number.replace(",", ".")) % 1 for number in unsure):
+        return True
+    raise LabelError(
+        f"{place}: {' '.join(unsure)!r} may be frames or seconds; write frames as 3, seconds as 3s"
+    )
+
+
+def time_pairs(numbers: Sequence[str], place: str) -> list[tuple[float, float]]:
+    """``["2.5", "0:04"]`` -> [(2.5, 4.0)] seconds; pairs of -1 stand for nothing.
+
+    Raises:
+        LabelError: as of :func:`frame_pairs`.
+    """
+    if len(numbers) % 2:
+        raise LabelError(f"{place}: {' '.join(numbers)!r} is an odd number of times")
+    pairs = []
+    for start, end in zip(numbers[::2], numbers[1::2], strict=True):
+        if (start, end) == ("-1", "-1"):
+            continue
+        first, last = seconds_of(start), seconds_of(end)
+        if first is None or last is None or not first < last:
+            raise LabelError(f"{place}: {start!r} to {end!r} is no interval of times")
+        pairs.append((first, last))
+    return pairs
+
+
 def is_number(cell: str) -> bool:
     """Whether a cell is a frame number or a time: 12, 0.4, 0,4, 1.5 s, 00:00:01.5."""
     return any(map(str.isdigit, cell)) and bool(_TIME.fullmatch(cell))
