@@ -3,7 +3,7 @@
 FiftyOne's are frames counted from 1, both ends included (`support`), or seconds (`timestamps`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ SUBSETS = {"training": "train", "validation": "val", "testing": "test"}
 def read_activitynet(path: Path, content: Any) -> Iterator[Annotated]:
     """Raises KeyError and the like where it is no such file."""
     for video, said in content["database"].items():
-        spans = [Span(*map(float, one["segment"]), one["label"]) for one in said.get("annotations", [])]
+        spans = [_span(one["segment"], one["label"]) for one in said.get("annotations", [])]
         duration = said.get("duration")
         split = SUBSETS.get(said.get("subset", ""))
         place = f"{path}, {video!r}"
@@ -27,7 +27,9 @@ def write_activitynet(videos: Iterable[Labelled]) -> dict[str, Any]:
     subsets = {split: subset for subset, split in SUBSETS.items()}
     database = {}
     for video in videos:
-        ranges = [{"segment": list(video.seconds(span)), "label": span.label} for span in video.spans]
+        ranges: list[dict[str, Any]] = [
+            {"segment": list(video.seconds(span)), "label": span.label} for span in video.spans
+        ]
         for one, score in zip(ranges, video.scores, strict=False):
             one["score"] = score
         subset = {"subset": subsets[video.split]} if video.split else {}
@@ -44,7 +46,7 @@ def read_fiftyone(path: Path, content: Any) -> Iterator[Annotated]:
             label = classes[one["label"]] if isinstance(one["label"], int) else one["label"]
             units.add(seconds := "timestamps" in one)
             if seconds:
-                spans.append(Span(*map(float, one["timestamps"]), label))
+                spans.append(_span(one["timestamps"], label))
             else:
                 first, last = map(int, one["support"])
                 if first < 1:
@@ -65,3 +67,8 @@ def write_fiftyone(videos: Iterable[Labelled]) -> dict[str, Any]:
             one["confidence"] = score
         labels[video.video] = ranges or None
     return {"labels": labels}
+
+
+def _span(seconds: Sequence[Any], label: str) -> Span:
+    start, end = map(float, seconds)
+    return Span(start, end, label)
