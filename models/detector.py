@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from ssrl_pipeline.models.lessons import Lesson
+
 MOST_LEVEL = 80  # log odds; single precision tells scores down to -87
 
 
@@ -83,6 +85,16 @@ class Detector(nn.Module):
             the kind cannot tell.
         """
         return {}
+
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        """Takes up what people said of moments, from what it is now; the same lessons give the same.
+
+        Its scores are to be calibrated again.
+
+        Returns:
+            Whether there was anything for it to learn from.
+        """
+        return False
 
     @property
     def parts(self) -> "tuple[Detector, ...]":

@@ -3,13 +3,14 @@
 Dimensions: B videos, T snippets, P crops or patches, F feature size, W pooled size.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.lessons import Lesson, fine_tune
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.scales import scale_of
 
@@ -74,6 +75,10 @@ class LinearProbe(Detector):
                 without.append(self.forward({**views, name: patches}).odds)
             lost[scale] = (whole[..., None] - torch.stack(without, dim=-1)).clamp(min=0)
         return lost
+
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        fine_tune(self, lessons)
+        return True
 
     def pool(self, views: Mapping[str, Tensor]) -> Tensor:
         """View name -> [B, T, P, F], as one [B, T, W]."""

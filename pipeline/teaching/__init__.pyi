@@ -2,6 +2,7 @@ from .exchange import export_labels as export_labels
 from .exchange import import_labels as import_labels
 from .exchange import write_tables as write_tables
 from .formats import FORMATS as FORMATS
+from .learning import learn as learn
 from .place import feedback_path as feedback_path
 from .place import moment_of as moment_of
 from .place import name_of as name_of

@@ -1,4 +1,7 @@
 from .group import Group as Group
+from .held_out import calibrated as calibrated
+from .held_out import raw_scores as raw_scores
+from .held_out import validation_videos as validation_videos
 from .run_folder import Evaluation as Evaluation
 from .seeds import SeedRuns as SeedRuns
 from .start import Trained as Trained
