@@ -70,13 +70,13 @@ def fine_tune(model: nn.Module, lessons: Sequence[Lesson], seed: int = 0) -> Non
             targets = [expanded(one.wanted, _scores(model, one)) for one in moments]
         optimiser.zero_grad()
         for place in _some(draw, len(moments), CLICKS):
-            _moment_loss(_raw(model, moments[place]), targets[place]).backward()  # type: ignore[no-untyped-call]
+            _moment_loss(_raw(model, moments[place]), targets[place]).backward()
         for kind, of_kind in enumerate(bags):
             for place in _some(draw, len(of_kind), BAGS):
                 scores = _raw(model, of_kind[place])
                 highest = scores.topk(max(1, int(TOP * len(scores)))).values.mean()
                 loss = F.binary_cross_entropy(highest.clamp(EPS, 1 - EPS), torch.tensor(float(kind))) / BAGS
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
         optimiser.step()
     for weight in weights:
         weight.grad = None

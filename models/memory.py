@@ -8,7 +8,7 @@ Dimensions: B videos, T snippets, P crops or patches, M remembered snippets, F f
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -166,6 +166,7 @@ class PatchMemory(Detector):
     def learn(self, lessons: Sequence[Lesson]) -> bool:
         """Remembers patches that were called normal, the latest MOST_LEARNT at each position."""
         for name, memory in self.memories.items():
+            scaling = cast(ViewMemory, memory).scaling
             rows: list[list[Tensor]] = [[] for _ in range(self.views[name])]
             for lesson in lessons:
                 for snippet, position in (
@@ -177,7 +178,7 @@ class PatchMemory(Detector):
             learnt = torch.full((len(rows), most, self.feature_size), FAR)
             for position, known in enumerate(rows):
                 for place, row in enumerate(known[-most:]):
-                    learnt[position, place] = memory.scaling(name, row)
+                    learnt[position, place] = scaling(name, row)
             self.learnt[name] = most
             memory.register_buffer("learnt", learnt)
         return bool(self.learnt)

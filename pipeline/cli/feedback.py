@@ -29,7 +29,8 @@ def time_option(text: str) -> float:
     return seconds
 
 
-def _patch(text: str) -> Any:
+def patch_option(text: str) -> Any:
+    """2x3:4 as a patch."""
     try:
         return teaching.parse_patch(text)
     except ValueError as error:
@@ -42,7 +43,7 @@ def moment_options(command: Callable[..., Any]) -> Callable[..., Any]:
     frame = click.option("--frame", type=click.IntRange(0), help="Counted from 0; instead of --at.")
     patch = click.option(
         "--patch",
-        type=_patch,
+        type=patch_option,
         metavar="RxC:N",
         help="The cell of a grid that it is about, as 2x3:4, counted from 0 row by row.",
     )

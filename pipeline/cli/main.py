@@ -33,6 +33,7 @@ COMMANDS = {  # each is in the module of its name, which is loaded when the comm
     "info": "Versions, devices, decoders and caches: what to send along with a bug report.",
     "labels": "Exchange labels and events with annotation tools.",
     "learn": "Make a checkpoint that has learnt from verdicts.",
+    "replay": "Show what would have alarmed with other settings.",
     "runs": "Compare the runs in a folder.",
     "score": "Score every frame of new videos.",
     "search": "Find moments of an archive of features by what is done in them.",

@@ -6,6 +6,7 @@ from .learning import learn as learn
 from .place import feedback_path as feedback_path
 from .place import moment_of as moment_of
 from .place import name_of as name_of
+from .start import replay_settings as replay_settings
 from .verdicts import Verdict as Verdict
 from .verdicts import add_verdict as add_verdict
 from .verdicts import parse_patch as parse_patch

@@ -105,7 +105,7 @@ def _of_video(store: Features, views: Mapping[str, int], video: str, verdicts: l
             wanted[near][unsaid] = 0
             if patch is None or wanted[snippet] != 1:  # something else in the picture may be abnormal
                 wanted[snippet] = 0
-    for snippet in np.flatnonzero(wanted == 1):
+    for snippet in np.flatnonzero(wanted == 1).tolist():
         for mask in normal.values():  # what is beside a normal moment may be a part of an abnormal one
             mask[snippet] &= False
     lessons = []
