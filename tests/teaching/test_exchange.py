@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers.commands import Result, run_main
 from helpers.stores import META, RECIPE, features, jittered
+from helpers.videos import made_with_av
 
 from ssrl_pipeline.data.labels import Label, read_intervals, read_labels
 from ssrl_pipeline.data.resolve import Annotations
@@ -260,3 +261,13 @@ def test_times_of_frames_there_and_back() -> None:
         starts, ends = times.start_of(edges), times.end_of(edges)
         assert [times.frame_at(round(t, 3)) for t in starts.tolist()] == edges.tolist()
         assert [times.frames_before(round(t, 3)) for t in ends.tolist()] == (edges + 1).tolist()
+
+
+def test_without_features_the_videos_themselves_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "videos" / "gate").mkdir(parents=True)
+    made_with_av(tmp_path / "videos" / "gate" / "c.mp4", "mpeg4")  # 60 frames, 25 a second
+    data = DataSettings(features="none", videos="videos")
+    right = {"database": {"c": {"duration": 2.4, "annotations": [{"segment": [1.0, 2.0], "label": "x"}]}}}
+    assert import_labels(written(right), data).intervals == {"gate/c.mp4": [(25, 50)]}
+    wrong = written(track((5, 0), size=48, extra="<source>c.mp4</source>"), "a.xml")  # as at 20 a second
+    assert "counted 48 frames, the video has 60" in import_labels(wrong, data).problems[0]

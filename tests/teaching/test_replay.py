@@ -134,6 +134,20 @@ def test_results_of_score_and_the_page(run: Callable[..., Result], monkeypatch: 
     assert [one["video"] for one in played(lower)["come"]] == ["b.mp4"]  # type: ignore[attr-defined]
 
 
+def test_events_go_out_as_predictions(run: Callable[..., Result]) -> None:
+    scored("gate/b.mp4", [0.1, 0.6, 0.1, 0.1, 0.9, 0.1])
+    done = run("labels", "export", "--to", "label-studio", "--events", "scores", "--out", "tasks.json")
+    assert done.code == 0, done.err
+    (task,) = json.loads(Path("tasks.json").read_text())
+    assert task["data"] == {"video": "gate/b.mp4", "fps": 16.0} and task["annotations"] == []
+    (guess,) = task["predictions"]
+    assert [one["value"]["ranges"] for one in guess["result"]] == [
+        [{"start": 17, "end": 32}],
+        [{"start": 65, "end": 80}],
+    ]
+    assert [round(one["score"], 6) for one in guess["result"]] == [0.6, 0.9]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "mentions"),
     [
