@@ -33,6 +33,7 @@ from ssrl_pipeline.features import Features, is_store, open_features
 from ssrl_pipeline.results import load_result
 from ssrl_pipeline.settings import DataSettings
 from ssrl_pipeline.teaching.formats import (
+    FORMATS,
     Known,
     Labelled,
     Span,
@@ -171,6 +172,8 @@ def export_labels(
     Raises:
         PipelineError: there is nothing to write, or a video's length or rate is not known.
     """
+    if kind not in FORMATS:
+        raise ConfigError(f"{kind!r} is none of {', '.join(FORMATS)}")
     videos = _events(events) if events else _labelled(data, note)
     if not videos:
         raise LabelError(f"{events}: holds no results of `score`" if events else "no videos are labelled")
