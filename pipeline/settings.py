@@ -17,6 +17,8 @@ Layout = Literal["store", "released"]
 SelectOn = Literal["val", "test"]
 StoredDtype = Literal["float32", "float16"]
 
+CAMERA_SECTIONS = ("cameras", "receivers", "timezone")  # of a file for `watch`, beside the settings
+
 
 @dataclass(frozen=True)
 class DataSettings:

@@ -82,6 +82,11 @@ class Video:
         """
         return self._conversation.time
 
+    @property
+    def codec(self) -> str:
+        """The video's, by libav's name for what decodes it; "" of pictures."""
+        return self._conversation.codec
+
     def damage(self) -> str:
         """After the last frame: what libav complained of, what was scaled, whose times were mended; or ""."""
         return self._conversation.damage()
@@ -183,6 +188,7 @@ def _open(
             answer = conversation.ask()
             info = VideoInfo(*answer["info"])
             conversation.beside = tuple(f"{name}:" for name in answer["beside"])
+            conversation.codec = answer["codec"]
             layout = Layout(info.height, info.width, task["most"])
             memory.grow(layout.total_bytes)
             blocks = map_blocks(memory.key, layout)
@@ -244,6 +250,7 @@ class _Conversation:
         self.path, self.limits, self.worker = path, limits, worker
         self.count, self.time = 0, 0.0
         self.beside: tuple[str, ...] = ()  # how complaints of sound begin
+        self.codec = ""
         self._notes: list[str] = []  # on the frames, after the last of them
 
     def close(self) -> None:

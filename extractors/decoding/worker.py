@@ -5,7 +5,8 @@ decoder leaves behind is ever run by the other side. A first line says what
 there is to do. For frames:
 
     {"open": "module:function", "arguments": [...], "memory": ..., "limit": bytes, "most": frames of a block}
-    -> {"info": [fps, width, height, reported frames], "beside": codecs of sound}  or {"error": "..."}
+    -> {"info": [fps, width, height, reported frames], "beside": codecs of sound, "codec": the video's}
+       or {"error": "..."}
     an empty line when the memory has its size, and one for each free slot of the ring
     -> {"times": [seconds, ...]} for each block, the slots in turn; then {"notes": [...]} or {"error": "..."}
 
@@ -69,7 +70,7 @@ def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) 
             raise VideoError("no frames in it")
         shape = first[0].shape
         info = [opened.info.fps, shape[1], shape[0], opened.info.reported_frames]
-        answer(info=info, beside=opened.beside)
+        answer(info=info, beside=opened.beside, codec=opened.codec)
         inbox.get()
         layout = Layout(shape[0], shape[1], task["most"])
         blocks = map_blocks(task["memory"], layout)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import Detector, Hidden
 from ssrl_pipeline.models.lessons import Lesson, fine_tune
 from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.scaling import FeatureScaling
@@ -160,6 +160,19 @@ class SSRL(Detector):
         scores = (odds if evidence is None else odds + evidence).sigmoid().mean(dim=1)
         magnitudes = features.norm(dim=2).view(b, c, t).mean(dim=1)
         return SSRLOutput(scores, magnitudes, features.view(b, c, t, f))
+
+    def hide(self, views: Mapping[str, Tensor], hidden: Hidden) -> Mapping[str, Tensor]:
+        """As of every detector; where patches are related, a hidden one has the mean normal feature.
+
+        :meth:`heat` puts the same in the place of a patch: relations have nothing to leave out.
+        """
+        if not self.patches:
+            return super().hide(views, hidden)
+        normal = {name: self.scaling.get_buffer(f"{name}_mean") for name in hidden}
+        return {
+            name: torch.where(hidden[name][:, None, :, None], normal[name], rows) if name in hidden else rows
+            for name, rows in views.items()
+        }
 
     def summarise(self, views: Mapping[str, Tensor]) -> Tensor:
         """Crops with patch branches added, [B, C, T, F], from views as :meth:`forward` takes them.

@@ -1,3 +1,4 @@
+from .heat_map import frame_heat as frame_heat
 from .pictures import load_peaks as load_peaks
 from .pictures import read_pictures as read_pictures
 from .report import report_entry as report_entry
