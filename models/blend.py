@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.models.detector import Detector, Footage, Hidden
+from ssrl_pipeline.models.lessons import Lesson
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.ssrl import SSRL
@@ -72,6 +73,9 @@ class Blend(Detector):
         """Scores snippets; `views` as of all parts, which raise ValueError where one does not fit."""
         scores = {kind: part(views).scores for kind, part in zip(self.weights, self.parts, strict=True)}
         return BlendOutput(self.combine(list(scores.values())), scores)
+
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        return any([part.learn(lessons) for part in self.parts])
 
     def raw(self, views: Mapping[str, Tensor], hidden: Hidden | None = None) -> Tensor:
         """As of every detector; each part hides patches in its own way."""

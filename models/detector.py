@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssrl_pipeline.models.lessons import Lesson
+
 Hidden = Mapping[str, Tensor]  # view name -> bool [B, P]: patches that do not count
 MOST_LEVEL = 80  # log odds; single precision tells scores down to -87
 
@@ -122,6 +124,16 @@ class Detector(nn.Module):
         copy = deepcopy(self)
         copy.level = 0.0
         return copy
+
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        """Takes up what people said of moments, from what it is now; the same lessons give the same.
+
+        Its scores are to be calibrated again.
+
+        Returns:
+            Whether there was anything for it to learn from.
+        """
+        return False
 
     @property
     def parts(self) -> "tuple[Detector, ...]":

@@ -7,7 +7,7 @@ Dimensions: B videos, T snippets, P crops or patches, M remembered snippets, F f
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -16,11 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssrl_pipeline.models.detector import Detector, Footage, Hidden
+from ssrl_pipeline.models.lessons import Lesson
 from ssrl_pipeline.models.memory_fit import LEAST, coreset, held_out_distances, normal_spread
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.scales import scale_of
 
 CHUNK = 256  # snippets to take statistics of at a time
+
+FAR = 1e3  # a feature, in deviations, that nothing is near to
+MOST_LEARNT = 256  # patches that people called normal, remembered at each position
 STEEPNESS = 4.0  # makes the median normal snippet score 0.1
 
 
@@ -38,13 +42,18 @@ class ViewMemory(nn.Module):
         size: M, remembered snippets at each position.
         feature_size: F.
         neighbours: whose mean distance counts.
+        learnt: patches at each position that people called normal; the nearest of them counts.
     """
 
-    def __init__(self, view: str, positions: int, size: int, feature_size: int, neighbours: int = 1):
+    def __init__(
+        self, view: str, positions: int, size: int, feature_size: int, neighbours: int = 1, learnt: int = 0
+    ):
         super().__init__()
         self.view, self.size, self.neighbours = view, size, neighbours
         self.scaling = FeatureScaling([view], feature_size)
         self.register_buffer("normal", torch.zeros(positions, size, feature_size))  # standardised
+        if learnt:  # standardised, too; where a position has fewer, the others are FAR
+            self.register_buffer("learnt", torch.full((positions, learnt, feature_size), FAR))
         self.register_buffer("centre", torch.zeros(positions))  # of held-out normal distances
         self.register_buffer("deviation", torch.ones(positions))
 
@@ -52,10 +61,14 @@ class ViewMemory(nn.Module):
         """[B, T, P, F] -> [B, T, P]: distances less their normal centre, in normal deviations."""
         b, t, p, f = patches.shape
         queries = self.scaling(self.view, patches).reshape(b * t, p, f)
+        learnt = getattr(self, "learnt", None)
         normal, nearest = self.get_buffer("normal"), torch.empty(p, b * t, device=patches.device)
         for position in range(p):  # all at once would need P times the memory in a long video
             away = torch.cdist(queries[:, position], normal[position])  # [B*T, M]
             nearest[position] = away.topk(min(self.neighbours, away.shape[1]), largest=False).values.mean(1)
+            if learnt is not None:
+                known = torch.cdist(queries[:, position], learnt[position]).amin(dim=1)
+                nearest[position] = torch.minimum(nearest[position], known)
         distances = nearest.T.view(b, t, p)
         return (distances - self.get_buffer("centre")) / self.get_buffer("deviation")
 
@@ -76,11 +89,19 @@ class PatchMemory(Detector):
         views: view name -> P.
         size: M, remembered snippets at each position.
         neighbours: whose mean distance counts.
+        learnt: view name -> patches at each position that people called normal; none where left out.
     """
 
     kind: ClassVar[str] = "memory"
 
-    def __init__(self, feature_size: int, views: Mapping[str, int], size: int, neighbours: int = 1):
+    def __init__(
+        self,
+        feature_size: int,
+        views: Mapping[str, int],
+        size: int,
+        neighbours: int = 1,
+        learnt: Mapping[str, int] | None = None,
+    ):
         super().__init__()
         if not views:
             raise ValueError("a memory needs at least one view")
@@ -88,8 +109,12 @@ class PatchMemory(Detector):
             if value < 1:
                 raise ValueError(f"{name} is 1 or more, not {value}")
         self.feature_size, self.size, self.neighbours = feature_size, size, neighbours
+        self.learnt = dict(learnt or {})
         self.memories = nn.ModuleDict(
-            {name: ViewMemory(name, count, size, feature_size, neighbours) for name, count in views.items()}
+            {
+                name: ViewMemory(name, count, size, feature_size, neighbours, self.learnt.get(name, 0))
+                for name, count in views.items()
+            }
         )
         self.views = dict(views)
         self.register_buffer("evidence_centre", torch.zeros(len(views)))  # of held-out normal snippets
@@ -104,6 +129,7 @@ class PatchMemory(Detector):
             "views": self.views,
             "size": self.size,
             "neighbours": self.neighbours,
+            **({"learnt": self.learnt} if self.learnt else {}),
         }
 
     def forward(self, views: Mapping[str, Tensor]) -> MemoryOutput:
@@ -164,6 +190,27 @@ class PatchMemory(Detector):
                 without.append(self._log_odds({**evidences, name: evidence(occluded)}))
             lost[scale] = (whole[..., None] - torch.stack(without, dim=-1)).clamp(min=0)
         return lost
+
+    @torch.no_grad()
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        """Remembers patches that were called normal, the latest MOST_LEARNT at each position."""
+        for name, memory in self.memories.items():
+            scaling = cast(ViewMemory, memory).scaling
+            rows: list[list[Tensor]] = [[] for _ in range(self.views[name])]
+            for lesson in lessons:
+                for snippet, position in (
+                    lesson.normal[name].nonzero().tolist() if name in lesson.normal else []
+                ):
+                    rows[position].append(lesson.views[name][snippet, position])
+            if not (most := min(MOST_LEARNT, max(map(len, rows)))):
+                continue
+            learnt = torch.full((len(rows), most, self.feature_size), FAR)
+            for position, known in enumerate(rows):
+                for place, row in enumerate(known[-most:]):
+                    learnt[position, place] = scaling(name, row)
+            self.learnt[name] = most
+            memory.register_buffer("learnt", learnt)
+        return bool(self.learnt)
 
     def _log_odds(self, evidences: Mapping[str, Tensor]) -> Tensor:
         """[B, T] of the score that the evidence gives, (1 + softsign(x)) / 2: log(1 + 2x) where x > 0."""

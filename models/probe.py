@@ -3,7 +3,7 @@
 Dimensions: B videos, T snippets, P crops or patches, F feature size, W pooled size.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.models.detector import Detector, Footage
+from ssrl_pipeline.models.lessons import Lesson, fine_tune
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.scales import scale_of
 
@@ -94,6 +95,10 @@ class LinearProbe(Detector):
         rows = stretches(copy.scaled(pooled).double(), footage.parts)
         copy.linear.weight.copy_(quieted(self.linear.weight.double(), rows))
         return copy
+
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        fine_tune(self, lessons)
+        return True
 
     def pool(self, views: Mapping[str, Tensor]) -> Tensor:
         """View name -> [B, T, P, F], as one [B, T, W]."""

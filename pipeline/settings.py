@@ -27,6 +27,7 @@ class DataSettings:
     runs: str = "runs"  # the folder of all training runs
     labels: str | None = None  # a table; None: labels.csv here or beside the videos, or folders' names
     intervals: str | None = None  # ground truth of frames; None: intervals.csv beside the labels
+    feedback: str | None = None  # verdicts on moments; None: feedback.csv beside the labels
     dataset: DatasetName | None = None  # labels and intervals come from its own annotation files
     annotations: str = "annotations"  # the folder that holds these files
     group: Literal["folder"] | None = None  # or "folder": it says which camera or source a video is of

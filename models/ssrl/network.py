@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.models.detector import Detector, Footage, Hidden
+from ssrl_pipeline.models.lessons import Lesson, fine_tune
 from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.models.ssrl.reference import reference_name, reference_shape
@@ -245,6 +246,10 @@ class SSRL(Detector):
                 patches[:, :, position] = views[name][:, :, position]
             lost[scale] = (whole[..., None] - torch.stack(without, dim=-1)).clamp(min=0)
         return lost
+
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        fine_tune(self, lessons)
+        return True
 
     def _log_odds(self, views: Mapping[str, Tensor]) -> Tensor:
         """[B, T], mean over crops: they tell more than scores that are next to 1."""

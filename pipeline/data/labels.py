@@ -6,21 +6,32 @@ labels.csv      video,label[,split][,group][,start]
                                               the local time at which the video begins, 23:10 or
                                               2024-05-31 23:10:00
 intervals.csv   video,start,end               anomalous frames, 0-based, end exclusive; a row per interval,
-                                              or several intervals in a row: video,start,end,start,end
+                                              or several intervals in a row: video,start,end,start,end;
+                                              or times, as 12.5 or 0:12.5, where features tell the frames'
 
 Videos are named as in the feature store: by their path below the videos' root. How the tables may be
 written is in :mod:`ssrl_pipeline.disk.tables`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.disk import Columns, Row, frame_pairs, is_number, one_name, read_table
-from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.disk import (
+    Columns,
+    Row,
+    are_times,
+    frame_pairs,
+    is_number,
+    one_name,
+    read_table,
+    time_pairs,
+)
+from ssrl_pipeline.errors import LabelError, PipelineError
+from ssrl_pipeline.times import FrameTimes
 
 LABELS = ("normal", "abnormal")
 SPLITS = ("train", "val", "test")
@@ -93,8 +104,11 @@ def group_of_folder(video: str) -> str | None:
     return "/".join(folders) or None
 
 
-def read_intervals(path: Path) -> Intervals:
+def read_intervals(path: Path, times: Callable[[str], FrameTimes] | None = None) -> Intervals:
     """Reads intervals.csv; -1,-1 stands for no interval, as in the field's files.
+
+    Args:
+        times: of a video's frames, where rows may be times; raises PipelineError where it knows none.
 
     Raises:
         LabelError: no such file, a column is missing, or a row does not fit; the line is named.
@@ -102,11 +116,28 @@ def read_intervals(path: Path) -> Intervals:
     intervals: Intervals = {}
     for row in read_table(path, _INTERVALS):
         video = _video(row)
-        for start, end in frame_pairs(row.repeated, row.place):
+        if times and are_times(row.repeated, row.place):
+            pairs = _in_frames(time_pairs(row.repeated, row.place), video, times, row.place)
+        else:
+            pairs = frame_pairs(row.repeated, row.place)
+        for start, end in pairs:
             if start == end:
                 raise LabelError(f"{row.place}: interval {start} to {end} is empty, for the end is exclusive")
             intervals.setdefault(video, []).append((start, end))
     return intervals
+
+
+def _in_frames(
+    pairs: list[tuple[float, float]], video: str, times: Callable[[str], FrameTimes], place: str
+) -> list[tuple[int, int]]:
+    """Seconds as frames of a video, 0-based, end exclusive."""
+    try:
+        shown = times(video)
+    except PipelineError as error:
+        raise LabelError(f"{place}: times, and {error}; write frames, or extract the video") from error
+    if not shown.known:
+        raise LabelError(f"{place}: times, and the frame rate of {video!r} is unknown; write frames")
+    return [(shown.frame_at(start), shown.frames_before(end)) for start, end in pairs]
 
 
 def frame_labels(video: str, label: Label, intervals: Intervals, frames: int) -> np.ndarray:

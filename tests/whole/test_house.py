@@ -44,6 +44,7 @@ ORDER = """
     training
     adapting
     watching
+    teaching
     demo info
     cli
 """  # of the rooms, and of the modules that stand by themselves; a line imports from those above it alone
