@@ -1,5 +1,7 @@
+from .containers import EXTENSIONS as EXTENSIONS
+from .recordings import Recordings as Recordings
 from .video import DECODER as DECODER
-from .video import EXTENSIONS as EXTENSIONS
+from .video import Keep as Keep
 from .video import Limits as Limits
 from .video import Video as Video
 from .video import VideoInfo as VideoInfo

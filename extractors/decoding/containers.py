@@ -14,6 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
+EXTENSIONS = {  # under which libav's containers and raw streams of video go; not those of sound or pictures
+    *(".3g2", ".3gp", ".3gp2", ".3gpp", ".f4v", ".ismv", ".m4v", ".mj2", ".mov", ".mp4", ".mp4v", ".qt"),
+    *(".evo", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".mod", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts"),
+    *(".tod", ".tp", ".trp", ".ts", ".vob"),  # MPEG, as those before
+    *(".amv", ".asf", ".avi", ".divx", ".dvr-ms", ".wm", ".wmv", ".wtv", ".xvid"),
+    *(".flv", ".ivf", ".ivr", ".mk3d", ".mkv", ".nut", ".ogm", ".ogv", ".rm", ".rmvb", ".webm", ".y4m"),
+    *(".dif", ".dv", ".gxf", ".mxf"),  # of studios and tapes
+    *(".dav", ".ifv", ".mxg"),  # of recorders of cameras
+    *(".264", ".265", ".266", ".avc", ".h261", ".h263", ".h264", ".h265", ".h266", ".h26l", ".hevc", ".vvc"),
+    *(".av1", ".mjpeg", ".mjpg", ".obu", ".rcv", ".vc1"),  # raw, as those before
+}
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")

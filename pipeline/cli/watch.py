@@ -8,20 +8,24 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from ssrl_pipeline import watching
+from ssrl_pipeline.alarms import EventRecorder, kept_packets, open_recorder
 from ssrl_pipeline.cli.options import scorer_options, settings_options
 from ssrl_pipeline.console import say
 from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.extractors.decoding import Recordings
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.watching import Notifier, parse_sources, program, webhook
 
 NOTIFY = ("event_start", "event_end")
+LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
 LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
 
 
@@ -30,6 +34,13 @@ LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
 @scorer_options
 @click.option("--exec", "command", metavar="CMD", help="Run for each start and end of an event; no shell.")
 @click.option("--webhook", "url", metavar="URL", help="Post each start and end of an event as JSON.")
+@click.option(
+    "--events",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Keep a clip and a still of each event.",
+)
+@click.option("--hwaccel", metavar="DEVICE", help="What decodes streams: none, auto, cuda, vaapi, ...")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics for Prometheus.")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve it on.")
 @settings_options
@@ -39,6 +50,8 @@ def watch(
     checkpoint: Path | None,
     command: str | None,
     url: str | None,
+    events: Path | None,
+    hwaccel: str | None,
     metrics_port: int | None,
     metrics_host: str,
     device: str,
@@ -54,7 +67,15 @@ def watch(
     known. What counts as an event is set as for `score`.
 
     CMD gets the line on its stdin, and its values as SSRL_TYPE, SSRL_CAMERA and so on.
+
+    With --events, lines of events have `id`, `still` and `clip`, the last two the paths of files. The end
+    of an event is then told when its clip is whole, some seconds later. -o alarms.after=10 and the like say
+    how long clips are, and how long they stay.
     """
+    if events is not None:
+        settings = replace(settings, alarms=replace(settings.alarms, folder=str(events)))
+    if hwaccel is not None:
+        settings = replace(settings, watch=replace(settings.watch, hwaccel=hwaccel))
     cameras = parse_sources(sources)
     receivers = _receivers(command, url)
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
@@ -67,23 +88,43 @@ def watch(
                 notifier.tell(line)
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
+    jobs: list[watching.Watch] = []
+
+    def recordings(camera: str) -> Recordings | None:
+        return jobs[0].recordings(camera)
+
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
     with (
-        watching.open_watch(settings, cameras, path, device, tell, metrics) as job,
+        open_recorder(settings.alarms, recordings, tell) as recorder,
+        watching.open_watch(
+            settings,
+            cameras,
+            path,
+            device,
+            recorder.tell if recorder else tell,
+            metrics,
+            kept_packets(settings.alarms),
+        ) as job,
         _signals() as (stop, received),
     ):
+        jobs.append(job)
         notifiers += [Notifier(name, deliver, say) for name, deliver in receivers.items()]
-        failed = _run(job, stop, notifiers)
+        failed = _run(job, stop, recorder, notifiers)
     if received:
         _end_by(received[0])
     if failed:
         raise PipelineError(f"{', '.join(failed)}: not read to the end")
 
 
-def _run(job: "watching.Watch", stop: threading.Event, notifiers: list[Notifier]) -> list[str]:
+def _run(
+    job: "watching.Watch", stop: threading.Event, recorder: EventRecorder | None, notifiers: list[Notifier]
+) -> list[str]:
     """The names of recordings that could not be read to their end."""
     try:
-        return job.run(stop)
+        failed = job.run(stop)
+        if recorder:
+            recorder.close(LAST_CLIPS)
+        return failed
     except BrokenPipeError:
         say("stdout was closed")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit

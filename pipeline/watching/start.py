@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from ssrl_pipeline.console import say
+from ssrl_pipeline.extractors.decoding import Keep
 from ssrl_pipeline.scoring import Scorer
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.watching.prometheus import serve_metrics
@@ -23,12 +24,14 @@ def open_watch(
     device: str,
     tell: Callable[[Line], object],
     metrics: tuple[str, int] | None = None,
+    keep: Keep | None = None,
 ) -> Iterator[Watch]:
     """A watch that is ready to run, and said.
 
     Args:
         tell: takes each line of the result.
         metrics: the address and the port to serve them on, as long as the context lasts.
+        keep: of each camera's packets, for clips.
 
     Raises:
         PipelineError: the checkpoint, the weights or the port cannot be had.
@@ -51,7 +54,7 @@ def open_watch(
         chosen_fps=extractor.fps,
         teller=scorer.teller,
     )
-    watch = Watch(sources, analysis, settings.watch, tell, say)
+    watch = Watch(sources, analysis, settings.watch, tell, say, keep=keep)
     with serve_metrics(watch.posts, *metrics) if metrics else nullcontext() as port:
         if metrics:
             host = f"[{metrics[0]}]" if ":" in metrics[0] else metrics[0]

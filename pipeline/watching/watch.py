@@ -26,6 +26,7 @@ from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events import VIEW, EventNews, EventRule, EventStream, RecentWords, WordTeller
 from ssrl_pipeline.extraction import slow_videos
 from ssrl_pipeline.extractors import Pending, ViewArrays, is_full
+from ssrl_pipeline.extractors.decoding import Keep, Recordings
 from ssrl_pipeline.models import Detector, Window, WindowScorer
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.camera import (
@@ -47,6 +48,7 @@ TOGETHER = 16  # snippets of different cameras that are described at once
 DECODING = 4  # threads at most that decode a camera; each but the first may hold a frame back
 POLL = 0.5  # seconds after which a stop is noticed
 ENDING = 3.0  # seconds that threads get to end
+SETTLING = 5.0  # seconds that clips get to be whole
 SAY_AGAIN = 60.0  # seconds from one word to people of dropped frames to the next
 
 
@@ -107,6 +109,7 @@ class Watch:
         tell: takes each line of the result, in the order of each camera's frames.
         say: takes a line for people.
         opener: as of a camera; none given, it decodes with no more threads than are its share.
+        keep: of each camera's packets, for its :attr:`Camera.recordings`; None: nothing.
 
     Raises:
         VideoError: from :meth:`run`, a file is no video.
@@ -120,13 +123,14 @@ class Watch:
         tell: Callable[[Line], object],
         say: Callable[[str], object],
         opener: Opener | None = None,
+        keep: Keep | None = None,
     ):
         self._analysis, self._tell, self._say = analysis, tell, say
         self._scorer = WindowScorer(analysis.model, analysis.device, settings.window, settings.delay)
-        self._ready = threading.Condition()
+        self._ready, self._hwaccel = threading.Condition(), settings.hwaccel
         threads = max(1, min(DECODING, torch.get_num_threads() // max(1, len(sources))))
-        opener = opener or partial(open_source, threads=threads)
-        reads = (settings, analysis.drop_last, opener, analysis.pending, analysis.chosen_fps)
+        opener = opener or partial(open_source, threads=threads, keep=keep, hwaccel=settings.hwaccel)
+        reads = (settings, analysis.drop_last, opener, analysis.pending, analysis.chosen_fps, keep)
         self.posts = [
             Post(Camera(source, self._ready, *reads), self._scorer.window(), EventStream(analysis.rule))
             for source in sources
@@ -141,6 +145,9 @@ class Watch:
                 self._round()
             for post in self.posts:  # those that were stopped: their open events end here
                 self._finish(post)
+            end = time.monotonic() + SETTLING
+            for post in self.posts:
+                post.camera.recordings.settle(end)
         finally:
             for post in self.posts:
                 post.camera.stop()
@@ -148,6 +155,10 @@ class Watch:
             for post in self.posts:
                 post.camera.join(max(0.0, end - time.monotonic()))
         return [post.name for post in self.posts if post.failed]
+
+    def recordings(self, camera: str) -> Recordings | None:
+        """What is asked for a camera's clips; None where there is no such camera."""
+        return next((post.camera.recordings for post in self.posts if post.name == camera), None)
 
     def _round(self) -> None:
         """One snippet at most of each camera: none waits for another camera's second."""
@@ -253,7 +264,8 @@ class Watch:
         )
         after = "" if item.gap_s is None else f" after {item.gap_s:.1f} seconds"
         rate = f"{item.fps:.4g} frames a second" if item.fps else "one frame so far"
-        self._say(f"{post.name}: connected{after}, {item.width}x{item.height}, {rate}")
+        by = f", decoded by {item.hardware or 'the processor'}" if self._hwaccel != "none" else ""
+        self._say(f"{post.name}: connected{after}, {item.width}x{item.height}, {rate}{by}")
         slow = slow_videos({post.name: item.fps}, self._analysis.chosen_fps or 0.0)
         if slow and not post.told_slow:
             self._say(slow)
