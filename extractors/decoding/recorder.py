@@ -37,6 +37,7 @@ PLAIN = {"yuv420p", "yuvj420p", "nv12", "cuda", "qsv", "vaapi", "videotoolbox"} 
 TAGS = {"hevc": "hvc1"}  # without which Safari plays none
 WAITING = 64 << 20  # bytes of a clip that wait for the disk
 SETTLING = 2.0  # seconds that a clip's last frame gets to come out of the decoder
+SLOW = "the disk is too slow"
 TICK = 0.2
 QUALITY = 90  # of a still
 MARK = (213, 94, 0)  # Okabe and Ito's vermilion
@@ -207,6 +208,8 @@ class _Clip:
         self._before: Kept | None = None  # the last that came
         self._end, self._limit = float("inf"), float("inf")  # seconds, by the stream's own clock
         self._numbers: dict[int, int] = {}  # serial -> number of the frame, also of what is not written
+        self._group: list[Kept] = []  # the last packets; what is shown before some of them may follow
+        self._highest = -(1 << 63)  # pts, of them and all before
         self._file: _File | None = None
         self._settled_by: float | None = None  # when the last frame's number is not waited for any more
 
@@ -223,7 +226,7 @@ class _Clip:
         self._waiting.append(kept)
         self._size += len(kept.data)
         if self._size > WAITING:
-            self.close("the disk is too slow")
+            self.close(SLOW)
 
     def name(self, serial: int, number: int) -> None:
         if self._first and serial >= self._first.serial:
@@ -262,26 +265,34 @@ class _Clip:
         assert self._first
         if kept.pts < self._first.pts:
             return  # shown before the key frame, and made of one that is not in the clip
-        # Packets come in another order than frames: all that is shown before `kept` is there now.
-        if (
-            self._file
-            and kept.seconds > min(self._end, self._limit) - 1e-6
-            and kept.pts > self._file.last.pts
-        ):
-            if self._limit < self._end:
-                self._note = f"longer than {self._longest:g} seconds"
-            self._settle()
-            return
-        self._file = self._file or _File(self._path, self._stream, self._first)
-        self._file.add(kept)
+        if kept.pts > self._highest:
+            # Packets come in another order than frames: all that is shown before this one is there now.
+            self._write_group()
+            if self._file and self._file.last.seconds >= min(self._end, self._limit) - 1e-6:
+                if self._limit < self._end:
+                    self._note = f"longer than {self._longest:g} seconds"
+                self._settle()
+                return
+            self._highest = kept.pts
+        self._group.append(kept)
+
+    def _write_group(self) -> None:
+        assert self._first
+        for kept in self._group:
+            self._file = self._file or _File(self._path, self._stream, self._first)
+            self._file.add(kept)
+        self._group = []
 
     def _settle(self) -> None:
         """All is written; the number of the last frame may be yet to come."""
-        if self._file is None:
-            raise ValueError("no frame of it came")
         with self._lock:
             self._closed = True
             self._waiting.clear()
+        if self._note == SLOW:
+            self._group = []  # what it needs may be among what was lost
+        self._write_group()
+        if self._file is None:
+            raise ValueError(self._note or "no frame of it came")
         self._file.close()
         self._settled_by = time.monotonic() + SETTLING
 

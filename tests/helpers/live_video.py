@@ -1,4 +1,4 @@
-"""A video file as a live stream over HTTP on this machine, its packets as they are; and a detector of light."""
+"""A video file as a live stream over HTTP on this machine, packet by packet; and a detector of light."""
 
 import contextlib
 import threading
@@ -126,7 +126,7 @@ class Light(Detector):
     """Scores how light the lower part of the picture is."""
 
     kind, related = "light", False
-    feature_size, views = 1, {"clip": 1}  # noqa: RUF012 (as of all detectors)
+    feature_size, views = 1, {"clip": 1}
 
     def forward(self, views: Mapping[str, Tensor]) -> Score:
         return Score(views["clip"][..., 0, 0])

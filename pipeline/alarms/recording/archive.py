@@ -220,8 +220,8 @@ def open_archive(folder: Path, say: Callable[[str], object]) -> Iterator[Archive
 
 def folder_name(camera: str) -> str:
     """A camera's name as a folder's; of names that are not fit for one, with a number of their own."""
-    fit = re.sub(r"[^\w-]+", "_", camera).strip("_")[:60]
-    return fit if fit == camera else f"{fit}-{zlib.crc32(camera.encode()):08x}".lstrip("-")
+    fit = re.sub(r"[^\w-]+", "_", camera).strip("_-")[:60] or "camera"
+    return fit if fit == camera else f"{fit}-{zlib.crc32(camera.encode()):08x}"
 
 
 def day_of(name: str) -> str:
