@@ -9,10 +9,13 @@ that is not there is an error.
 An MPEG transport stream counts its packets: gaps are packets lost on the way.
 """
 
+import os
 import struct
 from pathlib import Path
 
 import numpy as np
+
+from ssrl_pipeline.errors import VideoError
 
 EXTENSIONS = {  # under which libav's containers and raw streams of video go; not those of sound or pictures
     *(".3g2", ".3gp", ".3gp2", ".3gpp", ".f4v", ".ismv", ".m4v", ".mj2", ".mov", ".mp4", ".mp4v", ".qt"),
@@ -31,6 +34,16 @@ _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _FLV_SIZE = b"\x00\x08filesize\x00"  # in its onMetaData: a name, and that a float64 follows
 _SYNC, _EMPTY = 0x47, 0x1FFF  # the first byte of a packet; the stream (PID) of packets that only fill up
 _AT_ONCE = 1 << 18  # packets
+
+
+def require_file(path: Path) -> None:
+    """Raises VideoError where there is no file that can be read; a pipe would be waited for."""
+    if not path.exists():
+        raise VideoError(f"{path}: no such file")
+    if not os.access(path, os.R_OK):
+        raise VideoError(f"{path}: may not be read; change its permissions")
+    if not path.is_file():
+        raise VideoError(f"{path}: not a regular file")
 
 
 def misses_bytes(path: Path) -> bool:

@@ -6,7 +6,6 @@ frames. The memory is bounded, however slow the consumer is. Files, streams on t
 and cameras of this machine are read in the same way.
 """
 
-import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +17,7 @@ import numpy as np
 
 from ssrl_pipeline.disk import is_utf8
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.decoding.containers import gaps
+from ssrl_pipeline.extractors.decoding.containers import gaps, require_file
 from ssrl_pipeline.extractors.decoding.process import WorkerFailed, WorkerProcess
 from ssrl_pipeline.extractors.decoding.shared_frames import (
     BLOCK_FRAMES,
@@ -226,16 +225,6 @@ def _open(
     for _ in range(1 + SLOTS):  # the memory is there, all of it is free
         worker.send(None)
     return Video(info, conversation, blocks, lend)
-
-
-def require_file(path: Path) -> None:
-    """Raises VideoError where there is no file that can be read; a pipe would be waited for."""
-    if not path.exists():
-        raise VideoError(f"{path}: no such file")
-    if not os.access(path, os.R_OK):
-        raise VideoError(f"{path}: may not be read; change its permissions")
-    if not path.is_file():
-        raise VideoError(f"{path}: not a regular file")
 
 
 def probe(

@@ -14,13 +14,11 @@ from typing import Any, NoReturn
 
 import click
 
-from ssrl_pipeline import watching
-from ssrl_pipeline.alarms import EventRecorder, kept_packets, open_recorder
+from ssrl_pipeline import alarms, watching
 from ssrl_pipeline.cli.options import scorer_options, settings_options
 from ssrl_pipeline.console import say
 from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors.decoding import Recordings
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.watching import Notifier, parse_sources, program, webhook
 
@@ -88,14 +86,10 @@ def watch(
                 notifier.tell(line)
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
-    jobs: list[watching.Watch] = []
-
-    def recordings(camera: str) -> Recordings | None:
-        return jobs[0].recordings(camera)
-
+    jobs: list[watching.Watch] = []  # the one that follows
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
     with (
-        open_recorder(settings.alarms, recordings, tell) as recorder,
+        alarms.open_recorder(settings.alarms, lambda name: jobs[0].recordings(name), tell) as recorder,
         watching.open_watch(
             settings,
             cameras,
@@ -103,7 +97,7 @@ def watch(
             device,
             recorder.tell if recorder else tell,
             metrics,
-            kept_packets(settings.alarms),
+            alarms.kept_packets(settings.alarms),
         ) as job,
         _signals() as (stop, received),
     ):
@@ -117,7 +111,10 @@ def watch(
 
 
 def _run(
-    job: "watching.Watch", stop: threading.Event, recorder: EventRecorder | None, notifiers: list[Notifier]
+    job: "watching.Watch",
+    stop: threading.Event,
+    recorder: "alarms.EventRecorder | None",
+    notifiers: list[Notifier],
 ) -> list[str]:
     """The names of recordings that could not be read to their end."""
     try:

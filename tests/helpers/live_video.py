@@ -42,7 +42,10 @@ def marked_video(
         stream.gop_size = keys
         if codec.startswith("lib"):
             stream.options = {"bf": str(bframes), "preset": "ultrafast", "crf": "18"}
-            stream.options |= {"x265-params": f"keyint={keys}:log-level=none"}
+            stream.options |= {
+                "x265-params": f"keyint={keys}:log-level=none",
+                "x264-params": "sliced-threads=0",
+            }
         else:
             stream.bit_rate = 8_000_000
         for i in range(frames):

@@ -1,6 +1,6 @@
 """An RTSP server of GStreamer's; to be run by the system's Python, which has its bindings: PORT FILE.
 
-It plays a file of H.264 in an MPEG transport stream, from its beginning for the first who connects.
+It plays an MP4 of H.264, from its beginning for the first who connects.
 """
 
 import sys
@@ -16,7 +16,7 @@ server = GstRtspServer.RTSPServer()
 server.set_service(sys.argv[1])
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(
-    f"( filesrc location={sys.argv[2]} ! tsdemux ! h264parse ! rtph264pay name=pay0 config-interval=-1 )"
+    f"( filesrc location={sys.argv[2]} ! qtdemux ! h264parse ! rtph264pay name=pay0 config-interval=-1 )"
 )
 factory.set_shared(True)
 server.get_mount_points().add_factory("/cam", factory)

@@ -20,7 +20,7 @@ SERVER = Path(__file__).resolve().parents[2] / "helpers" / "rtsp_server.py"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("source") / "a.ts"
+    path = tmp_path_factory.mktemp("source") / "a.mp4"
     return marked_video(path, 200, bright=[(75, 115)], bframes=0)
 
 

@@ -15,8 +15,8 @@ from live_stream import read_mark
 from PIL import Image
 
 from ssrl_pipeline.extractors.decoding import Keep, open_video, video
+from ssrl_pipeline.extractors.decoding import clip as clip_module
 from ssrl_pipeline.extractors.decoding import decoder as decoder_module
-from ssrl_pipeline.extractors.decoding import recorder as recorder_module
 from ssrl_pipeline.extractors.decoding.packets import LEAST, PacketRing
 from ssrl_pipeline.extractors.decoding.recorder import Recorder, mark
 
@@ -206,14 +206,14 @@ def test_a_slow_disk_loses_the_rest_of_a_clip_and_no_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = threading.Event()
-    add = recorder_module._File.add
+    add = clip_module.ClipFile.add
 
     def late(self: Any, kept: Any) -> None:
         slow.wait(20)
         add(self, kept)
 
-    monkeypatch.setattr(recorder_module._File, "add", late)
-    monkeypatch.setattr(recorder_module, "WAITING", 60_000)
+    monkeypatch.setattr(clip_module.ClipFile, "add", late)
+    monkeypatch.setattr(clip_module, "WAITING", 60_000)
     here = Here(marked_video(tmp_path / "a.mp4", 200)).read(60)
     here.clip(tmp_path / "clip.mp4", frame=55)
     here.read()
