@@ -6,6 +6,7 @@ Dimensions: P views of one kind, t frames, h x w pixels.
 """
 
 import logging
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
+from torch.nn.functional import interpolate
 
 from ssrl_pipeline.errors import first_line, is_out_of_memory
 from ssrl_pipeline.extractors import engines
@@ -24,6 +24,8 @@ from ssrl_pipeline.extractors.snippets import Empty, empty_array
 from ssrl_pipeline.scales import view_of
 
 log = logging.getLogger(__name__)
+
+FAST, ARM = ("AVX2", "AVX512"), ("aarch64", "arm64")  # CPUs on which PyTorch resizes bytes
 
 
 @cache
@@ -39,6 +41,18 @@ def kernels_for(device: torch.device) -> Any:
         log.warning("Triton does not resize on %s, PyTorch does: %s", device, first_line(error))
         return None
     return engines.triton_resize
+
+
+def _bilinear(frames: Tensor, height: int, width: int) -> Tensor:
+    """uint8 [t, 3, H, W] -> uint8 [t, 3, h, w]: as torchvision does it, which takes seconds to load.
+
+    PyTorch has kernels for bytes on CPUs; without AVX2 they are its slow ones, and others are none.
+    """
+    capability = torch.backends.cpu.get_cpu_capability()
+    of_bytes = frames.device.type == "cpu" and (capability in FAST or platform.machine() in ARM)
+    pixels = frames if of_bytes else frames.float()
+    resized = interpolate(pixels, (height, width), mode="bilinear", align_corners=False, antialias=True)
+    return resized if of_bytes else resized.round_().to(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -61,12 +75,13 @@ class Resize:
         """
         if self.is_pillows:
             return torch.from_numpy(self.by_pillow(frames.permute(0, 2, 3, 1).numpy())).permute(0, 3, 1, 2)
+        height, width = self.fitted(frames.shape[2], frames.shape[3])
         if frames.is_cuda and (kernels := kernels_for(frames.device)):
-            height, width = self.fitted(frames.shape[2], frames.shape[3])
             resized: Tensor = kernels.resize(frames.permute(0, 2, 3, 1).contiguous(), height, width)
             return resized.permute(0, 3, 1, 2)
-        size = [self.size] if isinstance(self.size, int) else list(self.size)
-        return F.resize(frames, size, InterpolationMode.BILINEAR, antialias=True)
+        if frames.shape[2:] == (height, width):
+            return frames
+        return _bilinear(frames, height, width)
 
     def fitted(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) that frames of another have afterwards."""
@@ -109,13 +124,18 @@ class Crops:
 
     def cut(self, frames: Tensor) -> Tensor:
         """uint8 [t, 3, H, W], resized -> uint8 [P, 3, t, crop, crop]."""
-        size = [self.crop, self.crop]
         if self.layout == "centre":
-            return F.center_crop(frames, size).transpose(0, 1)[None]
-        crops = F.ten_crop(frames, size)  # TL TR BL BR centre, then mirrored
+            return self._five(frames)[-1].transpose(0, 1)[None]
+        crops = self._five(frames) + self._five(frames.flip(-1))  # TL TR BL BR centre, then mirrored
         if self.layout == "gowtham":  # TL TR centre BL BR, then mirrored
             crops = [crops[i] for i in (0, 1, 4, 2, 3, 5, 6, 9, 7, 8)]
         return torch.stack([crop.permute(0, 2, 3, 1) for crop in crops]).permute(0, 4, 1, 2, 3)
+
+    def _five(self, frames: Tensor) -> list[Tensor]:
+        """[t, 3, H, W] -> the corners and the centre, each [t, 3, crop, crop]."""
+        bottom, right = (length - self.crop for length in frames.shape[2:])
+        places = (0, 0), (0, right), (bottom, 0), (bottom, right), (round(bottom / 2), round(right / 2))
+        return [frames[..., top : top + self.crop, left : left + self.crop] for top, left in places]
 
 
 @dataclass(frozen=True)

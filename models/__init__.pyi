@@ -8,7 +8,6 @@ from .detector import MOST_LEVEL as MOST_LEVEL
 from .detector import Detector as Detector
 from .kinds import KINDS as KINDS
 from .kinds import build_model as build_model
-from .live_window import Window as Window
 from .live_window import WindowScorer as WindowScorer
 from .long_video import CHUNK as CHUNK
 from .long_video import ScoreStream as ScoreStream

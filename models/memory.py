@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import Detector, Hidden
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.scales import scale_of
 
@@ -112,12 +112,37 @@ class PatchMemory(Detector):
         Raises:
             ValueError: a view is missing or has another shape.
         """
+        distances = self._distances(views)
+        return MemoryOutput(self._score(distances, {}), distances)
+
+    def _distances(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self._check(views)
-        distances = {name: memory(views[name]) for name, memory in self.memories.items()}
-        total = self.total(torch.stack([evidence(z) for z in distances.values()], dim=-1))
+        return {name: memory(views[name]) for name, memory in self.memories.items()}
+
+    def _score(self, distances: Mapping[str, Tensor], hidden: Hidden) -> Tensor:
+        found = [evidence(z, hidden.get(name)) for name, z in distances.items()]
+        total = self.total(torch.stack(found, dim=-1))
         alarm = self.get_buffer("alarm")
         beyond = (total - alarm) / (alarm - self.get_buffer("median"))
-        return MemoryOutput(0.5 + 0.5 * F.softsign(STEEPNESS * beyond), distances)
+        return 0.5 + 0.5 * F.softsign(STEEPNESS * beyond)
+
+    def raw(self, views: Mapping[str, Tensor], hidden: Hidden | None = None) -> Tensor:
+        """As of every detector; hidden patches are left out of the mean of exp(distance)."""
+        return self._score(self._distances(views), hidden or {})
+
+    def hide(self, views: Mapping[str, Tensor], hidden: Hidden) -> Mapping[str, Tensor]:
+        """As of every detector, nearly: a hidden patch is one that is remembered at its position.
+
+        So it adds next to nothing; :meth:`raw` leaves it out.
+        """
+        shown = dict(views)
+        for name in hidden.keys() & self.views.keys():
+            memory, which = self.memories.get_submodule(name), hidden[name][:, None, :, None]
+            mean, deviation = (memory.get_buffer(f"scaling.{name}_{what}") for what in ("mean", "deviation"))
+            shown[name] = torch.where(
+                which, memory.get_buffer("normal")[:, 0] * deviation + mean, views[name]
+            )
+        return shown
 
     def heat(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log odds lost if a patch were as far as normal ones are on average."""
@@ -158,6 +183,12 @@ class PatchMemory(Detector):
                 raise ValueError(f"view {name!r} is [B, T, {count}, {self.feature_size}], not {list(shape)}")
 
 
-def evidence(distances: Tensor) -> Tensor:
-    """[..., P] -> [...]: log of the mean of exp over the patches."""
-    return distances.logsumexp(dim=-1) - math.log(distances.shape[-1])
+def evidence(distances: Tensor, hidden: Tensor | None = None) -> Tensor:
+    """Log of the mean of exp over the patches: [..., P] -> [...].
+
+    With `hidden`, bool [B, P], of [B, T, P], over those that are not.
+    """
+    if hidden is None:
+        return distances.logsumexp(dim=-1) - math.log(distances.shape[-1])
+    seen = distances.masked_fill(hidden[:, None], -math.inf).logsumexp(dim=-1)  # [B, T]
+    return seen - (~hidden).sum(dim=-1, keepdim=True).log()

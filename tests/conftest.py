@@ -1,6 +1,7 @@
 """What several test files share: tiny real videos, and a feature store of made-up features."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from helpers import pixel_features
 from helpers.stores import made_up_meta
 from matplotlib.figure import Figure
 
 from ssrl_pipeline.cluster.ray import Cluster, ClusterOptions, connected
+from ssrl_pipeline.extractors.backbones.inception import InceptionI3d
 from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
 
@@ -30,6 +33,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def quick_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` is eager in tests, for converting the backbone takes longer than their few snippets."""
     monkeypatch.setattr("ssrl_pipeline.extractors.engines.engines.AUTO", ("eager",))
+
+
+@pytest.fixture(scope="module")
+def quick_network() -> Iterator[None]:
+    """Here and in processes that are started from here, I3D's features are means of pixels.
+
+    They tell one frame and place from another and cost nothing: for tests of what is around the network.
+    """
+    helpers = Path(pixel_features.__file__).parent
+    folders = [str(helpers / "quick"), str(helpers.parent), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InceptionI3d, "forward", pixel_features.forward)
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))
+        yield
 
 
 @pytest.fixture(scope="session")

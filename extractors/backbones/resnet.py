@@ -6,18 +6,12 @@
 non-local blocks: the weights that are loaded decide.
 """
 
+import importlib
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # PyTorchVideo calls torch.jit.script, which PyTorch advises against
-    from pytorchvideo.layers.nonlocal_net import create_nonlocal
-    from pytorchvideo.models.hub.resnet import i3d_r50
-    from pytorchvideo.models.resnet import create_bottleneck_block, create_res_stage
-    from pytorchvideo.models.stem import create_res_basic_stem
 
 from ssrl_pipeline.extractors.backbones.base import Backbone
 
@@ -31,7 +25,7 @@ class I3dR50(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = i3d_r50().blocks[:-1]
+        self.blocks = _pytorchvideo("models.hub.resnet").i3d_r50().blocks[:-1]
 
     def feature_map(self, clips: Tensor) -> Tensor:
         """Normalised float [B, 3, 8, h, w] -> [B, 2048, 4, h/32, w/32], rounded up."""
@@ -55,7 +49,7 @@ class I3dR50NL(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = create_res_basic_stem(
+        self.stem = _pytorchvideo("models.stem").create_res_basic_stem(
             in_channels=3,
             out_channels=64,
             conv_kernel_size=(5, 7, 7),
@@ -88,7 +82,7 @@ class I3dR50NL(Backbone):
         for stage in stages:
             for block in stage.res_blocks[1::2]:
                 channels = block.branch2.conv_c.out_channels
-                nonlocal_block = create_nonlocal(
+                nonlocal_block = _pytorchvideo("layers.nonlocal_net").create_nonlocal(
                     dim_in=channels, dim_inner=channels // 2, pool_size=(1, 2, 2)
                 )
                 block.activation = nn.Sequential(nn.ReLU(), nonlocal_block)
@@ -97,17 +91,26 @@ class I3dR50NL(Backbone):
 
 def _stage(blocks: int, *, inputs: int, width: int, stride: int, temporal_kernels: list[int]) -> nn.Module:
     """A residual stage; the blocks take the temporal kernels in turn."""
-    return create_res_stage(
+    resnet = _pytorchvideo("models.resnet")
+    stage: nn.Module = resnet.create_res_stage(
         depth=blocks,
         dim_in=inputs,
         dim_inner=width,
         dim_out=4 * width,
-        bottleneck=create_bottleneck_block,
+        bottleneck=resnet.create_bottleneck_block,
         conv_a_kernel_size=[(k, 1, 1) for k in temporal_kernels],
         conv_a_stride=(1, 1, 1),
         conv_a_padding=[(k // 2, 0, 0) for k in temporal_kernels],
         conv_b_stride=(1, stride, stride),
     )
+    return stage
+
+
+def _pytorchvideo(module: str) -> Any:
+    """One of its modules. They bring torchvision, which takes seconds: not before a network is made."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls torch.jit.script, which PyTorch advises against
+        return importlib.import_module(f"pytorchvideo.{module}")
 
 
 _PARTS = {

@@ -1,6 +1,6 @@
 from .containers import EXTENSIONS as EXTENSIONS
 from .containers import require_file as require_file
-from .recordings import Recordings as Recordings
+from .recording.recordings import Recordings as Recordings
 from .video import DECODER as DECODER
 from .video import Keep as Keep
 from .video import Limits as Limits

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from ssrl_pipeline.disk import is_utf8, picture_files
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decoding.containers import misses_bytes
 from ssrl_pipeline.extractors.decoding.hardware import acceleration
+from ssrl_pipeline.extractors.decoding.pixels import Pixels
+from ssrl_pipeline.extractors.decoding.reasons import because, cut_short, no_answer, not_a_video, reason
 from ssrl_pipeline.extractors.decoding.stamps import Stamps
 from ssrl_pipeline.extractors.decoding.video import DESCRIPTORS, VideoInfo
 
@@ -31,20 +32,14 @@ _CAMERAS = {"linux": "video4linux2", "darwin": "avfoundation", "win32": "dshow"}
 _UNTIMED = ("mjpeg", "mpjpeg", "jpeg_pipe", "image2pipe")  # whose frames libav numbers, 25 a second
 _WITHOUT_CLOCK = (*_UNTIMED, "h264", "hevc", "m4v", "mpegvideo")  # that a packet should be timed by ours
 
-_SWAPPED = {  # which swscale 9 makes 8 bits of as if their bytes stood in the other order
-    f"{order}{bits}be": f"{order}{bits}le" for order in ("rgb", "bgr") for bits in (555, 565)
-}
-# From 17 on, PyAV converts colours with one thread a core where it is not told.
-_SCALING = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
-_TURNS = {90: (0, -1, 1, 0), -90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), -180: (-1, 0, 0, -1)}
-
 
 class Opened(NamedTuple):
     info: VideoInfo
     frames: Iterator[tuple[np.ndarray, float]]  # RGB, uint8 [H, W, 3], and when it is shown, in seconds
     notes: Callable[[], list[str]] = list  # after the last frame: what was noticed
     beside: tuple[str, ...] = ()  # codecs of sound and subtitles, whose complaints do not matter
-    record: Callable[[Any], None] = lambda recorder: None  # before the first frame; see recorder.py
+    codec: str = ""  # of the video, by libav's name for what decodes it
+    record: Callable[[Any], None] = lambda recorder: None  # before the first frame; see recording/recorder.py
     hardware: str = ""  # what decodes, where it is not the processor
 
 
@@ -67,7 +62,7 @@ def open_file(name: str, threads: int = 0) -> Opened:
             container = _open(place)
         stream = _video(container)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise _not_a_video(path, error) from error
+        raise not_a_video(path, error) from error
     info = _info(container, stream)
     frames = _Frames(container, stream, threads)
     length = _length(container, stream)
@@ -79,7 +74,8 @@ def open_file(name: str, threads: int = 0) -> Opened:
             raise cut_short(path, frames.stamps.frames, info.reported_frames) from error
         _check_end(path, frames, info, length)
 
-    return Opened(info, checked(), frames.notes, _beside(container), frames.record)
+    codec = stream.codec_context.name
+    return Opened(info, checked(), frames.notes, _beside(container), codec, frames.record)
 
 
 def open_pictures(name: str, fps: float) -> Opened:
@@ -102,7 +98,7 @@ def open_pictures(name: str, fps: float) -> Opened:
                 with path.open("rb") as file, _open(file) as container:
                     yield pixels.of(next(container.decode(_video(container)))), number / fps
             except (av.FFmpegError, OSError, ValueError, StopIteration) as error:
-                raise VideoError(f"{path}: not a picture that libav can read{_because(error)}") from error
+                raise VideoError(f"{path}: not a picture that libav can read{because(error)}") from error
 
     return Opened(VideoInfo(fps, 0, 0, len(files)), frames(), pixels.notes)
 
@@ -132,7 +128,7 @@ def open_stream(address: str, threads: int = 1, seconds: float = 10.0, hwaccel: 
     except (av.FFmpegError, OSError, ValueError) as error:
         # An RTSP server that does not answer is "invalid data", too.
         timed_out = monotonic() - begun >= seconds
-        raise VideoError(_no_answer(seconds) if timed_out else _reason(error, seconds)) from error
+        raise VideoError(no_answer(seconds) if timed_out else reason(error, seconds)) from error
     return _opened_live(container, stream, threads, seconds, hardware)
 
 
@@ -155,7 +151,7 @@ def open_camera(number: str, threads: int = 1, seconds: float = 10.0, hwaccel: s
     except IndexError as error:
         raise VideoError(f"there is no camera {number}") from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(_reason(error, seconds)) from error
+        raise VideoError(reason(error, seconds)) from error
     return _opened_live(container, stream, threads, seconds, hardware)
 
 
@@ -169,7 +165,7 @@ def read_header(path: Path) -> VideoInfo:
         with location(path) as name, _open(name) as container:
             return _info(container, _video(container))
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise _not_a_video(path, error) from error
+        raise not_a_video(path, error) from error
 
 
 def guess_frames(path: Path) -> int:
@@ -190,7 +186,7 @@ def guess_frames(path: Path) -> int:
                     break
     except (av.FFmpegError, OSError, ValueError) as error:
         if not count:
-            raise _not_a_video(path, error) from error
+            raise not_a_video(path, error) from error
     return count if whole else round(count * path.stat().st_size / read_bytes)
 
 
@@ -242,34 +238,6 @@ class _Frames:
         return [*said, note] if (note := self.stamps.note()) else said
 
 
-class Pixels:
-    """Frames of all formats as RGB of one size, the first frame's; others are scaled, or a ValueError."""
-
-    def __init__(self, one_size: bool = False):
-        self._one_size = one_size
-        self._rgb, self._swapped = VideoReformatter(), VideoReformatter()
-        self._size: tuple[int, int] | None = None
-        self._sizes: dict[tuple[int, int], None] = {}
-
-    def notes(self) -> list[str]:
-        first, *others = [f"{width}x{height}" for width, height in self._sizes] or [""]
-        return [f"frames of {', '.join(others)} among those of {first}, scaled to these"] if others else []
-
-    def of(self, frame: Any) -> np.ndarray:
-        """RGB, uint8 [H, W, 3]: a view of what swscale wrote, turned as it is to be shown."""
-        self._sizes[frame.width, frame.height] = None
-        self._size = width, height = self._size or (frame.width, frame.height)
-        if self._one_size and len(self._sizes) > 1:
-            raise ValueError(f"the picture changed its size to {frame.width}x{frame.height}")
-        matrix = _matrix(frame)
-        if frame.format.name in _SWAPPED:
-            frame = self._swapped.reformat(frame, format=_SWAPPED[frame.format.name], **_SCALING)
-        rgb = self._rgb.reformat(frame, width, height, "rgb24", **_SCALING)
-        plane = rgb.planes[0]
-        pixels = np.ndarray((height, width, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1))
-        return _turned(pixels, matrix) if matrix else pixels
-
-
 def _beside(container: Any) -> tuple[str, ...]:
     contexts = [one.codec_context for one in container.streams if one.type != "video"]
     return tuple(sorted({context.name for context in contexts if context}))
@@ -283,27 +251,6 @@ def _bits(flags: Any) -> int:
 def _is_empty(packet: Any) -> bool:
     """The frame before it stays, as in Theora and AVI; the decoder would take it for the end."""
     return not packet.size and not (packet.pts is None and packet.dts is None)
-
-
-def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
-    """(a, b, c, d), which sends a stored pixel (x, y) to (a x + c y, b x + d y); None where there is none."""
-    try:
-        beside = list(frame.side_data)
-    except ValueError:  # PyAV does not know one of them, as the EXIF of a JPEG: then mirrors are not told
-        return _TURNS.get(frame.rotation)
-    for data in beside:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = np.frombuffer(data, np.int32, 5).tolist()
-            return a, b, c, d
-    return None
-
-
-def _turned(pixels: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """The frame by a matrix of quarter turns and mirrors; others are taken for the nearest of these."""
-    a, b, c, d = matrix
-    if abs(a) >= abs(b):
-        return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-    return pixels.transpose(1, 0, 2)[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1]
 
 
 def _open(
@@ -367,37 +314,10 @@ def _opened_live(container: Any, stream: Any, threads: int, seconds: float, hard
         try:
             yield from frames
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(_reason(error, seconds)) from error
+            raise VideoError(reason(error, seconds)) from error
 
-    return Opened(_info(container, stream), told(), frames.notes, record=frames.record, hardware=hardware)
-
-
-def _not_a_video(path: Path, error: Exception) -> VideoError:
-    return VideoError(f"{path}: not a video that libav can open{_because(error)}")
-
-
-def _because(error: Exception) -> str:
-    """What libav said, without the file's name; "" where it says no more than that it is no video."""
-    said = "" if isinstance(error, av.error.InvalidDataError) else _said(error)
-    return f" ({said[:1].lower()}{said[1:]})" if said else ""
-
-
-def _no_answer(seconds: float) -> str:
-    return f"no answer for {seconds:g} seconds"
-
-
-def _said(error: Exception) -> str:
-    """libav's words, which alone do not name the file or the address."""
-    return getattr(error, "strerror", None) or ("" if isinstance(error, av.FFmpegError) else str(error))
-
-
-def _reason(error: Exception, seconds: float) -> str:
-    """Why a stream ended, in libav's words."""
-    if isinstance(error, av.error.ExitError | av.error.TimeoutError):
-        return _no_answer(seconds)
-    if isinstance(error, av.error.InvalidDataError):
-        return "what it sends is no video"
-    return _said(error) or type(error).__name__
+    codec = stream.codec_context.name
+    return Opened(_info(container, stream), told(), frames.notes, (), codec, frames.record, hardware)
 
 
 @contextmanager
@@ -425,19 +345,7 @@ def _check_end(path: Path, frames: _Frames, header: VideoInfo, length: float) ->
     """
     count, promised = frames.stamps.frames, header.reported_frames
     usual = 1 / header.fps if header.fps else 0.0
-    early = fewer(count, promised) and frames.end < 0.99 * length - 2 * usual
+    fewer = count < 0.99 * promised - 2  # clearly: containers are off by a little, as FLV by its B-frames
+    early = fewer and frames.end < 0.99 * length - 2 * usual
     if count == 0 or early or (promised <= 0 and misses_bytes(path)):
         raise cut_short(path, count, promised)
-
-
-def fewer(count: int, promised: int) -> bool:
-    """Clearly fewer: what containers say may be off by a little, as FLV's time is by its B-frames."""
-    return count < 0.99 * promised - 2
-
-
-def cut_short(path: Path, count: int, promised: int) -> VideoError:
-    of = f" of {promised}" if promised > 0 else ""
-    return VideoError(
-        f"{path}: truncated or damaged, decoding stopped after {count}{of} frames "
-        "(cut or re-encode the file to use the part that is whole)"
-    )

@@ -32,7 +32,7 @@ HEARD = 0.2  # seconds in which a complaint that was written is read
 HEADER_SECONDS = 10.0
 DESCRIPTORS = Path("/proc/self/fd")  # where Linux shows the open files of a process
 _HOME = "ssrl_pipeline.extractors.decoding.decoder"
-RECORDER = "ssrl_pipeline.extractors.decoding.recorder:Recorder"
+RECORDER = "ssrl_pipeline.extractors.decoding.recording.recorder:Recorder"
 TIDYING = 5.0  # seconds after which libav, which has waited for a live stream's next frame, says so itself
 OPENERS = {kind: f"{_HOME}:open_{kind}" for kind in ("file", "pictures", "stream", "camera")}
 
@@ -83,12 +83,17 @@ class Video:
         """
         return self._conversation.time
 
+    @property
+    def codec(self) -> str:
+        """The video's, by libav's name for what decodes it; "" of pictures."""
+        return self._conversation.codec
+
     def damage(self) -> str:
         """After the last frame: what libav complained of, what was scaled, whose times were mended; or ""."""
         return self._conversation.damage()
 
     def ask(self, key: str, message: dict[str, Any], told: Callable[[dict[str, Any]], object] | None) -> None:
-        """Asks for a clip or a still, as :mod:`ssrl_pipeline.extractors.decoding.recorder` says.
+        """Asks for a clip or a still, as :mod:`ssrl_pipeline.extractors.decoding.recording.recorder` says.
 
         A video that was opened to keep packets takes this until it is closed, also after its last frame.
 
@@ -214,6 +219,7 @@ def _open(
             conversation.beside = tuple(f"{name}:" for name in answer["beside"])
             conversation.hardware = answer["hardware"]
             conversation.limits = limits._replace(seconds=patience or limits.seconds)
+            conversation.codec = answer["codec"]
             layout = Layout(info.height, info.width, task["most"])
             memory.grow(layout.total_bytes)
             blocks = map_blocks(memory.key, layout)
@@ -266,6 +272,7 @@ class _Conversation:
         self.hardware = ""
         self.count, self.time = 0, 0.0
         self.beside: tuple[str, ...] = ()  # how complaints of sound begin
+        self.codec = ""
         self._notes: list[str] = []  # on the frames, after the last of them
 
     def close(self) -> None:

@@ -5,13 +5,14 @@ decoder leaves behind is ever run by the other side. A first line says what
 there is to do. For frames:
 
     {"open": "module:function", "arguments": [...], "memory": ..., "limit": bytes, "most": frames of a block}
-    -> {"info": [fps, width, height, reported frames], "beside": codecs of sound, "hardware": "cuda" or ""}
+    -> {"info": [fps, width, height, reported frames], "beside": codecs of sound, "codec": the video's,
+        "hardware": what decodes it, or ""}
        or {"error": "..."}
     an empty line when the memory has its size, and one for each free slot of the ring
     -> {"times": [seconds, ...]} for each block, the slots in turn; then {"notes": [...]} or {"error": "..."}
 
 With {"keep": ["module:class", seconds, bytes]}, packets are kept, and it is asked for clips and stills of
-them, also after the last frame; see :mod:`ssrl_pipeline.extractors.decoding.recorder`.
+them, also after the last frame; see :mod:`ssrl_pipeline.extractors.decoding.recording.recorder`.
 
 For headers, {"limit": bytes}, then {"path": ..., "guess": bool} again and again, each answered
 by {"info": ...} or {"error": ...}. {"memory": true} says that the limit was met.
@@ -77,7 +78,7 @@ def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) 
             raise VideoError("no frames in it")
         shape = first[0].shape
         info = [opened.info.fps, shape[1], shape[0], opened.info.reported_frames]
-        answer(info=info, beside=opened.beside, hardware=opened.hardware)
+        answer(info=info, beside=opened.beside, codec=opened.codec, hardware=opened.hardware)
         inbox.get()
         layout = Layout(shape[0], shape[1], task["most"])
         blocks = map_blocks(task["memory"], layout)

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,17 @@ def setting(
     )
 
 
-def with_settings(command: Command) -> Command:
-    """Gives a command `settings`: defaults < file < --set < the options made by :func:`setting`."""
+def with_settings(command: Command, beside: Sequence[str] = ()) -> Command:
+    """Gives a command `settings`: defaults < file < --set < the options made by :func:`setting`.
+
+    A command whose file may have other keys, `beside`, is given the file as well, as `config`.
+    """
 
     @functools.wraps(command)
     def filled(config: str | None, assignments: tuple[str, ...], **flags: Any) -> Any:
         named = {_key(name): flags.pop(name) for name in list(flags) if _key(name) != name}
-        return command(settings=load_config(Settings, config, assignments, named), **flags)
+        own = {"config": config} if beside else {}
+        return command(settings=load_config(Settings, config, assignments, named, beside), **own, **flags)
 
     return filled
 

@@ -1,3 +1,4 @@
+from .heat_map import frame_heat as frame_heat
 from .pictures import load_peaks as load_peaks
 from .report import report_entry as report_entry
 from .report import save_report as save_report

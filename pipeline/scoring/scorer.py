@@ -8,7 +8,7 @@ Dimensions: N frames, T snippets, P crops or patches, F feature size.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Scorer:
         picture_fps: of folders of pictures; see :class:`FeatureExtractor`.
         precision: of the backbone; `auto` is that of the checkpoint's features where the device works in
             it. Any other scores too, and a warning says so. None: the scorer is to plan by, not to score.
+        extractors: of other scorers, for this one to take if it fits, and to add its own to.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind.
@@ -58,6 +59,7 @@ class Scorer:
         engine: str = "auto",
         precision: str | None = "auto",
         picture_fps: float | None = None,
+        extractors: dict[tuple[Any, ...], FeatureExtractor] | None = None,
     ):
         self.path = checkpoint_file(Path(checkpoint))
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
@@ -75,14 +77,15 @@ class Scorer:
             raise CheckpointError(f"{self.path}: its recipe names no {error}") from error
         if precision == "auto" and recipe.get("precision") in offered(self.device):
             precision = recipe["precision"]
-        self.extractor = FeatureExtractor(
-            *(backbone, preset, device, weights),
-            patches=recipe.get("patches", "exact"),
-            engine=engine,
-            precision=precision or "auto",
-            picture_fps=picture_fps,
-            fps=recipe.get("fps"),
-        )
+        options = {
+            **{"patches": recipe.get("patches", "exact"), "engine": engine, "precision": precision or "auto"},
+            **{"picture_fps": picture_fps, "fps": recipe.get("fps")},
+        }
+        key = (backbone, preset, device, weights, *options.values())
+        known = {} if extractors is None else extractors
+        if key not in known:
+            known[key] = FeatureExtractor(backbone, preset, device, weights, **options)
+        self.extractor = known[key]
         made = self.extractor.recipe if precision else with_precision_of(self.extractor.recipe, recipe)
         require_scorable(recipe, made, f"the checkpoint {self.path}", "this extraction")
 

@@ -15,6 +15,8 @@ from ssrl_pipeline.extraction.videos import find_videos
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import open_video
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 
 def made(folder: Path, names: list[str], shades: list[int], size: tuple[int, int] = (64, 48)) -> Path:
     folder.mkdir(parents=True)

@@ -18,6 +18,8 @@ from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.stage import ExtractorOptions, extract
 from ssrl_pipeline.features.store import FeatureStore
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 OPTIONS = ExtractorOptions("i3d", "live", "random", engine="eager")
 LENGTHS = {"a.mp4": 9, "b.mp4": 40, "c.mp4": 5, "deep/a.mp4": 20}  # frames
 TWO = ("cpu", "cpu")

@@ -22,6 +22,8 @@ from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import probe
 from ssrl_pipeline.extractors.decoding.decoder import guess_frames
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 
 @pytest.fixture(scope="module")
 def extractor() -> FeatureExtractor:

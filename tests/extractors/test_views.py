@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as torchvision
 
 from ssrl_pipeline.extractors import views
 from ssrl_pipeline.extractors.decoding import open_video
@@ -55,6 +57,21 @@ def test_short_side_keeps_the_aspect_and_shares_a_resize(frames: np.ndarray) -> 
     assert Resize(60)(torch.from_numpy(frames).permute(0, 3, 1, 2)).shape == (2, 3, 60, 80)
     tall = np.ascontiguousarray(frames.transpose(0, 2, 1, 3))
     assert Resize(60)(torch.from_numpy(tall).permute(0, 3, 1, 2)).shape == (2, 3, 80, 60)
+
+
+@pytest.mark.parametrize("size", [60, 128, (240, 420), (64, 90), (120, 160)])
+def test_a_resize_and_its_crops_are_torchvisions(frames: np.ndarray, size: int | tuple[int, int]) -> None:
+    """Which is not loaded for them: it takes longer than the rest of what a process loads."""
+    stored = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    sides = [size] if isinstance(size, int) else list(size)
+    expected = torchvision.resize(stored, sides, InterpolationMode.BILINEAR, antialias=True)
+    found = Resize(size)(stored)
+    assert torch.equal(found, expected) and found.stride() == expected.stride()
+    for crop in (51, 54):  # an odd and an even rest
+        centre = torchvision.center_crop(expected, [crop, crop])
+        assert torch.equal(Crops("clip", Resize(size), crop, "centre").cut(found)[0].transpose(0, 1), centre)
+        ten = [one.transpose(0, 1) for one in torchvision.ten_crop(expected, [crop, crop])]
+        assert torch.equal(Crops("clip", Resize(size), crop).cut(found), torch.stack(ten))
 
 
 def test_lanczos_is_pillows(frames: np.ndarray) -> None:

@@ -27,6 +27,8 @@ from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.bags import load_bags
 from ssrl_pipeline.training.kinds.normal_memory import train_memory
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 LABELS = {"n0": Label(False, "train"), "n1": Label(False, "train"), "a0": Label(True, "test")}
 MODEL = {"feature_size": 16, "scales": ["2x3"], "crops": 1, "dropout": 0.7}
 CPU = torch.device("cpu")

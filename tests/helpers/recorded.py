@@ -15,8 +15,10 @@ from ssrl_pipeline.alarms.recording.opening import kept_packets, open_recorder
 from ssrl_pipeline.events import EventRule
 from ssrl_pipeline.extractors.decoding import Recordings, open_video
 from ssrl_pipeline.settings import AlarmSettings, WatchSettings
+from ssrl_pipeline.watching.plan import Analysis, Plan
+from ssrl_pipeline.watching.post import Line
 from ssrl_pipeline.watching.sources import parse_sources
-from ssrl_pipeline.watching.watch import Analysis, Line, Watch
+from ssrl_pipeline.watching.watch import Watch
 
 RULE = EventRule(threshold=0.5, hysteresis=1.0, gap=0.5, shortest=0.0)
 
@@ -41,8 +43,7 @@ class Watched:
         ):
             assert recorder
             job = Watch(
-                parse_sources(self._sources),
-                analysis,
+                [Plan(source, analysis) for source in parse_sources(self._sources)],
                 limits,
                 recorder.tell,
                 lambda text: None,

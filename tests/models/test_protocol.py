@@ -24,6 +24,8 @@ from ssrl_pipeline.scoring.stored import score_stored
 from ssrl_pipeline.settings import Kind
 from ssrl_pipeline.training.train import TRAINERS
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 CPU = torch.device("cpu")
 VIEWS = {"clip": 1, "patch2x3": 6}
 

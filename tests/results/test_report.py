@@ -29,6 +29,8 @@ from ssrl_pipeline.results.report import curve, link, report_entry, save_report
 from ssrl_pipeline.results.video_scores import VideoScores
 from ssrl_pipeline.scoring.stored import frame_scores
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 MODEL = {"scales": ["2x3"], "dropout": 0.7}
 HOSTILE = "</script><img src=x onerror=alert(1)>.mp4"
 

@@ -128,7 +128,7 @@ def script(folder: Path, what: str, processes: int) -> tuple[int, str, str]:
         text=True,
     )
     try:
-        out, errors = started.communicate(timeout=120)
+        out, errors = started.communicate(timeout=240)
     finally:
         started.terminate()  # which torchrun passes on to its processes, where they hang
     return started.returncode, out, errors
@@ -147,7 +147,7 @@ def script(folder: Path, what: str, processes: int) -> tuple[int, str, str]:
 def test_one_that_fails_alone_ends_all(what: str, tmp_path: Path) -> None:
     code, out, errors = script(tmp_path, what, processes=3)
     assert code == 1
-    assert time.time() - float(out.split()[-1]) < 30
+    assert time.time() - float(out.split()[-1]) < 90  # the others would wait ten minutes
     assert errors.count("ValueError: the fault of one") == 1
     assert "RuntimeError" not in errors  # what the others met is no fault of theirs
 

@@ -75,7 +75,7 @@ def items(source: str, until: Callable[[list[Item]], bool], timeout: float = 2.0
     finally:
         camera.stop()
         begun = time.monotonic()
-        assert camera.join(10) and time.monotonic() - begun < 3
+        assert camera.join(10) and time.monotonic() - begun < 8
     return found
 
 

@@ -18,6 +18,8 @@ from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 STAMPS = np.arange(40) / 8 + 60 * (np.arange(40) >= 20)  # a minute's pause in the middle
 
 

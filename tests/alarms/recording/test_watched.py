@@ -21,7 +21,7 @@ from ssrl_pipeline.alarms.recording import recorder as recorder_module
 from ssrl_pipeline.alarms.recording.opening import open_recorder
 from ssrl_pipeline.settings import AlarmSettings
 from ssrl_pipeline.watching import camera
-from ssrl_pipeline.watching.watch import Line
+from ssrl_pipeline.watching.post import Line
 
 
 @pytest.fixture(autouse=True)

@@ -15,10 +15,10 @@ from live_stream import read_mark
 from PIL import Image
 
 from ssrl_pipeline.extractors.decoding import Keep, open_video, video
-from ssrl_pipeline.extractors.decoding import clip as clip_module
 from ssrl_pipeline.extractors.decoding import decoder as decoder_module
-from ssrl_pipeline.extractors.decoding.packets import LEAST, PacketRing
-from ssrl_pipeline.extractors.decoding.recorder import Recorder, mark
+from ssrl_pipeline.extractors.decoding.recording import clip as clip_module
+from ssrl_pipeline.extractors.decoding.recording.packets import LEAST, PacketRing
+from ssrl_pipeline.extractors.decoding.recording.recorder import Recorder, mark
 
 
 class Here:

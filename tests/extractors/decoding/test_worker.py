@@ -59,7 +59,7 @@ def still(pid: int) -> bool:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    for _ in range(400):
+    for _ in range(1200):  # a minute: machines are busy
         if condition():
             return True
         time.sleep(0.05)

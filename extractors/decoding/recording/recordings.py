@@ -24,7 +24,7 @@ class Recordings:
     """Of one camera.
 
     What is asked is answered in another thread, which the receiver of the answer must not hold up; see
-    :mod:`ssrl_pipeline.extractors.decoding.recorder`. Numbers of frames are those of the camera.
+    :mod:`ssrl_pipeline.extractors.decoding.recording.recorder`. Numbers of frames are those of the camera.
 
     Args:
         keep: what is kept of the stream; None: nothing, and all that is asked is answered with an error.

@@ -25,9 +25,9 @@ from PIL import Image, ImageDraw
 
 from ssrl_pipeline.disk import whole_file
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors.decoding.clip import SETTLING, Clip, as_packet
-from ssrl_pipeline.extractors.decoding.decoder import Pixels
-from ssrl_pipeline.extractors.decoding.packets import PacketRing
+from ssrl_pipeline.extractors.decoding.pixels import Pixels
+from ssrl_pipeline.extractors.decoding.recording.clip import SETTLING, Clip, as_packet
+from ssrl_pipeline.extractors.decoding.recording.packets import PacketRing
 
 TICK = 0.2
 QUALITY = 90  # of a still

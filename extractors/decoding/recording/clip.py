@@ -16,7 +16,7 @@ import av
 
 from ssrl_pipeline.disk import whole_file
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors.decoding.packets import Kept, label
+from ssrl_pipeline.extractors.decoding.recording.packets import Kept, label
 
 IN_MP4 = {"h264", "hevc", "av1", "vp9"}
 PLAIN = {"yuv420p", "yuvj420p", "nv12", "cuda", "qsv", "vaapi", "videotoolbox"}  # H.264 that browsers play
