@@ -306,8 +306,7 @@ def _length(container: Any, stream: Any) -> float:
 
 
 def _opened_live(container: Any, stream: Any, threads: int, seconds: float, hardware: str) -> Opened:
-    if not stream.codec_context.is_hwaccel:
-        hardware = ""
+    hardware = hardware if stream.codec_context.is_hwaccel else ""
     frames = _Frames(container, stream, threads, one_size=True)
 
     def told() -> Iterator[tuple[np.ndarray, float]]:
