@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.models.detector import Detector, Hidden
+from ssrl_pipeline.models.detector import Detector, Footage, Hidden
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.ssrl import SSRL
@@ -83,6 +83,10 @@ class Blend(Detector):
             own = {name: which for name, which in hidden.items() if name in part.views}
             views = part.hide(views, own) if own else views
         return views
+
+    def adapted(self, footage: Footage) -> "Blend":
+        """Each part adapted by itself; they count as they did."""
+        return type(self).of([part.adapted(footage) for part in self.parts], self.weights)
 
     @property
     def parts(self) -> tuple[Detector, ...]:

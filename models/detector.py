@@ -6,8 +6,10 @@ F feature size.
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,17 @@ class Scored(Protocol):
         """[B, T], 0 to 1."""
 
     def _replace(self, *, scores: Tensor) -> "Scored": ...
+
+
+class Footage(Protocol):
+    """What one camera normally shows: N snippets, in order of time."""
+
+    @property
+    def parts(self) -> np.ndarray:
+        """int [N], ascending: which stretch of time each snippet is of."""
+
+    def read(self, view: str) -> Tensor:
+        """Features of one view, float32 [N, P, F]."""
 
 
 class Detector(nn.Module):
@@ -99,6 +112,16 @@ class Detector(nn.Module):
             the kind cannot tell.
         """
         return {}
+
+    def adapted(self, footage: Footage) -> "Detector":
+        """A copy that takes what one camera normally shows for normal; calibrated to nothing yet.
+
+        It has the same kind, and names of weights. A kind that has nothing to adapt but its level is
+        copied as it is.
+        """
+        copy = deepcopy(self)
+        copy.level = 0.0
+        return copy
 
     @property
     def parts(self) -> "tuple[Detector, ...]":

@@ -1,23 +1,26 @@
 """A memory of normal patches: the nearest neighbours of each patch's feature at its own position.
 
-Learns from normal videos alone; :mod:`ssrl_pipeline.models.memory_fit` fills it. A bounded memory of
+Learns from normal videos alone, see :func:`fit_memory`. A bounded memory of
 patch features as in PatchCore (Roth et al., CVPR 2022), here one for each position of a fixed camera.
 
 Dimensions: B videos, T snippets, P crops or patches, M remembered snippets, F feature size.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssrl_pipeline.models.detector import Detector, Hidden
+from ssrl_pipeline.models.detector import Detector, Footage, Hidden
+from ssrl_pipeline.models.memory_fit import LEAST, coreset, held_out_distances, normal_spread
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.scales import scale_of
 
+CHUNK = 256  # snippets to take statistics of at a time
 STEEPNESS = 4.0  # makes the median normal snippet score 0.1
 
 
@@ -169,6 +172,12 @@ class PatchMemory(Detector):
         x = STEEPNESS * (total - alarm) / (alarm - median)
         return x.sign() * (2 * x.abs()).log1p()
 
+    def adapted(self, footage: Footage) -> "PatchMemory":
+        """One of the camera's own patches instead."""
+        return fit_memory(
+            lambda name: footage.read(name).numpy(), self.views, footage.parts, neighbours=self.neighbours
+        )
+
     def total(self, evidence_of_views: Tensor) -> Tensor:
         """[..., V], in the order of the views -> [...]: their sum in units of normal snippets."""
         centred = evidence_of_views - self.get_buffer("evidence_centre")
@@ -192,3 +201,68 @@ def evidence(distances: Tensor, hidden: Tensor | None = None) -> Tensor:
         return distances.logsumexp(dim=-1) - math.log(distances.shape[-1])
     seen = distances.masked_fill(hidden[:, None], -math.inf).logsumexp(dim=-1)  # [B, T]
     return seen - (~hidden).sum(dim=-1, keepdim=True).log()
+
+
+@torch.no_grad()
+def fit_memory(
+    read: Callable[[str], np.ndarray],
+    views: Mapping[str, int],
+    videos: np.ndarray,
+    limit: int = 256,
+    neighbours: int = 1,
+    alarm: float = 0.99,
+) -> PatchMemory:
+    """A memory of normal snippets.
+
+    What is normal distance is measured on held-out videos: each is compared with
+    a memory made of the others, so that a patch never meets its own video.
+
+    Args:
+        read: view name -> its features [N, P, F]; called once a view, and one
+            view is held at a time.
+        views: view name -> P.
+        videos: int [N], which video a snippet is of; two or more.
+        limit: the most snippets to remember at each position.
+        neighbours: whose mean distance counts.
+        alarm: the quantile of held-out normal snippets that scores 0.5.
+
+    Raises:
+        ValueError: all snippets are of one video.
+    """
+    if len(np.unique(videos)) < 2:
+        raise ValueError("normal snippets of two videos or more are needed, to hold one out")
+    model: PatchMemory | None = None
+    evidences = []
+    for name in views:
+        rows = torch.from_numpy(np.ascontiguousarray(read(name), np.float32))
+        if model is None:
+            model = PatchMemory(rows.shape[2], views, min(limit, len(rows)), neighbours)
+        memory = cast(ViewMemory, model.memories[name])
+        evidences.append(evidence(_fit_view(memory, rows, videos)))
+    assert model is not None
+    _fit_alarm(model, torch.stack(evidences, dim=-1), alarm)
+    return model.eval()
+
+
+def _fit_view(memory: ViewMemory, rows: Tensor, videos: np.ndarray) -> Tensor:
+    """Fills the memory of one view; the distances of the held-out snippets, as it gives them: [N, P]."""
+    memory.scaling.fit(memory.view, rows.split(CHUNK))
+    distances = np.empty(rows.shape[:2], np.float32)
+    for position in range(rows.shape[1]):
+        here = memory.scaling(memory.view, rows[:, position]).numpy()
+        distances[:, position] = held_out_distances(here, videos, memory.size, memory.neighbours)
+        memory.get_buffer("normal")[position] = torch.from_numpy(here[coreset(here, memory.size)])
+    spread = normal_spread(distances, len(np.unique(videos)))
+    memory.get_buffer("centre").copy_(torch.from_numpy(spread.centre))
+    memory.get_buffer("deviation").copy_(torch.from_numpy(spread.deviation))
+    return torch.from_numpy((distances - spread.centre) / spread.deviation)
+
+
+def _fit_alarm(model: PatchMemory, evidences: Tensor, alarm: float) -> None:
+    """Learns the units and the alarm level from the evidence [N, V] of held-out normal snippets."""
+    model.get_buffer("evidence_centre").copy_(evidences.mean(dim=0))
+    model.get_buffer("evidence_deviation").copy_(evidences.std(dim=0, correction=0).clamp(min=LEAST))
+    total = model.total(evidences).numpy()
+    median, level = np.quantile(total, [0.5, alarm])
+    model.get_buffer("median").fill_(median)
+    model.get_buffer("alarm").fill_(max(level, median + LEAST))

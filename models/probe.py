@@ -6,15 +6,20 @@ Dimensions: B videos, T snippets, P crops or patches, F feature size, W pooled s
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import Detector, Footage
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.scales import scale_of
 
 POOLED = "pooled"  # the one view, to the scaling
 FLOOR = 0.01  # share of the mean deviation that each gets more: what hardly varies must not drown the rest
+
+
+STRETCH = 8  # snippets, of which the mean is taken to see what varies in normal footage
+RIDGE = 0.1  # share of the mean variance along a direction, below which it hardly counts
 
 
 class ProbeOutput(NamedTuple):
@@ -75,11 +80,30 @@ class LinearProbe(Detector):
             lost[scale] = (whole[..., None] - torch.stack(without, dim=-1)).clamp(min=0)
         return lost
 
+    @torch.no_grad()
+    def adapted(self, footage: Footage) -> "LinearProbe":
+        """With the camera's mean for the normal one, and deaf to what varies there anyway.
+
+        Weights lose what they have along directions in which stretches of normal footage differ: as in
+        Fisher's discriminant the covariance of what is normal, and a ridge, are divided by.
+        """
+        copy = super().adapted(footage)
+        assert isinstance(copy, LinearProbe)
+        pooled = torch.cat([self._pooled(name, footage.read(name)) for name in self.views], dim=-1)
+        copy.scaling.get_buffer(f"{POOLED}_mean").copy_(pooled.double().mean(dim=0))
+        rows = stretches(copy.scaled(pooled).double(), footage.parts)
+        copy.linear.weight.copy_(quieted(self.linear.weight.double(), rows))
+        return copy
+
     def pool(self, views: Mapping[str, Tensor]) -> Tensor:
         """View name -> [B, T, P, F], as one [B, T, W]."""
         self._check(views)
-        pooled = [views[n].amax(dim=2) if scale_of(n) else views[n].mean(dim=2) for n in self.views]
-        return torch.cat(pooled, dim=-1)
+        return torch.cat([self._pooled(name, views[name]) for name in self.views], dim=-1)
+
+    @staticmethod
+    def _pooled(name: str, rows: Tensor) -> Tensor:
+        """Of one view: [..., P, F] -> [..., F]."""
+        return rows.amax(dim=-2) if scale_of(name) else rows.mean(dim=-2)
 
     def fit_scaling(self, pooled: Iterable[Tensor]) -> None:
         """Takes the mean and the deviation of normal snippets, [n, W] at a time."""
@@ -101,3 +125,18 @@ class LinearProbe(Detector):
             shape = tuple(views[name].shape)
             if len(shape) != 4 or shape[3] != self.feature_size or (scale_of(name) and shape[2] != count):
                 raise ValueError(f"view {name!r} is [B, T, {count}, {self.feature_size}], not {list(shape)}")
+
+
+def stretches(rows: Tensor, parts: np.ndarray) -> Tensor:
+    """[N, W] -> [K, W]: means over stretches of up to STRETCH snippets, each within one part."""
+    begins = np.flatnonzero(np.diff(parts, prepend=parts[0] - 1))
+    whole = rows.tensor_split(torch.from_numpy(begins[1:]))
+    return torch.stack([piece.mean(dim=0) for part in whole for piece in part.split(STRETCH)])
+
+
+def quieted(weight: Tensor, rows: Tensor) -> Tensor:
+    """Weights [1, W] less what they have along the directions in which centred rows [K, W] vary."""
+    _, sizes, axes = torch.linalg.svd(rows, full_matrices=False)
+    energy = sizes.square()
+    share = energy / (energy + RIDGE * energy.mean()).clamp(min=torch.finfo(energy.dtype).tiny)
+    return weight - (weight @ axes.T * share) @ axes

@@ -40,7 +40,8 @@ class ExtractSettings:
     weights: str | None = None  # a file of the backbone's weights; None: the published ones
     dtype: StoredDtype = "float32"  # of the stored features
     engine: EngineName = "auto"  # what runs the backbone
-    precision: PrecisionName = "auto"  # a CPU has float32 alone; auto is tf32 on a GPU that has it
+    precision: PrecisionName = "auto"  # the store's or checkpoint's, else the best: bfloat16, or a GPU's tf32
+    calibration: str | None = None  # a folder of videos by which int8 is quantised; None: clips that we make
     patches: Patches = "exact"  # or "dense": from one pass over the frame, an approximation with less work
     workers: int | None = None  # videos decoded at the same time; None: 1 on a CPU, 4 on a GPU
     fps: float | None = None  # frames a second that are described, chosen by their times; None: all

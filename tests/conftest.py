@@ -31,7 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def quick_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`auto` is eager in tests, for converting the backbone takes longer than their few snippets."""
+    """`auto` is eager in float32 in tests: converting the backbone takes longer than their few snippets."""
+    monkeypatch.setattr("ssrl_pipeline.extractors.engines.precision.abilities", lambda: frozenset({"INT8"}))
     monkeypatch.setattr("ssrl_pipeline.extractors.engines.engines.AUTO", ("eager",))
 
 

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.models.detector import Detector, Hidden
+from ssrl_pipeline.models.detector import Detector, Footage, Hidden
 from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.models.ssrl.reference import reference_name, reference_shape
 from ssrl_pipeline.models.ssrl.relation import RelationBlock
 from ssrl_pipeline.scales import EVIDENCE, parse_scale, scale_of, view_of
+
+ROWS = 256  # snippets to take statistics of at a time
 
 
 class SSRLOutput(NamedTuple):
@@ -186,6 +188,18 @@ class SSRL(Detector):
             return summary
         evidence = self._evidence(views)[:, None, :, None].expand(-1, summary.shape[1], -1, 1)
         return torch.cat([summary, evidence], dim=-1)
+
+    @torch.no_grad()
+    def adapted(self, footage: Footage) -> "SSRL":
+        """With the scaling of what the camera shows, and its probe; one that does not scale keeps its own."""
+        copy = super().adapted(footage)
+        assert isinstance(copy, SSRL)
+        if self.scaling.is_fitted:
+            for name in self.views:
+                copy.scaling.fit(name, footage.read(name).split(ROWS))
+        if self.probe is not None:
+            copy.probe = self.probe.adapted(footage)
+        return copy
 
     @property
     def reach(self) -> int:

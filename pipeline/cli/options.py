@@ -86,14 +86,23 @@ checkpoint_option = click.option(
     type=PATH,
     help="Checkpoint, or a run's folder for its best.pt.  [default: the newest run]",
 )
+group_option = click.option(
+    "--group", metavar="NAME", help="The camera that this is of.  [default: as the labels or folders say]"
+)
 weights_option = setting(
     "extract.weights", "Backbone weights.", metavar="FILE", default="the published ones, fetched once"
 )
 engine_option = setting("extract.engine", "What runs the backbone.")
 precision_option = setting(
     "extract.precision",
-    "Of the backbone: a CPU has float32 alone. auto is the precision that a checkpoint was trained with, "
-    "else a GPU's tf32, else float32.",
+    "Of the backbone: a CPU has int8 and, where it can, bfloat16. auto is that of the store or the "
+    "checkpoint; for a new store such a CPU's bfloat16, a GPU's tf32, else float32.",
+)
+calibration_option = setting(
+    "extract.calibration",
+    "Folder of videos by which --precision int8 is quantised.",
+    metavar="DIR",
+    default="clips that are made",
 )
 frames_option = setting(
     "extract.frames",
@@ -109,7 +118,8 @@ def settings_options(command: Command) -> Command:
 
 def scorer_options(command: Command) -> Command:
     """What says which model scores, and what runs it."""
-    options = (checkpoint_option, runs_option, weights_option, device_option, engine_option, precision_option)
+    options = (checkpoint_option, runs_option, weights_option, device_option)
+    options += (engine_option, precision_option, calibration_option)
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 

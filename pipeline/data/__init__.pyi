@@ -8,6 +8,7 @@ from .labels import SPLITS as SPLITS
 from .labels import Intervals as Intervals
 from .labels import Label as Label
 from .labels import Labels as Labels
+from .labels import group_of_folder as group_of_folder
 from .labels import intervals_of as intervals_of
 from .labels import read_intervals as read_intervals
 from .labels import read_labels as read_labels

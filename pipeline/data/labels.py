@@ -1,7 +1,10 @@
 """Labels of videos and ground truth of frames.
 
-labels.csv      video,label[,split][,group]   label normal or abnormal; split train, val or test; group
-                                              the camera or source, whose videos no split may part
+labels.csv      video,label[,split][,group][,start]
+                                              label normal or abnormal; split train, val or test; group
+                                              the camera or source, whose videos no split may part; start
+                                              the local time at which the video begins, 23:10 or
+                                              2024-05-31 23:10:00
 intervals.csv   video,start,end               anomalous frames, 0-based, end exclusive; a row per interval,
                                               or several intervals in a row: video,start,end,start,end
 
@@ -10,6 +13,7 @@ written is in :mod:`ssrl_pipeline.disk.tables`.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +30,7 @@ class Label(NamedTuple):
     abnormal: bool
     split: str | None  # None: not said
     group: str | None = None  # the camera or source that it is of; None: of one that no other video is of
+    start: float | None = None  # seconds since midnight, local time, when it begins; None: not known
 
 
 Labels = dict[str, Label]  # video -> label
@@ -50,7 +55,9 @@ def read_labels(path: Path) -> Labels:
             raise LabelError(f"{row.place}: split {said['split']!r} is not one of {', '.join(SPLITS)}")
         if video in labels:
             raise LabelError(f"{row.place}: {video!r} is listed twice")
-        labels[video] = Label(label == "abnormal", split, said.get("group") or None)
+        start = said.get("start") or None
+        seconds = None if start is None else _time_of_day(start, row.place)
+        labels[video] = Label(label == "abnormal", split, said.get("group") or None, seconds)
     if not labels:
         raise LabelError(f"{path}: lists no videos")
     return labels
@@ -129,6 +136,22 @@ def intervals_of(truth: np.ndarray) -> list[tuple[int, int]]:
     return [(start, end) for start, end in edges.reshape(-1, 2).tolist()]
 
 
+def _time_of_day(text: str, place: str) -> float:
+    """Seconds since midnight."""
+    try:
+        if ":" in text[:3]:
+            moment = time.fromisoformat(text if text[2] == ":" else f"0{text}")
+        else:
+            moment = datetime.fromisoformat(text).timetz()
+    except ValueError:
+        raise LabelError(
+            f"{place}: start {text!r} is no local time, as in 23:10 or 2024-05-31 23:10:00"
+        ) from None
+    if moment.tzinfo is not None:
+        raise LabelError(f"{place}: start {text!r} names a time zone; give the camera's local time")
+    return 3600 * moment.hour + 60 * moment.minute + moment.second + moment.microsecond / 1e6
+
+
 def _is_label_row(cells: Sequence[str]) -> bool:
     label, split = ([cell.lower() for cell in cells[1:3]] + ["", ""])[:2]
     return bool(cells and cells[0]) and label in LABELS and split in ("", *SPLITS)
@@ -138,7 +161,7 @@ def _is_interval_row(cells: Sequence[str]) -> bool:
     return len(cells) >= 3 and bool(cells[0]) and all(map(is_number, cells[1:]))
 
 
-_LABELS = Columns(("video", "label"), ("split", "group"), _is_label_row)
+_LABELS = Columns(("video", "label"), ("split", "group", "start"), _is_label_row)
 _INTERVALS = Columns(
     required=("video", "start", "end"),
     optional=(),

@@ -6,17 +6,20 @@ What is already stored is skipped; a video that fails does not stop the others. 
 extractions may share a store: each takes the next video that no other is at.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 
 from ssrl_pipeline.console import SKIPPED, Outcome, Plan, Progress
+from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extraction.storing import claim_each, store_videos
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
-from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features import FeatureStore, Recipe, create_store
+from ssrl_pipeline.extractors import FeatureExtractor, find_device
+from ssrl_pipeline.extractors.engines import choose_precision, unnamed
+from ssrl_pipeline.features import FeatureStore, Recipe, create_store, open_store
 
 WORKERS = {"cpu": 1, "cuda": 4}  # videos decoded at the same time
 
@@ -32,10 +35,36 @@ class ExtractorOptions(NamedTuple):
     precision: str = "auto"
     picture_fps: float | None = None
     fps: float | None = None
+    calibration: str | None = None
+
+    def settled(self, features: Path | str, devices: Sequence[str]) -> "ExtractorOptions":
+        """With a precision of `auto` decided: that of the store that is there, else the CPU's best.
+
+        Args:
+            features: the store, or where one is to be.
+            devices: of this machine, which will extract; none: others will. Where not all are the CPU,
+                `auto` stays, and each takes what fits features without a named precision.
+        """
+        if self.precision != "auto":
+            return self
+        try:
+            wanted = open_store(features).recipe.get("precision", "auto")
+        except StoreError:  # there is none, or who extracts will say what is wrong
+            kinds = {find_device(name).type for name in devices}
+            on_cpu = kinds == {"cpu"}
+            wanted = choose_precision("auto", torch.device("cpu"), self.engine) if on_cpu else "auto"
+        return self._replace(precision=wanted)
 
     def build(self, device: str) -> FeatureExtractor:
-        """Raises PipelineError: an unknown name, a missing device, weights that cannot be had."""
-        return FeatureExtractor(device=device, **self._asdict())
+        """An extractor; in a precision of `auto`, one whose features fit any device's without a named one.
+
+        Raises:
+            PipelineError: an unknown name, a missing device, weights that cannot be had.
+        """
+        chosen = self._asdict()
+        if self.precision == "auto":
+            chosen["precision"] = unnamed(find_device(device))
+        return FeatureExtractor(device=device, **chosen)
 
     def planner(self) -> FeatureExtractor:
         """An extractor to plan by, of what others extract; it is on the CPU, also where that could not.
@@ -43,7 +72,7 @@ class ExtractorOptions(NamedTuple):
         Raises:
             PipelineError: as of :meth:`build`.
         """
-        extractor = self._replace(engine="auto", precision="auto").build("cpu")
+        extractor = self._replace(engine="auto", precision="float32").build("cpu")
         extractor.precision = self.precision  # which its recipe tells
         return extractor
 

@@ -32,7 +32,9 @@ def extract_videos(
         device: as of :func:`chosen_workers`, as are `devices` and `cluster`.
         show: told the plan, gives what shows the progress.
     """
-    chosen, options = settings.extract, _options(settings.extract)
+    chosen = settings.extract
+    names = parse_devices(devices, device) if devices else [device]
+    options = _options(chosen).settled(features, [] if cluster else names)
     if isinstance(features, Path):
         require_writable(features)
     with chosen_workers(device, devices, cluster) as workers:
@@ -68,7 +70,7 @@ def estimate_videos(
     chosen = settings.extract
     names = parse_devices(devices, device) if devices else [device]
     share = len(set(names))  # processes on one device share it: they are no faster than one
-    extractor = _options(chosen).build(names[0])
+    extractor = _options(chosen).settled(features, names).build(names[0])
     return DryRun(estimate(videos, features, extractor, chosen.dtype, share, chosen.workers), share)
 
 
@@ -77,6 +79,7 @@ def _options(of: ExtractSettings) -> ExtractorOptions:
         *(of.backbone, of.preset, of.weights, of.patches, of.engine, of.precision),
         picture_fps=of.frames,
         fps=of.fps,
+        calibration=of.calibration,
     )
 
 

@@ -1,4 +1,7 @@
 from .group import Group as Group
+from .held_out import calibrated as calibrated
+from .kinds import draw_snippets as draw_snippets
+from .kinds import reader as reader
 from .run_folder import Evaluation as Evaluation
 from .seeds import SeedRuns as SeedRuns
 from .start import Trained as Trained

@@ -24,6 +24,7 @@ class Analysis:
     device: torch.device
     describe: Describe  # whose features are of the recipe that the model was trained on
     rule: EventRule
+    by_hour: tuple[EventRule, ...] = ()  # of the day, 24 of them; none: `rule` holds at all hours
     drop_last: bool = False  # the preset leaves out a recording's incomplete last snippet
     pending: Callable[[], Pending] = Pending  # where a camera's snippets fill up, for `describe`
     chosen_fps: float | None = None  # frames a second that are described (extractors/rate.py); None: all
@@ -47,5 +48,11 @@ class Plan:
 
     @property
     def rule(self) -> EventRule:
-        rule = self.analysis.rule
+        """Of no certain hour."""
+        return self.rule_at(None)
+
+    def rule_at(self, hour: int | None) -> EventRule:
+        """At an hour of the day, 0 to 23; None: a recording, of no hour."""
+        by_hour = self.analysis.by_hour
+        rule = self.analysis.rule if hour is None or not by_hour else by_hour[hour]
         return rule if self.threshold is None else EventRule(**{**vars(rule), "threshold": self.threshold})

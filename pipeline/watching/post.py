@@ -101,6 +101,7 @@ class Post:
         if self.heat:
             self.heat.score(snippet.frame, score, self.plan.rule.low)
         self._look_at_the_clock()
+        self.events.rule = self.plan.rule_at(_hour(self, snippet.time_s))
         try:
             news = self.events.add(
                 score, snippet.times.starts(snippet.frames), snippet.times.ends(snippet.frames)
@@ -231,6 +232,15 @@ def _utc(post: Post, time_s: float | None) -> str | None:
     """The wall clock's time at a position of a live stream, ISO 8601; recordings have none."""
     if time_s is None or not post.live:
         return None
-    ago = time.monotonic() - (post.zero + time_s)
-    moment = datetime.fromtimestamp(time.time() - ago, timezone.utc)
+    moment = datetime.fromtimestamp(_clock(post, time_s), timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _hour(post: Post, time_s: float) -> int | None:
+    """Of the day, by this machine's clock and time zone; recordings have none."""
+    return datetime.fromtimestamp(_clock(post, time_s)).astimezone().hour if post.live else None
+
+
+def _clock(post: Post, time_s: float) -> float:
+    """The wall clock's time, in seconds since 1970, at a position of a live stream."""
+    return time.time() - (time.monotonic() - (post.zero + time_s))

@@ -5,6 +5,7 @@ ssrl-pipeline watch gate=rtsp://gate/stream --metrics-port 9100
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import CheckpointError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import Keep
-from ssrl_pipeline.scoring import Scorer
+from ssrl_pipeline.scoring import Cameras, Scorer
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.watching.cameras import CameraEntry
 from ssrl_pipeline.watching.plan import Analysis, Plan
@@ -37,7 +38,7 @@ class Models:
     def __init__(self, settings: Settings, checkpoint: Path | None, device: str):
         self._settings, self._checkpoint, self._device = settings, checkpoint, device
         self._extractors: dict[tuple[Any, ...], FeatureExtractor] = {}
-        self._loaded: dict[_Version, Analysis] = {}
+        self._loaded: dict[_Version, tuple[Analysis, Cameras]] = {}
         self._views: dict[_Version, Mapping[str, int]] = {}
 
     def views(self, checkpoint: Path | None) -> Mapping[str, int]:
@@ -69,10 +70,26 @@ class Models:
         versions = [self._find(entry.checkpoint) for entry in entries]
         loaded = {version: self._loaded.get(version) for version in versions}
         self._loaded = {version: known or self._load(version[0]) for version, known in loaded.items()}
+        self._say_own(entries, versions)
         return [
-            Plan(entry.source, self._loaded[version], entry.threshold, entry.sight, entry.hours)
+            Plan(
+                entry.source,
+                _of_camera(*self._loaded[version], entry.source.name),
+                entry.threshold,
+                entry.sight,
+                entry.hours,
+            )
             for entry, version in zip(entries, versions, strict=True)
         ]
+
+    def _say_own(self, entries: Sequence[CameraEntry], versions: Sequence[_Version]) -> None:
+        """Which cameras have a detector or thresholds of their own."""
+        for version, (_, cameras) in self._loaded.items():
+            names = [
+                entry.source.name for entry, own in zip(entries, versions, strict=True) if own == version
+            ]
+            for line in (*cameras.told(names, "stream"), *cameras.told_hours(names)):
+                say(line)
 
     def _find(self, checkpoint: Path | None) -> _Version:
         path = find_checkpoint(checkpoint or self._checkpoint, Path(self._settings.data.runs))
@@ -83,18 +100,18 @@ class Models:
             raise
         return path, state.st_mtime_ns, state.st_size
 
-    def _load(self, path: Path) -> Analysis:
+    def _load(self, path: Path) -> tuple[Analysis, Cameras]:
         of, events = self._settings.extract, self._settings.events
-        scorer = Scorer(
-            path, self._device, of.weights, events, of.engine, of.precision, extractors=self._extractors
-        )
+        how = (of.weights, events, of.engine, of.precision)
+        kept = self._extractors
+        scorer = Scorer(path, self._device, *how, calibration=of.calibration, extractors=kept)
         extractor = scorer.extractor
         say(f"watching with {path} on {scorer.device} in {extractor.precision}")
         say(f"events: {scorer.chosen}")
         if scorer.teller is None:
             unknown = "the checkpoint does not know what its cameras normally show; one trained anew does"
             say(f"events have no words: {scorer.wordless or unknown}")
-        return Analysis(
+        analysis = Analysis(
             scorer.model,
             scorer.device,
             extractor.describe,
@@ -104,6 +121,14 @@ class Models:
             chosen_fps=extractor.fps,
             teller=scorer.teller,
         )
+        return analysis, scorer.cameras
+
+
+def _of_camera(common: Analysis, cameras: Cameras, name: str) -> Analysis:
+    """The common analysis, with what the checkpoint has for the camera by itself."""
+    own, rules = cameras.of(name), tuple(cameras.rule(name, hour).rule for hour in range(24))
+    by_hour = rules if set(rules) != {own.chosen.rule} else ()
+    return replace(common, model=own.model, rule=own.chosen.rule, by_hour=by_hour)
 
 
 @contextmanager

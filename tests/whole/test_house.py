@@ -42,6 +42,7 @@ ORDER = """
     scoring
     evaluation
     training
+    adapting
     watching
     alarms
     demo info

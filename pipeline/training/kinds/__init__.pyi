@@ -10,5 +10,7 @@ from .linear import held_out_rows as held_out_rows
 from .linear import probe_summary as probe_summary
 from .linear import train_probe as train_probe
 from .linear import try_strengths as try_strengths
+from .normal_memory import draw_snippets as draw_snippets
 from .normal_memory import memory_summary as memory_summary
+from .normal_memory import reader as reader
 from .normal_memory import train_memory as train_memory

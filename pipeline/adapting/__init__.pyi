@@ -1,0 +1,3 @@
+from .adapt import Adapted as Adapted
+from .adapt import adapt_checkpoint as adapt_checkpoint
+from .start import adapt_run as adapt_run
