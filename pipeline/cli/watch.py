@@ -9,13 +9,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from ssrl_pipeline import watching
+from ssrl_pipeline import alarms, watching
 from ssrl_pipeline.cli.options import config_option, scorer_options, set_option, with_settings
 from ssrl_pipeline.config import ready_configs
 from ssrl_pipeline.console import say
@@ -24,6 +25,7 @@ from ssrl_pipeline.settings import CAMERA_SECTIONS, Settings
 from ssrl_pipeline.watching import Notifier, parse_sources, program, webhook
 
 NOTIFY = ("event_start", "event_end")
+LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
 LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
 
 Deliver = Callable[[Mapping[str, Any]], None]
@@ -34,6 +36,13 @@ Deliver = Callable[[Mapping[str, Any]], None]
 @scorer_options
 @click.option("--exec", "command", metavar="CMD", help="Run for each start and end of an event; no shell.")
 @click.option("--webhook", "url", metavar="URL", help="Post each start and end of an event as JSON.")
+@click.option(
+    "--events",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Keep a clip and a still of each event.",
+)
+@click.option("--hwaccel", metavar="DEVICE", help="What decodes streams: none, auto, cuda, vaapi, ...")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics for Prometheus.")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve it on.")
 @click.option("--check", is_flag=True, help="Open each camera once, write a picture of it, and end.")
@@ -55,6 +64,8 @@ def watch(
     checkpoint: Path | None,
     command: str | None,
     url: str | None,
+    events: Path | None,
+    hwaccel: str | None,
     metrics_port: int | None,
     metrics_host: str,
     device: str,
@@ -73,7 +84,15 @@ def watch(
     known. What counts as an event is set as for `score`.
 
     CMD gets the line on its stdin, and its values as SSRL_TYPE, SSRL_CAMERA and so on.
+
+    With --events, lines of events have `id`, `still` and `clip`, the last two the paths of files. The end
+    of an event is then told when its clip is whole, some seconds later. -o alarms.after=10 and the like say
+    how long clips are, and how long they stay.
     """
+    if events is not None:
+        settings = replace(settings, alarms=replace(settings.alarms, folder=str(events)))
+    if hwaccel is not None:
+        settings = replace(settings, watch=replace(settings.watch, hwaccel=hwaccel))
     models = watching.Models(settings, checkpoint, device)
     path = _camera_file(config, sources)
     listeners = _Listeners(_flagged(command, url))
@@ -91,14 +110,23 @@ def watch(
         listeners.tell(line)
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
+    jobs: list[watching.Watch] = []  # the one that follows
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
     with (
-        watching.open_watch(settings, plans, tell, metrics) as job,
+        alarms.open_recorder(settings.alarms, lambda name: jobs[0].recordings(name), tell) as recorder,
+        watching.open_watch(
+            settings,
+            plans,
+            recorder.tell if recorder else tell,
+            metrics,
+            alarms.kept_packets(settings.alarms),
+        ) as job,
         _signals() as (stop, received),
         _reloaded(path, file, models, job, listeners),
     ):
+        jobs.append(job)
         listeners.change(file)
-        failed = _run(job, stop, listeners)
+        failed = _run(job, stop, recorder, listeners)
     if received:
         _end_by(received[0])
     if failed:
@@ -239,10 +267,18 @@ def _reload(
     return file
 
 
-def _run(job: "watching.Watch", stop: threading.Event, listeners: _Listeners) -> list[str]:
+def _run(
+    job: "watching.Watch",
+    stop: threading.Event,
+    recorder: "alarms.EventRecorder | None",
+    listeners: _Listeners,
+) -> list[str]:
     """The names of recordings that could not be read to their end."""
     try:
-        return job.run(stop)
+        failed = job.run(stop)
+        if recorder:
+            recorder.close(LAST_CLIPS)
+        return failed
     except BrokenPipeError:
         say("stdout was closed")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit

@@ -181,7 +181,8 @@ class Post:
         )
         after = "" if item.gap_s is None else f" after {item.gap_s:.1f} seconds"
         rate = f"{item.fps:.4g} frames a second" if item.fps else "one frame so far"
-        self.say(f"{self.name}: connected{after}, {item.width}x{item.height}, {rate}")
+        by = f", decoded by {item.hardware}" if item.hardware else ""
+        self.say(f"{self.name}: connected{after}, {item.width}x{item.height}, {rate}{by}")
         slow = slow_videos({self.name: item.fps}, self.plan.analysis.chosen_fps or 0.0)
         if slow and not self.told_slow:
             self.say(slow)

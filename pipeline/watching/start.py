@@ -14,6 +14,7 @@ from ssrl_pipeline.console import say
 from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import CheckpointError
 from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors.decoding import Keep
 from ssrl_pipeline.scoring import Cameras, Scorer
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.watching.cameras import CameraEntry
@@ -136,17 +137,19 @@ def open_watch(
     plans: Sequence[Plan],
     tell: Callable[[Line], object],
     metrics: tuple[str, int] | None = None,
+    keep: Keep | None = None,
 ) -> Iterator[Watch]:
     """A watch that is ready to run.
 
     Args:
         tell: takes each line of the result.
         metrics: the address and the port to serve them on, as long as the context lasts.
+        keep: of each camera's packets, for clips.
 
     Raises:
         PipelineError: the port cannot be had.
     """
-    watch = Watch(plans, settings.watch, tell, say)
+    watch = Watch(plans, settings.watch, tell, say, keep=keep)
     with serve_metrics(watch.posts, *metrics) if metrics else nullcontext() as port:
         if metrics:
             host = f"[{metrics[0]}]" if ":" in metrics[0] else metrics[0]

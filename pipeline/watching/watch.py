@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.extractors import ViewArrays, is_full
+from ssrl_pipeline.extractors.decoding import Keep, Recordings
 from ssrl_pipeline.models import WindowScorer
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.camera import Camera, Opener, Snippet, open_source
@@ -31,6 +32,7 @@ TOGETHER = 16  # snippets of different cameras that are described at once
 DECODING = 4  # threads at most that decode a camera; each but the first may hold a frame back
 POLL = 0.5  # seconds after which a stop is noticed
 ENDING = 3.0  # seconds that threads get to end
+SETTLING = 5.0  # seconds that clips get to be whole
 
 
 class Watch:
@@ -42,6 +44,7 @@ class Watch:
         tell: takes each line of the result, in the order of each camera's frames.
         say: takes a line for people.
         opener: as of a camera; none given, it decodes with no more threads than are its share.
+        keep: of each camera's packets, for its :attr:`Camera.recordings`; None: nothing.
 
     Raises:
         VideoError: from :meth:`run`, a file is no video.
@@ -54,12 +57,14 @@ class Watch:
         tell: Callable[[Line], object],
         say: Callable[[str], object],
         opener: Opener | None = None,
+        keep: Keep | None = None,
     ):
         self._settings, self._tell, self._say = settings, tell, say
         self._scorers: dict[Analysis, WindowScorer] = {}
         self._ready = threading.Condition()
         threads = max(1, min(DECODING, torch.get_num_threads() // max(1, len(plans))))
-        self._opener = opener or partial(open_source, threads=threads)
+        self._opener = opener or partial(open_source, threads=threads, keep=keep, hwaccel=settings.hwaccel)
+        self._keep = keep
         self._next: list[tuple[Plan, Post | None]] | None = None  # what is watched from the next round on
         self._left: list[Camera] = []  # that are not watched any more
         self.posts = [self._post(plan) for plan in plans]
@@ -67,7 +72,7 @@ class Watch:
     def _post(self, plan: Plan) -> Post:
         drop_last, pending, chosen_fps = plan.analysis.reading
         camera = Camera(
-            plan.source, self._ready, self._settings, drop_last, self._opener, pending, chosen_fps
+            plan.source, self._ready, self._settings, drop_last, self._opener, pending, chosen_fps, self._keep
         )
         return Post(camera, plan, self._scorer(plan), self._tell, self._say)
 
@@ -115,6 +120,9 @@ class Watch:
                 self._round()
             for post in self.posts:  # those that were stopped: their open events end here
                 post.finish()
+            end = time.monotonic() + SETTLING
+            for post in self.posts:
+                post.camera.recordings.settle(end)
         finally:
             cameras = [*self._left, *(post.camera for post in self.posts)]
             for camera in cameras:
@@ -123,6 +131,10 @@ class Watch:
             for camera in cameras:
                 camera.join(max(0.0, end - time.monotonic()))
         return [post.name for post in self.posts if post.failed]
+
+    def recordings(self, camera: str) -> Recordings | None:
+        """What is asked for a camera's clips; None where there is no such camera."""
+        return next((post.camera.recordings for post in self.posts if post.name == camera), None)
 
     def _round(self) -> None:
         """One snippet at most of each camera: none waits for another camera's second."""

@@ -194,3 +194,26 @@ def test_mistakes_are_said_at_once(
     assert (stop.value.code, out) == (code, "")
     assert all(mention in err.splitlines()[-1] for mention in mentions), err
     assert "secret" not in err
+
+
+def test_the_command_keeps_events(
+    checkpoint: Path,
+    make_video,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from ssrl_pipeline.cli import main as cli
+
+    path, folder = make_video(tmp_path / "v.mp4", frames=20), tmp_path / "events"
+    options = ["--events", str(folder), "-o", "events.threshold=0.01"]
+    arguments = ["watch", f"gate={path}", "--checkpoint", str(checkpoint), "--device", "cpu", *options]
+    monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", *arguments])
+    cli.main()
+    out, _ = capfd.readouterr()
+    lines = {line["type"]: line for line in map(json.loads, out.splitlines())}
+    start, end = lines["event_start"], lines["event_end"]
+    assert start["id"] == end["id"] and start["clip"] is None and "id" not in lines["score"]
+    assert Path(end["clip"]).is_file() and Path(end["still"]).is_file()
+    assert Path(end["clip"]).parent.parent == folder / "gate"
+    assert not (folder / ".watch.lock").exists()

@@ -61,7 +61,7 @@ class Fake:
     def __init__(
         self, numbers: Iterable[int], fps: float = 10.0, length: int = 0, after: Callable[[], object] = int
     ):
-        self.info, self.time = VideoInfo(fps, *SIZE, length), 0.0
+        self.info, self.time, self.hardware = VideoInfo(fps, *SIZE, length), 0.0, ""
         self.frames = self._read(numbers, after)
 
     def _read(self, numbers: Iterable[int], after: Callable[[], object]) -> Iterator[np.ndarray]:
@@ -414,7 +414,7 @@ def test_snippets_lie_where_they_are_wanted() -> None:
 def test_cameras_share_the_cores(monkeypatch: pytest.MonkeyPatch, cameras: int, threads: int) -> None:
     given: list[int] = []
 
-    def opener(source: Source, timeout: float, started: Any, threads: int) -> Fake:
+    def opener(source: Source, timeout: float, started: Any, threads: int, **options: Any) -> Fake:
         given.append(threads)
         return Fake(range(16), length=16)
 

@@ -44,6 +44,7 @@ ORDER = """
     training
     adapting
     watching
+    alarms
     teaching
     demo info
     cli
