@@ -75,7 +75,7 @@ def made(kind: str) -> Detector:
 class Stream:
     """Frames that are given once nothing waits to be taken."""
 
-    codec = "made up"
+    codec, hardware = "made up", ""
 
     def __init__(self, frames: Iterator[np.ndarray], recorded: int = 0):
         self.info, self.time = VideoInfo(16.0, WIDTH, HEIGHT, recorded), 0.0
