@@ -2,11 +2,10 @@
 
 import json
 import os
-import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,22 +13,22 @@ from typing import Any, NoReturn
 import click
 
 from ssrl_pipeline import watching
+from ssrl_pipeline.alarms import Mutes, Receiver, open_receiver
 from ssrl_pipeline.cli.options import scorer_options, settings_options
 from ssrl_pipeline.console import say
 from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.settings import Settings
-from ssrl_pipeline.watching import Notifier, parse_sources, program, webhook
+from ssrl_pipeline.watching import parse_sources
 
-NOTIFY = ("event_start", "event_end")
 LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True)
 @scorer_options
-@click.option("--exec", "command", metavar="CMD", help="Run for each start and end of an event; no shell.")
-@click.option("--webhook", "url", metavar="URL", help="Post each start and end of an event as JSON.")
+@click.option("--exec", "command", metavar="CMD", help="Run for each alarm, at its start and end; no shell.")
+@click.option("--webhook", "url", metavar="URL", help="Post each alarm, its start and end, as JSON.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics for Prometheus.")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve it on.")
 @settings_options
@@ -59,12 +58,9 @@ def watch(
     receivers = _receivers(command, url)
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
 
-    notifiers: list[Notifier] = []
-
     def tell(line: dict[str, Any]) -> None:
-        if line["type"] in NOTIFY:
-            for notifier in notifiers:
-                notifier.tell(line)
+        for receiver in receivers:
+            receiver.tell(line)
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
@@ -72,15 +68,14 @@ def watch(
         watching.open_watch(settings, cameras, path, device, tell, metrics) as job,
         _signals() as (stop, received),
     ):
-        notifiers += [Notifier(name, deliver, say) for name, deliver in receivers.items()]
-        failed = _run(job, stop, notifiers)
+        failed = _run(job, stop, receivers)
     if received:
         _end_by(received[0])
     if failed:
         raise PipelineError(f"{', '.join(failed)}: not read to the end")
 
 
-def _run(job: "watching.Watch", stop: threading.Event, notifiers: list[Notifier]) -> list[str]:
+def _run(job: "watching.Watch", stop: threading.Event, receivers: list[Receiver]) -> list[str]:
     """The names of recordings that could not be read to their end."""
     try:
         return job.run(stop)
@@ -89,17 +84,17 @@ def _run(job: "watching.Watch", stop: threading.Event, notifiers: list[Notifier]
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return []
     finally:
-        for notifier in notifiers:
-            notifier.close(LAST_WORDS)
+        for receiver in receivers:
+            receiver.close(LAST_WORDS)
 
 
-def _receivers(command: str | None, url: str | None) -> dict[str, Callable[[Mapping[str, Any]], None]]:
-    """The option that names it -> what takes a line."""
-    receivers = {}
+def _receivers(command: str | None, url: str | None) -> list[Receiver]:
+    """Those that options ask for."""
+    receivers, mutes = [], Mutes()
     if command is not None:
-        receivers["--exec"] = program(_split(command))
+        receivers.append(open_receiver("--exec", {"type": "program", "command": command}, mutes))
     if url is not None:
-        receivers["--webhook"] = webhook(url)
+        receivers.append(open_receiver("--webhook", {"type": "webhook", "url": url}, mutes))
     return receivers
 
 
@@ -130,13 +125,3 @@ def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
         yield stop, received
     finally:
         restore()
-
-
-def _split(command: str) -> list[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise click.UsageError(f"--exec: {error}: {command!r}") from error
-    if not words:
-        raise click.UsageError("--exec: no command")
-    return words

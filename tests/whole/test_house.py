@@ -43,6 +43,7 @@ ORDER = """
     evaluation
     training
     watching
+    alarms
     demo info
     cli
 """  # of the rooms, and of the modules that stand by themselves; a line imports from those above it alone
