@@ -46,11 +46,12 @@ def watch(
 
     A source is an address (rtsp://..., http://..., ...), a camera's number or a file, named
     as in gate=rtsp://host/stream. Lines are of the types score, event_start, event_end,
-    connected, lost, dropped and end. Frames count from 0, ends are exclusive. A stream that
-    is lost is opened again, one that is faster than the model loses whole snippets, and both
-    are told; a file waits for the model, and its end ends it. -o watch.window=16 is how many
-    snippets of a camera are looked at together, -o watch.delay=0 scores each at once, not when one more is
-    known. What counts as an event is set as for `score`.
+    health_start, health_end, connected, lost, dropped and end. Frames count from 0, ends are
+    exclusive. A stream that is lost is opened again, one that is faster than the model loses
+    whole snippets, and both are told; a file waits for the model, and its end ends it.
+    -o watch.window=16 is how many snippets of a camera are looked at together,
+    -o watch.delay=0 scores each at once, not when one more is known. What counts as an event is
+    set as for `score`.
 
     CMD gets the line on its stdin, and its values as SSRL_TYPE, SSRL_CAMERA and so on.
     """

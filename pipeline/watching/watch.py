@@ -39,6 +39,7 @@ from ssrl_pipeline.watching.camera import (
     Snippet,
     open_source,
 )
+from ssrl_pipeline.watching.health import SAID, Health, News
 from ssrl_pipeline.watching.sources import Source
 
 Line = dict[str, Any]
@@ -62,6 +63,7 @@ class Post:
     ended: bool = False
     failed: bool = False
     connected: bool = False
+    away: bool = False  # lost, or not there yet
     snippets: int = 0
     dropped: int = 0  # frames
     untold: int = 0  # of these, frames that people were not told of
@@ -77,6 +79,7 @@ class Post:
             deque()
         )  # described and without a score, at most delay + 1; drops
         self.words = RecentWords()
+        self.health = Health()
 
     @property
     def name(self) -> str:
@@ -122,6 +125,7 @@ class Watch:
         opener: Opener | None = None,
     ):
         self._analysis, self._tell, self._say = analysis, tell, say
+        self._health = settings.health
         self._scorer = WindowScorer(analysis.model, analysis.device, settings.window, settings.delay)
         self._ready = threading.Condition()
         threads = max(1, min(DECODING, torch.get_num_threads() // max(1, len(sources))))
@@ -155,9 +159,13 @@ class Watch:
             self._ready.wait_for(lambda: any(post.camera.waiting() for post in self.posts), POLL)
         group: list[tuple[Post, Snippet]] = []
         for post in self.posts:
+            if self._health and post.live:
+                self._tell_health(post, post.health.connection(post.away, time.monotonic()))
             for item in post.camera.take():
                 if not isinstance(item, Snippet):
                     self._note(post, item)
+                    continue
+                if self._health and post.live and self._is_blind(post, item):
                     continue
                 group.append((post, item))
                 if is_full([snippet.images for _, snippet in group], TOGETHER):
@@ -215,6 +223,31 @@ class Watch:
             self._tell(line)
         post.words.forget(post.events.since)
 
+    def _is_blind(self, post: Post, snippet: Snippet) -> bool:
+        """Looks after the camera's health; what a blind one shows is not scored, and ends what was."""
+        before = post.health.blind
+        starts = snippet.times.starts(snippet.frames)
+        self._tell_health(post, post.health.look(snippet.images, starts, snippet.clock))
+        if (blind := post.health.blind) is None:
+            return False
+        if before is None:
+            self._finish(post)
+            post.events = EventStream(self._analysis.rule, snippet.frame)
+        self._drop(post, Dropped(snippet.frame, snippet.frames, snippet.time_s, f"the picture is {blind}"))
+        return True
+
+    def _tell_health(self, post: Post, told: Sequence[News]) -> None:
+        for news in told:
+            line: Line = {"type": f"health_{'start' if news.begins else 'end'}", "camera": post.name}
+            line["health"] = news.health
+            for name, moment in (("start", news.since), ("end", news.until)):
+                if moment is not None:
+                    line[f"{name}_s"] = _rounded(moment - post.zero) if post.zero else None
+                    line[f"{name}_time"] = _utc(post, moment - post.zero)
+            self._tell(line)
+            if said := SAID.get(news.health):
+                self._say(f"{post.name}: {said}" if news.begins else f"{post.name}: over: {said}")
+
     def _note(self, post: Post, item: Item) -> None:
         """What happened beside the snippets, in its place among them."""
         if isinstance(item, Connected):
@@ -224,21 +257,21 @@ class Watch:
         elif isinstance(item, Lost):
             self._finish(post)
             again = post.connected
-            post.connected = False
+            post.connected, post.away = False, True
             times = _times(post, item) if again else {"time": None, "time_s": None}
             line = {"type": "lost", "camera": post.name, "frame": item.frames}
             self._tell({**line, **times, "reason": item.reason})
             self._say(f"{post.name}: {'lost' if again else 'not there'}, {item.reason}; trying again")
         elif isinstance(item, Ended):
             self._finish(post)
-            post.ended, post.failed = True, item.error is not None
+            post.ended, post.failed, post.away = True, item.error is not None, False
             line = {"type": "end", "camera": post.name, "frames": item.frames, "error": item.error}
             self._tell(line | ({"note": item.note} if item.note else {}))
             if item.error or item.note:
                 self._say(f"{post.name}: {item.error or item.note}")
 
     def _connect(self, post: Post, item: Connected) -> None:
-        post.live, post.zero, post.connected = item.live, item.zero, True
+        post.live, post.zero, post.connected, post.away = item.live, item.zero, True, False
         post.events = EventStream(self._analysis.rule, item.frame)
         post.reconnects += item.gap_s is not None
         size = {"fps": round(item.fps, 3) or None, "width": item.width, "height": item.height}

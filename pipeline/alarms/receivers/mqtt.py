@@ -126,7 +126,7 @@ class Mqtt(Target):
             self._keep(f"{own}/availability", "online" if kind == "connected" else "offline")
         elif kind.startswith("health_"):
             self._tell_health(own, message)
-            self._tell_event(own, message, f"{message['health']}-{message.get('time')}")
+            self._tell_event(own, message, f"{message['health']}-{message.get('start_time')}")
         else:
             self._keep(f"{own}/alarm", "ON" if kind == "event_start" else "OFF")
             self._keep(f"{own}/attributes", json.dumps(dict(message)))

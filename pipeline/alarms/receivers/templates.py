@@ -16,7 +16,7 @@ from ssrl_pipeline.errors import ConfigError
 NAMES = (
     *("type", "camera", "id", "event", "start", "end", "peak", "start_s", "end_s", "peak_s"),
     *("start_time", "end_time", "peak_time", "peak_score", "mean_score", "words", "patch", "zones"),
-    *("still", "clip", "health", "time", "time_s", "seconds"),
+    *("still", "clip", "health"),
 )
 _FORMAT = re.compile(r"(?:[<>^]?\d{0,3})(?:\.\d{1,2})?[defgs%]?")
 

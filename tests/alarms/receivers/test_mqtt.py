@@ -108,7 +108,7 @@ def test_what_a_camera_does_is_told(
     until(lambda: heard.last("ssrl/front_door/alarm") == "ON")
     tell("event_end", words=["running"])
     for kind, health in (("start", "frozen"), ("start", "moved"), ("end", "moved")):
-        receiver.tell({"type": f"health_{kind}", "camera": "front door", "health": health, "time": "t"})
+        receiver.tell({"type": f"health_{kind}", "camera": "front door", "health": health, "start_time": "t"})
     receiver.tell({"type": "lost", "camera": "front door"})
     until(lambda: heard.last("ssrl/front_door/availability") == "offline")
     until(lambda: len(heard.of("ssrl/front_door/event")) == 5)
