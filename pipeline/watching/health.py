@@ -12,6 +12,7 @@ from ssrl_pipeline.watching.view import PLAIN, Seen, View, reduced
 
 Ill = Literal["lost", "clock", "frozen", "black", "covered", "out_of_focus", "moved"]
 BLIND: tuple[Ill, ...] = ("frozen", "black", "covered")  # while one is told, scores would be nonsense
+ANOTHER: tuple[Ill, ...] = ("moved", "covered", "out_of_focus")  # what the usual view is needed for
 DARK, NO_LIGHT = 20.0, 40.0  # grey levels: a black picture's mean is below, and nearly all of it
 SAME = 1.0  # grey levels that the pixels of a picture that is the same may differ
 COVERED = 0.7  # the share of cells that are flat
@@ -87,8 +88,10 @@ class Health:
         """A grey picture, uint8 [90, 160]; see :func:`ssrl_pipeline.watching.view.reduced`."""
         seen = self._view.see(picture, now)
         news = [one for ill, wrong in self._found(seen).items() for one in self._note(ill, wrong, now)]
-        if any(now - self._told.get(ill, now) > ACCEPTED for ill in ("moved", "covered", "out_of_focus")):
+        accepted = [ill for ill in ANOTHER if now - self._told.get(ill, now) > ACCEPTED]
+        if accepted and seen.edges >= PLAIN:
             self._view.forget()
+            news += [News(ill, False, self._told.pop(ill), now) for ill in accepted]
         return news
 
     def time(self, frames: int, seconds: float, now: float) -> list[News]:

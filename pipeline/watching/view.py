@@ -65,7 +65,7 @@ class View:
 
     def __init__(self) -> None:
         self._at: float | None = None
-        self._last = np.empty(0)
+        self._last: np.ndarray = np.empty(0)
         self.forget()
 
     def forget(self) -> None:
