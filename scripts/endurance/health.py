@@ -8,7 +8,7 @@ played again and again, as it is and with other light, noise, rain, lamps, headl
 infrared. Then each scene is frozen, blackened, covered, blurred, moved and zoomed, and the script says
 when that was told, and whether anything else was.
 
-Thresholds were chosen on the scenes marked "chosen on"; the others judge.
+Thresholds were chosen on scenes marked "chosen on"; the others judge.
 """
 
 import argparse
