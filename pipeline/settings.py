@@ -163,6 +163,7 @@ class WatchSettings:
     timeout: float = 10.0  # seconds without a frame after which a stream is lost
     fps: float | None = None  # frames a second of all sources; None: as each says
     hwaccel: str = "none"  # what decodes streams: none, auto, or a device as FFmpeg names it (cuda, vaapi)
+    health: bool = True  # tell where a live camera is frozen, black, covered, out of focus or moved
 
     def __post_init__(self) -> None:
         require(self.window >= 1, "window", self.window, "1 or more")

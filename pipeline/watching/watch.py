@@ -25,6 +25,7 @@ from ssrl_pipeline.extractors.decoding import Keep, Recordings
 from ssrl_pipeline.models import WindowScorer
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.camera import Camera, Opener, Snippet, open_source
+from ssrl_pipeline.watching.health import Health
 from ssrl_pipeline.watching.plan import Analysis, Describe, Plan
 from ssrl_pipeline.watching.post import Line, Post
 
@@ -74,7 +75,9 @@ class Watch:
         camera = Camera(
             plan.source, self._ready, self._settings, drop_last, self._opener, pending, chosen_fps, self._keep
         )
-        return Post(camera, plan, self._scorer(plan), self._tell, self._say)
+        post = Post(camera, plan, self._scorer(plan), self._tell, self._say)
+        post.health = Health() if self._settings.health else None
+        return post
 
     def _scorer(self, plan: Plan) -> WindowScorer:
         """One for all cameras of an analysis."""
@@ -149,9 +152,12 @@ class Watch:
                 self._ready.notify_all()
         groups: dict[Describe, list[tuple[Post, Snippet]]] = {}
         for post in self.posts:
+            post.look_after_the_connection()
             for item in post.camera.take():
                 if not isinstance(item, Snippet):
                     post.note(item)
+                    continue
+                if post.is_blind(item):
                     continue
                 group = groups.setdefault(post.plan.analysis.describe, [])
                 group.append((post, item))

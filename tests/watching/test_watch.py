@@ -29,7 +29,7 @@ from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.times import FrameTimes
-from ssrl_pipeline.watching import camera, watch
+from ssrl_pipeline.watching import camera, health, watch
 from ssrl_pipeline.watching.plan import Analysis, Plan
 from ssrl_pipeline.watching.prometheus import serve_metrics
 from ssrl_pipeline.watching.sources import Source, parse_sources
@@ -285,6 +285,41 @@ def test_an_open_event_ends_where_the_stream_is_lost() -> None:
     assert [line["end"] for line in watched.of("event_end")] == [32, 64]
 
 
+def test_a_frozen_camera_is_told_and_not_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "BEGIN", health.BEGIN | {"frozen": 0.0, "lost": 0.0})
+    monkeypatch.setattr(health, "OVER", 0.0)
+    numbers = [*range(32), *[200] * 48, *range(304, 352)]
+    rule = EventRule(threshold=1e-9, shortest=0.0)
+    watched = Watched([stream()], opening(Fake(numbers)), rule=rule)
+    watched.run(until=lambda: any(line.get("health") == "lost" for line in watched.lines))
+    assert [line["frame"] for line in watched.of("score")] == [0, 16, 80, 96, 112]
+    assert watched.scores()[2:] == pytest.approx(watched.expected(watched.numbers[2:], 16), abs=1e-6)
+    dropped = watched.of("dropped")
+    assert [(line["frame"], line["frames"]) for line in dropped] == [(32, 16), (48, 16), (64, 16)]
+    assert {line["reason"] for line in dropped} == {"the picture is frozen"}
+    assert [(line["start"], line["end"]) for line in watched.of("event_end")] == [(0, 32), (80, 128)]
+    start, end, lost = watched.of("health_start", "health_end")
+    keys = ["type", "camera", "health", "start_s", "start_time"]
+    assert list(start) == list(lost) == keys and list(end) == [*keys, "end_s", "end_time"]
+    assert (start["health"], end["health"], lost["health"]) == ("frozen", "frozen", "lost")
+    assert end["start_time"] == start["start_time"] < end["end_time"]
+    assert "a: the picture is frozen" in watched.said and "a: over: the picture is frozen" in watched.said
+
+
+def test_health_can_be_left_out_and_is_not_told_of_files(make_video, tmp_path: Path) -> None:
+    still = tmp_path / "still.avi"
+    writer = cv2.VideoWriter(str(still), cv2.VideoWriter_fourcc(*"MJPG"), 1.0, (320, 32))
+    for _ in range(48):
+        writer.write(picture(1))
+    writer.release()
+    watched = Watched(parse_sources([f"a={still}"]))
+    watched.run()
+    without = Watched([stream()], opening(Fake([1] * 48)), health=False)
+    without.run(until=lambda: len(without.of("lost")) == 1)
+    for one in (watched, without):
+        assert len(one.scores()) == 3 and not one.of("health_start", "dropped")
+
+
 def test_the_newest_snippet_is_kept_where_the_model_is_slower() -> None:
     begun, read = threading.Event(), threading.Event()
 
@@ -354,7 +389,8 @@ def test_metrics_of_a_camera_that_never_came() -> None:
     watched = Watched([Source(name, "rtsp://gate", "stream")], opening())
     served = fetch_metrics(watched.job.posts)
     counters = ("frames_total", "snippets_total", "dropped_frames_total", "reconnects_total", "events_total")
-    assert served == {(f"ssrl_{metric}", name): 0 for metric in (*counters, "connected")}  # without a score
+    none = {(f"ssrl_{metric}", name): 0 for metric in (*counters, "connected")}  # without a score
+    assert served == none | {("ssrl_healthy", name): 1}
 
 
 def test_metrics_are_served_at_one_address_until_the_end() -> None:
