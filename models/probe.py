@@ -17,8 +17,6 @@ from ssrl_pipeline.scales import scale_of
 
 POOLED = "pooled"  # the one view, to the scaling
 FLOOR = 0.01  # share of the mean deviation that each gets more: what hardly varies must not drown the rest
-
-
 STRETCH = 8  # snippets, of which the mean is taken to see what varies in normal footage
 RIDGE = 0.1  # share of the mean variance along a direction, below which it hardly counts
 

@@ -253,9 +253,11 @@ class SSRL(Detector):
 
     def _log_odds(self, views: Mapping[str, Tensor]) -> Tensor:
         """[B, T], mean over crops: they tell more than scores that are next to 1."""
+        if self.probe is not None:
+            views = {**views, EVIDENCE: self._evidence(views)}  # once, for the scores and for what follows
         output: SSRLOutput = self(views)
         odds = self.head.log_odds(output.features).squeeze(-1).mean(dim=1)
-        return odds if self.probe is None else odds + self._evidence(views)
+        return odds if self.probe is None else odds + views[EVIDENCE]
 
     def _evidence(self, views: Mapping[str, Tensor]) -> Tensor:
         """[B, T], log odds: what the probe says or, where it is given, what it said."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.commands import Result, run_main
+from helpers.commands import Result, captured
 
 
 @pytest.fixture
@@ -14,9 +14,4 @@ def run(
     """run("train", "--seed", 1) -> Result, in an empty folder; native code's output is in it too."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-
-    def call(*arguments: object) -> Result:
-        capfd.readouterr()
-        return Result(run_main(*arguments), *capfd.readouterr())
-
-    return call
+    return captured(capfd)

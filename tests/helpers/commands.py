@@ -1,6 +1,7 @@
 """What a command leaves."""
 
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -24,3 +25,13 @@ def run_main(*arguments: object) -> int:
             assert isinstance(stop.code, int)
             return stop.code
     return 0
+
+
+def captured(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """:func:`run_main` with what it printed, native code's output too."""
+
+    def call(*arguments: object) -> Result:
+        capfd.readouterr()
+        return Result(run_main(*arguments), *capfd.readouterr())
+
+    return call

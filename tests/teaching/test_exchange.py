@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.commands import Result, run_main
+from helpers.commands import Result
 from helpers.stores import META, RECIPE, features, jittered
 from helpers.videos import made_with_av
 
@@ -33,15 +33,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with made.writer(video) as writer:
             writer.append(features(1.0))
             writer.meta, writer.stamps = META, stamps  # 12.5 frames a second
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    def call(*arguments: object) -> Result:
-        capfd.readouterr()
-        return Result(run_main(*arguments), *capfd.readouterr())
-
-    return call
 
 
 def written(content: Any, name: str = "file.json") -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.commands import Result, run_main
+from helpers.commands import Result
 from helpers.stores import RECIPE, made_up_meta
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -81,15 +81,6 @@ def write_checkpoint(kind: str = "memory") -> tuple[Path, Checkpoint]:
     checkpoint = Checkpoint.of(untrained(kind), THE_RECIPE, {}, provenance)
     save_checkpoint(Path("best.pt"), checkpoint)
     return Path("best.pt"), checkpoint
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    def call(*arguments: object) -> Result:
-        capfd.readouterr()
-        return Result(run_main(*arguments), *capfd.readouterr())
-
-    return call
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.commands import Result, run_main
+from helpers.commands import Result
 from helpers.stores import RECIPE, made_up_meta
 from PIL import Image
 
@@ -26,15 +26,6 @@ F, T = 4, 24
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    def call(*arguments: object) -> Result:
-        capfd.readouterr()
-        return Result(run_main(*arguments), *capfd.readouterr())
-
-    return call
 
 
 def noise(seed: int) -> np.ndarray:
