@@ -1,6 +1,7 @@
 """From frames to features: snippets, views, backbone."""
 
 import logging
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -36,12 +37,14 @@ from ssrl_pipeline.extractors.engines import (
     warn_of_cudnn,
     why_not,
 )
+from ssrl_pipeline.extractors.motion import GEOMETRY, Movers
 from ssrl_pipeline.extractors.passes import PATCHES, plan_passes
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
 from ssrl_pipeline.extractors.rate import FASTEST_RATE
 from ssrl_pipeline.extractors.reader import J, VideoFeatures, ViewArrays
 from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
 from ssrl_pipeline.extractors.views import cut_views
+from ssrl_pipeline.scales import MOTION, MOTION_GRID, MOTION_SIZE, view_size
 
 BACKBONES: dict[str, type[Backbone]] = {"i3d": InceptionI3d, "i3d_r50": I3dR50, "i3d_r50_nl": I3dR50NL}
 
@@ -75,6 +78,7 @@ class FeatureExtractor:
             times: all of them are described.
         patches: `exact`: each passes the backbone by itself; `dense`: averages
             over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.passes`.
+        motion: whether there is a view `motion`, see :mod:`ssrl_pipeline.extractors.motion`.
 
     Raises:
         PipelineError: an unknown name, a device that is missing, weights that
@@ -94,6 +98,7 @@ class FeatureExtractor:
         batch: int | None = None,
         picture_fps: float | None = None,
         fps: float | None = None,
+        motion: bool = False,
     ):
         if backbone not in BACKBONES:
             raise ConfigError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
@@ -119,6 +124,7 @@ class FeatureExtractor:
         self._transfer = Transfer(self.device)
         # A CPU cuts the next snippets beside the network; a GPU's work waits in its own queue.
         self._cutter = ThreadPoolExecutor(1, "cutting views") if self.device.type == "cpu" else None
+        self._movers = Movers(self.device) if motion else None
         self.backbone, self.weights_sha256, self.head = _load_backbone(backbone, weights)
         self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
         engines = self._engines  # a copy of the backbone takes its hooks along: none may hold this object
@@ -134,13 +140,17 @@ class FeatureExtractor:
 
         The engine, the device and, for it, float32 or tf32 are no part of it.
         """
+        views, geometry = self.preset.view_sizes, self.preset.geometry
+        if self._movers:
+            views, geometry = {**views, MOTION: math.prod(MOTION_GRID)}, {**geometry, MOTION: GEOMETRY}
         return {
             "preset": self.preset.name,
             "backbone": self.backbone_name,
             "weights_sha256": self.weights_sha256,
             "feature_size": self.backbone.feature_size,
-            "views": self.preset.view_sizes,
-            "geometry": self.preset.geometry,
+            "views": views,
+            "geometry": geometry,
+            **({"sizes": {MOTION: MOTION_SIZE}} if self._movers else {}),
             **({} if self.patches == "exact" else {"patches": self.patches}),
             **recorded(self.precision),
             **({} if self.fps is None else {"fps": float(self.fps)}),
@@ -227,10 +237,13 @@ class FeatureExtractor:
     def start(self, snippets: Sequence[np.ndarray]) -> Described:
         """Begins to :meth:`describe`, and gives what does the rest or waits for it.
 
-        A CPU cuts views meanwhile, a GPU does all.
+        A CPU cuts views meanwhile, a GPU does all but motion.
         """
         if not snippets:
             return list
+        return self._movers.beside(snippets, self._start) if self._movers else self._start(snippets)
+
+    def _start(self, snippets: Sequence[np.ndarray]) -> Described:
         if self._cutter:
             cut = self._cutter.submit(self._cut, snippets)
             return lambda: self._run_all(snippets, cut.result)()
@@ -255,7 +268,7 @@ class FeatureExtractor:
             return lambda: self._by_view(rows())
         self._spare_memory()
         half = len(snippets) // 2
-        first, second = self.start(snippets[:half]), self.start(snippets[half:])
+        first, second = self._start(snippets[:half]), self._start(snippets[half:])
         return lambda: first() + second()
 
     def _cut(self, snippets: Sequence[np.ndarray]) -> list[dict[str, Tensor]]:
@@ -313,13 +326,11 @@ class FeatureExtractor:
         torch.cuda.empty_cache()
 
     def _join(self, rows: Iterable[ViewArrays]) -> ViewArrays:
-        rows = list(rows)
-        dim = self.backbone.feature_size
+        rows, recipe = list(rows), self.recipe
+        none = {name: (0, count, view_size(recipe, name)) for name, count in recipe["views"].items()}
         return {
-            view.name: np.concatenate(
-                [np.empty((0, view.count, dim), np.float32), *(r[view.name] for r in rows)]
-            )
-            for view in self.preset.views
+            name: np.concatenate([np.empty(shape, np.float32), *(r[name] for r in rows)])
+            for name, shape in none.items()
         }
 
 

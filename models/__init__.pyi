@@ -16,7 +16,9 @@ from .long_video import score_long as score_long
 from .memory import MemoryOutput as MemoryOutput
 from .memory import PatchMemory as PatchMemory
 from .memory_fit import fit_memory as fit_memory
+from .motion import MotionDetector as MotionDetector
 from .occlusion import HeatStream as HeatStream
+from .probe import LinearDetector as LinearDetector
 from .probe import LinearProbe as LinearProbe
 from .ssrl import SSRL as SSRL
 from .ssrl import Losses as Losses

@@ -73,11 +73,19 @@ class PatchMemory(Detector):
         views: view name -> P.
         size: M, remembered snippets at each position.
         neighbours: whose mean distance counts.
+        sizes: F of the views that have one of their own.
     """
 
     kind: ClassVar[str] = "memory"
 
-    def __init__(self, feature_size: int, views: Mapping[str, int], size: int, neighbours: int = 1):
+    def __init__(
+        self,
+        feature_size: int,
+        views: Mapping[str, int],
+        size: int,
+        neighbours: int = 1,
+        sizes: Mapping[str, int] | None = None,
+    ):
         super().__init__()
         if not views:
             raise ValueError("a memory needs at least one view")
@@ -85,10 +93,13 @@ class PatchMemory(Detector):
             if value < 1:
                 raise ValueError(f"{name} is 1 or more, not {value}")
         self.feature_size, self.size, self.neighbours = feature_size, size, neighbours
+        self.views, self._own_sizes = dict(views), dict(sizes or {})
         self.memories = nn.ModuleDict(
-            {name: ViewMemory(name, count, size, feature_size, neighbours) for name, count in views.items()}
+            {
+                name: ViewMemory(name, count, size, self.sizes[name], neighbours)
+                for name, count in views.items()
+            }
         )
-        self.views = dict(views)
         self.register_buffer("evidence_centre", torch.zeros(len(views)))  # of held-out normal snippets
         self.register_buffer("evidence_deviation", torch.ones(len(views)))
         self.register_buffer("median", torch.tensor(-1.0))  # of the views' sum, held-out normal snippets
@@ -101,7 +112,12 @@ class PatchMemory(Detector):
             "views": self.views,
             "size": self.size,
             "neighbours": self.neighbours,
+            **({"sizes": self._own_sizes} if self._own_sizes else {}),
         }
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {name: self._own_sizes.get(name, self.feature_size) for name in self.views}
 
     def forward(self, views: Mapping[str, Tensor]) -> MemoryOutput:
         """Scores snippets.
@@ -154,8 +170,8 @@ class PatchMemory(Detector):
             if name not in views:
                 raise ValueError(f"view {name!r} is missing; there are {', '.join(views) or 'none'}")
             shape = tuple(views[name].shape)
-            if len(shape) != 4 or shape[2:] != (count, self.feature_size):
-                raise ValueError(f"view {name!r} is [B, T, {count}, {self.feature_size}], not {list(shape)}")
+            if len(shape) != 4 or shape[2:] != (count, size := self.sizes[name]):
+                raise ValueError(f"view {name!r} is [B, T, {count}, {size}], not {list(shape)}")
 
 
 def evidence(distances: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ def fit_memory(
     limit: int = 256,
     neighbours: int = 1,
     alarm: float = 0.99,
+    sizes: Mapping[str, int] | None = None,
 ) -> PatchMemory:
     """A memory of normal snippets.
 
@@ -49,6 +50,7 @@ def fit_memory(
         limit: the most snippets to remember at each position.
         neighbours: whose mean distance counts.
         alarm: the quantile of held-out normal snippets that scores 0.5.
+        sizes: view name -> F; None: that of all views is the first one's.
 
     Raises:
         ValueError: all snippets are of one video.
@@ -60,7 +62,10 @@ def fit_memory(
     for name in views:
         rows = torch.from_numpy(np.ascontiguousarray(read(name), np.float32))
         if model is None:
-            model = PatchMemory(rows.shape[2], views, min(limit, len(rows)), neighbours)
+            sizes = sizes or dict.fromkeys(views, rows.shape[2])
+            most = max(sizes.values())
+            own = {view: size for view, size in sizes.items() if size != most}
+            model = PatchMemory(most, views, min(limit, len(rows)), neighbours, own)
         memory = cast(ViewMemory, model.memories[name])
         evidences.append(evidence(_fit_view(memory, rows, videos)))
     assert model is not None

@@ -1,4 +1,4 @@
-"""A linear detector: logistic regression on what stands out in a snippet, the rival of all that learns more.
+"""Linear detectors: logistic regression on what stands out in a snippet, the rival of all that learns more.
 
 Dimensions: B videos, T snippets, P crops or patches, F feature size, W pooled size.
 """
@@ -22,8 +22,48 @@ class ProbeOutput(NamedTuple):
     odds: Tensor  # [B, T], their log odds
 
 
-class LinearProbe(Detector):
-    """Scores each snippet by a weighted sum of its pooled features.
+class LinearDetector(Detector):
+    """Scores each snippet by a weighted sum of W numbers, in units of the normal training snippets.
+
+    A kind says by :meth:`pool` which numbers these are.
+
+    Args:
+        size: W.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.scaling = FeatureScaling([POOLED], size)
+        self.linear = nn.Linear(size, 1)
+
+    def pool(self, views: Mapping[str, Tensor]) -> Tensor:
+        """View name -> [B, T, P, F], as one [B, T, W]; raises as :meth:`forward`."""
+        raise NotImplementedError
+
+    def forward(self, views: Mapping[str, Tensor]) -> ProbeOutput:
+        """Scores snippets.
+
+        Args:
+            views: each of :attr:`views` as [B, T, P, F]; others are not looked at.
+
+        Raises:
+            ValueError: a view is missing or has another shape.
+        """
+        odds: Tensor = self.linear(self.scaled(self.pool(views))).squeeze(-1)
+        return ProbeOutput(odds.sigmoid(), odds)
+
+    def fit_scaling(self, pooled: Iterable[Tensor]) -> None:
+        """Takes the mean and the deviation of normal snippets, [n, W] at a time."""
+        self.scaling.fit(POOLED, pooled, FLOOR)
+
+    def scaled(self, pooled: Tensor) -> Tensor:
+        """[..., W] in units of normal snippets."""
+        scaled: Tensor = self.scaling(POOLED, pooled)
+        return scaled
+
+
+class LinearProbe(LinearDetector):
+    """A linear detector on pooled features of the backbone.
 
     Of the crops the mean counts, of each scale of patches the greatest value of each feature, all of it
     in units of the normal training snippets' mean and deviation.
@@ -36,29 +76,14 @@ class LinearProbe(Detector):
     kind: ClassVar[str] = "probe"
 
     def __init__(self, feature_size: int, views: Mapping[str, int]):
-        super().__init__()
         if not views:
             raise ValueError("a probe needs at least one view")
+        super().__init__(feature_size * len(views))
         self.feature_size, self.views = feature_size, dict(views)
-        size = feature_size * len(views)  # W
-        self.scaling = FeatureScaling([POOLED], size)
-        self.linear = nn.Linear(size, 1)
 
     @property
     def arguments(self) -> dict[str, Any]:
         return {"feature_size": self.feature_size, "views": self.views}
-
-    def forward(self, views: Mapping[str, Tensor]) -> ProbeOutput:
-        """Scores snippets.
-
-        Args:
-            views: each of :attr:`views` as [B, T, P, F]; others are not looked at.
-
-        Raises:
-            ValueError: a view is missing or has another shape.
-        """
-        odds = self._odds(self.pool(views))
-        return ProbeOutput(odds.sigmoid(), odds)
 
     def heat(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log odds lost if a patch were as the other patches of its scale are on average."""
@@ -76,23 +101,9 @@ class LinearProbe(Detector):
         return lost
 
     def pool(self, views: Mapping[str, Tensor]) -> Tensor:
-        """View name -> [B, T, P, F], as one [B, T, W]."""
         self._check(views)
         pooled = [views[n].amax(dim=2) if scale_of(n) else views[n].mean(dim=2) for n in self.views]
         return torch.cat(pooled, dim=-1)
-
-    def fit_scaling(self, pooled: Iterable[Tensor]) -> None:
-        """Takes the mean and the deviation of normal snippets, [n, W] at a time."""
-        self.scaling.fit(POOLED, pooled, FLOOR)
-
-    def scaled(self, pooled: Tensor) -> Tensor:
-        """[..., W] in units of normal snippets."""
-        scaled: Tensor = self.scaling(POOLED, pooled)
-        return scaled
-
-    def _odds(self, pooled: Tensor) -> Tensor:
-        odds: Tensor = self.linear(self.scaled(pooled))
-        return odds.squeeze(-1)
 
     def _check(self, views: Mapping[str, Tensor]) -> None:
         for name, count in self.views.items():

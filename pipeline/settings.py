@@ -12,7 +12,7 @@ from ssrl_pipeline.events import EventSettings
 from ssrl_pipeline.extractors import FASTEST_RATE, EngineName, Patches, PrecisionName
 
 DatasetName = Literal["ucf_crime", "shanghaitech", "xd_violence"]
-Kind = Literal["ssrl", "memory", "fused", "actions", "probe", "auto"]
+Kind = Literal["ssrl", "memory", "fused", "actions", "probe", "motion", "auto"]
 Layout = Literal["store", "released"]
 SelectOn = Literal["val", "test"]
 StoredDtype = Literal["float32", "float16"]
@@ -42,6 +42,7 @@ class ExtractSettings:
     patches: Patches = "exact"  # or "dense": from one pass over the frame, an approximation with less work
     workers: int | None = None  # videos decoded at the same time; None: 1 on a CPU, 4 on a GPU
     fps: float | None = None  # frames a second that are described, chosen by their times; None: all
+    motion: bool | None = None  # of cells, as a view; None: as the store; a new one where fast or live
     frames: float | None = None  # pictures a second of folders that are videos; None: no folder is
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from ssrl_pipeline.extraction.storing import claim_each, store_videos
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.features import FeatureStore, Recipe, create_store
+from ssrl_pipeline.scales import view_size
 
 WORKERS = {"cpu": 1, "cuda": 4}  # videos decoded at the same time
 
@@ -32,6 +33,7 @@ class ExtractorOptions(NamedTuple):
     precision: str = "auto"
     picture_fps: float | None = None
     fps: float | None = None
+    motion: bool = False
 
     def build(self, device: str) -> FeatureExtractor:
         """Raises PipelineError: an unknown name, a missing device, weights that cannot be had."""
@@ -131,7 +133,8 @@ def _plan(
 
 def snippet_bytes(recipe: Recipe, dtype: str) -> int:
     """The bytes that the features of a snippet take in a store."""
-    return int(sum(recipe["views"].values()) * recipe["feature_size"] * np.dtype(dtype).itemsize)
+    numbers = sum(count * view_size(recipe, view) for view, count in recipe["views"].items())
+    return int(numbers * np.dtype(dtype).itemsize)
 
 
 def _skip(videos: Iterable[str], store: FeatureStore, progress: Progress) -> dict[str, Outcome]:

@@ -17,6 +17,9 @@ def check_recipe(recipe: Any) -> None:
     for name, count in recipe["views"].items():
         if not re.fullmatch(r"\w+", name) or name in (TIMES, STARTS) or type(count) is not int or count < 1:
             raise ValueError(f"view {name!r} of {count!r}")
+    for name, size in recipe.get("sizes", {}).items():
+        if name not in recipe["views"] or type(size) is not int or size < 1:
+            raise ValueError(f"size {size!r} of view {name!r}")
     if type(recipe["feature_size"]) is not int or recipe["feature_size"] < 1:
         raise ValueError(f"feature size {recipe['feature_size']!r}")
     if "fps" in recipe and not (type(recipe["fps"]) in (int, float) and 0 < recipe["fps"] <= FASTEST_RATE):

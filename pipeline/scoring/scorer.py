@@ -21,6 +21,7 @@ from ssrl_pipeline.extractors.engines import offered
 from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
 from ssrl_pipeline.results import VideoScores
+from ssrl_pipeline.scales import MOTION
 from ssrl_pipeline.scoring.stored import (
     as_tensors,
     finite_scores,
@@ -82,6 +83,7 @@ class Scorer:
             precision=precision or "auto",
             picture_fps=picture_fps,
             fps=recipe.get("fps"),
+            motion=MOTION in recipe.get("views", ()),
         )
         made = self.extractor.recipe if precision else with_precision_of(self.extractor.recipe, recipe)
         require_scorable(recipe, made, f"the checkpoint {self.path}", "this extraction")

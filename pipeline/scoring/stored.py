@@ -14,14 +14,18 @@ from ssrl_pipeline.extractors import snippet_of_frames
 from ssrl_pipeline.extractors.engines import BOUNDS, INTERCHANGEABLE, warn_once
 from ssrl_pipeline.features import Features, Recipe, require_same_recipe
 from ssrl_pipeline.models import CHUNK, Detector, score_long
+from ssrl_pipeline.scales import recipe_of
 
 
 def require_scorable(first: Recipe, second: Recipe, first_name: str, second_name: str) -> None:
     """Refuses what :func:`require_same_recipe` does, but for another precision, of which it warns, once.
 
+    A view of a size of its own that the first does not know is no matter: it is not read.
+
     Scores by features of another precision than a model was trained on are hardly other ones: bfloat16
     changed the AUC on Ped2 by less than 0.0003 with the memory (ten draws) and 0.001 with SSRL (three).
     """
+    second = recipe_of(second, first.get("views", ()))
     require_same_recipe(first, with_precision_of(second, first), first_name, second_name)
     precisions = [str(recipe.get("precision", "float32")) for recipe in (first, second)]
     if precisions[0] != precisions[1]:

@@ -26,13 +26,15 @@ from ssrl_pipeline.data import fold_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.evaluation import highest_tenth
-from ssrl_pipeline.models import Blend, add_odds
+from ssrl_pipeline.features import Features
+from ssrl_pipeline.models import Blend, MotionDetector, add_odds
+from ssrl_pipeline.scales import MOTION
 from ssrl_pipeline.settings import Kind
 from ssrl_pipeline.training.held_out import FOLDS, Folds, HeldOut, Scores, run_folds
 from ssrl_pipeline.training.run_folder import owned
 from ssrl_pipeline.training.task import Task
 
-KINDS: tuple[Kind, ...] = ("probe", "ssrl", "memory")
+KINDS: tuple[Kind, ...] = ("probe", "ssrl", "memory", "motion")
 LEAST = 1e-3  # a deviation of log odds, where normal snippets do not differ
 
 
@@ -61,7 +63,8 @@ def train_auto(
         PipelineError: as the folds and the training of each kind do.
     """
     with owned(task.run, task.group):
-        tasks = {kind: of_known_length(_of_kind(task, kind)) for kind in KINDS}
+        kinds = fitting(task.store)
+        tasks = {kind: of_known_length(_of_kind(task, kind)) for kind in kinds}
         found = cross_validated(tasks, trainers)
         normal = [video for video, label in task.labels.items() if not label.abnormal]
         if found:
@@ -70,7 +73,7 @@ def train_auto(
             trials = try_all(scores, truth)
             best = max(trials, key=lambda trial: (trial.auc, len(trial.kinds)))
         else:
-            trials, best = [], Trial(KINDS, (1 / len(KINDS),) * len(KINDS), float("nan"))
+            trials, best = [], Trial(kinds, (1 / len(kinds),) * len(kinds), float("nan"))
         parts: dict[str, Checkpoint] = {
             kind: _train_all(tasks[kind], found.get(kind), trainers[kind]) for kind in best.kinds
         }
@@ -81,6 +84,11 @@ def train_auto(
         return None
     held = {video: mix(best, scores, video) for video in normal if video in truth}
     return HeldOut(held, "out of fold")
+
+
+def fitting(store: Features) -> tuple[Kind, ...]:
+    """Those of KINDS that the store has the views for."""
+    return tuple(kind for kind in KINDS if kind != MotionDetector.kind or MOTION in store.recipe["views"])
 
 
 def summary(checkpoint: Checkpoint) -> str:
@@ -170,4 +178,4 @@ def _save(task: Task, parts: Mapping[str, Checkpoint], best: Trial, trials: Sequ
         "chosen": list(best.kinds),
         **{kind: part.provenance for kind, part in parts.items()},
     }
-    save_checkpoint(task.run / "best.pt", Checkpoint.of(model, first.recipe, trees, provenance))
+    save_checkpoint(task.run / "best.pt", Checkpoint.of(model, task.store.recipe, trees, provenance))

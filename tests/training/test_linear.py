@@ -16,8 +16,7 @@ from ssrl_pipeline.scoring.stored import score_snippets
 from ssrl_pipeline.settings import TrainSettings
 from ssrl_pipeline.training.kinds.linear import (
     FEWEST,
-    STRENGTHS,
-    USUAL,
+    OF_FEATURES,
     fit_rows,
     probe_summary,
     read_rows,
@@ -60,7 +59,7 @@ def test_the_checkpoint_says_what_it_comes_from(tiny_store, tmp_path: Path) -> N
     assert checkpoint.kind == "probe"
     assert checkpoint.videos("train") == list(LENGTHS) and checkpoint.videos("val") == []
     tried = checkpoint.provenance["strengths_tried"]
-    assert [trial["strength"] for trial in tried] == list(STRENGTHS)
+    assert [trial["strength"] for trial in tried] == list(OF_FEATURES.tried)
     best = min(tried, key=lambda trial: trial["cross_entropy"])["strength"]
     assert checkpoint.provenance["strength"] == best
     assert (
@@ -74,7 +73,10 @@ def test_with_few_videos_the_usual_strength_is_taken(tiny_store, tmp_path: Path)
     store = tiny_store(LENGTHS, PLANTED)
     few = {video: LABELS[video] for video in ("n0", "n1", *list(PLANTED)[: FEWEST - 1])}
     checkpoint = load_checkpoint(train_probe(store, few, tmp_path / "run", TrainSettings()))
-    assert checkpoint.provenance["strength"] == USUAL and not checkpoint.provenance["strengths_tried"]
+    assert (
+        checkpoint.provenance["strength"] == OF_FEATURES.usual
+        and not checkpoint.provenance["strengths_tried"]
+    )
 
 
 def test_validation_videos_are_not_learned_from(tiny_store, tmp_path: Path) -> None:
