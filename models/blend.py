@@ -46,11 +46,12 @@ class Blend(Detector):
                 raise ValueError(f"{kind!r} is no part of a blend; there are {', '.join(PARTS)}")
             self.add_module(kind, PARTS[kind](**arguments))
         self.weights = dict(weights)
-        for name, size in self.sizes.items():
-            if different := [part.sizes[name] for part in self.parts if part.sizes.get(name, size) != size]:
-                raise ValueError(f"the parts take {name} features of different sizes: {size}, {different[0]}")
         self.feature_size = max(part.feature_size for part in self.parts)
         self.views = {name: count for part in self.parts for name, count in part.views.items()}
+        for name in self.views:
+            sizes = [part.sizes[name] for part in self.parts if name in part.views]
+            if len(set(sizes)) > 1:
+                raise ValueError(f"the parts take {name} features of different sizes: {sizes}")
 
     @classmethod
     def of(cls, trained: Sequence[Detector], weights: Mapping[str, float]) -> "Blend":

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.stores import with_motion
 from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Label
+from ssrl_pipeline.scoring.stored import score_stored
 from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
-from ssrl_pipeline.training.auto import mix, summary, try_all
+from ssrl_pipeline.training.auto import fitting, mix, summary, try_all
 from ssrl_pipeline.training.group import join
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
@@ -97,3 +99,18 @@ def test_with_too_few_videos_to_compare_all_count_alike(tiny_store, tmp_path: Pa
     assert checkpoint.provenance["chosen"] == ["probe", "ssrl", "memory"]
     assert set(checkpoint.model["weights"].values()) == {1 / 3}
     assert summary(checkpoint).startswith("too few videos to compare by: probe + ssrl + memory")
+
+
+def test_motion_is_tried_where_the_store_has_it(tiny_store, tmp_path: Path) -> None:
+    plain = tiny_store({"n1": 6, "n2": 6, "a1": 6}, {"a1": [2]})
+    both = with_motion(plain, tmp_path / "both")
+    assert fitting(plain) == ("probe", "ssrl", "memory") and fitting(both) == (*fitting(plain), "motion")
+    labels = {video: Label(video == "a1", None) for video in ("n1", "n2", "a1")}
+    settings = Settings(model=ModelSettings(kind="auto"), train=dataclasses.replace(QUICK, batch_size=1))
+    with join("cpu") as group:
+        best = train_detector(Task(settings, tmp_path / "auto", both, labels, group))
+    checkpoint = load_checkpoint(best)
+    assert checkpoint.provenance["chosen"] == ["probe", "ssrl", "memory", "motion"]
+    assert checkpoint.recipe == both.recipe
+    scores = score_stored("a1", checkpoint.build(), both, torch.device("cpu"))
+    assert scores.shape == (96,) and 0 < scores.min() < scores.max() < 1
