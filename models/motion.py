@@ -15,7 +15,7 @@ from torch import Tensor
 from ssrl_pipeline.models.probe import LinearDetector
 from ssrl_pipeline.scales import MOTION, MOTION_SIZE
 
-STILL = 1e-5  # widths of the frame a frame: slower counts as this slow, for logarithms
+STILL = 1e-4  # widths of the frame a frame: slower counts as this slow, for logarithms
 MOVES, RUSHES = 8e-4, 4e-3  # widths a frame: 2 % and 10 % of the frame's in a second of 25
 RARE = 0.01  # added to shares, for logarithms
 MOST, BUSY = 3, 0.3  # cells that count as the most moving; share of the greatest speed that is busy

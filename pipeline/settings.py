@@ -42,7 +42,7 @@ class ExtractSettings:
     patches: Patches = "exact"  # or "dense": from one pass over the frame, an approximation with less work
     workers: int | None = None  # videos decoded at the same time; None: 1 on a CPU, 4 on a GPU
     fps: float | None = None  # frames a second that are described, chosen by their times; None: all
-    motion: bool | None = None  # of cells, as a view; None: as the store; a new one where fast or live
+    motion: bool | None = None  # of cells, as a view; None: as the store has it, a new one with fast and live
     frames: float | None = None  # pictures a second of folders that are videos; None: no folder is
 
     def __post_init__(self) -> None:
