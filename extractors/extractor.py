@@ -20,6 +20,7 @@ from ssrl_pipeline.extractors.backbones import (
     I3dR50,
     I3dR50NL,
     InceptionI3d,
+    cache_path,
     content_sha256,
     published_weights,
     read_head,
@@ -37,6 +38,7 @@ from ssrl_pipeline.extractors.engines import (
     warn_of_cudnn,
     why_not,
 )
+from ssrl_pipeline.extractors.graphs import Calibration, Graphs
 from ssrl_pipeline.extractors.motion import GEOMETRY, Movers
 from ssrl_pipeline.extractors.passes import PATCHES, plan_passes
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
@@ -66,8 +68,9 @@ class FeatureExtractor:
             file, or "random" for tests.
         engine: what runs the backbone: `auto`, `openvino`, `triton`, `compile` or `eager`;
             features differ by rounding alone.
-        precision: `float32`, or on a GPU `tf32`, `bfloat16` or `float16`. `auto` is tf32 on a GPU that
-            has it, else float32; they differ as :mod:`ssrl_pipeline.extractors.engines.precision` says.
+        precision: `float32`; on a GPU `tf32`, `bfloat16` or `float16`; with OpenVINO `int8` and, where the
+            CPU has it, `bfloat16`. `auto` is a GPU's tf32, such a CPU's bfloat16, else float32; they
+            differ as :mod:`ssrl_pipeline.extractors.engines.precision` says.
         batch: how many snippets are described together; None: 1 on a CPU, 16 on a GPU.
         batch_pixels: how many pixels (views x frames x height x width) pass the backbone
             at once; bounds the memory. None: ten crops of one snippet on a CPU, of 16 on
@@ -79,6 +82,7 @@ class FeatureExtractor:
         patches: `exact`: each passes the backbone by itself; `dense`: averages
             over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.passes`.
         motion: whether there is a view `motion`, see :mod:`ssrl_pipeline.extractors.motion`.
+        calibration: a folder of videos by which int8 is quantised; None: clips that we make.
 
     Raises:
         PipelineError: an unknown name, a device that is missing, weights that
@@ -99,6 +103,7 @@ class FeatureExtractor:
         picture_fps: float | None = None,
         fps: float | None = None,
         motion: bool = False,
+        calibration: str | Path | None = None,
     ):
         if backbone not in BACKBONES:
             raise ConfigError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
@@ -111,9 +116,12 @@ class FeatureExtractor:
         if fps is not None and not (type(fps) in (int, float) and 0 < fps <= FASTEST_RATE):
             raise ConfigError(f"fps is a number of frames a second, up to {FASTEST_RATE:g}, not {fps!r}")
         self.picture_fps, self.fps = picture_fps, fps
-        self.engine, self.precision = engine, choose_precision(precision, self.device)
+        self.engine, self.precision = engine, choose_precision(precision, self.device, engine)
+        self.calibration = None if calibration is None else Calibration(Path(calibration))
         if self.device.type == "cuda":
             warn_of_cudnn(self.precision)
+        kept = None if weights == "random" else cache_path(backbone).parent / "ssrl_pipeline_graphs"
+        self.graphs = Graphs(kept, self.calibration)
         self._engines: dict[nn.Module, Engine] = {}  # of the networks that were needed so far
         self.preset = PRESETS[preset]
         self.patches = patches
@@ -152,7 +160,7 @@ class FeatureExtractor:
             "geometry": geometry,
             **({"sizes": {MOTION: MOTION_SIZE}} if self._movers else {}),
             **({} if self.patches == "exact" else {"patches": self.patches}),
-            **recorded(self.precision),
+            **recorded(self.precision, self.calibration),
             **({} if self.fps is None else {"fps": float(self.fps)}),
         }
 
@@ -300,7 +308,7 @@ class FeatureExtractor:
         """uint8 [B, 3, t, h, w] -> float32 [B, D], or [B, P, D] of a network that describes patches."""
         if network not in self._engines:
             self._engines[network] = make_engine(
-                self.engine, network, self.normalisation, self.device, self.precision
+                *(self.engine, network, self.normalisation, self.device, self.precision, self.graphs)
             )
         rows: list[Tensor] = []
         pixels, done = clips[0, 0].numel(), 0

@@ -55,6 +55,10 @@ class DensePatches(nn.Module):
         self.backbone = backbone
         self.grids = tuple(grids)
 
+    def extra_repr(self) -> str:
+        """What its weights do not tell of it."""
+        return repr(self.grids)
+
     def forward(self, clips: Tensor) -> Tensor:
         """Normalised float [B, 3, t, H, W] -> [B, sum of P, D], grid by grid."""
         last = self.backbone.feature_map(clips)

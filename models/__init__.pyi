@@ -1,5 +1,6 @@
 from .actions import ActionDetector as ActionDetector
 from .actions import ActionOutput as ActionOutput
+from .blend import PARTS as PARTS
 from .blend import Blend as Blend
 from .blend import BlendOutput as BlendOutput
 from .blend import FusedDetector as FusedDetector
@@ -8,14 +9,13 @@ from .detector import MOST_LEVEL as MOST_LEVEL
 from .detector import Detector as Detector
 from .kinds import KINDS as KINDS
 from .kinds import build_model as build_model
-from .live_window import Window as Window
 from .live_window import WindowScorer as WindowScorer
 from .long_video import CHUNK as CHUNK
 from .long_video import ScoreStream as ScoreStream
 from .long_video import score_long as score_long
 from .memory import MemoryOutput as MemoryOutput
 from .memory import PatchMemory as PatchMemory
-from .memory_fit import fit_memory as fit_memory
+from .memory import fit_memory as fit_memory
 from .motion import MotionDetector as MotionDetector
 from .occlusion import HeatStream as HeatStream
 from .probe import LinearDetector as LinearDetector

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import Detector, Footage
 from ssrl_pipeline.models.memory import STEEPNESS
 from ssrl_pipeline.scales import scale_of
 
+USUAL_ALARM = 0.99  # quantile of usual snippets, where no other is asked for
 LEAST_SPREAD = 0.1  # log odds between the median and the alarm level, at the least
 
 
@@ -76,6 +77,15 @@ class ActionDetector(Detector):
         median, alarm = evidence.double().quantile(torch.tensor([0.5, quantile], dtype=torch.float64))
         self.get_buffer("median").fill_(median)
         self.get_buffer("alarm").fill_(max(alarm, median + LEAST_SPREAD))
+
+    @torch.no_grad()
+    def adapted(self, footage: Footage) -> "ActionDetector":
+        """With the levels of what the camera shows."""
+        copy = super().adapted(footage)
+        assert isinstance(copy, ActionDetector)
+        ((name, _),) = self.views.items()
+        copy.set_usual(self.evidence(footage.read(name)).amax(dim=-1), USUAL_ALARM)
+        return copy
 
     def evidence(self, patches: Tensor) -> Tensor:
         """[..., P, F] -> [..., P]: log odds of all chosen actions together."""

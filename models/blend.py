@@ -6,7 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import Detector, Footage, Hidden
+from ssrl_pipeline.models.lessons import Lesson
 from ssrl_pipeline.models.memory import PatchMemory
 from ssrl_pipeline.models.motion import MotionDetector
 from ssrl_pipeline.models.probe import LinearProbe
@@ -80,6 +81,24 @@ class Blend(Detector):
         """Scores snippets; `views` as of all parts, which raise ValueError where one does not fit."""
         scores = {kind: part(views).scores for kind, part in zip(self.weights, self.parts, strict=True)}
         return BlendOutput(self.combine(list(scores.values())), scores)
+
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        return any([part.learn(lessons) for part in self.parts])
+
+    def raw(self, views: Mapping[str, Tensor], hidden: Hidden | None = None) -> Tensor:
+        """As of every detector; each part hides patches in its own way."""
+        return self.combine([part.calibrated(part.raw(views, hidden)) for part in self.parts])
+
+    def hide(self, views: Mapping[str, Tensor], hidden: Hidden) -> Mapping[str, Tensor]:
+        """As of its parts: of the memory where it looks, for it knows what is normal at each position."""
+        for part in sorted(self.parts, key=lambda part: part.kind == PatchMemory.kind):
+            own = {name: which for name, which in hidden.items() if name in part.views}
+            views = part.hide(views, own) if own else views
+        return views
+
+    def adapted(self, footage: Footage) -> "Blend":
+        """Each part adapted by itself; they count as they did."""
+        return type(self).of([part.adapted(footage) for part in self.parts], self.weights)
 
     @property
     def parts(self) -> tuple[Detector, ...]:

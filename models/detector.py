@@ -6,10 +6,16 @@ F feature size.
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from ssrl_pipeline.models.lessons import Lesson
+
+Hidden = Mapping[str, Tensor]  # view name -> bool [B, P]: patches that do not count
 MOST_LEVEL = 80  # log odds; single precision tells scores down to -87
 
 
@@ -21,6 +27,17 @@ class Scored(Protocol):
         """[B, T], 0 to 1."""
 
     def _replace(self, *, scores: Tensor) -> "Scored": ...
+
+
+class Footage(Protocol):
+    """What one camera normally shows: N snippets, in order of time."""
+
+    @property
+    def parts(self) -> np.ndarray:
+        """int [N], ascending: which stretch of time each snippet is of."""
+
+    def read(self, view: str) -> Tensor:
+        """Features of one view, float32 [N, P, F]."""
 
 
 class Detector(nn.Module):
@@ -66,9 +83,23 @@ class Detector(nn.Module):
         output = super().__call__(views)
         return output._replace(scores=self.calibrated(output.scores)) if self.level else output
 
-    def raw(self, views: Mapping[str, Tensor]) -> Tensor:
-        """[B, T]: raw scores of whole videos; `views` as of :meth:`forward`."""
-        return self.forward(views).scores
+    def raw(self, views: Mapping[str, Tensor], hidden: Hidden | None = None) -> Tensor:
+        """[B, T]: raw scores of whole videos; `views` as of :meth:`forward`, `hidden` as of :meth:`hide`."""
+        return self.forward(self.hide(views, hidden) if hidden else views).scores
+
+    def hide(self, views: Mapping[str, Tensor], hidden: Hidden) -> Mapping[str, Tensor]:
+        """What is scored where some patches must not count, and do not: whatever they show, it is the same.
+
+        They take the features of the first patch of their view that counts. So they are left out, exactly,
+        where the greatest over the patches is taken; a kind that does otherwise has a way of its own.
+
+        Args:
+            views: view name -> [B, T, P, F].
+            hidden: some of the views -> bool [B, P]; in none of them all of a video's patches.
+        """
+        return {
+            name: _covered(rows, hidden[name]) if name in hidden else rows for name, rows in views.items()
+        }
 
     def calibrated(self, scores: Tensor) -> Tensor:
         """Raw scores with :attr:`level` taken off their log odds: in the same order, 0 and 1 stay."""
@@ -88,6 +119,26 @@ class Detector(nn.Module):
             the kind cannot tell.
         """
         return {}
+
+    def adapted(self, footage: Footage) -> "Detector":
+        """A copy that takes what one camera normally shows for normal; calibrated to nothing yet.
+
+        It has the same kind, and names of weights. A kind that has nothing to adapt but its level is
+        copied as it is.
+        """
+        copy = deepcopy(self)
+        copy.level = 0.0
+        return copy
+
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        """Takes up what people said of moments, from what it is now; the same lessons give the same.
+
+        Its scores are to be calibrated again.
+
+        Returns:
+            Whether there was anything for it to learn from.
+        """
+        return False
 
     @property
     def parts(self) -> "tuple[Detector, ...]":
@@ -128,3 +179,11 @@ class Detector(nn.Module):
     def score(self, related: Tensor) -> Tensor:
         """Scores of related snippets: [B, R, n, W] -> [B, n], or of one each: [B, R, W] -> [B]."""
         raise NotImplementedError
+
+
+def _covered(rows: Tensor, hidden: Tensor) -> Tensor:
+    """[B, T, P, F] with each hidden patch, bool [B, P], as the first that is not."""
+    place = torch.arange(hidden.shape[1], device=hidden.device).expand_as(hidden)
+    first = (~hidden).int().argmax(dim=1, keepdim=True)  # [B, 1]
+    taken = torch.where(hidden, first, place)[:, None, :, None]
+    return rows.gather(2, taken.expand_as(rows))

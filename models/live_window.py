@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import Detector, Hidden
 from ssrl_pipeline.tf32 import allow_tf32
 
 
@@ -63,19 +63,23 @@ class WindowScorer:
         return Window(self.size, len(self.model.parts))
 
     @torch.inference_mode()
-    def add(self, windows: Sequence[Window], views: Mapping[str, Tensor]) -> list[float | None]:
+    def add(
+        self, windows: Sequence[Window], views: Mapping[str, Tensor], hidden: Hidden | None = None
+    ) -> list[float | None]:
         """The next snippet of each of several cameras.
 
         Args:
             windows: B different ones.
             views: view name -> [B, P, F], in the order of the windows.
+            hidden: some of the views -> bool [B, P], patches that do not count; see :meth:`Detector.hide`.
 
         Returns:
             For each the score of its snippet `delay` ago; None where there was none yet.
         """
         rows = {name: views[name][:, None].to(self.device) for name in self.model.views}  # [B, 1, P, F]
+        hidden = {name: which.to(self.device) for name, which in (hidden or {}).items() if name in rows}
         with allow_tf32(False, self.device):
-            self._take(windows, rows)
+            self._take(windows, rows, hidden)
         for window in windows:
             window.unscored += 1
         due = [window for window in windows if window.unscored > self.delay]
@@ -84,12 +88,16 @@ class WindowScorer:
             window.unscored -= 1
         return [scores.get(id(window)) for window in windows]
 
-    def _take(self, windows: Sequence[Window], rows: Mapping[str, Tensor]) -> None:
+    def _take(self, windows: Sequence[Window], rows: Mapping[str, Tensor], hidden: Hidden) -> None:
         """What of each snippet does not depend on others."""
         for i, part in enumerate(self.model.parts):
-            taken = part.summarise(rows)[:, :, 0] if part.related else part.raw(rows)[:, 0]
-            for window, own in zip(windows, taken, strict=True):
-                window.kept[i].append(own.clone())  # a view would keep the whole batch
+            own = {name: which for name, which in hidden.items() if name in part.views}
+            if part.related:
+                taken = part.summarise(part.hide(rows, own) if own else rows)[:, :, 0]
+            else:
+                taken = part.raw(rows, own)[:, 0]
+            for window, row in zip(windows, taken, strict=True):
+                window.kept[i].append(row.clone())  # a view would keep the whole batch
 
     @torch.inference_mode()
     def finish(self, window: Window) -> list[float]:

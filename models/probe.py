@@ -3,18 +3,22 @@
 Dimensions: B videos, T snippets, P crops or patches, F feature size, W pooled size.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import Detector, Footage
+from ssrl_pipeline.models.lessons import Lesson, fine_tune
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.scales import scale_of
 
 POOLED = "pooled"  # the one view, to the scaling
 FLOOR = 0.01  # share of the mean deviation that each gets more: what hardly varies must not drown the rest
+STRETCH = 8  # snippets, of which the mean is taken to see what varies in normal footage
+RIDGE = 0.1  # share of the mean variance along a direction, below which it hardly counts
 
 
 class ProbeOutput(NamedTuple):
@@ -61,6 +65,29 @@ class LinearDetector(Detector):
         scaled: Tensor = self.scaling(POOLED, pooled)
         return scaled
 
+    @torch.no_grad()
+    def adapted(self, footage: Footage) -> "LinearDetector":
+        """With the camera's mean for the normal one, and deaf to what varies there anyway.
+
+        Weights lose what they have along directions in which stretches of normal footage differ: as in
+        Fisher's discriminant the covariance of what is normal, and a ridge, are divided by.
+        """
+        copy = super().adapted(footage)
+        assert isinstance(copy, LinearDetector)
+        pooled = self.footage_rows(footage)
+        copy.scaling.get_buffer(f"{POOLED}_mean").copy_(pooled.double().mean(dim=0))
+        rows = stretches(copy.scaled(pooled).double(), footage.parts)
+        copy.linear.weight.copy_(quieted(self.linear.weight.double(), rows))
+        return copy
+
+    def footage_rows(self, footage: Footage) -> Tensor:
+        """What a camera normally shows: [N, W]."""
+        return self.pool({name: footage.read(name)[None] for name in self.views})[0]
+
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        fine_tune(self, lessons)
+        return True
+
 
 class LinearProbe(LinearDetector):
     """A linear detector on pooled features of the backbone.
@@ -100,10 +127,18 @@ class LinearProbe(LinearDetector):
             lost[scale] = (whole[..., None] - torch.stack(without, dim=-1)).clamp(min=0)
         return lost
 
+    def footage_rows(self, footage: Footage) -> Tensor:
+        """One view after the other, for they are large."""
+        return torch.cat([self._pooled(name, footage.read(name)) for name in self.views], dim=-1)
+
     def pool(self, views: Mapping[str, Tensor]) -> Tensor:
         self._check(views)
-        pooled = [views[n].amax(dim=2) if scale_of(n) else views[n].mean(dim=2) for n in self.views]
-        return torch.cat(pooled, dim=-1)
+        return torch.cat([self._pooled(name, views[name]) for name in self.views], dim=-1)
+
+    @staticmethod
+    def _pooled(name: str, rows: Tensor) -> Tensor:
+        """Of one view: [..., P, F] -> [..., F]."""
+        return rows.amax(dim=-2) if scale_of(name) else rows.mean(dim=-2)
 
     def _check(self, views: Mapping[str, Tensor]) -> None:
         for name, count in self.views.items():
@@ -112,3 +147,18 @@ class LinearProbe(LinearDetector):
             shape = tuple(views[name].shape)
             if len(shape) != 4 or shape[3] != self.feature_size or (scale_of(name) and shape[2] != count):
                 raise ValueError(f"view {name!r} is [B, T, {count}, {self.feature_size}], not {list(shape)}")
+
+
+def stretches(rows: Tensor, parts: np.ndarray) -> Tensor:
+    """[N, W] -> [K, W]: means over stretches of up to STRETCH snippets, each within one part."""
+    begins = np.flatnonzero(np.diff(parts, prepend=parts[0] - 1))
+    whole = rows.tensor_split(torch.from_numpy(begins[1:]))
+    return torch.stack([piece.mean(dim=0) for part in whole for piece in part.split(STRETCH)])
+
+
+def quieted(weight: Tensor, rows: Tensor) -> Tensor:
+    """Weights [1, W] less what they have along the directions in which centred rows [K, W] vary."""
+    _, sizes, axes = torch.linalg.svd(rows, full_matrices=False)
+    energy = sizes.square()
+    share = energy / (energy + RIDGE * energy.mean()).clamp(min=torch.finfo(energy.dtype).tiny)
+    return weight - (weight @ axes.T * share) @ axes

@@ -21,6 +21,11 @@ class FeatureScaling(nn.Module):
             self.register_buffer(f"{name}_mean", torch.zeros(feature_size))
             self.register_buffer(f"{name}_deviation", torch.ones(feature_size))
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it does anything."""
+        return any(self.get_buffer(f"{name}_mean").any() for name in self.views)
+
     @torch.no_grad()
     def fit(self, name: str, videos: Iterable[Tensor], floor: float = 0.1) -> None:
         """Takes the statistics of normal videos.

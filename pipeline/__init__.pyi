@@ -1,4 +1,5 @@
 from ._version import __version__ as __version__
+from .adapting import adapt_checkpoint as adapt_checkpoint
 from .errors import BusyError as BusyError
 from .errors import CheckpointError as CheckpointError
 from .errors import ConfigError as ConfigError

@@ -42,6 +42,9 @@ class Checkpoint:
     provenance: dict[str, Any]  # stage, step, validation loss, training and validation videos, versions
     # What cameras normally show, for the words of events: mean and deviation [P, A]; empty: not known.
     words: dict[str, Any] = field(default_factory=dict)
+    # What `adapt` found for single cameras, by their groups: "model" and "provenance" as above, and of the
+    # weights those that are not the common ones.
+    cameras: dict[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -68,6 +71,50 @@ class Checkpoint:
         """The same with its scores calibrated to another level; 0: as they were trained."""
         plain = {key: value for key, value in self.model.items() if key != "level"}
         return dataclasses.replace(self, model={"level": level, **plain} if level else plain)
+
+    def for_camera(self, group: str | None) -> "Checkpoint":
+        """As it is for the videos of a group: adapted to it or, where it is not, the same.
+
+        Raises:
+            CheckpointError: what it says of the camera is damaged.
+        """
+        if group is None or group not in self.cameras:
+            return self
+        try:
+            own = self.cameras[group]
+            weights, model, known = own["weights"], own["model"], own["provenance"]
+            if not all(isinstance(value, Tensor) for value in weights.values()):
+                raise TypeError("weights hold something else than tensors")
+            changes = {"weights": self._own_weights(weights, own["names"]), "model": {**model}}
+            provenance = {**self.provenance, **known, "threshold": {**known["threshold"]}}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"the checkpoint's detector for camera {group!r} is damaged ({error}); run `adapt` again"
+            ) from error
+        by = [cell for cell in thresholds_by(self.provenance) if cell.get("group") == group]
+        provenance["threshold"]["by"] = by  # others are of other scores
+        return dataclasses.replace(self, **changes, provenance=provenance, cameras={})
+
+    def _own_weights(self, own: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
+        """Those of a camera's detector, in the order of its own."""
+        return {name: own[name] if name in own else self.weights[name] for name in names}
+
+    def with_camera(self, group: str, adapted: "Checkpoint") -> "Checkpoint":
+        """The same with what was found for one camera, whose earlier thresholds are forgotten."""
+        common = self.weights
+        own = {
+            name: value
+            for name, value in adapted.weights.items()
+            if name not in common or common[name].dtype != value.dtype or not torch.equal(common[name], value)
+        }
+        known = {key: value for key, value in adapted.provenance.items() if self.provenance.get(key) != value}
+        camera = {"weights": own, "names": list(adapted.weights), "model": adapted.model, "provenance": known}
+        provenance, record = self.provenance, self.provenance.get("threshold")
+        if by := thresholds_by(self.provenance):
+            left = [cell for cell in by if cell.get("group") != group]
+            provenance = {**self.provenance, "threshold": {**(record or {}), "by": left}}
+        cameras = {**self.cameras, group: camera}
+        return dataclasses.replace(self, provenance=provenance, cameras=cameras)
 
     @classmethod
     def of(
@@ -107,6 +154,13 @@ class Checkpoint:
         return model.eval()
 
 
+def thresholds_by(provenance: dict[str, Any]) -> list[dict[str, Any]]:
+    """The thresholds of single cameras and hours, as `calibrate --by` writes them; none: an empty list."""
+    record = provenance.get("threshold")
+    by = record.get("by", []) if isinstance(record, dict) else []
+    return [cell for cell in by if isinstance(cell, dict)] if isinstance(by, list) else []
+
+
 def _own(weight: Tensor) -> Tensor:
     """A copy. A few stored numbers can pose as a tensor of any size: such are refused."""
     if weight.numel() * weight.element_size() > weight.untyped_storage().nbytes():
@@ -123,7 +177,10 @@ def versions() -> dict[str, str]:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    save(path, {"format": FORMAT, **vars(checkpoint)})
+    content = {"format": FORMAT, **vars(checkpoint)}
+    if not checkpoint.cameras:  # so that the version before reads it, too
+        del content["cameras"]
+    save(path, content)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -23,7 +23,11 @@ Tree = dict[str, Any]
 
 
 def load_config(
-    kind: type[T], file: str | Path | None, assignments: Sequence[str], flags: Mapping[str, Any]
+    kind: type[T],
+    file: str | Path | None,
+    assignments: Sequence[str],
+    flags: Mapping[str, Any],
+    beside: Sequence[str] = (),
 ) -> T:
     """Builds a configuration.
 
@@ -32,11 +36,17 @@ def load_config(
         file: YAML, or the name of a ready configuration such as "reference".
         assignments: "key.sub=value", the value as in YAML.
         flags: "key.sub" -> value; None means that the flag was not given.
+        beside: keys of the file that are not of the configuration: others read them.
 
     Raises:
         ConfigError: an unknown key (with the nearest known one) or a value of another type.
     """
     tree = _read_yaml(file) if file else {}
+    for key in beside:
+        tree.pop(key, None)
+    for key in tree.keys() - typing.get_type_hints(kind).keys():
+        if close := difflib.get_close_matches(str(key), beside, n=1):
+            raise ConfigError(f"unknown key {str(key)!r}; did you mean {close[0]!r}?")
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
@@ -80,7 +90,7 @@ def to_yaml(tree: Tree) -> str:
     return str(yaml.safe_dump(tree, sort_keys=False))
 
 
-class _Loader(yaml.SafeLoader):
+class PlainLoader(yaml.SafeLoader):
     """PyYAML's safe one, which runs nothing, without aliases: a few can stand for more than all memory."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -92,7 +102,7 @@ class _Loader(yaml.SafeLoader):
 def read_yaml(text: str) -> Any:
     """Raises ValueError with one line where the text is not YAML of plain values."""
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, PlainLoader)
     except Exception as error:  # PyYAML raises nearly anything on tags that do not fit their values
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 

@@ -10,7 +10,8 @@ from ssrl_pipeline._version import __version__
 from ssrl_pipeline.errors import PipelineError, first_line
 from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.extractors.backbones import PUBLISHED, cache_path
-from ssrl_pipeline.extractors.engines import ENGINES, cudnn_version, import_openvino, offered, why_not
+from ssrl_pipeline.extractors.engines import ENGINES, cudnn_version, offered, why_not
+from ssrl_pipeline.extractors.graphs import import_openvino
 from ssrl_pipeline.results import ENCODER, require_encoder
 
 PACKAGES = (

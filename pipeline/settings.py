@@ -17,6 +17,8 @@ Layout = Literal["store", "released"]
 SelectOn = Literal["val", "test"]
 StoredDtype = Literal["float32", "float16"]
 
+CAMERA_SECTIONS = ("cameras", "receivers", "timezone")  # of a file for `watch`, beside the settings
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -25,6 +27,7 @@ class DataSettings:
     runs: str = "runs"  # the folder of all training runs
     labels: str | None = None  # a table; None: labels.csv here or beside the videos, or folders' names
     intervals: str | None = None  # ground truth of frames; None: intervals.csv beside the labels
+    feedback: str | None = None  # verdicts on moments; None: feedback.csv beside the labels
     dataset: DatasetName | None = None  # labels and intervals come from its own annotation files
     annotations: str = "annotations"  # the folder that holds these files
     group: Literal["folder"] | None = None  # or "folder": it says which camera or source a video is of
@@ -38,7 +41,8 @@ class ExtractSettings:
     weights: str | None = None  # a file of the backbone's weights; None: the published ones
     dtype: StoredDtype = "float32"  # of the stored features
     engine: EngineName = "auto"  # what runs the backbone
-    precision: PrecisionName = "auto"  # a CPU has float32 alone; auto is tf32 on a GPU that has it
+    precision: PrecisionName = "auto"  # the store's or checkpoint's, else the best: bfloat16, or a GPU's tf32
+    calibration: str | None = None  # a folder of videos by which int8 is quantised; None: clips that we make
     patches: Patches = "exact"  # or "dense": from one pass over the frame, an approximation with less work
     workers: int | None = None  # videos decoded at the same time; None: 1 on a CPU, 4 on a GPU
     fps: float | None = None  # frames a second that are described, chosen by their times; None: all
@@ -159,12 +163,33 @@ class WatchSettings:
     delay: int = 1  # newer snippets that a score waits for
     timeout: float = 10.0  # seconds without a frame after which a stream is lost
     fps: float | None = None  # frames a second of all sources; None: as each says
+    hwaccel: str = "none"  # what decodes streams: none, auto, or a device as FFmpeg names it (cuda, vaapi)
 
     def __post_init__(self) -> None:
         require(self.window >= 1, "window", self.window, "1 or more")
         require(0 <= self.delay < self.window, "delay", self.delay, "zero or more and less than window")
         require(0 < self.timeout <= 3600, "timeout", self.timeout, "more than 0 and at most 3600 seconds")
         require(self.fps is None or self.fps > 0, "fps", self.fps, "positive")
+
+
+@dataclass(frozen=True)
+class AlarmSettings:
+    folder: str | None = None  # where clips, stills and the index of events go; None: they are not kept
+    before: float = 5.0  # seconds of a clip before its event; it begins with the key frame before
+    after: float = 5.0  # seconds of a clip after its event
+    longest: float = 300.0  # seconds of a clip, at most
+    hevc: Literal["copy", "encode"] = "copy"  # of clips of H.265; or as H.264, for browsers
+    keep_days: float | None = 30.0  # that an event's files are kept; None: for ever
+    keep_confirmed_days: float | None = 365.0  # those of an event that was called abnormal
+    keep_gigabytes: float | None = 50.0  # of all; then the oldest go, those that were called abnormal last
+
+    def __post_init__(self) -> None:
+        for name in ("before", "after"):
+            require(0 <= getattr(self, name) <= 60, name, getattr(self, name), "0 to 60 seconds")
+        require(1 <= self.longest <= 3600, "longest", self.longest, "1 to 3600 seconds")
+        for name in ("keep_days", "keep_confirmed_days", "keep_gigabytes"):
+            value = getattr(self, name)
+            require(value is None or value > 0, name, value, "positive, or none")
 
 
 @dataclass(frozen=True)
@@ -177,6 +202,7 @@ class Settings:
     actions: ActionSettings = field(default_factory=ActionSettings)
     events: EventSettings = field(default_factory=EventSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
 
 
 def require(condition: bool, name: str, value: object, wanted: str) -> None:

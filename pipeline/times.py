@@ -16,6 +16,7 @@ PAUSE = 10.0  # usual lengths of a frame: what lasts longer until the next is a 
 EXACT = 0.1  # lengths of a frame, that frame / rate may be off
 ALIKE = 1e-3  # relative difference up to which a container's rate is that of its stamps
 FASTEST = 1000.0  # frames a second: from here on a container is not believed
+NEAR = 1e-3  # seconds: what people and tools write is rounded to so much
 CLOSE = 1e-6  # lengths of a frame: times that differ by less are the same
 
 
@@ -49,6 +50,28 @@ class FrameTimes:
         starts, following = self.stamps[frames], self.stamps[np.minimum(frames + 1, last)]
         usual = (frames == last) | (following - starts > PAUSE / self.fps)
         return np.where(usual, starts + 1 / self.fps, following)
+
+    def frame_at(self, seconds: float) -> int:
+        """The frame that is shown at a time, or the last before it; also one that begins up to NEAR later.
+
+        It may lie behind the last frame where only the rate is known. -1 where unknown.
+        """
+        if not self.known:
+            return -1
+        if self.stamps is None:
+            return max(0, math.floor((seconds + NEAR) * self.fps))
+        return max(0, int(np.searchsorted(self.stamps, seconds + NEAR, side="right")) - 1)
+
+    def frames_before(self, seconds: float) -> int:
+        """How many frames begin before a time, by more than NEAR: the exclusive end of what lasts until then.
+
+        It may be more than there are where only the rate is known. -1 where unknown.
+        """
+        if not self.known:
+            return -1
+        if self.stamps is None:
+            return max(0, math.ceil((seconds - NEAR) * self.fps))
+        return int(np.searchsorted(self.stamps, seconds - NEAR, side="left"))
 
     def starts(self, frames: int) -> np.ndarray:
         """float64 [frames]: when each of the first frames is shown; nan where unknown."""

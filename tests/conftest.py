@@ -29,10 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
-@pytest.fixture(autouse=True)
-def quick_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`auto` is eager in tests, for converting the backbone takes longer than their few snippets."""
-    monkeypatch.setattr("ssrl_pipeline.extractors.engines.engines.AUTO", ("eager",))
+@pytest.fixture(autouse=True, scope="session")
+def quick_engine() -> Iterator[None]:
+    """`auto` is eager in float32 in tests: converting the backbone takes longer than their few snippets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ssrl_pipeline.extractors.engines.precision.abilities", lambda: frozenset({"INT8"}))
+        patch.setattr("ssrl_pipeline.extractors.engines.engines.AUTO", ("eager",))
+        yield
 
 
 @pytest.fixture(scope="module")

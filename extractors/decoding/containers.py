@@ -9,17 +9,41 @@ that is not there is an error.
 An MPEG transport stream counts its packets: gaps are packets lost on the way.
 """
 
+import os
 import struct
 from pathlib import Path
 
 import numpy as np
 
+from ssrl_pipeline.errors import VideoError
+
+EXTENSIONS = {  # under which libav's containers and raw streams of video go; not those of sound or pictures
+    *(".3g2", ".3gp", ".3gp2", ".3gpp", ".f4v", ".ismv", ".m4v", ".mj2", ".mov", ".mp4", ".mp4v", ".qt"),
+    *(".evo", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".mod", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts"),
+    *(".tod", ".tp", ".trp", ".ts", ".vob"),  # MPEG, as those before
+    *(".amv", ".asf", ".avi", ".divx", ".dvr-ms", ".wm", ".wmv", ".wtv", ".xvid"),
+    *(".flv", ".ivf", ".ivr", ".mk3d", ".mkv", ".nut", ".ogm", ".ogv", ".rm", ".rmvb", ".webm", ".y4m"),
+    *(".dif", ".dv", ".gxf", ".mxf"),  # of studios and tapes
+    *(".dav", ".ifv", ".mxg"),  # of recorders of cameras
+    *(".264", ".265", ".266", ".avc", ".h261", ".h263", ".h264", ".h265", ".h266", ".h26l", ".hevc", ".vvc"),
+    *(".av1", ".mjpeg", ".mjpg", ".obu", ".rcv", ".vc1"),  # raw, as those before
+}
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _FLV_SIZE = b"\x00\x08filesize\x00"  # in its onMetaData: a name, and that a float64 follows
 _SYNC, _EMPTY = 0x47, 0x1FFF  # the first byte of a packet; the stream (PID) of packets that only fill up
 _AT_ONCE = 1 << 18  # packets
+
+
+def require_file(path: Path) -> None:
+    """Raises VideoError where there is no file that can be read; a pipe would be waited for."""
+    if not path.exists():
+        raise VideoError(f"{path}: no such file")
+    if not os.access(path, os.R_OK):
+        raise VideoError(f"{path}: may not be read; change its permissions")
+    if not path.is_file():
+        raise VideoError(f"{path}: not a regular file")
 
 
 def misses_bytes(path: Path) -> bool:

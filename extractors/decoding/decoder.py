@@ -18,6 +18,7 @@ import numpy as np
 from ssrl_pipeline.disk import is_utf8, picture_files
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decoding.containers import misses_bytes
+from ssrl_pipeline.extractors.decoding.hardware import acceleration
 from ssrl_pipeline.extractors.decoding.pixels import Pixels
 from ssrl_pipeline.extractors.decoding.reasons import because, cut_short, no_answer, not_a_video, reason
 from ssrl_pipeline.extractors.decoding.stamps import Stamps
@@ -37,6 +38,9 @@ class Opened(NamedTuple):
     frames: Iterator[tuple[np.ndarray, float]]  # RGB, uint8 [H, W, 3], and when it is shown, in seconds
     notes: Callable[[], list[str]] = list  # after the last frame: what was noticed
     beside: tuple[str, ...] = ()  # codecs of sound and subtitles, whose complaints do not matter
+    codec: str = ""  # of the video, by libav's name for what decodes it
+    record: Callable[[Any], None] = lambda recorder: None  # before the first frame; see recording/recorder.py
+    hardware: str = ""  # what decodes, where it is not the processor
 
 
 def open_file(name: str, threads: int = 0) -> Opened:
@@ -70,7 +74,8 @@ def open_file(name: str, threads: int = 0) -> Opened:
             raise cut_short(path, frames.stamps.frames, info.reported_frames) from error
         _check_end(path, frames, info, length)
 
-    return Opened(info, checked(), frames.notes, _beside(container))
+    codec = stream.codec_context.name
+    return Opened(info, checked(), frames.notes, _beside(container), codec, frames.record)
 
 
 def open_pictures(name: str, fps: float) -> Opened:
@@ -98,54 +103,56 @@ def open_pictures(name: str, fps: float) -> Opened:
     return Opened(VideoInfo(fps, 0, 0, len(files)), frames(), pixels.notes)
 
 
-def open_stream(address: str, threads: int = 1, seconds: float = 10.0) -> Opened:
+def open_stream(address: str, threads: int = 1, seconds: float = 10.0, hwaccel: str = "none") -> Opened:
     """A stream on the network, or a file on a server.
 
     Args:
         address: its URL.
         threads: that decode.
         seconds: without an answer or a frame after which it is given up.
+        hwaccel: what is to decode; see :func:`acceleration`.
 
     Raises:
         VideoError: the reason alone, without the address, which may hold a password; also while iterating.
     """
     options = {"rtsp_flags": "prefer_tcp"} if address.startswith("rtsp") else {}
+    hardware, accel = acceleration(hwaccel)
     begun = monotonic()
     try:
-        container = _open(address, options=options, seconds=seconds)
+        container = _open(address, options=options, seconds=seconds, hwaccel=accel)
         if container.format.name in _WITHOUT_CLOCK and not container.duration:
             container.close()  # libav would count 25 a second: a packet gets the time at which it came
-            container = _open(
-                address, options=options | {"use_wallclock_as_timestamps": "1"}, seconds=seconds
-            )
+            options |= {"use_wallclock_as_timestamps": "1"}
+            container = _open(address, options=options, seconds=seconds, hwaccel=accel)
         stream = _video(container)
     except (av.FFmpegError, OSError, ValueError) as error:
         # An RTSP server that does not answer is "invalid data", too.
         timed_out = monotonic() - begun >= seconds
         raise VideoError(no_answer(seconds) if timed_out else reason(error, seconds)) from error
-    return _opened_live(container, stream, threads, seconds)
+    return _opened_live(container, stream, threads, seconds, hardware)
 
 
-def open_camera(number: str, threads: int = 1, seconds: float = 10.0) -> Opened:
+def open_camera(number: str, threads: int = 1, seconds: float = 10.0, hwaccel: str = "none") -> Opened:
     """A camera of this machine, by its number or, on Linux, its device; else as :func:`open_stream`."""
     system = _CAMERAS.get(sys.platform)
     if system is None:
         raise VideoError(f"cameras of {sys.platform} are not read; give the address of a stream")
     device = f"/dev/video{number}" if number.isdecimal() else number
     name = {"video4linux2": device, "avfoundation": f"{number}:none"}.get(system)
+    hardware, accel = acceleration(hwaccel)
     try:
         if name is None:
             found = [device for device in av.enumerate_input_devices(system) if "video" in device.media_types]
             name = f"video={found[int(number)].name}"
         if system == "video4linux2" and not Path(name).exists():
             raise VideoError(f"there is no {name}")
-        container = _open(name, system, seconds=seconds)
+        container = _open(name, system, seconds=seconds, hwaccel=accel)
         stream = _video(container)
     except IndexError as error:
         raise VideoError(f"there is no camera {number}") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(reason(error, seconds)) from error
-    return _opened_live(container, stream, threads, seconds)
+    return _opened_live(container, stream, threads, seconds, hardware)
 
 
 def read_header(path: Path) -> VideoInfo:
@@ -193,9 +200,15 @@ class _Frames:
         self._untimed = not one_size and container.format.name in _UNTIMED
         may_leap = bool(_bits(container.format.flags) & _MAY_LEAP)
         self.stamps = Stamps(_rate(stream), None if start is None else start / av.time_base, may_leap)
+        self._recorder: Any = None
         self.end = 0.0  # of the packets, in seconds from the beginning; where nothing counts frames, of all
         self._all = not stream.frames
         self._pixels = Pixels(one_size)
+
+    def record(self, recorder: Any) -> None:
+        """Shows a :class:`Recorder` all packets and frames from now on."""
+        recorder.begin(self.stream)
+        self._recorder = recorder
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
         start = (self.container.start_time or 0) / av.time_base
@@ -207,6 +220,8 @@ class _Frames:
                 self.end = max(self.end, end - start)
             if packet.stream_index != self.stream.index or _is_empty(packet):
                 continue
+            if self._recorder:
+                self._recorder.packet(packet)
             try:
                 decoded = packet.decode()
             except av.error.InvalidDataError:
@@ -214,6 +229,8 @@ class _Frames:
             for frame in decoded:
                 stamp = None if self._untimed or frame.time is None else float(frame.time)
                 time = self.stamps.time(stamp)
+                if self._recorder:
+                    self._recorder.frame(frame, self.stamps.frames - 1)
                 yield self._pixels.of(frame), time
 
     def notes(self) -> list[str]:
@@ -237,12 +254,23 @@ def _is_empty(packet: Any) -> bool:
 
 
 def _open(
-    name: Any, form: str | None = None, options: dict[str, str] | None = None, seconds: float | None = None
+    name: Any,
+    form: str | None = None,
+    options: dict[str, str] | None = None,
+    seconds: float | None = None,
+    hwaccel: Any = None,
 ) -> Any:
     av.logging.restore_default_callback()  # errors are written to stderr, which is read
     av.logging.set_libav_level(av.logging.ERROR)
     timeout = None if seconds is None else (seconds, seconds)
-    return av.open(name, format=form, options=options or {}, metadata_errors="replace", timeout=timeout)
+    return av.open(
+        name,
+        format=form,
+        options=options or {},
+        metadata_errors="replace",
+        timeout=timeout,
+        **({"hwaccel": hwaccel} if hwaccel else {}),
+    )
 
 
 def _video(container: Any) -> Any:
@@ -277,7 +305,8 @@ def _length(container: Any, stream: Any) -> float:
     return max(0.0, length)
 
 
-def _opened_live(container: Any, stream: Any, threads: int, seconds: float) -> Opened:
+def _opened_live(container: Any, stream: Any, threads: int, seconds: float, hardware: str) -> Opened:
+    hardware = hardware if stream.codec_context.is_hwaccel else ""
     frames = _Frames(container, stream, threads, one_size=True)
 
     def told() -> Iterator[tuple[np.ndarray, float]]:
@@ -286,7 +315,8 @@ def _opened_live(container: Any, stream: Any, threads: int, seconds: float) -> O
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(reason(error, seconds)) from error
 
-    return Opened(_info(container, stream), told(), frames.notes)
+    codec = stream.codec_context.name
+    return Opened(_info(container, stream), told(), frames.notes, (), codec, frames.record, hardware)
 
 
 @contextmanager
@@ -314,11 +344,7 @@ def _check_end(path: Path, frames: _Frames, header: VideoInfo, length: float) ->
     """
     count, promised = frames.stamps.frames, header.reported_frames
     usual = 1 / header.fps if header.fps else 0.0
-    early = fewer(count, promised) and frames.end < 0.99 * length - 2 * usual
+    fewer = count < 0.99 * promised - 2  # clearly: containers are off by a little, as FLV by its B-frames
+    early = fewer and frames.end < 0.99 * length - 2 * usual
     if count == 0 or early or (promised <= 0 and misses_bytes(path)):
         raise cut_short(path, count, promised)
-
-
-def fewer(count: int, promised: int) -> bool:
-    """Clearly fewer: what containers say may be off by a little, as FLV's time is by its B-frames."""
-    return count < 0.99 * promised - 2

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from ssrl_pipeline.errors import how_it_ended
@@ -18,6 +19,7 @@ _START = (
     "import sys; sys.path[:] = sys.argv[1:]\n"
     "from ssrl_pipeline.extractors.decoding.worker import main; main()"
 )
+GONE = "its decoder has ended"
 _TICK = 0.25  # seconds between two looks at a worker that is waited for
 _LONGEST = 1 << 16  # bytes of an answer, and of a line on stderr
 _MOST_COMPLAINTS = 1000  # different ones; a broken file may have any number
@@ -42,9 +44,10 @@ class WorkerProcess:
     """
 
     def __init__(self, task: dict[str, Any], descriptor: int = -1, ahead: int = 1):
-        self._ahead, self._held = ahead, 0
+        self._ahead, self._held, self._gone = ahead, 0, False
         self._lock = threading.Lock()
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._asked: dict[str, Callable[[dict[str, Any]], object]] = {}  # key -> who waits for the answer
         self._last_words: deque[str] = deque(maxlen=20)
         self._complaints: dict[str, None] = {}
         self._process = subprocess.Popen(
@@ -74,6 +77,28 @@ class WorkerProcess:
         line = b"\n" if message is None else json.dumps(message).encode() + b"\n"
         with contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(line)
+
+    def ask(self, key: str, message: dict[str, Any], told: Callable[[dict[str, Any]], object] | None) -> None:
+        """Sends what has an answer of its own, beside the frames, or none.
+
+        Args:
+            key: that no other question has; the answer says it as `asked`.
+            told: takes the answer, soon, in a thread of ours; {"error": ...} where the worker is gone.
+        """
+        with self._lock:
+            gone = self._gone
+            if not gone:
+                if told:
+                    self._asked[key] = told
+                self.send({**message, "key": key})
+                self._signal("SIGCONT")
+        if gone and told:
+            told({"error": GONE})
+
+    @property
+    def waits(self) -> bool:
+        """Whether something was asked and is not answered yet."""
+        return bool(self._asked)
 
     def complaints(self) -> list[str]:
         """Errors that libav reported in the worker so far, each once; all of them when it is closed."""
@@ -130,8 +155,19 @@ class WorkerProcess:
                 for line in lines:
                     self._heard(json.loads(line))
         self._answers.put(None)
+        with self._lock:
+            self._gone = True
+            asked, self._asked = self._asked, {}
+        for told in asked.values():
+            told({"error": GONE})
 
     def _heard(self, answer: dict[str, Any]) -> None:
+        if "asked" in answer:
+            with self._lock:
+                told = self._asked.pop(answer["asked"], None)
+            if told:
+                told(answer)
+            return
         if "times" in answer:
             with self._lock:
                 self._held += 1

@@ -6,7 +6,7 @@ frames. The memory is bounded, however slow the consumer is. Files, streams on t
 and cameras of this machine are read in the same way.
 """
 
-import os
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 
 from ssrl_pipeline.disk import is_utf8
 from ssrl_pipeline.errors import VideoError
-from ssrl_pipeline.extractors.decoding.containers import gaps
+from ssrl_pipeline.extractors.decoding.containers import gaps, require_file
 from ssrl_pipeline.extractors.decoding.process import WorkerFailed, WorkerProcess
 from ssrl_pipeline.extractors.decoding.shared_frames import (
     BLOCK_FRAMES,
@@ -27,21 +27,13 @@ from ssrl_pipeline.extractors.decoding.shared_frames import (
     map_blocks,
 )
 
-EXTENSIONS = {  # under which libav's containers and raw streams of video go; not those of sound or pictures
-    *(".3g2", ".3gp", ".3gp2", ".3gpp", ".f4v", ".ismv", ".m4v", ".mj2", ".mov", ".mp4", ".mp4v", ".qt"),
-    *(".evo", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".mod", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts"),
-    *(".tod", ".tp", ".trp", ".ts", ".vob"),  # MPEG, as those before
-    *(".amv", ".asf", ".avi", ".divx", ".dvr-ms", ".wm", ".wmv", ".wtv", ".xvid"),
-    *(".flv", ".ivf", ".ivr", ".mk3d", ".mkv", ".nut", ".ogm", ".ogv", ".rm", ".rmvb", ".webm", ".y4m"),
-    *(".dif", ".dv", ".gxf", ".mxf"),  # of studios and tapes
-    *(".dav", ".ifv", ".mxg"),  # of recorders of cameras
-    *(".264", ".265", ".266", ".avc", ".h261", ".h263", ".h264", ".h265", ".h266", ".h26l", ".hevc", ".vvc"),
-    *(".av1", ".mjpeg", ".mjpg", ".obu", ".rcv", ".vc1"),  # raw, as those before
-}
 DECODER = "pyav"  # what decodes, as meta.json and scores.json say it
+HEARD = 0.2  # seconds in which a complaint that was written is read
 HEADER_SECONDS = 10.0
 DESCRIPTORS = Path("/proc/self/fd")  # where Linux shows the open files of a process
 _HOME = "ssrl_pipeline.extractors.decoding.decoder"
+RECORDER = "ssrl_pipeline.extractors.decoding.recording.recorder:Recorder"
+TIDYING = 5.0  # seconds after which libav, which has waited for a live stream's next frame, says so itself
 OPENERS = {kind: f"{_HOME}:open_{kind}" for kind in ("file", "pictures", "stream", "camera")}
 
 
@@ -62,16 +54,25 @@ class Limits(NamedTuple):
     threads: int = 0  # 0: as many as the decoder likes, which is one a core
 
 
+class Keep(NamedTuple):
+    """How much of a video's packets is kept while it is read, for clips and stills."""
+
+    seconds: float
+    size: int = 64 << 20  # bytes at most
+
+
 class Video:
     """An open video; its process ends with the frames, with :meth:`close`, or when nobody holds it.
 
     Attributes:
         info: what the container says; the size is that of the frames.
         frames: an iterator over RGB frames, uint8 [H, W, 3].
+        hardware: what decodes it, where the processor does not; else "".
     """
 
     def __init__(self, info: VideoInfo, conversation: "_Conversation", blocks: np.ndarray, lend: bool):
         self.info, self._conversation = info, conversation
+        self.hardware = conversation.hardware
         self.frames = _Frames(conversation.close, conversation.frames(blocks, lend))
 
     @property
@@ -82,9 +83,31 @@ class Video:
         """
         return self._conversation.time
 
+    @property
+    def codec(self) -> str:
+        """The video's, by libav's name for what decodes it; "" of pictures."""
+        return self._conversation.codec
+
     def damage(self) -> str:
         """After the last frame: what libav complained of, what was scaled, whose times were mended; or ""."""
         return self._conversation.damage()
+
+    def ask(self, key: str, message: dict[str, Any], told: Callable[[dict[str, Any]], object] | None) -> None:
+        """Asks for a clip or a still, as :mod:`ssrl_pipeline.extractors.decoding.recording.recorder` says.
+
+        A video that was opened to keep packets takes this until it is closed, also after its last frame.
+
+        Args:
+            key: that names the answer.
+            message: {"ask": ..., ...}.
+            told: is given the answer in another thread, which it must not hold up; None: there is none.
+        """
+        self._conversation.worker.ask(key, message, told)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something that was asked is not answered yet."""
+        return self._conversation.worker.waits
 
     def close(self) -> None:
         self.frames.close()
@@ -107,6 +130,7 @@ def open_video(
     started: Callable[[Callable[[], None]], None] = lambda end: None,
     lend: bool = False,
     picture_fps: float | None = None,
+    keep: Keep | None = None,
 ) -> Video:
     """Opens a video file, or a folder of pictures that are its frames.
 
@@ -121,6 +145,7 @@ def open_video(
         started: told early what ends the decoding from another thread, while it opens the file too.
         lend: a frame is there until the next is asked for; else it is the caller's, who pays for a copy.
         picture_fps: how many of a folder's pictures are shown a second.
+        keep: packets, for :meth:`Video.ask`; the process then ends with :meth:`Video.close` alone.
 
     Raises:
         VideoError: the file is missing, empty, or not a video; it is a folder, and there is no
@@ -140,7 +165,7 @@ def open_video(
             raise VideoError(f"{path}: the file is empty")
         task = {"open": OPENERS["file"], "arguments": [str(path), limits.threads]}
     task["most"] = BLOCK_FRAMES
-    return _open(path, task, limits, started, lend)
+    return _open(path, task, limits, started, lend, keep)
 
 
 def open_live(
@@ -149,21 +174,25 @@ def open_live(
     limits: Limits,
     started: Callable[[Callable[[], None]], None] = lambda end: None,
     lend: bool = False,
+    keep: Keep | None = None,
+    hwaccel: str = "none",
 ) -> Video:
     """Opens a stream on the network or a camera of this machine; frames come one by one, as they are sent.
 
     Args:
         address: a URL, or the camera's number or device.
         kind: "stream" or "camera".
-        limits, started, lend: as of :func:`open_video`.
+        limits, started, lend, keep: as of :func:`open_video`.
+        hwaccel: what decodes: "none", the processor; "auto", what there is; or a device as libav names it.
 
     Raises:
         VideoError: as :func:`open_video`; it tells the reason alone, for the address may hold a password.
     """
-    arguments = [address, limits.threads, limits.seconds]
+    arguments = [address, limits.threads, limits.seconds, hwaccel]
     task = {"open": OPENERS[kind], "arguments": arguments, "most": 1}
-    # libav gives up first, and says why.
-    return _open(None, task, limits._replace(seconds=2 * limits.seconds + 30), started, lend)
+    patience = limits.seconds + TIDYING  # libav gives up first, and says why
+    opening = limits._replace(seconds=2 * limits.seconds + 30)  # it may be opened twice
+    return _open(None, task, opening, started, lend, keep, patience)
 
 
 def _open(
@@ -172,17 +201,25 @@ def _open(
     limits: Limits,
     started: Callable[[Callable[[], None]], None],
     lend: bool,
+    keep: Keep | None,
+    patience: float | None = None,
 ) -> Video:
+    """`patience`: seconds without a frame, once the first is there; None: the limits'."""
     memory = SharedMemory()
     try:
         task |= {"limit": limits.memory, "memory": memory.key}
+        if keep:
+            task["keep"] = [RECORDER, *keep]
         worker = WorkerProcess(task, memory.descriptor, ahead=SLOTS)
         started(worker.close)
-        conversation = _Conversation(path, limits, worker)
+        conversation = _Conversation(path, limits, worker, stays=keep is not None)
         try:
             answer = conversation.ask()
             info = VideoInfo(*answer["info"])
             conversation.beside = tuple(f"{name}:" for name in answer["beside"])
+            conversation.hardware = answer["hardware"]
+            conversation.limits = limits._replace(seconds=patience or limits.seconds)
+            conversation.codec = answer["codec"]
             layout = Layout(info.height, info.width, task["most"])
             memory.grow(layout.total_bytes)
             blocks = map_blocks(memory.key, layout)
@@ -194,16 +231,6 @@ def _open(
     for _ in range(1 + SLOTS):  # the memory is there, all of it is free
         worker.send(None)
     return Video(info, conversation, blocks, lend)
-
-
-def require_file(path: Path) -> None:
-    """Raises VideoError where there is no file that can be read; a pipe would be waited for."""
-    if not path.exists():
-        raise VideoError(f"{path}: no such file")
-    if not os.access(path, os.R_OK):
-        raise VideoError(f"{path}: may not be read; change its permissions")
-    if not path.is_file():
-        raise VideoError(f"{path}: not a regular file")
 
 
 def probe(
@@ -240,10 +267,12 @@ def probe(
 class _Conversation:
     """What is said to and by a worker that decodes one video."""
 
-    def __init__(self, path: Path | None, limits: Limits, worker: WorkerProcess):
-        self.path, self.limits, self.worker = path, limits, worker
+    def __init__(self, path: Path | None, limits: Limits, worker: WorkerProcess, stays: bool):
+        self.path, self.limits, self.worker, self.stays = path, limits, worker, stays
+        self.hardware = ""
         self.count, self.time = 0, 0.0
         self.beside: tuple[str, ...] = ()  # how complaints of sound begin
+        self.codec = ""
         self._notes: list[str] = []  # on the frames, after the last of them
 
     def close(self) -> None:
@@ -274,9 +303,12 @@ class _Conversation:
                 slot = (slot + 1) % len(blocks)
             self._notes = answer["notes"]
         finally:
-            self.close()
+            if not self.stays:
+                self.close()
 
     def damage(self) -> str:
+        if self.stays:
+            time.sleep(HEARD)
         found = [one for one in self.worker.complaints() if not one.startswith(self.beside)]
         if self.path and self.path.is_file() and (lost := gaps(self.path)):
             found = [f"{lost} gaps in the transport stream", *found]
@@ -290,7 +322,10 @@ class _Conversation:
 
     def _reason(self, said: str) -> str:
         """Why a live stream is not there: what libav complained of tells more than its error's name."""
-        self.worker.close()  # then all complaints are here
+        if self.stays:
+            time.sleep(HEARD)
+        else:
+            self.worker.close()  # then all complaints are here
         complaints = self.worker.complaints()
         complaints = [one for one in complaints if said not in one and "Immediate exit" not in one]
         return f"{said} ({complaints[-1]})" if complaints else said

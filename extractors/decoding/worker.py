@@ -5,9 +5,14 @@ decoder leaves behind is ever run by the other side. A first line says what
 there is to do. For frames:
 
     {"open": "module:function", "arguments": [...], "memory": ..., "limit": bytes, "most": frames of a block}
-    -> {"info": [fps, width, height, reported frames], "beside": codecs of sound}  or {"error": "..."}
+    -> {"info": [fps, width, height, reported frames], "beside": codecs of sound, "codec": the video's,
+        "hardware": what decodes it, or ""}
+       or {"error": "..."}
     an empty line when the memory has its size, and one for each free slot of the ring
     -> {"times": [seconds, ...]} for each block, the slots in turn; then {"notes": [...]} or {"error": "..."}
+
+With {"keep": ["module:class", seconds, bytes]}, packets are kept, and it is asked for clips and stills of
+them, also after the last frame; see :mod:`ssrl_pipeline.extractors.decoding.recording.recorder`.
 
 For headers, {"limit": bytes}, then {"path": ..., "guess": bool} again and again, each answered
 by {"info": ...} or {"error": ...}. {"memory": true} says that the limit was met.
@@ -60,16 +65,20 @@ def main() -> None:
 
 
 def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) -> None:
-    module, _, function = task["open"].partition(":")
-    slot, times = 0, list[float]()
+    slot, times, recorder = 0, list[float](), None
     try:
-        opened = getattr(importlib.import_module(module), function)(*task["arguments"])
+        opened = _named(task["open"])(*task["arguments"])
+        if "keep" in task:
+            name, *limits = task["keep"]
+            recorder = _named(name)(answer, *limits)
+            opened.record(recorder)
+            inbox.listener = recorder.request
         first = next(opened.frames, None)
         if first is None:
             raise VideoError("no frames in it")
         shape = first[0].shape
         info = [opened.info.fps, shape[1], shape[0], opened.info.reported_frames]
-        answer(info=info, beside=opened.beside)
+        answer(info=info, beside=opened.beside, codec=opened.codec, hardware=opened.hardware)
         inbox.get()
         layout = Layout(shape[0], shape[1], task["most"])
         blocks = map_blocks(task["memory"], layout)
@@ -88,11 +97,21 @@ def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) 
                 slot, times = (slot + 1) % SLOTS, []
         if times:
             answer(times=times)
+        if recorder:
+            recorder.end()
         answer(notes=opened.notes())
     except VideoError as error:
         if times:
             answer(times=times)
+        if recorder:
+            recorder.end()
         answer(error=str(error))
+
+
+def _named(name: str) -> Any:
+    """What "module:name" stands for."""
+    module, _, member = name.partition(":")
+    return getattr(importlib.import_module(module), member)
 
 
 def _probe(inbox: "_Inbox", answer: Callable[..., None]) -> None:
@@ -115,6 +134,7 @@ class _Inbox:
 
     def __init__(self, descriptor: int):
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.listener: Callable[[Any], None] | None = None  # takes what is asked besides
         threading.Thread(target=self._read, args=(descriptor,), daemon=True).start()
 
     def get(self) -> Any:
@@ -128,16 +148,20 @@ class _Inbox:
     def _read(self, descriptor: int) -> None:
         with os.fdopen(descriptor, "rb") as file:
             for line in file:
-                self._lines.put(line)
+                if self.listener and line.strip():
+                    self.listener(json.loads(line))
+                else:
+                    self._lines.put(line)
         os._exit(0)
 
 
 class _Answer:
     def __init__(self, descriptor: int):
-        self._descriptor = descriptor
+        self._descriptor, self._lock = descriptor, threading.Lock()
 
     def __call__(self, **message: Any) -> None:
-        os.write(self._descriptor, json.dumps(message).encode() + b"\n")
+        with self._lock:
+            os.write(self._descriptor, json.dumps(message).encode() + b"\n")
 
 
 def _keep(descriptor: int) -> int:

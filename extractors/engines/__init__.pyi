@@ -5,13 +5,13 @@ from .engines import Engine as Engine
 from .engines import check_engine as check_engine
 from .engines import make_engine as make_engine
 from .engines import why_not as why_not
-from .openvino import import_openvino as import_openvino
 from .precision import BOUNDS as BOUNDS
 from .precision import INTERCHANGEABLE as INTERCHANGEABLE
 from .precision import choose_precision as choose_precision
 from .precision import cudnn_version as cudnn_version
 from .precision import offered as offered
 from .precision import recorded as recorded
+from .precision import unnamed as unnamed
 from .precision import warn_of_cudnn as warn_of_cudnn
 from .precision import warn_once as warn_once
 from .transfer import Transfer as Transfer

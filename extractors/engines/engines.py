@@ -19,6 +19,7 @@ from ssrl_pipeline.extractors.engines.fold import folded
 from ssrl_pipeline.extractors.engines.openvino import OpenVino
 from ssrl_pipeline.extractors.engines.precision import PRECISIONS, choose_precision
 from ssrl_pipeline.extractors.engines.rearranged import RearrangedI3d
+from ssrl_pipeline.extractors.graphs import Graphs
 from ssrl_pipeline.tf32 import allow_tf32
 
 ENGINES = get_args(EngineName)
@@ -53,6 +54,10 @@ class OnPixels(nn.Module):
         self.network = network.to(dtype)
         self.mean, self.std = normalisation
         self.dtype, self.tf32 = dtype, tf32
+
+    def extra_repr(self) -> str:
+        """What its weights do not tell of it."""
+        return f"mean={self.mean}, std={self.std}"
 
     def forward(self, clips: Tensor) -> Tensor:
         """uint8 [B, 3, t, h, w] -> float32 [B, ...]."""
@@ -119,6 +124,7 @@ def make_engine(
     normalisation: Normalisation,
     device: torch.device,
     precision: str = "auto",
+    graphs: Graphs | None = None,
 ) -> Engine:
     """An engine for a network, of which it takes a copy with batch norms folded.
 
@@ -129,16 +135,19 @@ def make_engine(
         normalisation: of the pixels.
         device: where the clips are.
         precision: `auto`, or of :data:`PRECISIONS`; see :func:`choose_precision`.
+        graphs: make and keep OpenVINO's; None: they are kept nowhere.
 
     Raises:
         ConfigError: an unknown engine or precision, or one that is not for the device.
         PipelineError: the engine that is named cannot start here.
     """
     check_engine(name, precision, device)
-    precision = choose_precision(precision, device)
+    precision = choose_precision(precision, device, name)
     if name != "auto" and (reason := why_not(name, device, network)):
         raise PipelineError(f"engine {name!r} does not run here: {reason}")
-    makers = _makers(network, normalisation, device, precision)
+    makers = _makers(network, normalisation, device, precision, graphs or Graphs())
+    if name == "auto" and precision == "int8":
+        name = "openvino"  # nothing else computes in it
     if name != "auto":
         try:
             return makers[name]()
@@ -158,15 +167,15 @@ def make_engine(
 
 
 def _makers(
-    network: nn.Module, normalisation: Normalisation, device: torch.device, precision: str
+    network: nn.Module, normalisation: Normalisation, device: torch.device, precision: str, graphs: Graphs
 ) -> dict[str, Callable[[], Engine]]:
     """What makes each engine of a network."""
 
-    def module() -> OnPixels:
+    def module(dtype: torch.dtype = PRECISIONS[precision]) -> OnPixels:
         fast = folded(network).to(device)
         if device.type == "cuda":
             fast = _with_i3d(fast, RearrangedI3d)
-        return OnPixels(fast, normalisation, PRECISIONS[precision], precision == "tf32").eval()
+        return OnPixels(fast, normalisation, dtype, precision == "tf32").eval()
 
     def kernels() -> Kernels:
         from ssrl_pipeline.extractors.engines.triton import TritonI3d  # Triton is not for every system
@@ -175,7 +184,7 @@ def _makers(
         return Kernels(_with_i3d(fast, lambda i3d: TritonI3d(i3d, normalisation, dtype)).eval())
 
     return {
-        "openvino": lambda: OpenVino(module()),
+        "openvino": lambda: OpenVino(module(torch.float32), precision, graphs),
         "triton": kernels,
         "compile": lambda: Compiled(module(), device, precision == "tf32"),
         "eager": lambda: Eager(module()),
@@ -193,7 +202,7 @@ def check_engine(name: str, precision: str, device: torch.device) -> None:
     """Raises :class:`ConfigError` for an engine or a precision that is unknown or not for the device."""
     if name not in ENGINES:
         raise ConfigError(f"unknown engine {name!r}; there are {', '.join(ENGINES)}")
-    chosen = choose_precision(precision, device)
+    chosen = choose_precision(precision, device, name)
     if name == "triton" and device.type == "cuda" and chosen not in HALVES:
         raise ConfigError(
             f"engine 'triton' computes in {' or '.join(HALVES)}, not in {chosen}; use --precision bfloat16"

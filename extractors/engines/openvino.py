@@ -4,8 +4,6 @@ One clip is one request, and as many are under way as PyTorch has threads. That
 was faster than larger batches on all threads, whose steps wait for each other.
 """
 
-import sys
-import warnings
 from typing import Any
 
 import numpy as np
@@ -13,13 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.errors import PipelineError, first_line, is_out_of_memory
+from ssrl_pipeline.extractors.graphs import Graphs, abilities, import_openvino
 
 
 class OpenVino:
     """Runs a network converted from PyTorch, one conversion for each size of clips.
 
     Args:
-        module: uint8 [B, 3, t, h, w] -> float32 [B, ...], on the CPU.
+        module: uint8 [B, 3, t, h, w] -> float32 [B, ...], on the CPU and in float32.
+        precision: `float32`, `bfloat16` or `int8`; what int8 leaves out is in bfloat16 where the CPU has it.
+        graphs: make and keep what it is converted to; None: that is kept nowhere.
 
     Raises:
         ImportError: OpenVINO is not installed.
@@ -27,8 +28,10 @@ class OpenVino:
 
     name = "openvino"
 
-    def __init__(self, module: nn.Module):
-        self.module = module
+    def __init__(self, module: nn.Module, precision: str = "float32", graphs: Graphs | None = None):
+        self.module, self.precision, self.graphs = module, precision, graphs or Graphs()
+        # Without the hint it takes bfloat16 where the CPU has it.
+        self.hint = "bf16" if precision != "float32" and "BF16" in abilities() else "f32"
         self.openvino = import_openvino()
         self.core = self.openvino.Core()
         self.converted: dict[tuple[int, ...], Any] = {}  # [3, t, h, w] -> model of one clip
@@ -55,7 +58,7 @@ class OpenVino:
     def _queue(self, shape: tuple[int, ...], requests: int, threads: int) -> Any:
         if (shape, requests, threads) not in self.queues:
             options = {
-                "INFERENCE_PRECISION_HINT": "f32",  # or it takes bfloat16 where the CPU has it
+                "INFERENCE_PRECISION_HINT": self.hint,
                 "NUM_STREAMS": requests,
                 "INFERENCE_NUM_THREADS": threads,
                 # Pinned to cores, the threads of all processes crowd on the first ones: `--devices 2`
@@ -66,7 +69,7 @@ class OpenVino:
                 compiled = self.core.compile_model(self.convert(shape), "CPU", options)
                 queue = self.openvino.AsyncInferQueue(compiled, requests)
             except Exception as error:
-                if is_out_of_memory(error):
+                if isinstance(error, PipelineError) or is_out_of_memory(error):
                     raise
                 raise PipelineError(
                     f"OpenVINO cannot compile the network ({first_line(error)}); --engine eager does without"
@@ -77,33 +80,5 @@ class OpenVino:
     def convert(self, shape: tuple[int, ...]) -> Any:
         """The model for one clip of a size, uint8 [1, 3, t, h, w] -> float32 [1, ...]."""
         if shape not in self.converted:
-            example = torch.zeros(1, *shape, dtype=torch.uint8)
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that sizes are fixed, which is meant, and jit is old
-                traced = torch.jit.trace(self.module, example, check_trace=False)
-                self.converted[shape] = self.openvino.convert_model(
-                    traced, example_input=example, input=[self.openvino.PartialShape([1, *shape])]
-                )
+            self.converted[shape] = self.graphs.graph(self.module, shape, self.precision)
         return self.converted[shape]
-
-
-def import_openvino() -> Any:
-    """The module, without the telemetry that tells Google Analytics of every import and conversion.
-
-    OpenVINO does without that package where it is missing, as it seems to be here.
-
-    Raises:
-        ImportError: it is not installed.
-    """
-    hidden = "openvino_telemetry"
-    if "openvino" in sys.modules:  # the caller's own, who has decided on it
-        return sys.modules["openvino"]
-    known = sys.modules.get(hidden)
-    sys.modules[hidden] = None  # type: ignore[assignment]
-    try:
-        import openvino
-    finally:
-        del sys.modules[hidden]
-        if known is not None:
-            sys.modules[hidden] = known
-    return openvino

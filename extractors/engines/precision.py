@@ -1,8 +1,9 @@
 """The numbers that a backbone computes in: what a device can do, and how far features are apart.
 
 Distances are relative: the L2 norm of the difference of features over that of float32's. With I3D's
-published weights they were 1.4e-3 for TF32 (its rounding played on a CPU), 1.6e-3 for float16 and
-1.3e-2 for bfloat16. A GPU without Triton may resize to a grey level beside a CPU's, which adds 2e-3.
+published weights they were 1.4e-3 for TF32 (its rounding played on a CPU), 1.6e-3 for float16, 1.3e-2
+for bfloat16 and 6e-2 to 7e-2 for int8. A GPU without Triton may resize to a grey level beside a CPU's,
+which adds 2e-3.
 """
 
 import logging
@@ -11,50 +12,68 @@ from functools import cache
 import torch
 
 from ssrl_pipeline.errors import ConfigError
+from ssrl_pipeline.extractors.graphs import Calibration, abilities
 
 PRECISIONS = {
     "float32": torch.float32,
     "tf32": torch.float32,  # whose convolutions round what they multiply to 11 bits
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
+    "int8": torch.float32,  # of what is not quantised
 }
 INTERCHANGEABLE = 3e-3  # features that are no further apart may meet in a store: float32's and tf32's
 # How far from float32's the others are. A recipe names these. float16 would do without on this network,
 # but whether its numbers, which end at 65504, suffice depends on weights and clips.
-BOUNDS = {"bfloat16": 2e-2, "float16": 5e-3}
+BOUNDS = {"bfloat16": 2e-2, "float16": 5e-3, "int8": 0.1}
 WRONG_CUDNN = (90800, 91500)  # from, to: pytorch/pytorch#163539; PyTorch's own workaround is for the same
 
 log = logging.getLogger(__name__)
 
 
-def offered(device: torch.device) -> tuple[str, ...]:
-    """The precisions that a device works in; `auto` is the first."""
+def offered(device: torch.device, engine: str = "auto") -> tuple[str, ...]:
+    """The precisions that a device works in with an engine; `auto` is the first."""
     if device.type == "cpu":
-        return ("float32",)
+        can = abilities() if engine in ("auto", "openvino") else ()  # PyTorch's bfloat16 is slow on a CPU
+        return (
+            *(("bfloat16",) if "BF16" in can else ()),
+            "float32",
+            *(("int8",) if "INT8" in can else ()),
+        )
     of_all_gpus = ("float32", "bfloat16", "float16")
     has_tf32 = torch.cuda.get_device_capability(device) >= (8, 0)
     return ("tf32", *of_all_gpus) if has_tf32 else of_all_gpus
 
 
-def choose_precision(precision: str, device: torch.device) -> str:
+def unnamed(device: torch.device) -> str:
+    """The precision that a device takes for features of which a recipe names none."""
+    return "float32" if device.type == "cpu" else offered(device)[0]
+
+
+def choose_precision(precision: str, device: torch.device, engine: str = "auto") -> str:
     """One of :data:`PRECISIONS`, also for `auto`.
 
     Raises:
-        ConfigError: it is unknown, or the device does not work in it.
+        ConfigError: it is unknown, or the device does not work in it with the engine.
     """
-    there = offered(device)
+    if precision != "auto" and precision not in PRECISIONS:
+        raise ConfigError(f"unknown precision {precision!r}; there are auto, {', '.join(PRECISIONS)}")
+    if precision == "float32":
+        return precision
+    there = offered(device, engine)
     if precision == "auto":
         return there[0]
-    if precision not in PRECISIONS:
-        raise ConfigError(f"unknown precision {precision!r}; there are auto, {', '.join(PRECISIONS)}")
     if precision not in there:
-        raise ConfigError(f"precision {precision!r} is not for {device}, which works in {', '.join(there)}")
+        on = f"{device} with engine {engine!r}" if engine != "auto" else str(device)
+        raise ConfigError(f"precision {precision!r} is not for {on}, which works in {', '.join(there)}")
     return precision
 
 
-def recorded(precision: str) -> dict[str, str]:
+def recorded(precision: str, calibration: Calibration | None = None) -> dict[str, str]:
     """What a recipe says of a precision: nothing of `auto` and of those that are interchangeable."""
-    return {"precision": precision} if precision in BOUNDS else {}
+    if precision not in BOUNDS:
+        return {}
+    by = {"calibration": (calibration or Calibration()).sha256} if precision == "int8" else {}
+    return {"precision": precision, **by}
 
 
 def cudnn_version() -> str | None:

@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import Detector, Footage, Hidden
+from ssrl_pipeline.models.lessons import Lesson, fine_tune
 from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.models.ssrl.reference import reference_name, reference_shape
 from ssrl_pipeline.models.ssrl.relation import RelationBlock
 from ssrl_pipeline.scales import EVIDENCE, parse_scale, scale_of, view_of
+
+ROWS = 256  # snippets to take statistics of at a time
 
 
 class SSRLOutput(NamedTuple):
@@ -160,6 +163,19 @@ class SSRL(Detector):
         magnitudes = features.norm(dim=2).view(b, c, t).mean(dim=1)
         return SSRLOutput(scores, magnitudes, features.view(b, c, t, f))
 
+    def hide(self, views: Mapping[str, Tensor], hidden: Hidden) -> Mapping[str, Tensor]:
+        """As of every detector; where patches are related, a hidden one has the mean normal feature.
+
+        :meth:`heat` puts the same in the place of a patch: relations have nothing to leave out.
+        """
+        if not self.patches:
+            return super().hide(views, hidden)
+        normal = {name: self.scaling.get_buffer(f"{name}_mean") for name in hidden}
+        return {
+            name: torch.where(hidden[name][:, None, :, None], normal[name], rows) if name in hidden else rows
+            for name, rows in views.items()
+        }
+
     def summarise(self, views: Mapping[str, Tensor]) -> Tensor:
         """Crops with patch branches added, [B, C, T, F], from views as :meth:`forward` takes them.
 
@@ -173,6 +189,18 @@ class SSRL(Detector):
             return summary
         evidence = self._evidence(views)[:, None, :, None].expand(-1, summary.shape[1], -1, 1)
         return torch.cat([summary, evidence], dim=-1)
+
+    @torch.no_grad()
+    def adapted(self, footage: Footage) -> "SSRL":
+        """With the scaling of what the camera shows, and its probe; one that does not scale keeps its own."""
+        copy = super().adapted(footage)
+        assert isinstance(copy, SSRL)
+        if self.scaling.is_fitted:
+            for name in self.views:
+                copy.scaling.fit(name, footage.read(name).split(ROWS))
+        if self.probe is not None:
+            copy.probe = cast(LinearProbe, self.probe.adapted(footage))
+        return copy
 
     @property
     def reach(self) -> int:
@@ -218,6 +246,10 @@ class SSRL(Detector):
                 patches[:, :, position] = views[name][:, :, position]
             lost[scale] = (whole[..., None] - torch.stack(without, dim=-1)).clamp(min=0)
         return lost
+
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        fine_tune(self, lessons)
+        return True
 
     def _log_odds(self, views: Mapping[str, Tensor]) -> Tensor:
         """[B, T], mean over crops: they tell more than scores that are next to 1."""

@@ -45,6 +45,12 @@ from ssrl_pipeline.settings import Settings
     show_default=True,
     help="Whose normal videos. What is calibrated on test is no longer judged fairly there.",
 )
+@click.option(
+    "--by",
+    type=click.Choice(["group", "hour"]),
+    multiple=True,
+    help="Thresholds by camera (group), by hour of the day, or both, where there is enough footage.",
+)
 @features_option
 @labels_option
 @runs_option
@@ -57,6 +63,7 @@ def calibrate(
     false_alarms: float,
     unit: str,
     split: str,
+    by: tuple[Any, ...],
     device: str,
     as_json: bool,
 ) -> None:
@@ -67,13 +74,18 @@ def calibrate(
     threshold at which they raise no more false alarms than asked for; and writes
     it into the checkpoint, for `score` to use. Training has calibrated scores to 0.5
     already: this is for other wishes, such as alarms per hour.
+
+    With --by, cameras (the column group of the labels) and hours of the day (its column start says when a
+    video begins) get thresholds of their own, where their footage is enough: ten frames that should alarm, in
+    three videos or an hour. `score` takes that of a video's camera, `watch` that of the camera's name and of
+    the clock's hour. Each calibration replaces the one before, with all its thresholds.
     """
     if unit == "frame" and false_alarms >= 1:
         raise click.UsageError(
             f"--false-alarms {false_alarms:g} is no share of frames (less than 1); add --per hour for events"
         )
 
-    path, result = evaluation.calibrate_run(settings, checkpoint, false_alarms, unit, split, device)
+    path, result = evaluation.calibrate_run(settings, checkpoint, false_alarms, unit, split, device, by)
     found = result.calibration.found
     if as_json:
         echo_json({"checkpoint": str(path), **result.summary()})
@@ -89,6 +101,14 @@ def calibrate(
         )
         click.echo(table(_rows(result), header))
         click.echo(f"threshold of events: {result.calibration.rule.threshold:.6g}")
+        if result.cells:
+            click.echo(
+                table(
+                    _cell_rows(result), ("threshold of", "threshold", "frames", "videos", "of normal frames")
+                )
+            )
+    if poor := [cell.name for cell in result.cells if cell.found is None]:
+        say(f"the common threshold stays where there is too little footage: {', '.join(poor)}")
     if result.calibration.note:
         say(result.calibration.note)
     if split == "test":
@@ -110,3 +130,14 @@ def _rows(result: "evaluation.Calibrated") -> list[tuple[Any, ...]]:
             )
         )
     return rows
+
+
+def _cell_rows(result: "evaluation.Calibrated") -> list[tuple[Any, ...]]:
+    common = f"{result.calibration.rule.threshold:.6g} (common)"
+    return [
+        (
+            *(cell.name, f"{cell.found.threshold:.6g}" if cell.found else common, cell.frames, cell.videos),
+            cell.found.share if cell.found else float("nan"),
+        )
+        for cell in result.cells
+    ]

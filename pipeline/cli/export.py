@@ -22,9 +22,10 @@ from ssrl_pipeline.settings import Settings
 @click.argument("out", type=PATH, metavar="OUT.onnx")
 @checkpoint_option
 @runs_option
+@click.option("--group", metavar="NAME", help="The camera whose own detector is written, as `adapt` made it.")
 @settings_options
 @json_option
-def export(settings: Settings, out: Path, checkpoint: Path | None, as_json: bool) -> None:
+def export(settings: Settings, out: Path, checkpoint: Path | None, group: str | None, as_json: bool) -> None:
     """Write a checkpoint's model as an ONNX file, from features to scores.
 
     The file takes any number of snippets. It is written only if ONNX Runtime
@@ -34,7 +35,7 @@ def export(settings: Settings, out: Path, checkpoint: Path | None, as_json: bool
     require_writable(out.parent)
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
     say(f"exporting {path}")
-    written = scoring.export_onnx(path, out)
+    written = scoring.export_onnx(path, out, group)
     if as_json:
         echo_json({**written._asdict(), "file": str(written.file), "checkpoint": str(path)})
         return

@@ -8,6 +8,7 @@ import click
 
 from ssrl_pipeline import extraction
 from ssrl_pipeline.cli.options import (
+    calibration_option,
     cluster_options,
     device_option,
     echo_json,
@@ -53,6 +54,7 @@ NAMED = 5  # videos in a message
 @device_option
 @engine_option
 @precision_option
+@calibration_option
 @setting("extract.workers", "Videos decoded at once.", default="1 on a CPU, 4 on a GPU")
 @cluster_options
 @settings_options

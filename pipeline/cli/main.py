@@ -23,13 +23,18 @@ INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of SIGINT or SIGTERM
 
 
 COMMANDS = {  # each is in the module of its name, which is loaded when the command is used
+    "adapt": "Fit a checkpoint to a camera by what it normally shows, without labels.",
     "calibrate": "Set the threshold of events by the false alarms that you can bear.",
     "dataset": "Look at a dataset's annotations and features.",
     "demo": "Run the whole pipeline on videos that it renders itself, with real I3D weights.",
     "evaluate": "Compare scores with the ground truth of every frame.",
     "export": "Write a checkpoint's model as an ONNX file, from features to scores.",
     "extract": "Turn videos into a store of multi-scale I3D features.",
+    "feedback": "Say which moments were normal or abnormal.",
     "info": "Versions, devices, decoders and caches: what to send along with a bug report.",
+    "labels": "Exchange labels and events with annotation tools.",
+    "learn": "Make a checkpoint that has learnt from verdicts.",
+    "replay": "Show what would have alarmed with other settings.",
     "runs": "Compare the runs in a folder.",
     "score": "Score every frame of new videos.",
     "search": "Find moments of an archive of features by what is done in them.",

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,17 @@ def setting(
     )
 
 
-def with_settings(command: Command) -> Command:
-    """Gives a command `settings`: defaults < file < --set < the options made by :func:`setting`."""
+def with_settings(command: Command, beside: Sequence[str] = ()) -> Command:
+    """Gives a command `settings`: defaults < file < --set < the options made by :func:`setting`.
+
+    A command whose file may have other keys, `beside`, is given the file as well, as `config`.
+    """
 
     @functools.wraps(command)
     def filled(config: str | None, assignments: tuple[str, ...], **flags: Any) -> Any:
         named = {_key(name): flags.pop(name) for name in list(flags) if _key(name) != name}
-        return command(settings=load_config(Settings, config, assignments, named), **flags)
+        own = {"config": config} if beside else {}
+        return command(settings=load_config(Settings, config, assignments, named, beside), **own, **flags)
 
     return filled
 
@@ -82,14 +86,23 @@ checkpoint_option = click.option(
     type=PATH,
     help="Checkpoint, or a run's folder for its best.pt.  [default: the newest run]",
 )
+group_option = click.option(
+    "--group", metavar="NAME", help="The camera that this is of.  [default: as the labels or folders say]"
+)
 weights_option = setting(
     "extract.weights", "Backbone weights.", metavar="FILE", default="the published ones, fetched once"
 )
 engine_option = setting("extract.engine", "What runs the backbone.")
 precision_option = setting(
     "extract.precision",
-    "Of the backbone: a CPU has float32 alone. auto is the precision that a checkpoint was trained with, "
-    "else a GPU's tf32, else float32.",
+    "Of the backbone: a CPU has int8 and, where it can, bfloat16. auto is that of the store or the "
+    "checkpoint; for a new store such a CPU's bfloat16, a GPU's tf32, else float32.",
+)
+calibration_option = setting(
+    "extract.calibration",
+    "Folder of videos by which --precision int8 is quantised.",
+    metavar="DIR",
+    default="clips that are made",
 )
 frames_option = setting(
     "extract.frames",
@@ -105,7 +118,10 @@ def settings_options(command: Command) -> Command:
 
 def scorer_options(command: Command) -> Command:
     """What says which model scores, and what runs it."""
-    options = (checkpoint_option, runs_option, weights_option, device_option, engine_option, precision_option)
+    options = (
+        *(checkpoint_option, runs_option, weights_option, device_option),
+        *(engine_option, precision_option, calibration_option),
+    )
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 

@@ -14,6 +14,7 @@ from ssrl_pipeline.cli.options import (
     cluster_options,
     echo_json,
     frames_option,
+    group_option,
     json_option,
     read_cluster,
     scorer_options,
@@ -32,6 +33,7 @@ NAME = 34  # letters of a video's name in the table, which then fits 100 columns
 @click.argument("videos", nargs=-1, required=True)
 @scorer_options
 @frames_option
+@group_option
 @click.option("--out", type=PATH, default="scores", show_default=True, help="Gets one folder per video.")
 @click.option(
     "--contact-sheet/--no-contact-sheet",
@@ -68,6 +70,7 @@ def score(
     overlay: bool,
     overwrite: bool,
     device: str,
+    group: str | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -82,6 +85,10 @@ def score(
     counts as an event is set by -o events.threshold=0.8 and the like, or for a
     rate of false alarms by `ssrl-pipeline calibrate`. report.html shows all videos
     of the run beside their scores, in any browser.
+
+    Of a checkpoint that `adapt` or `calibrate --by group` has fitted to cameras, each video takes what
+    is its own camera's: that of --group, else the group in the labels or, with -o data.group=folder, its
+    folder; which was taken is told.
 
     A folder's videos are named by their path below it; how many files were left out,
     since their endings are of no video, is told. What is done already is
@@ -98,6 +105,7 @@ def score(
         device,
         flags["devices"],
         cluster,
+        group=group,
         contact_sheet=contact_sheet,
         overlay=overlay,
         overwrite=overwrite,

@@ -1,6 +1,7 @@
 """The command `watch`."""
 
 import json
+import logging
 import os
 import shlex
 import signal
@@ -8,45 +9,74 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from ssrl_pipeline import watching
-from ssrl_pipeline.cli.options import scorer_options, settings_options
+from ssrl_pipeline import alarms, watching
+from ssrl_pipeline.cli.options import config_option, scorer_options, set_option, with_settings
+from ssrl_pipeline.config import ready_configs
 from ssrl_pipeline.console import say
-from ssrl_pipeline.disk import find_checkpoint
-from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.settings import CAMERA_SECTIONS, Settings
 from ssrl_pipeline.watching import Notifier, parse_sources, program, webhook
 
 NOTIFY = ("event_start", "event_end")
+LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
 LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
+
+Deliver = Callable[[Mapping[str, Any]], None]
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True)
+@click.argument("sources", nargs=-1)
 @scorer_options
 @click.option("--exec", "command", metavar="CMD", help="Run for each start and end of an event; no shell.")
 @click.option("--webhook", "url", metavar="URL", help="Post each start and end of an event as JSON.")
+@click.option(
+    "--events",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Keep a clip and a still of each event.",
+)
+@click.option("--hwaccel", metavar="DEVICE", help="What decodes streams: none, auto, cuda, vaapi, ...")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics for Prometheus.")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve it on.")
-@settings_options
+@click.option("--check", is_flag=True, help="Open each camera once, write a picture of it, and end.")
+@click.option(
+    "--pictures",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("check"),
+    show_default=True,
+    metavar="DIR",
+    help="Where --check writes them.",
+)
+@config_option
+@set_option
+@partial(with_settings, beside=CAMERA_SECTIONS)
 def watch(
     settings: Settings,
+    config: str | None,
     sources: tuple[str, ...],
     checkpoint: Path | None,
     command: str | None,
     url: str | None,
+    events: Path | None,
+    hwaccel: str | None,
     metrics_port: int | None,
     metrics_host: str,
     device: str,
+    check: bool,
+    pictures: Path,
 ) -> None:
     """Score cameras and streams as they come, one JSON line each.
 
     A source is an address (rtsp://..., http://..., ...), a camera's number or a file, named
-    as in gate=rtsp://host/stream. Lines are of the types score, event_start, event_end,
+    as in gate=rtsp://host/stream; or -c names a file with cameras in it, which is read again on
+    SIGHUP (docs/live.md). Lines are of the types score, event_start, event_end,
     connected, lost, dropped and end. Frames count from 0, ends are exclusive. A stream that
     is lost is opened again, one that is faster than the model loses whole snippets, and both
     are told; a file waits for the model, and its end ends it. -o watch.window=16 is how many
@@ -54,53 +84,228 @@ def watch(
     known. What counts as an event is set as for `score`.
 
     CMD gets the line on its stdin, and its values as SSRL_TYPE, SSRL_CAMERA and so on.
-    """
-    cameras = parse_sources(sources)
-    receivers = _receivers(command, url)
-    path = find_checkpoint(checkpoint, Path(settings.data.runs))
 
-    notifiers: list[Notifier] = []
+    With --events, lines of events have `id`, `still` and `clip`, the last two the paths of files. The end
+    of an event is then told when its clip is whole, some seconds later. -o alarms.after=10 and the like say
+    how long clips are, and how long they stay.
+    """
+    if events is not None:
+        settings = replace(settings, alarms=replace(settings.alarms, folder=str(events)))
+    if hwaccel is not None:
+        settings = replace(settings, watch=replace(settings.watch, hwaccel=hwaccel))
+    models = watching.Models(settings, checkpoint, device)
+    path = _camera_file(config, sources)
+    listeners = _Listeners(_flagged(command, url))
+    file: watching.CameraFile
+    if path:
+        file = _read(path, models.views_if_any if check else models.views)
+    else:
+        file = watching.CameraFile(tuple(map(watching.CameraEntry, parse_sources(sources))))
+    if check:
+        _check(file, models, pictures, settings.watch.timeout)
+        return
+    plans = models.plans(file.cameras)
 
     def tell(line: dict[str, Any]) -> None:
-        if line["type"] in NOTIFY:
-            for notifier in notifiers:
-                notifier.tell(line)
+        listeners.tell(line)
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
+    jobs: list[watching.Watch] = []  # the one that follows
     metrics = None if metrics_port is None else (metrics_host, metrics_port)
     with (
-        watching.open_watch(settings, cameras, path, device, tell, metrics) as job,
+        alarms.open_recorder(settings.alarms, lambda name: jobs[0].recordings(name), tell) as recorder,
+        watching.open_watch(
+            settings,
+            plans,
+            recorder.tell if recorder else tell,
+            metrics,
+            alarms.kept_packets(settings.alarms),
+        ) as job,
         _signals() as (stop, received),
+        _reloaded(path, file, models, job, listeners),
     ):
-        notifiers += [Notifier(name, deliver, say) for name, deliver in receivers.items()]
-        failed = _run(job, stop, notifiers)
+        jobs.append(job)
+        listeners.change(file)
+        failed = _run(job, stop, recorder, listeners)
     if received:
         _end_by(received[0])
     if failed:
         raise PipelineError(f"{', '.join(failed)}: not read to the end")
 
 
-def _run(job: "watching.Watch", stop: threading.Event, notifiers: list[Notifier]) -> list[str]:
+def _camera_file(config: str | None, sources: tuple[str, ...]) -> Path | None:
+    """The file that names the cameras; None: the sources do."""
+    path = None if config is None or config in ready_configs() else Path(config)
+    if path and watching.is_camera_file(path):
+        if sources:
+            raise click.UsageError(f"the cameras of {config}, or SOURCES: not both")
+        return path
+    if not sources:
+        raise click.UsageError("Missing argument 'SOURCES...', or -c with a file that has cameras")
+    return None
+
+
+def _read(path: Path, views: Callable[[Path | None], Mapping[str, int]]) -> "watching.CameraFile":
+    """Raises ConfigError after all faults were said."""
+    try:
+        return watching.read_camera_file(path, _open_receiver, views)
+    except watching.CameraFileError as error:
+        for fault in error.faults if len(error.faults) > 1 else ():
+            say(fault, logging.ERROR)
+        raise
+
+
+def _check(file: "watching.CameraFile", models: "watching.Models", folder: Path, timeout: float) -> None:
+    checked = watching.check_cameras(file.cameras, models.views_if_any, folder, timeout)
+    for one in checked:
+        if one.problem:
+            say(str(one), logging.ERROR)
+        else:
+            click.echo(str(one))
+    if failed := [one.name for one in checked if one.problem]:
+        raise PipelineError(f"{', '.join(failed)}: cannot be opened")
+
+
+class _Listeners:
+    """Who is told of the events of which camera.
+
+    Args:
+        flagged: those of the options, which are told of all; by name.
+    """
+
+    def __init__(self, flagged: Mapping[str, Deliver]):
+        self._flagged = flagged
+        self._open: dict[str, tuple[Mapping[str, Any] | None, Notifier]] = {}  # by name
+        self._of: dict[str, list[Notifier]] = {}  # by camera
+
+    def tell(self, line: Mapping[str, Any]) -> None:
+        if line["type"] in NOTIFY and line["alarm"]:
+            for notifier in self._of.get(line["camera"], ()):
+                notifier.tell(line)
+
+    def change(self, file: "watching.CameraFile") -> None:
+        """Takes those of the file; who is in it as before goes on, others get time for their last words."""
+        wanted: dict[str, Mapping[str, Any] | None] = dict.fromkeys(self._flagged) | dict(file.receivers)
+        kept = {name: one for name, one in self._open.items() if name in wanted and wanted[name] == one[0]}
+        opened = {
+            name: (options, Notifier(name, self._deliver(name, options), say))
+            for name, options in wanted.items()
+            if name not in kept
+        }
+        gone = [notifier for name, (_, notifier) in self._open.items() if name not in kept]
+        self._open = kept | opened
+        told = {entry.source.name: entry.receivers for entry in file.cameras}
+        self._of = {
+            camera: [self._open[name][1] for name in wanted if name in self._flagged or _is_in(name, names)]
+            for camera, names in told.items()
+        }
+        for notifier in gone:
+            notifier.close(LAST_WORDS)
+
+    def close(self) -> None:
+        for _, notifier in self._open.values():
+            notifier.close(LAST_WORDS)
+
+    def _deliver(self, name: str, options: Mapping[str, Any] | None) -> Deliver:
+        return self._flagged[name] if options is None else _open_receiver(name, options)
+
+
+def _is_in(name: str, names: tuple[str, ...] | None) -> bool:
+    return names is None or name in names
+
+
+@contextmanager
+def _reloaded(
+    path: Path | None,
+    file: "watching.CameraFile",
+    models: "watching.Models",
+    job: "watching.Watch",
+    listeners: _Listeners,
+) -> Iterator[None]:
+    """Reads the file of cameras again on each SIGHUP, beside the scoring, until the context ends."""
+    if path is None or not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    asked, ended = threading.Event(), threading.Event()
+
+    def reload_each_time() -> None:
+        current = file
+        while asked.wait() and not ended.is_set():
+            asked.clear()
+            try:
+                current = _reload(path, current, models, job, listeners)
+            except Exception as error:  # said, for the cameras go on
+                known = isinstance(error, PipelineError | OSError)
+                say(str(error) if known else f"{path}: {type(error).__name__}", logging.ERROR)
+                say(f"{path} was not taken; the cameras go on as before")
+
+    thread = threading.Thread(target=reload_each_time, name="reloading", daemon=True)
+    thread.start()
+    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        ended.set()
+        asked.set()
+        thread.join(LAST_WORDS)
+
+
+def _reload(
+    path: Path,
+    before: "watching.CameraFile",
+    models: "watching.Models",
+    job: "watching.Watch",
+    listeners: _Listeners,
+) -> "watching.CameraFile":
+    file = _read(path, models.views)
+    if file.others != before.others:
+        say(f"{path}: settings outside cameras and receivers are read at the start alone", logging.WARNING)
+    job.update(models.plans(file.cameras))
+    listeners.change(file)
+    say(f"{path} was read again; cameras: {', '.join(entry.source.name for entry in file.cameras)}")
+    return file
+
+
+def _run(
+    job: "watching.Watch",
+    stop: threading.Event,
+    recorder: "alarms.EventRecorder | None",
+    listeners: _Listeners,
+) -> list[str]:
     """The names of recordings that could not be read to their end."""
     try:
-        return job.run(stop)
+        failed = job.run(stop)
+        if recorder:
+            recorder.close(LAST_CLIPS)
+        return failed
     except BrokenPipeError:
         say("stdout was closed")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return []
     finally:
-        for notifier in notifiers:
-            notifier.close(LAST_WORDS)
+        listeners.close()
 
 
-def _receivers(command: str | None, url: str | None) -> dict[str, Callable[[Mapping[str, Any]], None]]:
+def _flagged(command: str | None, url: str | None) -> dict[str, Deliver]:
     """The option that names it -> what takes a line."""
-    receivers = {}
+    receivers: dict[str, Deliver] = {}
     if command is not None:
         receivers["--exec"] = program(_split(command))
     if url is not None:
         receivers["--webhook"] = webhook(url)
     return receivers
+
+
+def _open_receiver(name: str, options: Mapping[str, Any]) -> Deliver:
+    """What takes a line, by a receiver's options in a file of cameras."""
+    kinds = {"program": "command", "webhook": "url"}
+    key = kinds.get(str(options.get("type")))
+    if key is None:
+        raise ConfigError(f"type is one of {', '.join(kinds)}, not {options.get('type')!r}")
+    if options.keys() != {"type", key} or not isinstance(options[key], str):
+        raise ConfigError(f"a {options['type']} has a {key}, a text, and nothing else")
+    return program(_split(options[key])) if key == "command" else webhook(options[key])
 
 
 def _end_by(number: int) -> NoReturn:

@@ -8,9 +8,11 @@ from .labels import SPLITS as SPLITS
 from .labels import Intervals as Intervals
 from .labels import Label as Label
 from .labels import Labels as Labels
+from .labels import group_of_folder as group_of_folder
 from .labels import intervals_of as intervals_of
 from .labels import read_intervals as read_intervals
 from .labels import read_labels as read_labels
+from .names import StoredNames as StoredNames
 from .names import video_id as video_id
 from .resolve import Annotations as Annotations
 from .resolve import grouped as grouped

@@ -1,22 +1,37 @@
 """Labels of videos and ground truth of frames.
 
-labels.csv      video,label[,split][,group]   label normal or abnormal; split train, val or test; group
-                                              the camera or source, whose videos no split may part
+labels.csv      video,label[,split][,group][,start]
+                                              label normal or abnormal; split train, val or test; group
+                                              the camera or source, whose videos no split may part; start
+                                              the local time at which the video begins, 23:10 or
+                                              2024-05-31 23:10:00
 intervals.csv   video,start,end               anomalous frames, 0-based, end exclusive; a row per interval,
-                                              or several intervals in a row: video,start,end,start,end
+                                              or several intervals in a row: video,start,end,start,end;
+                                              or times, as 12.5 or 0:12.5, where features tell the frames'
 
 Videos are named as in the feature store: by their path below the videos' root. How the tables may be
 written is in :mod:`ssrl_pipeline.disk.tables`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.disk import Columns, Row, frame_pairs, is_number, one_name, read_table
-from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.disk import (
+    Columns,
+    Row,
+    are_times,
+    frame_pairs,
+    is_number,
+    one_name,
+    read_table,
+    time_pairs,
+)
+from ssrl_pipeline.errors import LabelError, PipelineError
+from ssrl_pipeline.times import FrameTimes
 
 LABELS = ("normal", "abnormal")
 SPLITS = ("train", "val", "test")
@@ -26,6 +41,7 @@ class Label(NamedTuple):
     abnormal: bool
     split: str | None  # None: not said
     group: str | None = None  # the camera or source that it is of; None: of one that no other video is of
+    start: float | None = None  # seconds since midnight, local time, when it begins; None: not known
 
 
 Labels = dict[str, Label]  # video -> label
@@ -50,7 +66,9 @@ def read_labels(path: Path) -> Labels:
             raise LabelError(f"{row.place}: split {said['split']!r} is not one of {', '.join(SPLITS)}")
         if video in labels:
             raise LabelError(f"{row.place}: {video!r} is listed twice")
-        labels[video] = Label(label == "abnormal", split, said.get("group") or None)
+        start = said.get("start") or None
+        seconds = None if start is None else _time_of_day(start, row.place)
+        labels[video] = Label(label == "abnormal", split, said.get("group") or None, seconds)
     if not labels:
         raise LabelError(f"{path}: lists no videos")
     return labels
@@ -86,8 +104,11 @@ def group_of_folder(video: str) -> str | None:
     return "/".join(folders) or None
 
 
-def read_intervals(path: Path) -> Intervals:
+def read_intervals(path: Path, times: Callable[[str], FrameTimes] | None = None) -> Intervals:
     """Reads intervals.csv; -1,-1 stands for no interval, as in the field's files.
+
+    Args:
+        times: of a video's frames, where rows may be times; raises PipelineError where it knows none.
 
     Raises:
         LabelError: no such file, a column is missing, or a row does not fit; the line is named.
@@ -95,11 +116,28 @@ def read_intervals(path: Path) -> Intervals:
     intervals: Intervals = {}
     for row in read_table(path, _INTERVALS):
         video = _video(row)
-        for start, end in frame_pairs(row.repeated, row.place):
+        if times and are_times(row.repeated, row.place):
+            pairs = _in_frames(time_pairs(row.repeated, row.place), video, times, row.place)
+        else:
+            pairs = frame_pairs(row.repeated, row.place)
+        for start, end in pairs:
             if start == end:
                 raise LabelError(f"{row.place}: interval {start} to {end} is empty, for the end is exclusive")
             intervals.setdefault(video, []).append((start, end))
     return intervals
+
+
+def _in_frames(
+    pairs: list[tuple[float, float]], video: str, times: Callable[[str], FrameTimes], place: str
+) -> list[tuple[int, int]]:
+    """Seconds as frames of a video, 0-based, end exclusive."""
+    try:
+        shown = times(video)
+    except PipelineError as error:
+        raise LabelError(f"{place}: times, and {error}; write frames, or extract the video") from error
+    if not shown.known:
+        raise LabelError(f"{place}: times, and the frame rate of {video!r} is unknown; write frames")
+    return [(shown.frame_at(start), shown.frames_before(end)) for start, end in pairs]
 
 
 def frame_labels(video: str, label: Label, intervals: Intervals, frames: int) -> np.ndarray:
@@ -129,6 +167,22 @@ def intervals_of(truth: np.ndarray) -> list[tuple[int, int]]:
     return [(start, end) for start, end in edges.reshape(-1, 2).tolist()]
 
 
+def _time_of_day(text: str, place: str) -> float:
+    """Seconds since midnight."""
+    try:
+        if ":" in text[:3]:
+            moment = time.fromisoformat(text if text[2] == ":" else f"0{text}")
+        else:
+            moment = datetime.fromisoformat(text).timetz()
+    except ValueError:
+        raise LabelError(
+            f"{place}: start {text!r} is no local time, as in 23:10 or 2024-05-31 23:10:00"
+        ) from None
+    if moment.tzinfo is not None:
+        raise LabelError(f"{place}: start {text!r} names a time zone; give the camera's local time")
+    return 3600 * moment.hour + 60 * moment.minute + moment.second + moment.microsecond / 1e6
+
+
 def _is_label_row(cells: Sequence[str]) -> bool:
     label, split = ([cell.lower() for cell in cells[1:3]] + ["", ""])[:2]
     return bool(cells and cells[0]) and label in LABELS and split in ("", *SPLITS)
@@ -138,7 +192,7 @@ def _is_interval_row(cells: Sequence[str]) -> bool:
     return len(cells) >= 3 and bool(cells[0]) and all(map(is_number, cells[1:]))
 
 
-_LABELS = Columns(("video", "label"), ("split", "group"), _is_label_row)
+_LABELS = Columns(("video", "label"), ("split", "group", "start"), _is_label_row)
 _INTERVALS = Columns(
     required=("video", "start", "end"),
     optional=(),

@@ -18,6 +18,7 @@ from ssrl_pipeline.data.names import StoredNames
 from ssrl_pipeline.errors import LabelError, PipelineError
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.settings import DataSettings
+from ssrl_pipeline.times import FrameTimes
 
 T = TypeVar("T")
 
@@ -62,7 +63,13 @@ class Annotations:
         if self.dataset and not self.data.intervals:
             intervals = self.dataset.intervals
             return cut_to_length(intervals, self.features) if self.features else intervals
-        return self._named_as_in_features(read_intervals(_intervals_path(self.data)))
+        return self._named_as_in_features(read_intervals(_intervals_path(self.data), self._times))
+
+    def _times(self, video: str) -> FrameTimes:
+        """When a video's frames are shown. Raises PipelineError where there are no features that tell."""
+        features = self.features or open_features(self.data.features, self.data.layout)
+        names = features.videos()
+        return features.times(video if video in names else StoredNames(names).find(video) or video)
 
     def find_intervals(self) -> Intervals | None:
         """The same; None where nothing names them and there is no intervals.csv."""

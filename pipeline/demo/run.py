@@ -16,7 +16,7 @@ from ssrl_pipeline.data import SPLITS, Intervals, Labels, read_intervals, read_l
 from ssrl_pipeline.demo.render import ANOMALIES, render_dataset
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation import FrameMetrics, evaluate_checkpoint
-from ssrl_pipeline.extraction import extract
+from ssrl_pipeline.extraction import ExtractorOptions, extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.features import FeatureStore
 from ssrl_pipeline.scoring import ContentIndex, Scorer, score_many
@@ -118,9 +118,8 @@ def _extract(
     videos: Path, features: Path, settings: Settings, device: str, engine: str
 ) -> tuple[FeatureStore, FeatureExtractor]:
     chosen = settings.extract
-    extractor = FeatureExtractor(
-        chosen.backbone, chosen.preset, device, patches=chosen.patches, engine=engine
-    )
+    options = ExtractorOptions(chosen.backbone, chosen.preset, patches=chosen.patches, engine=engine)
+    extractor = options.settled(features, [device]).build(device)
     store, outcomes = extract(videos, features, extractor, chosen.dtype, SnippetBar)
     if failed := [outcome for outcome in outcomes if outcome.status == FAILED]:
         raise PipelineError(failed[0].reason)

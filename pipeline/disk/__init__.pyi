@@ -1,3 +1,9 @@
+from .append import append_row as append_row
+from .cells import are_times as are_times
+from .cells import frame_pairs as frame_pairs
+from .cells import is_number as is_number
+from .cells import seconds_of as seconds_of
+from .cells import time_pairs as time_pairs
 from .files import check_archive as check_archive
 from .files import clear_leftovers as clear_leftovers
 from .files import file_sha256 as file_sha256
@@ -31,7 +37,6 @@ from .spelling import one_name as one_name
 from .spelling import two_spellings as two_spellings
 from .tables import Columns as Columns
 from .tables import Row as Row
-from .tables import frame_pairs as frame_pairs
-from .tables import is_number as is_number
 from .tables import read_lines as read_lines
 from .tables import read_table as read_table
+from .tables import read_text as read_text

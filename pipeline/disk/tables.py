@@ -21,7 +21,7 @@ from ssrl_pipeline.errors import LabelError
 T = TypeVar("T")
 
 DELIMITERS = (",", ";", "\t", "|", " ")
-MOST_DIGITS = 9  # of a frame number: a year of video at 30 frames per second
+LOST = "\ufffd"  # stands for what is no text
 _MARKS = (  # UTF-32's first: it begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -32,8 +32,6 @@ _MARKS = (  # UTF-32's first: it begins with that of UTF-16
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods are ZIP archives, .xls is OLE
 _EXCELS_NOTE = re.compile(r'"?sep=(?P<delimiter>\\t|.)"?', re.IGNORECASE)  # which it writes as the first line
 _COMMENT = ("# ", "#\t")
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_TIME = re.compile(r"[+-]?([0-9]+:)*[0-9]*([.,][0-9]*)?\s*(s|sec|secs|seconds)?", re.IGNORECASE)
 
 
 class Columns(NamedTuple):
@@ -60,8 +58,11 @@ class Row(NamedTuple):
     repeated: list[str]  # cells of the repeated columns, as many times as the row has them
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, damaged: bool = False) -> str:
     """The text of a file in UTF-8, or in UTF-16 or UTF-32 where it says so by its first bytes.
+
+    Args:
+        damaged: what is no text becomes U+FFFD, and is not refused.
 
     Raises:
         LabelError: it cannot be read, or is not such a text.
@@ -77,9 +78,9 @@ def read_text(path: Path) -> str:
         raise LabelError(f"{path}: a workbook, not a text; save it as CSV (in Excel: CSV UTF-8)")
     if mistake:
         raise LabelError(f"{path}: {mistake}")
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\0" in content[:2]:  # UTF-16 of a first character that ASCII has
-        encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    encoding = encoding_of(content)
+    if damaged:
+        return content.decode(encoding, errors="replace").replace("\0", LOST)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -95,6 +96,14 @@ def read_text(path: Path) -> str:
     return text
 
 
+def encoding_of(start: bytes) -> str:
+    """Of a text, by its first bytes."""
+    encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in start[:2]:  # UTF-16 of a first character that ASCII has
+        return "utf-16-be" if start[:1] == b"\0" else "utf-16-le"
+    return encoding
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """(line number, line) of a text file, stripped; empty ones and comments (`# ...`) are passed over.
 
@@ -107,71 +116,64 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, text
 
 
-def read_table(path: Path, columns: Columns) -> Iterator[Row]:
+def read_table(
+    path: Path, columns: Columns, skip: Callable[[LabelError], object] | None = None
+) -> Iterator[Row]:
     """The rows of a table with or without a header; empty ones and comments are passed over.
 
     A line that begins with # is a comment. Without a header the cells stand in the order of `columns`.
 
+    Args:
+        skip: is told what is wrong with a row, which is then passed over; a row is one line then, so
+            that no quote swallows the next. None: such a row is an error.
+
     Raises:
         LabelError: it cannot be read, a column is missing, or a row does not fit; the line is named.
     """
-    lines = enumerate(_lines(read_text(path)), start=1)
+    header, lines = _open(path, columns, damaged=skip is not None)
+    if header is None:
+        raise LabelError(f"{path}: empty; its first line reads {columns.header}")
+    for number, line in lines:
+        place, text = f"{path}, line {number}", line.strip()
+        rest = iter(()) if skip else (more for _, more in lines)  # a quoted cell may go on in the next lines
+        try:
+            if not text or _is_comment(text, place, columns):
+                continue
+            if skip and LOST in line:
+                raise LabelError(f"{place}: not text")
+            cells = _cells(line, rest, header.delimiter, place)
+            if any(cells):
+                yield header.row(cells, place)
+        except LabelError as error:
+            if skip is None:
+                raise
+            skip(error)
+
+
+def layout(path: Path, columns: Columns) -> tuple[str, list[str]] | None:
+    """What separates a table's cells, and its columns in order ("" is none of ours); None: it has no rows.
+
+    Raises:
+        LabelError: as of :func:`read_table`.
+    """
+    header, _ = _open(path, columns, damaged=True)
+    return (header.delimiter, header.names) if header else None
+
+
+def _open(path: Path, columns: Columns, damaged: bool) -> "tuple[_Header | None, Iterator[tuple[int, str]]]":
+    """A table's header, None where it has no rows, and the numbered lines behind it."""
+    lines = enumerate(_lines(read_text(path, damaged=damaged)), start=1)
     delimiters: Sequence[str] = DELIMITERS
-    header = None
     for number, line in lines:
         place, text = f"{path}, line {number}", line.strip()
         if not text or _is_comment(text, place, columns):
             continue
-        if header is None:
-            if said := _EXCELS_NOTE.fullmatch(line.rstrip("\n")):
-                delimiters = (said["delimiter"].replace("\\t", "\t"),)
-                continue
-            header = _find_header(line, delimiters, place, columns)
-            if not header.is_default:
-                continue
-        try:  # a quoted cell may go on in the next lines
-            cells = _parse(chain([line], (more for _, more in lines)), header.delimiter)
-        except csv.Error as error:
-            raise LabelError(f"{place}: not readable as CSV ({error})") from error
-        if any(cells):
-            yield header.row(cells, place)
-    if header is None:
-        raise LabelError(f"{path}: empty; its first line reads {columns.header}")
-
-
-def frame_pairs(numbers: Sequence[str], place: str) -> list[tuple[int, int]]:
-    """``["165", "240", "-1", "-1"]`` -> [(165, 240)], as written; pairs of -1 stand for nothing.
-
-    Args:
-        place: file and line, for messages.
-
-    Raises:
-        LabelError: they are not frame numbers, are odd in number, or a pair is negative or runs backwards.
-    """
-    written = " ".join(number or "''" for number in numbers)
-    whole = [bool(_INTEGER.fullmatch(number)) for number in numbers]
-    if not all(whole) and all(map(is_number, numbers)):
-        raise LabelError(
-            f"{place}: {written!r} look like times, and frames are wanted, whole numbers from 0: "
-            "frame = seconds * frames per second of the video"
-        )
-    if not all(whole) or any(len(number) > MOST_DIGITS for number in numbers):
-        raise LabelError(f"{place}: {written!r} are not all frame numbers")
-    if len(numbers) % 2:
-        raise LabelError(
-            f"{place}: {written!r} is an odd number of frame numbers; a start and an end make an interval"
-        )
-    values = [int(number) for number in numbers]
-    pairs = [pair for pair in zip(values[::2], values[1::2], strict=True) if pair != (-1, -1)]
-    for start, end in pairs:
-        if not 0 <= start <= end:
-            raise LabelError(f"{place}: interval {start} to {end} is negative or runs backwards")
-    return pairs
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell is a frame number or a time: 12, 0.4, 0,4, 1.5 s, 00:00:01.5."""
-    return any(map(str.isdigit, cell)) and bool(_TIME.fullmatch(cell))
+        if said := _EXCELS_NOTE.fullmatch(line.rstrip("\n")):
+            delimiters = (said["delimiter"].replace("\\t", "\t"),)
+            continue
+        header = _find_header(line, delimiters, place, columns)
+        return header, chain([(number, line)], lines) if header.is_default else lines
+    return None, lines
 
 
 class _Header(NamedTuple):
@@ -275,6 +277,14 @@ def _is_comment(text: str, place: str, columns: Columns) -> bool:
                     'and a name that begins with # in quotes, as in "#1.mp4"'
                 )
     return True
+
+
+def _cells(line: str, rest: Iterator[str], delimiter: str, place: str) -> list[str]:
+    """Of the row that begins with a line."""
+    try:
+        return _parse(chain([line], rest), delimiter)
+    except csv.Error as error:
+        raise LabelError(f"{place}: not readable as CSV ({error})") from error
 
 
 def _parse(lines: Iterable[str], delimiter: str) -> list[str]:

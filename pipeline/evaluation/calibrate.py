@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from ssrl_pipeline.data import Annotations, Labels, check_videos
 from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import LabelError, PipelineError
+from ssrl_pipeline.evaluation.by_camera import By, Cell, Footage, thresholds_by
 from ssrl_pipeline.events import (
     THRESHOLD,
     Calibration,
@@ -24,7 +25,7 @@ from ssrl_pipeline.events import (
 )
 from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.features import Features, open_features
-from ssrl_pipeline.scoring import require_scorable, score_stored
+from ssrl_pipeline.scoring import Cameras, require_scorable, score_stored
 from ssrl_pipeline.settings import Settings
 
 
@@ -42,6 +43,7 @@ class Calibrated(NamedTuple):
     tried: list[Tried]  # the calibration itself, others about it, and none
     abnormal_videos: int
     split: str
+    cells: list[Cell]  # of single cameras and hours, where these were asked for
 
     def summary(self) -> dict[str, Any]:
         """What `--json` prints; None stands for what is not known."""
@@ -58,6 +60,7 @@ class Calibrated(NamedTuple):
                 }
                 for line in self.tried
             ],
+            "by": [cell.summary() for cell in self.cells],
         }
 
 
@@ -68,11 +71,13 @@ def calibrate_run(
     unit: str,
     split: str = "val",
     device: str = "auto",
+    by: Collection[By] = (),
 ) -> tuple[Path, Calibrated]:
     """:func:`calibrate_checkpoint` with what the settings name; the threshold is written into the file.
 
     Args:
         checkpoint: a file, or a run's folder; None: the newest run's best.
+        by: "group", "hour" or both: what gets thresholds of its own, where there is enough footage of it.
 
     Returns:
         The checkpoint's file, and what was found.
@@ -82,7 +87,7 @@ def calibrate_run(
     rule = EventRule(**{**vars(settings.events), "threshold": THRESHOLD})
     labels = Annotations(settings.data, store).labels
     found = calibrate_checkpoint(
-        load_checkpoint(path), store, labels, false_alarms, unit, split, rule, find_device(device)
+        load_checkpoint(path), store, labels, false_alarms, unit, split, rule, find_device(device), by
     )
     trained = path.stat()
     save_checkpoint(path, found.checkpoint)
@@ -99,12 +104,14 @@ def calibrate_checkpoint(
     split: str,
     rule: EventRule,
     device: torch.device,
+    by: Collection[By] = (),
 ) -> Calibrated:
     """Scores held-out videos and calibrates with the normal ones; see :func:`calibrate` for the figures.
 
     Args:
         split: val or test. Where the labels name no val video, those stand for
             them that training set aside.
+        by: as of :func:`calibrate_run`.
 
     Raises:
         LabelError: there are no such videos, or the model learned from one.
@@ -114,11 +121,12 @@ def calibrate_checkpoint(
     require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     videos = held_out_videos(checkpoint, labels, split)
     check_videos(store, list(videos))
-    model = checkpoint.build().to(device)
+    cameras = Cameras(checkpoint, device)
     times = {video: store.times(video) for video in videos}
 
-    def score(chosen: Iterable[str]) -> dict[str, np.ndarray]:
-        return {video: score_stored(video, model, store, device) for video in chosen}
+    def score(chosen: Iterable[str], groups: bool = False) -> dict[str, np.ndarray]:
+        of = {video: cameras.of(labels[video].group if groups else None).model for video in chosen}
+        return {video: score_stored(video, model, store, device) for video, model in of.items()}
 
     normal = score(video for video, abnormal in videos.items() if not abnormal)
     abnormal = score(video for video, abnormal in videos.items() if abnormal)
@@ -134,9 +142,15 @@ def calibrate_checkpoint(
     plain = dataclasses.replace(rule, threshold=THRESHOLD)
     detected = share_detected(abnormal, times, plain)
     tried.append(Tried(None, count_false_alarms(normal, times, plain), detected))
-    return Calibrated(
-        with_threshold(checkpoint, calibration, split), calibration, tried, len(abnormal), split
-    )
+    fitted = with_threshold(checkpoint, calibration, split)
+    cells: list[Cell] = []
+    if by:
+        own = normal | score((v for v in normal if labels[v].group in checkpoint.cameras), groups=True)
+        footage = Footage(normal, own, times, {video: labels[video] for video in normal})
+        cells = thresholds_by(footage, calibration, by)
+        record = {**fitted.provenance["threshold"], "by": [cell.record() for cell in cells]}
+        fitted = dataclasses.replace(fitted, provenance={**fitted.provenance, "threshold": record})
+    return Calibrated(fitted, calibration, tried, len(abnormal), split, cells)
 
 
 def with_threshold(checkpoint: Checkpoint, calibration: Calibration, split: str) -> Checkpoint:

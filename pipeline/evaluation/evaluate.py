@@ -41,7 +41,7 @@ from ssrl_pipeline.evaluation.metrics import (
 from ssrl_pipeline.events import THRESHOLD, EventRule
 from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.features import Features, open_features
-from ssrl_pipeline.scoring import require_scorable, score_stored
+from ssrl_pipeline.scoring import Cameras, require_scorable, score_stored
 from ssrl_pipeline.settings import Settings
 
 FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")
@@ -153,6 +153,9 @@ def evaluate_run(
     known = Annotations(settings.data, store)
     labels, intervals, dataset = known.labels, known.intervals, known.dataset
     tell_parted_groups(labels, say)
+    if loaded.cameras:
+        for line in Cameras(loaded, torch.device("cpu")).told(one.group for one in labels.values()):
+            say(line)
     if dataset:
         _tell_wrong_lengths(dataset, store, split)
     result = evaluate_checkpoint(
@@ -196,6 +199,8 @@ def evaluate_checkpoint(
 ) -> EvaluationResult:
     """Scores the videos of a split and compares every frame with the ground truth.
 
+    Videos of a group that the checkpoint was adapted to are scored by its own detector.
+
     Args:
         split: train, val or test, as in the labels.
         classes: video -> class of its anomaly, or several, where that is known.
@@ -210,8 +215,9 @@ def evaluate_checkpoint(
     """
     require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     truth = ground_truth(store, labels, intervals, split)
-    model = checkpoint.build().to(device)
-    scores = {video: score_stored(video, model, store, device) for video in truth}
+    cameras = Cameras(checkpoint, device)
+    models = {video: cameras.of(labels[video].group).model for video in truth}
+    scores = {video: score_stored(video, model, store, device) for video, model in models.items()}
     spread: dict[str, Interval] = {}
     class_spread: dict[str, Interval] = {}
     if bootstrap:

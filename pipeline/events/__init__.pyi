@@ -12,6 +12,7 @@ from .rule import THRESHOLD as THRESHOLD
 from .rule import ChosenRule as ChosenRule
 from .rule import EventRule as EventRule
 from .rule import EventSettings as EventSettings
+from .rule import cell_name as cell_name
 from .rule import choose_rule as choose_rule
 from .stream import EventNews as EventNews
 from .stream import EventStream as EventStream

@@ -4,7 +4,7 @@ It holds thresholds and lengths; :mod:`ssrl_pipeline.events.find` says how they 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -56,11 +56,18 @@ class ChosenRule(NamedTuple):
         return f"score of {self.rule.threshold:.4g} or more, a threshold of {self.origin}"
 
 
-def choose_rule(settings: EventSettings, record: Mapping[str, Any] | None) -> ChosenRule:
+def choose_rule(
+    settings: EventSettings,
+    record: Mapping[str, Any] | None,
+    group: str | None = None,
+    hour: int | None = None,
+) -> ChosenRule:
     """The rule to score with: the settings' threshold, else the checkpoint's, else 0.5.
 
     Args:
         record: of the checkpoint's calibration, in its provenance; None: it was not calibrated.
+        group: of the video, whose own threshold is taken where there is one.
+        hour: of the day, 0 to 23, of which the same holds; None: not known.
 
     Raises:
         CheckpointError: the checkpoint's threshold is none.
@@ -72,10 +79,26 @@ def choose_rule(settings: EventSettings, record: Mapping[str, Any] | None) -> Ch
         uncalibrated = EventRule(**{**own, "threshold": THRESHOLD})
         return ChosenRule(uncalibrated, "the default, not calibrated: see `ssrl-pipeline calibrate`")
     try:
-        rule = EventRule(**{**own, "threshold": float(record["value"])})
+        cell = _cell(record.get("by", ()), group, hour)
+        rule = EventRule(**{**own, "threshold": float((cell or record)["value"])})
         asked = f"{float(record['asked']):g} false alarms per {record['unit']} on {record['split']}"
-    except (TypeError, KeyError, ValueError) as error:
+        asked += f" of {cell_name(cell['group'], cell['hour'])}" if cell else ""
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"the checkpoint's threshold is damaged ({error}); run `ssrl-pipeline calibrate`"
         ) from error
     return ChosenRule(rule, f"the checkpoint, calibrated to {asked}")
+
+
+def cell_name(group: str | None, hour: int | None) -> str:
+    """A camera, an hour of the day or both, in words."""
+    of_day = None if hour is None else f"{hour}:00 to {hour + 1}:00"
+    camera = None if group is None else f"camera {group!r}"
+    return " from ".join(part for part in (camera, of_day) if part)
+
+
+def _cell(by: Iterable[Mapping[str, Any]], group: str | None, hour: int | None) -> Mapping[str, Any] | None:
+    """The threshold that fits best: of the camera at this hour, of the camera, of the hour."""
+    known = {(cell["group"], cell["hour"]): cell for cell in by if cell["enough"]}
+    wanted = ((group, hour), (group, None), (None, hour))
+    return next((known[key] for key in wanted if key != (None, None) and key in known), None)

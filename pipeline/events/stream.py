@@ -113,8 +113,7 @@ class EventStream:
     """
 
     def __init__(self, rule: EventRule, first: int = 0):
-        self._rule = rule
-        self._threshold, self._low = np.float32(rule.threshold), np.float32(rule.low)  # as scores are
+        self.rule = rule
         self._frame = first
         self._last: _Last | None = None  # None: frames are missing, or none was there yet
         self._close_to = 0.0  # seconds that are as good as none
@@ -123,6 +122,16 @@ class EventStream:
         self._run: _Run | None = None  # up to now, none of its frames reached the threshold yet
         self._inside = False  # the event goes on
         self._told = False  # that it started
+
+    @property
+    def rule(self) -> EventRule:
+        """What frames are held against from now on; an event that is open goes on under another rule."""
+        return self._rule
+
+    @rule.setter
+    def rule(self, rule: EventRule) -> None:
+        self._rule = rule
+        self._threshold, self._low = np.float32(rule.threshold), np.float32(rule.low)  # as scores are
 
     def add(self, score: float, starts: np.ndarray, ends: np.ndarray) -> list[EventNews]:
         """The next frames, which have one score.

@@ -1,3 +1,4 @@
+from .stage import ExtractorOptions as ExtractorOptions
 from .stage import extract as extract
 from .start import DryRun as DryRun
 from .start import estimate_videos as estimate_videos

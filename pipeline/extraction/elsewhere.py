@@ -71,7 +71,11 @@ def _in_any_folder(bench: _Bench) -> _Bench:
         features = features.absolute()
     if weights not in (None, "random"):
         weights = str(Path(str(weights)).absolute())
-    return bench._replace(features=features, options=bench.options._replace(weights=weights))
+    calibration = bench.options.calibration
+    if calibration is not None:
+        calibration = str(Path(calibration).absolute())
+    options = bench.options._replace(weights=weights, calibration=calibration)
+    return bench._replace(features=features, options=options)
 
 
 def _extract(bench: _Bench, post: Post) -> None:

@@ -6,19 +6,23 @@ What is already stored is skipped; a video that fails does not stop the others. 
 extractions may share a store: each takes the next video that no other is at.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 
 from ssrl_pipeline.console import SKIPPED, Outcome, Plan, Progress
+from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extraction.storing import claim_each, store_videos
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
-from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.features import FeatureStore, Recipe, create_store
-from ssrl_pipeline.scales import view_size
+from ssrl_pipeline.extractors import FeatureExtractor, find_device
+from ssrl_pipeline.extractors.engines import choose_precision, unnamed
+from ssrl_pipeline.features import FeatureStore, Recipe, create_store, open_store
+from ssrl_pipeline.scales import MOTION, view_size
 
+WITH_MOTION = ("fast", "live")  # presets whose new stores have it; published recipes stay as they are
 WORKERS = {"cpu": 1, "cuda": 4}  # videos decoded at the same time
 
 
@@ -33,11 +37,43 @@ class ExtractorOptions(NamedTuple):
     precision: str = "auto"
     picture_fps: float | None = None
     fps: float | None = None
-    motion: bool = False
+    calibration: str | None = None
+    motion: bool | None = None  # None: not decided; nobody extracts it
+
+    def settled(self, features: Path | str, devices: Sequence[str]) -> "ExtractorOptions":
+        """With what is not named decided as the store that is there has it.
+
+        Where there is none, a precision of `auto` is the CPU's best, and presets of WITH_MOTION have motion.
+
+        Args:
+            features: the store, or where one is to be.
+            devices: of this machine, which will extract; none: others will. Where not all are the CPU,
+                `auto` stays, and each takes what fits features without a named precision.
+        """
+        try:
+            stored = open_store(features).recipe
+        except StoreError:  # there is none, or who extracts will say what is wrong
+            stored = None
+        wanted, motion = self.precision, self.motion
+        if motion is None:
+            motion = self.preset in WITH_MOTION if stored is None else MOTION in stored["views"]
+        if wanted == "auto" and stored is not None:
+            wanted = stored.get("precision", "auto")
+        elif wanted == "auto" and {find_device(name).type for name in devices} == {"cpu"}:
+            wanted = choose_precision("auto", torch.device("cpu"), self.engine)
+        return self._replace(precision=wanted, motion=motion)
 
     def build(self, device: str) -> FeatureExtractor:
-        """Raises PipelineError: an unknown name, a missing device, weights that cannot be had."""
-        return FeatureExtractor(device=device, **self._asdict())
+        """An extractor; in a precision of `auto`, one whose features fit any device's without a named one.
+
+        Raises:
+            PipelineError: an unknown name, a missing device, weights that cannot be had.
+        """
+        chosen = self._asdict()
+        if self.precision == "auto":
+            chosen["precision"] = unnamed(find_device(device))
+        chosen["motion"] = bool(self.motion)
+        return FeatureExtractor(device=device, **chosen)
 
     def planner(self) -> FeatureExtractor:
         """An extractor to plan by, of what others extract; it is on the CPU, also where that could not.
@@ -45,7 +81,7 @@ class ExtractorOptions(NamedTuple):
         Raises:
             PipelineError: as of :meth:`build`.
         """
-        extractor = self._replace(engine="auto", precision="auto").build("cpu")
+        extractor = self._replace(engine="auto", precision="float32").build("cpu")
         extractor.precision = self.precision  # which its recipe tells
         return extractor
 

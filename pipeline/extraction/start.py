@@ -11,11 +11,8 @@ from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.estimate import Estimate, estimate
 from ssrl_pipeline.extraction.stage import ExtractorOptions, extract, extract_here
 from ssrl_pipeline.extraction.videos import slow_videos
-from ssrl_pipeline.features import FeatureStore, is_store, open_store
-from ssrl_pipeline.scales import MOTION
+from ssrl_pipeline.features import FeatureStore
 from ssrl_pipeline.settings import ExtractSettings, Settings
-
-WITH_MOTION = ("fast", "live")  # presets whose new stores have it; published recipes stay as they are
 
 
 def extract_videos(
@@ -35,7 +32,9 @@ def extract_videos(
         device: as of :func:`chosen_workers`, as are `devices` and `cluster`.
         show: told the plan, gives what shows the progress.
     """
-    chosen, options = settings.extract, _options(settings.extract, features)
+    chosen = settings.extract
+    names = parse_devices(devices, device) if devices else [device]
+    options = _options(chosen).settled(features, [] if cluster else names)
     if isinstance(features, Path):
         require_writable(features)
     with chosen_workers(device, devices, cluster) as workers:
@@ -71,20 +70,17 @@ def estimate_videos(
     chosen = settings.extract
     names = parse_devices(devices, device) if devices else [device]
     share = len(set(names))  # processes on one device share it: they are no faster than one
-    extractor = _options(chosen, features).build(names[0])
+    extractor = _options(chosen).settled(features, names).build(names[0])
     return DryRun(estimate(videos, features, extractor, chosen.dtype, share, chosen.workers), share)
 
 
-def _options(of: ExtractSettings, features: Path | str) -> ExtractorOptions:
-    motion = of.motion
-    if motion is None:  # a store is gone on with as it was made
-        stored = open_store(features).recipe["views"] if is_store(features) else None
-        motion = of.preset in WITH_MOTION if stored is None else MOTION in stored
+def _options(of: ExtractSettings) -> ExtractorOptions:
     return ExtractorOptions(
         *(of.backbone, of.preset, of.weights, of.patches, of.engine, of.precision),
         picture_fps=of.frames,
         fps=of.fps,
-        motion=motion,
+        calibration=of.calibration,
+        motion=of.motion,
     )
 
 

@@ -42,6 +42,7 @@ def describe_recipe(recipe: Recipe) -> str:
     weights = str(recipe.get("weights_sha256"))[:8]
     patches = f", {recipe['patches']} patches" if "patches" in recipe else ""
     precision = f", {recipe['precision']}" if "precision" in recipe else ""
+    precision += f" by clips {str(recipe['calibration'])[:8]}" if "calibration" in recipe else ""
     rate = f", {recipe['fps']:g} frames a second" if "fps" in recipe else ""
     return (
         f"[{recipe.get('preset')}, {recipe.get('backbone')}, weights {weights}, "

@@ -1,3 +1,4 @@
+from .cameras import Cameras as Cameras
 from .inputs import find_inputs as find_inputs
 from .onnx import export_onnx as export_onnx
 from .reuse import ContentIndex as ContentIndex

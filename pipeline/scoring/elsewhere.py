@@ -19,9 +19,9 @@ import torch
 from ssrl_pipeline.cluster import Post, Workers, require_visible
 from ssrl_pipeline.console import FAILED, Progress
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.events import ChosenRule
 from ssrl_pipeline.features import FeatureStore, open_store
 from ssrl_pipeline.results import load_result
+from ssrl_pipeline.scoring.cameras import Decides
 from ssrl_pipeline.scoring.score import Job, Place, Scored, carry_out, failed
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 
@@ -30,7 +30,7 @@ class _Bench(NamedTuple):
     """What a process makes once and keeps: a scorer, and the features that can be reused."""
 
     options: ScorerOptions
-    decides: tuple[str, ChosenRule]  # the checkpoint's hash and the rule of events, as the driver has them
+    decides: tuple[Decides, ...]  # hashes and rules of events, as the driver has them
     features: Path | str | None
     here: Path  # the driver's folder
     out: Path
@@ -54,8 +54,7 @@ def score_elsewhere(workers: Workers, options: ScorerOptions) -> Place:
             return
         out, features = jobs[0].out, store.root if store else None
         out.mkdir(parents=True, exist_ok=True)
-        decides = scorer.checkpoint_sha256, scorer.chosen
-        bench = _Bench(options, decides, features, Path.cwd(), out)
+        bench = _Bench(options, scorer.cameras.decides(), features, Path.cwd(), out)
         by_name = {job.name: job for job in sorted(jobs, key=lambda job: -job.snippets)}
         written = []
         for outcome in workers.map(by_name, partial(_score, bench), progress):
@@ -103,6 +102,6 @@ def _set_up(bench: _Bench, device: str, threads: int) -> tuple[Scorer, FeatureSt
             f"{bench.out}: no such folder; the results must go where all nodes see them: choose another --out"
         )
     scorer = bench.options.build(device)
-    if (scorer.checkpoint_sha256, scorer.chosen) != bench.decides:
+    if scorer.cameras.decides() != bench.decides:
         raise PipelineError(f"{bench.options.checkpoint}: it is not the checkpoint that the driver has read")
     return scorer, None if bench.features is None else open_store(bench.features)

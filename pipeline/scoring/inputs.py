@@ -2,16 +2,19 @@
 
 import glob
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from ssrl_pipeline.console import Note
-from ssrl_pipeline.data import Intervals, video_id
+from ssrl_pipeline.data import Labels, group_of_folder, labels_path, read_labels, video_id
 from ssrl_pipeline.disk import on_disk, one_name, two_spellings
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.extraction import find_videos, is_video, left_out, refuse_address
+from ssrl_pipeline.settings import DataSettings
 
+T = TypeVar("T")
 OTHER_WAY = "score the folder that holds both, or one of them into another folder with --out"
 
 
@@ -95,8 +98,8 @@ def _in(path: Path, folder: Path) -> bool:
     return folder.resolve() in path.resolve().parents
 
 
-def match_intervals(videos: Iterable[str], intervals: Intervals) -> Intervals:
-    """Intervals by the names of the videos, for those that have any.
+def match_names(videos: Iterable[str], table: Mapping[str, T]) -> dict[str, T]:
+    """What a table has for the videos, by their own names, for those that are in it.
 
     A table's name is a video's where the two are equal, or else where their bare names
     are and no other video, nor another name of the table, has that one.
@@ -106,13 +109,44 @@ def match_intervals(videos: Iterable[str], intervals: Intervals) -> Intervals:
     of_table: dict[str, list[str]] = {}
     for video in videos:
         by_bare.setdefault(video_id(video), []).append(video)
-    for name in intervals:
+    for name in table:
         of_table.setdefault(video_id(name), []).append(name)
-    matched: Intervals = {}
+    matched: dict[str, T] = {}
     for video in videos:
         names = of_table.get(video_id(video), [])
-        if video in intervals:
-            matched[video] = intervals[video]
+        if video in table:
+            matched[video] = table[video]
         elif len(names) == 1 and len(by_bare[video_id(video)]) == 1:
-            matched[video] = intervals[names[0]]
+            matched[video] = table[names[0]]
     return matched
+
+
+def camera_of(
+    videos: Iterable[str], data: DataSettings, group: str | None = None, note: Note = lambda text: None
+) -> dict[str, str | None]:
+    """The group, a camera or source, that each video is of; None: nothing says.
+
+    Args:
+        videos: names.
+        data: says where labels stand, which may name groups, and whether folders do.
+        group: of all of them, whatever else says so.
+        note: told why labels that nobody named are not read.
+
+    Raises:
+        LabelError: the labels that the settings name cannot be read.
+    """
+    videos = list(videos)
+    if group is not None:
+        return dict.fromkeys(videos, group)
+    labels: Labels = {}
+    if path := labels_path(data):
+        try:
+            labels = match_names(videos, read_labels(path))
+        except PipelineError as error:
+            if data.labels:
+                raise
+            note(f"no cameras are known by {path}: {error}")
+    said = {video: labels[video].group if video in labels else None for video in videos}
+    if data.group is None:
+        return said
+    return {video: own or group_of_folder(video) for video, own in said.items()}

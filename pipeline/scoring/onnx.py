@@ -5,7 +5,8 @@
 Inputs are the model's views, float32 [batch, snippets, P, F], features as the store
 holds them; the output is `scores`, float32 [batch, snippets]. Both sizes may change
 from run to run. The file's metadata hold `recipe` (of the features) and `model` as
-JSON, `checkpoint_sha256`, and the version of `ssrl_pipeline`.
+JSON, `checkpoint_sha256`, `group` (the camera that it was adapted to, if any), and the
+version of `ssrl_pipeline`.
 
 Dimensions: B videos, T snippets, C crops, P crops or patches, F feature size.
 """
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.checkpoint import load_checkpoint, versions
 from ssrl_pipeline.disk import file_sha256, whole_file
-from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.errors import CheckpointError, PipelineError
 from ssrl_pipeline.models import Detector
 
 if TYPE_CHECKING:
@@ -65,15 +66,16 @@ class ScoreGraph(nn.Module):
         return part.score(part.relate(summary, part.gather(summary) / summary.shape[2]))
 
 
-def export_onnx(checkpoint: Path, target: Path) -> Export:
+def export_onnx(checkpoint: Path, target: Path, group: str | None = None) -> Export:
     """Writes the model of a checkpoint, after comparing its scores with PyTorch's.
 
     Args:
         checkpoint: of any kind of model.
         target: the file; it appears whole or not at all.
+        group: the camera whose own detector is written; None: the common one.
 
     Raises:
-        CheckpointError: the checkpoint is missing or damaged.
+        CheckpointError: the checkpoint is missing or damaged, or was not adapted to the camera.
         PipelineError: the extra `onnx` is not installed, the model is too large for
             one file, or ONNX Runtime gives other scores than PyTorch.
     """
@@ -86,6 +88,10 @@ def export_onnx(checkpoint: Path, target: Path) -> Export:
             f"export needs {error.name}, which is not installed: pip install 'ssrl-pipeline[onnx]'"
         ) from error
     loaded = load_checkpoint(checkpoint)
+    if group is not None and group not in loaded.cameras:
+        known = ", ".join(map(repr, sorted(loaded.cameras))) or "none"
+        raise CheckpointError(f"{checkpoint}: was not adapted to camera {group!r}; it was to: {known}")
+    loaded = loaded.for_camera(group)
     model: Detector = loaded.build()
     if (size := sum(weight.nbytes for weight in model.state_dict().values())) > MOST_BYTES:
         raise PipelineError(
@@ -99,6 +105,7 @@ def export_onnx(checkpoint: Path, target: Path) -> Export:
             "recipe": json.dumps(loaded.recipe),
             "model": json.dumps({"kind": loaded.kind, **loaded.model}),
             "checkpoint_sha256": file_sha256(checkpoint),
+            **({} if group is None else {"group": group}),
             "ssrl_pipeline": versions()["ssrl_pipeline"],
         },
     )

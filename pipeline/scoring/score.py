@@ -49,6 +49,7 @@ class Job(NamedTuple):
     source: SourceFile | None = None  # None: it is not there
     stored: str | None = None  # its name in the store
     snippets: int = 0  # to extract, as far as its container tells
+    group: str | None = None  # the camera; None: not known
 
     @property
     def folder(self) -> Path:
@@ -95,6 +96,7 @@ def score_many(
     *,
     index: ContentIndex | None = None,
     intervals: Intervals | None = None,
+    groups: Mapping[str, str | None] | None = None,
     contact_sheet: bool = True,
     overlay: bool = False,
     overwrite: bool = False,
@@ -111,6 +113,7 @@ def score_many(
         videos: name, which is also that of the folder below `out` -> path.
         index: of the features that can be reused.
         intervals: ground truth, by the videos' names, as far as known.
+        groups: the camera that each video is of, by name, as far as known.
         contact_sheet: whether to take frames of the events.
         overlay: whether to write overlay.mp4.
         overwrite: score again what is done.
@@ -121,8 +124,10 @@ def score_many(
     Returns:
         what became of each video, in order; errors of a video are in it.
     """
-    wanted, truths = Drawn(contact_sheet, overlay), intervals or {}
-    asked = [Job(name, path, out, wanted, truths.get(name)) for name, path in videos.items()]
+    wanted, truths, of = Drawn(contact_sheet, overlay), intervals or {}, groups or {}
+    asked = [
+        Job(name, path, out, wanted, truths.get(name), group=of.get(name)) for name, path in videos.items()
+    ]
     planned = [_plan(job, scorer, index, overwrite) for job in asked]
     kept = [step for step in planned if isinstance(step, Scored)]
     jobs = _counted([step for step in planned if isinstance(step, Job)], scorer)
@@ -194,7 +199,8 @@ def _plan(job: Job, scorer: Scorer, index: ContentIndex | None, overwrite: bool)
     except OSError:
         return job  # which tells what is wrong with it
     job = job._replace(source=source)
-    kept = None if overwrite else _kept(scorer, source, job.folder)
+    fitted = scorer.cameras.of(job.group)
+    kept = None if overwrite else _kept(fitted.sha256, source, job.folder)
     if kept is None:
         stored = index.find(source) if index else None
         return job._replace(status=STORED if stored else EXTRACTED, stored=stored)
@@ -203,7 +209,7 @@ def _plan(job: Job, scorer: Scorer, index: ContentIndex | None, overwrite: bool)
     truth = _truth(job, len(result.scores), notes.append)
     shown = None if truth is None else intervals_of(truth)
     enough = drawn.contact_sheet >= job.wanted.contact_sheet and drawn.overlay >= job.wanted.overlay
-    same = result.chosen == scorer.chosen and drawn.truth == shown
+    same = result.chosen == fitted.chosen and drawn.truth == shown
     if not (enough and same) or missing_files(job.folder, result, drawn):
         return job._replace(status=REDRAWN)
     return _conclude(job, scorer, lambda: (SKIPPED, replace(result, video=job.path), truth), notes)
@@ -229,7 +235,7 @@ def carry_out(
             result, drawn = load_result(job.folder)
             # What was asked for once is drawn again with the rest.
             wanted = Drawn(wanted.contact_sheet or drawn.contact_sheet, wanted.overlay or drawn.overlay)
-            status, result = REDRAWN, replace(result, video=job.path, chosen=scorer.chosen)
+            status, result = REDRAWN, replace(result, video=job.path, chosen=scorer.cameras.rule(job.group))
         else:
             status, result = _score(job, scorer, store, on_snippet, notes.append)
         truth = _truth(job, len(result.scores), notes.append)
@@ -251,7 +257,8 @@ def _conclude(
         status, result, truth = work()
         peaks = job.folder / PEAKS
         pictures = load_peaks(peaks) if peaks.exists() else None
-        shown, summary, model = result.shown(truth), result.summary(), scorer.checkpoint.model
+        shown, summary = result.shown(truth), result.summary()
+        model = scorer.checkpoint.for_camera(job.group).model
         entry = report_entry(shown, summary, job.out, model, pictures, job.name)
     except DiskError:
         raise
@@ -262,7 +269,7 @@ def _conclude(
     return replace(scored, entry=entry, notes=tuple(notes))
 
 
-def _kept(scorer: Scorer, source: SourceFile, folder: Path) -> tuple[VideoScores, Drawn] | None:
+def _kept(sha256: str, source: SourceFile, folder: Path) -> tuple[VideoScores, Drawn] | None:
     """The result in a folder; None where there is none of this file by this checkpoint."""
     if not (folder / "scores.json").is_file():
         return None
@@ -270,7 +277,7 @@ def _kept(scorer: Scorer, source: SourceFile, folder: Path) -> tuple[VideoScores
         result, drawn = load_result(folder)
     except PipelineError:
         return None
-    same = result.checkpoint_sha256 == scorer.checkpoint_sha256
+    same = result.checkpoint_sha256 == sha256
     return (result, drawn) if same and result.source and source.is_still(result.source) else None
 
 
@@ -282,10 +289,10 @@ def _score(
     source = job.source.identity if job.source else None
     if job.stored is not None and store is not None:
         try:
-            return STORED, replace(scorer.score_from(store, job.stored, path), source=source)
+            return STORED, replace(scorer.score_from(store, job.stored, path, job.group), source=source)
         except StoreError as error:
             note(f"{path}: extracted, as its stored features cannot be read: {error}")
-    return EXTRACTED, replace(scorer.score(path, on_snippet), source=source)
+    return EXTRACTED, replace(scorer.score(path, on_snippet, job.group), source=source)
 
 
 def _truth(job: Job, frames: int, note: Note) -> np.ndarray | None:

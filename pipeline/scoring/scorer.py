@@ -8,20 +8,21 @@ Dimensions: N frames, T snippets, P crops or patches, F feature size.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.disk import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, VideoError
-from ssrl_pipeline.events import VIEW, EventSettings, Usual, WordStream, WordTeller, choose_rule
+from ssrl_pipeline.events import VIEW, EventSettings, Usual, WordStream, WordTeller
 from ssrl_pipeline.extractors import FeatureExtractor, find_device
-from ssrl_pipeline.extractors.engines import offered
+from ssrl_pipeline.extractors.engines import offered, unnamed
 from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
 from ssrl_pipeline.results import VideoScores
 from ssrl_pipeline.scales import MOTION
+from ssrl_pipeline.scoring.cameras import Cameras, Fitted
 from ssrl_pipeline.scoring.stored import (
     as_tensors,
     finite_scores,
@@ -43,6 +44,8 @@ class Scorer:
         picture_fps: of folders of pictures; see :class:`FeatureExtractor`.
         precision: of the backbone; `auto` is that of the checkpoint's features where the device works in
             it. Any other scores too, and a warning says so. None: the scorer is to plan by, not to score.
+        calibration: of int8; see :class:`FeatureExtractor`.
+        extractors: of other scorers, for this one to take if it fits, and to add its own to.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind.
@@ -59,13 +62,15 @@ class Scorer:
         engine: str = "auto",
         precision: str | None = "auto",
         picture_fps: float | None = None,
+        calibration: str | Path | None = None,
+        extractors: dict[tuple[Any, ...], FeatureExtractor] | None = None,
     ):
         self.path = checkpoint_file(Path(checkpoint))
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
-        self.chosen = choose_rule(events or EventSettings(), self.checkpoint.provenance.get("threshold"))
         self.device = find_device(device)
-        self.model = self.checkpoint.build().to(self.device)
-        self.checkpoint_sha256 = self.checkpoint.sha256
+        self.cameras = Cameras(self.checkpoint, self.device, events)
+        common = self.cameras.of(None)
+        self.model, self.chosen, self.checkpoint_sha256 = common.model, common.chosen, common.sha256
         self.usual = Usual.read(self.checkpoint.words)
         recipe = self.checkpoint.recipe
         if weights is None and recipe.get("weights_sha256") == "random":
@@ -74,35 +79,46 @@ class Scorer:
             backbone, preset = recipe["backbone"], recipe["preset"]
         except KeyError as error:
             raise CheckpointError(f"{self.path}: its recipe names no {error}") from error
-        if precision == "auto" and recipe.get("precision") in offered(self.device):
-            precision = recipe["precision"]
-        self.extractor = FeatureExtractor(
-            *(backbone, preset, device, weights),
-            patches=recipe.get("patches", "exact"),
-            engine=engine,
-            precision=precision or "auto",
-            picture_fps=picture_fps,
-            fps=recipe.get("fps"),
-            motion=MOTION in recipe.get("views", ()),
-        )
+        wanted = precision
+        if precision is None:
+            wanted = "float32"
+        elif precision == "auto":
+            own = recipe.get("precision")
+            wanted = own if own and own in offered(self.device, engine) else unnamed(self.device)
+        options = {
+            **{"patches": recipe.get("patches", "exact"), "engine": engine, "precision": wanted},
+            **{"picture_fps": picture_fps, "fps": recipe.get("fps"), "calibration": calibration},
+            "motion": MOTION in recipe.get("views", ()),
+        }
+        key = (backbone, preset, device, weights, *options.values())
+        known = {} if extractors is None else extractors
+        if key not in known:
+            known[key] = FeatureExtractor(backbone, preset, device, weights, **options)
+        self.extractor = known[key]
         made = self.extractor.recipe if precision else with_precision_of(self.extractor.recipe, recipe)
         require_scorable(recipe, made, f"the checkpoint {self.path}", "this extraction")
 
-    def score(self, video: str | Path, on_snippet: Callable[[], None] = lambda: None) -> VideoScores:
+    def score(
+        self,
+        video: str | Path,
+        on_snippet: Callable[[], None] = lambda: None,
+        group: str | None = None,
+    ) -> VideoScores:
         """Extracts and scores one video.
 
         Args:
             on_snippet: called after each snippet.
+            group: the camera, whose own detector and threshold are taken where the checkpoint has them.
 
         Raises:
             VideoError: the video cannot be decoded.
         """
-        video = Path(video)
-        heat, words = HeatStream(self.model, self.device), self._words()
-        with ScoreStream(self.model, self.device) as stream:
+        video, fitted = Path(video), self.cameras.of(group)
+        heat, words = HeatStream(fitted.model, self.device), self._words()
+        with ScoreStream(fitted.model, self.device) as stream:
 
             def write(features: Mapping[str, np.ndarray]) -> None:
-                views = as_tensors(self.model.views, features)
+                views = as_tensors(fitted.model.views, features)
                 stream.add(views)
                 heat.add(views)
                 if words:
@@ -118,17 +134,20 @@ class Scorer:
         info, times = result.info, result.times
         about = (times.fps, info.width, info.height, result.decoder)
         scores = frame_scores(snippet_scores, result.frames, result.starts)
-        scored = self._result(video, snippet_scores, scores, about, heat, self.extractor.recipe)
+        scored = self._result(video, snippet_scores, scores, about, heat, self.extractor.recipe, fitted)
         scored = replace(scored, damage=result.damage, stamps=times.stamps, starts=result.starts)
         return replace(scored, words=words.words() if words else None)
 
-    def score_from(self, store: Features, stored: str, video: str | Path) -> VideoScores:
+    def score_from(
+        self, store: Features, stored: str, video: str | Path, group: str | None = None
+    ) -> VideoScores:
         """Scores one video by features that are there already: nothing is decoded or extracted.
 
         Args:
             store: of the checkpoint's recipe, but for the precision.
             stored: the video's name in it.
             video: the file.
+            group: as of :meth:`score`.
 
         Raises:
             StoreError: the store is of another recipe, lacks the video, or what it has is damaged.
@@ -136,13 +155,14 @@ class Scorer:
         """
         names = f"the checkpoint {self.path}", f"the store {store.root}"
         require_scorable(self.checkpoint.recipe, store.recipe, *names)
-        heat, words = HeatStream(self.model, self.device), self._words()
-        features = store.read(stored, {*self.model.views, *([VIEW] if words else [])})
+        fitted = self.cameras.of(group)
+        heat, words = HeatStream(fitted.model, self.device), self._words()
+        features = store.read(stored, {*fitted.model.views, *([VIEW] if words else [])})
         meta, times, starts = store.meta(stored), store.times(stored), store.starts(stored)
-        with ScoreStream(self.model, self.device) as stream:
+        with ScoreStream(fitted.model, self.device) as stream:
             for begin in range(0, meta.snippets, CHUNK):
                 part = {name: rows[begin : begin + CHUNK] for name, rows in features.items()}
-                views = as_tensors(self.model.views, part)
+                views = as_tensors(fitted.model.views, part)
                 stream.add(views)
                 heat.add(views)
                 if words:
@@ -150,7 +170,7 @@ class Scorer:
             snippet_scores = finite_scores(str(video), stream.scores())
         about = (times.fps, meta.width, meta.height, meta.decoder)
         scores = frame_scores(snippet_scores, meta.frames, starts)
-        result = self._result(Path(video), snippet_scores, scores, about, heat, store.recipe)
+        result = self._result(Path(video), snippet_scores, scores, about, heat, store.recipe, fitted)
         result = replace(result, stored=True, damage=meta.damage, stamps=times.stamps, starts=starts)
         return replace(result, words=words.words() if words else None)
 
@@ -179,6 +199,7 @@ class Scorer:
         about: tuple[float, int, int, str],
         heat: HeatStream,
         recipe: Recipe,
+        fitted: Fitted,
     ) -> VideoScores:
         """`about` is the video's rate, width, height and decoder; `recipe` that of its features."""
         return VideoScores(
@@ -188,9 +209,9 @@ class Scorer:
             *about,
             checkpoint=self.path,
             recipe=recipe,
-            chosen=self.chosen,
+            chosen=fitted.chosen,
             heat={scale: rows.numpy() for scale, rows in heat.heat().items()},
-            checkpoint_sha256=self.checkpoint_sha256,
+            checkpoint_sha256=fitted.sha256,
         )
 
     def __repr__(self) -> str:
@@ -209,6 +230,7 @@ class ScorerOptions(NamedTuple):
     engine: str = "auto"
     precision: str | None = "auto"
     picture_fps: float | None = None
+    calibration: str | None = None
 
     def build(self, device: str) -> Scorer:
         """Raises as :class:`Scorer` does."""

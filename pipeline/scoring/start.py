@@ -11,7 +11,7 @@ from ssrl_pipeline.disk import find_checkpoint, require_writable
 from ssrl_pipeline.features import location
 from ssrl_pipeline.results import require_encoder
 from ssrl_pipeline.scoring.elsewhere import score_elsewhere
-from ssrl_pipeline.scoring.inputs import match_intervals
+from ssrl_pipeline.scoring.inputs import camera_of, match_names
 from ssrl_pipeline.scoring.reuse import open_index
 from ssrl_pipeline.scoring.score import Place, Scored, score_here, score_many
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
@@ -27,6 +27,7 @@ def score_videos(
     devices: str | None = None,
     cluster: ClusterOptions | None = None,
     *,
+    group: str | None = None,
     contact_sheet: bool = True,
     overlay: bool = False,
     overwrite: bool = False,
@@ -40,6 +41,7 @@ def score_videos(
         out: gets a folder for each.
         checkpoint: a file, or a run's folder; None: the newest run's best.
         device: as of :func:`chosen_workers`, as are `devices` and `cluster`.
+        group: the camera that all of them are of; None: as the settings say of each.
         must_reuse: a store that cannot be used is an error.
         show: told the plan, gives what shows the progress.
     """
@@ -48,13 +50,18 @@ def score_videos(
         require_encoder()  # or an error before hours of work
     features = location(settings.data.features)
     intervals = intervals_to_show(settings.data, say)
+    groups = camera_of(videos, settings.data, group, say)
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
     of = settings.extract
-    options = ScorerOptions(path, of.weights, settings.events, of.engine, of.precision, of.frames)
+    options = ScorerOptions(
+        path, of.weights, settings.events, of.engine, of.precision, of.frames, of.calibration
+    )
     with _placed(options, device, devices, cluster) as (scorer, place, on):
         index = open_index(features, scorer, must_reuse, say)
         say(f"scoring with {path} on {on}")
         say(f"events: {scorer.chosen}")
+        for line in scorer.cameras.told(groups.values()):
+            say(line)
         if scorer.wordless:
             say(f"events have no words: {scorer.wordless}")
         return score_many(
@@ -62,7 +69,8 @@ def score_videos(
             videos,
             out,
             index=index,
-            intervals=match_intervals(videos, intervals),
+            intervals=match_names(videos, intervals),
+            groups=groups,
             contact_sheet=contact_sheet,
             overlay=overlay,
             overwrite=overwrite,

@@ -16,6 +16,8 @@ from ssrl_pipeline.features import Features, Recipe, require_same_recipe
 from ssrl_pipeline.models import CHUNK, Detector, score_long
 from ssrl_pipeline.scales import recipe_of
 
+OF_PRECISION = ("precision", "calibration")  # keys of a recipe
+
 
 def require_scorable(first: Recipe, second: Recipe, first_name: str, second_name: str) -> None:
     """Refuses what :func:`require_same_recipe` does, but for another precision, of which it warns, once.
@@ -34,12 +36,17 @@ def require_scorable(first: Recipe, second: Recipe, first_name: str, second_name
             f"{first_name} is of {precisions[0]} features, {second_name} of {precisions[1]}; these are up to "
             f"{100 * bound:g} % apart, and scores differ a little"
         )
+    elif first.get("calibration") != second.get("calibration"):
+        warn_once(
+            f"{first_name} and {second_name} are of {precisions[0]} features calibrated on other clips, and "
+            "scores differ a little; --calibration names the folder of a checkpoint's"
+        )
 
 
 def with_precision_of(recipe: Recipe, other: Recipe) -> Recipe:
     """A recipe with the precision of another in place of its own."""
-    plain = {key: value for key, value in recipe.items() if key != "precision"}
-    return plain | {key: value for key, value in other.items() if key == "precision"}
+    plain = {key: value for key, value in recipe.items() if key not in OF_PRECISION}
+    return plain | {key: value for key, value in other.items() if key in OF_PRECISION}
 
 
 def score_snippets(

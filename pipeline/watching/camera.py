@@ -19,7 +19,7 @@ from ssrl_pipeline.console import hide_secrets
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events import ASSUMED_FPS
 from ssrl_pipeline.extractors import SNIPPET_FRAMES, FrameChoice, Pending
-from ssrl_pipeline.extractors.decoding import Limits, Video, open_live, open_video
+from ssrl_pipeline.extractors.decoding import Keep, Limits, Recordings, Video, open_live, open_video
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.times import FrameTimes
 from ssrl_pipeline.watching.clocks import LiveClock, rate_of
@@ -28,6 +28,7 @@ from ssrl_pipeline.watching.sources import Source
 TELLING = 2.0  # seconds of a live stream after which its rate is told, where a snippet takes longer
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds from one attempt to open a lost stream to the next
 RECORDED_WAITING = 2  # snippets of a recording that are read ahead
+MEMORY = 2 << 30  # bytes that the decoder of a stream may take
 NEWS_WAITING = 64  # items of any kind that wait; then the thread does
 
 
@@ -61,6 +62,7 @@ class Connected(NamedTuple):
     frame: int  # the number of the first that follows
     zero: float  # time.monotonic() where time_s is 0
     gap_s: float | None  # since the last frame; None: there was none
+    hardware: str = ""  # what decodes it, where the processor does not
 
 
 class Lost(NamedTuple):
@@ -80,7 +82,14 @@ Started = Callable[[Callable[[], None]], None]
 Opener = Callable[[Source, float, Started], Video]
 
 
-def open_source(source: Source, timeout: float, started: Started, threads: int = 1) -> Video:
+def open_source(
+    source: Source,
+    timeout: float,
+    started: Started,
+    threads: int = 1,
+    keep: Keep | None = None,
+    hwaccel: str = "none",
+) -> Video:
     """Opens what is watched; frames are lent.
 
     Args:
@@ -88,14 +97,17 @@ def open_source(source: Source, timeout: float, started: Started, threads: int =
         timeout: seconds without a frame after which a stream is given up.
         started: told early what ends the reading from another thread.
         threads: that decode it. The decoder's default is one a core, for each camera.
+        keep: of its packets, for clips.
+        hwaccel: what decodes a stream.
 
     Raises:
         VideoError: it cannot be opened.
     """
     if source.kind == "file":
-        return open_video(Path(source.address), Limits(threads=threads), started, lend=True)
+        return open_video(Path(source.address), Limits(threads=threads), started, lend=True, keep=keep)
     kind = "camera" if source.kind == "device" else "stream"
-    return open_live(source.address, kind, Limits(seconds=timeout, threads=threads), started, lend=True)
+    limits = Limits(timeout, MEMORY, threads)
+    return open_live(source.address, kind, limits, started, lend=True, keep=keep, hwaccel=hwaccel)
 
 
 class Camera:
@@ -108,6 +120,7 @@ class Camera:
         opener: opens the source; see :func:`open_source`.
         pending: where a snippet fills up.
         chosen_fps: frames a second that are described, as :class:`FrameChoice` chooses them; None: all.
+        keep: what `opener` keeps for :attr:`recordings`.
     """
 
     def __init__(
@@ -119,7 +132,9 @@ class Camera:
         opener: Opener = open_source,
         pending: Callable[[], Pending] = Pending,
         chosen_fps: float | None = None,
+        keep: Keep | None = None,
     ):
+        self.recordings = Recordings(keep)
         self.source, self.frames, self._chosen_fps = source, 0, chosen_fps
         self._ready, self._drop_last = ready, drop_last
         self._timeout, self._fps = settings.timeout, settings.fps
@@ -145,6 +160,7 @@ class Camera:
         self._stopped.set()
         with self._lock:
             self._end_reading()
+        self.recordings.close()
         with self._ready:
             self._ready.notify_all()
 
@@ -201,7 +217,7 @@ class Camera:
                 if self._is_recording(video):
                     self._read_recording(video)
                     return
-                with video:
+                with self.recordings.reading(video, self.frames):
                     self._read(video, lost_at, live=True)
             except VideoError as error:
                 reason = self._shown(error) + ("" if self.frames > before else self.source.hint)
@@ -223,7 +239,7 @@ class Camera:
     def _read_recording(self, video: Video) -> None:
         error, note = None, ""
         try:
-            with video:
+            with self.recordings.reading(video, self.frames):
                 self._read(video, None, live=False)
                 note = video.damage()
         except VideoError as failure:
@@ -277,11 +293,12 @@ class Camera:
         self, video: Video, shown: list[tuple[float, float]], live: bool, lost_at: float | None
     ) -> None:
         assert self._zero is not None
-        first = self._zero + shown[0][0] if live else self._zero
-        gap = None if lost_at is None else first - lost_at
+        begun = self._zero + shown[0][0] if live else self._zero
+        gap = None if lost_at is None else begun - lost_at
         fps = self._times(video, shown).fps if len(shown) > 1 or not live else 0.0
         size = video.info.width, video.info.height
-        self._put(Connected(fps, *size, live, self.frames - len(shown), self._zero, gap))
+        first = self.frames - len(shown)
+        self._put(Connected(fps, *size, live, first, self._zero, gap, video.hardware))
 
     def _times(self, video: Video, shown: list[tuple[float, float]]) -> FrameTimes:
         """The times of a snippet, and the rate by the source's own."""

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.watching.watch import Post
+from ssrl_pipeline.watching.post import Post
 
 COUNTERS: dict[str, tuple[str, Callable[[Post], int]]] = {  # each is served as NAME_total
     "ssrl_frames": ("Frames read.", lambda post: post.camera.frames),

@@ -13,7 +13,8 @@ from ssrl_pipeline.extractors.decoding import require_file
 _UNESCAPED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^@/?#]*:[^@]*[/?#][^@]*@")
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "rtp", "srt", "tcp", "udp")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_NAMED = re.compile(r"([\w. -]+)=(.+)", re.DOTALL)
+_NAME = re.compile(r"[\w. -]+")
+_NAMED = re.compile(rf"({_NAME.pattern})=(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,16 @@ class Source:
     name: str  # in all that is told of it
     address: str = field(repr=False)  # what is opened; may hold a password, so it is never shown
     kind: str  # "stream", "device" or "file"
+    written: str = field(default="", repr=False, compare=False)  # the address before secrets were put in
 
     @property
     def shown(self) -> str:
         """The address for people."""
-        return f"camera {self.address}" if self.kind == "device" else without_secrets(self.address)
+        return (
+            f"camera {self.address}"
+            if self.kind == "device"
+            else without_secrets(self.written or self.address)
+        )
 
     @property
     def hint(self) -> str:
@@ -51,9 +57,24 @@ def parse_sources(texts: Sequence[str]) -> list[Source]:
     return sources
 
 
+def named_source(name: str, address: str, written: str) -> Source:
+    """An address, a camera's number or a path; raises as :func:`parse_sources` does."""
+    return Source(name, address, _kind(address), written)
+
+
+def is_name(text: str) -> bool:
+    """Whether a source can be named so."""
+    return bool(_NAME.fullmatch(text))
+
+
 def _parse(text: str) -> Source:
     named = None if Path(text).is_file() else _NAMED.fullmatch(text)
     address = named[2] if named else text
+    kind = _kind(address)
+    return Source(named[1] if named else Source("", address, kind).shown, address, kind)
+
+
+def _kind(address: str) -> str:
     if url := _URL.match(address):
         if url[1].lower() not in SCHEMES:
             raise ConfigError(
@@ -70,5 +91,4 @@ def _parse(text: str) -> Source:
         require_file(Path(address))
         if not Path(address).stat().st_size:
             raise VideoError(f"{address}: the file is empty")
-    source = Source("", address, kind)
-    return Source(named[1] if named else source.shown, address, kind)
+    return kind

@@ -1,6 +1,7 @@
 """How fast each part is against a plain way of doing the same, in the same run; ratios come first.
 
     python scripts/bench/benchmark.py --preset fast --json benchmark.json
+    python scripts/bench/benchmark.py --engines openvino --precisions float32 bfloat16 int8
 
 The ways take turns, round after round. A ratio is the median over the rounds, because rates
 vary on a machine that does other things too. The plain way of extraction is scripts/bench/plain.py;
@@ -50,7 +51,12 @@ def main() -> None:
         "--snippets", type=int, default=2, help="of the video that is extracted in each round"
     )
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=["eager", "openvino"])
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of ours")
+    parser.add_argument(
+        nargs="+",
+        choices=PRECISIONS,
+        default=["float32"],
+        help="of ours, where an engine can",
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
@@ -64,7 +70,7 @@ def main() -> None:
             video = arguments.video or _render(bench.folder)
             weights = "random" if arguments.random_weights else None
             chosen = (arguments.preset, arguments.backbone, weights, arguments.engines)
-            where = (arguments.device, arguments.precision)
+            where = (arguments.device, arguments.precisions)
             subject = load_subject(video, *chosen, arguments.snippets, *where)
             parts = [part(bench, subject) for part in wanted]
         parts += [MODEL[name](bench) for name in MODEL if name in arguments.sections]
@@ -82,7 +88,7 @@ def main() -> None:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "device": str(bench.device),
-            "precision": arguments.precision,
+            "precisions": arguments.precisions,
         }
         write_json(arguments.json, {"machine": machine, "rows": [row._asdict() for row in rows]})
 

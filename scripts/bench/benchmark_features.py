@@ -25,8 +25,9 @@ from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.engines.engines import Engine, make_engine, why_not
-from ssrl_pipeline.extractors.engines.openvino import import_openvino
+from ssrl_pipeline.extractors.engines.precision import offered
 from ssrl_pipeline.extractors.engines.transfer import Transfer
+from ssrl_pipeline.extractors.graphs import import_openvino
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, cut_snippets
 from ssrl_pipeline.extractors.views import cut_views
 
@@ -39,9 +40,8 @@ class Subject(NamedTuple):
 
     video: Path
     network: Backbone  # as published, contiguous
-    extractors: dict[str, FeatureExtractor]  # one for each engine
+    extractors: dict[str, FeatureExtractor]  # one for each engine and precision
     snippets: int  # of the video that is extracted in each round
-    precision: str  # in which our engines run
 
 
 def load_subject(
@@ -52,18 +52,23 @@ def load_subject(
     engines: Sequence[str],
     count: int,
     device: str,
-    precision: str = "float32",
+    precisions: Sequence[str] = ("float32",),
 ) -> Subject:
-    """Weights of None are the published ones. Engines that do not run here are left out."""
+    """Weights of None are the published ones. Engines that do not run here, or not so, are left out."""
+    there = torch.device(device)
     extractors = {
-        name: FeatureExtractor(backbone, preset, device, weights, engine=name, precision=precision)
+        f"{name}, {precision}": FeatureExtractor(
+            backbone, preset, device, weights, engine=name, precision=precision
+        )
         for name in engines
-        if why_not(name, torch.device(device)) is None
+        if why_not(name, there) is None
+        for precision in precisions
+        if precision in offered(there, name)
     }
     network = copy.deepcopy(next(iter(extractors.values())).backbone).to(
         memory_format=torch.contiguous_format
     )
-    return Subject(video, network, extractors, count, precision)
+    return Subject(video, network, extractors, count)
 
 
 def decode(bench: Bench, subject: Subject) -> Iterator[Row]:
@@ -105,9 +110,11 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
     any_extractor = next(iter(extractors.values()))
     views = snippet_views(subject, any_extractor)
     mean, std = any_extractor.normalisation
-    size, precision = SIZES[bench.device.type], subject.precision
+    size = SIZES[bench.device.type]
+    precisions = dict.fromkeys(one.precision for one in extractors.values())
     products = {
         f"matrix product, {precision}: {name}": partial(_product, multiply, size)
+        for precision in precisions
         for name, multiply in _products(precision, bench.device, size)
     }
 
@@ -118,8 +125,8 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
         return work
 
     engines = {
-        name: make_engine(name, network, any_extractor.normalisation, bench.device, precision)
-        for name in extractors
+        name: make_engine(one.engine, network, one.normalisation, bench.device, one.precision, one.graphs)
+        for name, one in extractors.items()
     }
 
     def our_way(engine: Engine, clips: torch.Tensor, work: float) -> float:
@@ -133,8 +140,10 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
         ways |= {f"ours: {name}": partial(our_way, engine, clips, work) for name, engine in engines.items()}
         part = f"backbone, {len(clips)} of {'x'.join(map(str, clips.shape[3:]))}"
         rows = bench.compare(part, "GFLOP/s", {**ways, **products})
-        peak = max(row.rate for row in rows[len(ways) :])
-        yield from (row._replace(note=f"{row.rate / peak:.0%} of the best matrix product") for row in rows)
+        for row in rows:
+            precision = next((one for one in precisions if one in row.way), next(iter(precisions)))
+            peak = max(other.rate for other in rows[len(ways) :] if precision in other.way)
+            yield row._replace(note=f"{row.rate / peak:.0%} of the best matrix product in {precision}")
 
 
 def extraction(bench: Bench, subject: Subject) -> Iterator[Row]:
@@ -195,17 +204,23 @@ def matrix_product(precision: str, device: torch.device, size: int) -> Callable[
 
 def _products(precision: str, device: torch.device, size: int) -> Iterator[tuple[str, Callable[[], object]]]:
     """Products of square matrices by each library that is installed: some use a processor better."""
+    if precision == "int8":
+        left, right = (torch.randint(-128, 128, (size, size), dtype=torch.int8) for _ in range(2))
+        yield "PyTorch", lambda: torch._int_mm(left, right)
+        return
     yield "PyTorch", matrix_product(precision, device, size)
     if device.type == "cpu":
         array = np.random.default_rng(0).random((size, size), np.float32)
-        yield "NumPy", lambda: array @ array
+        if precision == "float32":
+            yield "NumPy", lambda: array @ array
         if importlib.util.find_spec("openvino"):
             import_openvino()
             from openvino import Core, Model, opset13
 
-            left = opset13.parameter([size, size], np.float32)
-            model = Model([opset13.matmul(left, opset13.constant(array), False, False)], [left])
-            compiled = Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            parameter = opset13.parameter([size, size], np.float32)
+            model = Model([opset13.matmul(parameter, opset13.constant(array), False, False)], [parameter])
+            hint = "bf16" if precision == "bfloat16" else "f32"
+            compiled = Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": hint})
             yield "OpenVINO", lambda: compiled(array)
 
 

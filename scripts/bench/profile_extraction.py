@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.extractors import PRESETS, extractor
-from ssrl_pipeline.extractors.engines.engines import make_engine
+from ssrl_pipeline.extractors.engines.engines import PRECISIONS, make_engine
 from ssrl_pipeline.extractors.engines.openvino import OpenVino
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 
@@ -106,7 +106,7 @@ def layers_by_hooks(network: nn.Module, run: Callable[[], object]) -> Seconds:
 
 def layers_of_openvino(engine: OpenVino, clips: Tensor) -> Seconds:
     """By OpenVINO's own account, one clip after the other; fused layers count where it puts them."""
-    options = {"INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": True}
+    options = {"INFERENCE_PRECISION_HINT": engine.hint, "PERF_COUNT": True}
     request = engine.core.compile_model(engine.convert(tuple(clips.shape[1:])), "CPU", options)
     request = request.create_infer_request()
     seconds: Seconds = Counter()
@@ -146,7 +146,10 @@ def layers(subject: Subject) -> dict[str, Seconds]:
         with torch.inference_mode():
             found["plain"] += layers_by_hooks(subject.network, plain_way)
             for name in subject.extractors:
-                engine = make_engine(name, one.backbone, normalisation, device)
+                own = subject.extractors[name]
+                engine = make_engine(
+                    own.engine, own.backbone, normalisation, device, own.precision, own.graphs
+                )
                 if isinstance(engine, OpenVino):
                     found[name] += layers_of_openvino(engine, clips)
                 else:
@@ -174,8 +177,10 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("--preset", choices=PRESETS, default="fast")
     parser.add_argument("--snippets", type=int, default=2)
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["float32"])
     arguments = parser.parse_args()
-    subject = load_subject(arguments.video, arguments.preset, "i3d", None, ENGINES, arguments.snippets, "cpu")
+    chosen = (arguments.preset, "i3d", None, ENGINES, arguments.snippets, "cpu", arguments.precisions)
+    subject = load_subject(arguments.video, *chosen)
     with tempfile.TemporaryDirectory() as folder:
         short = Path(folder, "short.avi")
         count = cut_video(arguments.video, short, arguments.snippets * SNIPPET_FRAMES) // SNIPPET_FRAMES

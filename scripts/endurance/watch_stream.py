@@ -38,8 +38,9 @@ from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import WatchSettings
+from ssrl_pipeline.watching.plan import Analysis, Plan
 from ssrl_pipeline.watching.sources import parse_sources
-from ssrl_pipeline.watching.watch import Analysis, Watch
+from ssrl_pipeline.watching.watch import Watch
 
 CPU = torch.device("cpu")
 SIZE = (320, 240)
@@ -190,7 +191,8 @@ def watch(
         say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
         tell = lambda line: print(json.dumps(line), file=lines, flush=True)  # noqa: E731
         closely = replace(analysis, describe=describe_closely)
-        job = Watch(parse_sources([f"shown={source}"]), closely, settings, tell, say)
+        plans = [Plan(one, closely) for one in parse_sources([f"shown={source}"])]
+        job = Watch(plans, settings, tell, say)
         job.run(stop)
         ended.set()
         thread.join()

@@ -21,8 +21,7 @@ from ssrl_pipeline.console.terminal import SnippetBar, table
 from ssrl_pipeline.data.labels import Intervals, Labels, read_intervals, read_labels
 from ssrl_pipeline.data.stored import store_scales
 from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
-from ssrl_pipeline.extraction.stage import extract
-from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extraction.stage import ExtractorOptions, extract
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.settings import Settings
@@ -46,7 +45,9 @@ def main() -> None:
 
     settings = load_config(Settings, arguments.config, arguments.set, {})
     chosen = settings.extract
-    extractor = FeatureExtractor(chosen.backbone, arguments.preset, arguments.device, patches=chosen.patches)
+    how = ExtractorOptions(chosen.backbone, arguments.preset, chosen.weights, chosen.patches)
+    how = how._replace(precision=chosen.precision, calibration=chosen.calibration)
+    extractor = how.settled(arguments.features, [arguments.device]).build(arguments.device)
     store, outcomes = extract(arguments.data, arguments.features, extractor, begin=SnippetBar)
     if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
         raise SystemExit(f"{failed[0].video}: {failed[0].reason}")

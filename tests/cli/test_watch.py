@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,73 @@ def test_the_command_scores_a_file_and_runs_a_program(
     assert "metrics: http://127.0.0.1:" in err
 
 
+def lines_until(job: "subprocess.Popen[str]", wanted: str) -> list[str]:
+    """What is said on stderr, up to a line that holds some text."""
+    assert job.stderr
+    said: list[str] = []
+    for line in job.stderr:
+        said.append(line)
+        if wanted in line:
+            return said
+    raise AssertionError("".join(said))
+
+
+def test_a_file_of_cameras_is_read_again_on_sighup_and_a_faulty_one_is_not_taken(
+    checkpoint: Path, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASSWORD", "secret")
+    video, told = make_video(tmp_path / "v.mp4", frames=20), tmp_path / "told"
+    code = f"import os; open({str(told)!r}, 'a').write(os.environ['SSRL_CAMERA'] + os.linesep)"
+    first = f"""
+cameras:
+  gate: {{source: "rtsp://user:${{PASSWORD}}@127.0.0.1:1/x", receivers: []}}
+  film: {{source: {video}, checkpoint: {checkpoint}, threshold: 0.01}}
+  still: {{source: {video}, threshold: 0.01, receivers: []}}
+receivers:
+  notes: {{type: program, command: {json.dumps(f'{sys.executable} -c "{code}"')}}}
+"""
+    path = tmp_path / "cameras.yaml"
+    path.write_text(first, "utf-8")
+    job = start("-c", path, "--checkpoint", checkpoint)
+    said = lines_until(job, "gate: not there")
+    path.write_text(first + "  bell: {type: pigeon}\nevents: {gap: 3}\n", "utf-8")
+    job.send_signal(signal.SIGHUP)
+    said += lines_until(job, "go on as before")
+    assert "error: " in said[-2] and "line 8: receiver bell: type is one of" in said[-2]
+    path.write_text(first.replace("still", "other") + "events: {gap: 3}\n", "utf-8")
+    job.send_signal(signal.SIGHUP)
+    said += lines_until(job, "was read again")
+    assert any("settings outside cameras" in line for line in said)
+    said += lines_until(job, "still: it is not watched any more") if "still:" not in "".join(said) else []
+    end = time.monotonic() + 60
+    while not told.is_file() and time.monotonic() < end:
+        time.sleep(0.05)
+    job.send_signal(signal.SIGTERM)
+    out, err = job.communicate(timeout=60)
+    assert job.returncode == 143, err
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert sum(line["type"] == "lost" and line["camera"] == "gate" for line in lines) == 1
+    assert sum(line["type"] == "connected" and line["camera"] == "film" for line in lines) == 1
+    assert set(told.read_text("utf-8").split()) == {"film"}
+    assert "secret" not in out + err + "".join(said) and "Traceback" not in err
+
+
+def test_check_says_what_each_camera_is_and_fails_where_one_is_not_there(
+    checkpoint: Path, make_video, tmp_path: Path
+) -> None:
+    video = make_video(tmp_path / "v.mp4", frames=20)
+    path = tmp_path / "cameras.yaml"
+    path.write_text(f"cameras:\n  film: {video}\n  gone: rtsp://u:secret@127.0.0.1:1/x\n", "utf-8")
+    job = start("-c", path, "--checkpoint", checkpoint, "--check", "--pictures", tmp_path / "seen")
+    out, err = job.communicate(timeout=60)
+    assert job.returncode == 1
+    assert out == f"film: 64x48, 10 frames a second, mpeg4, {tmp_path / 'seen' / 'film.png'}\n"
+    assert (
+        "error: gone: Connection refused" in err and "gone: cannot be opened" in err and "secret" not in err
+    )
+    assert (tmp_path / "seen" / "film.png").is_file()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_command_is_stopped_in_order_and_tells_no_password(
     checkpoint: Path, number: int, code: int
@@ -99,6 +167,9 @@ def test_a_closed_stdout_ends_the_command(checkpoint: Path, make_video, tmp_path
         (("0", "--checkpoint", "nowhere.pt"), 1, ("nowhere.pt", "no such checkpoint")),
         (("0", "--exec", "'"), 2, ("--exec",)),
         (("0", "--webhook", "ftp://u:secret@h"), 2, ("ftp://***@h", "webhook")),
+        (("0", "-c", "cameras.yaml"), 2, ("cameras.yaml", "not both")),
+        (("-c", "faulty.yaml"), 2, ("faulty.yaml", "3 faults")),
+        (("-c", "faulty.yaml", "--check"), 2, ("faulty.yaml", "2 faults")),
         (("0", "-o", "watch.delay=40"), 2, ("delay", "less than window")),
         ((), 2, ("SOURCES",)),
     ],
@@ -114,6 +185,8 @@ def test_mistakes_are_said_at_once(
     from ssrl_pipeline.cli import main as cli
 
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "cameras.yaml").write_text("cameras: {gate: rtsp://u:secret@host/x}", "utf-8")
+    (tmp_path / "faulty.yaml").write_text("cameras:\n  a: gone.mp4\n  b: gopher://u:secret@host", "utf-8")
     monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", "watch", *arguments])
     with pytest.raises(SystemExit) as stop:
         cli.main()
@@ -121,3 +194,26 @@ def test_mistakes_are_said_at_once(
     assert (stop.value.code, out) == (code, "")
     assert all(mention in err.splitlines()[-1] for mention in mentions), err
     assert "secret" not in err
+
+
+def test_the_command_keeps_events(
+    checkpoint: Path,
+    make_video,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from ssrl_pipeline.cli import main as cli
+
+    path, folder = make_video(tmp_path / "v.mp4", frames=20), tmp_path / "events"
+    options = ["--events", str(folder), "-o", "events.threshold=0.01"]
+    arguments = ["watch", f"gate={path}", "--checkpoint", str(checkpoint), "--device", "cpu", *options]
+    monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", *arguments])
+    cli.main()
+    out, _ = capfd.readouterr()
+    lines = {line["type"]: line for line in map(json.loads, out.splitlines())}
+    start, end = lines["event_start"], lines["event_end"]
+    assert start["id"] == end["id"] and start["clip"] is None and "id" not in lines["score"]
+    assert Path(end["clip"]).is_file() and Path(end["still"]).is_file()
+    assert Path(end["clip"]).parent.parent == folder / "gate"
+    assert not (folder / ".watch.lock").exists()

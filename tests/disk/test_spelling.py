@@ -19,7 +19,7 @@ from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.released import ReleasedFeatures
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.results.video_scores import Drawn
-from ssrl_pipeline.scoring.inputs import find_inputs, match_intervals
+from ssrl_pipeline.scoring.inputs import find_inputs, match_names
 from ssrl_pipeline.scoring.reuse import ContentIndex
 from ssrl_pipeline.scoring.score import Job
 
@@ -140,7 +140,7 @@ def test_tables_and_features_meet(tmp_path: Path, tiny_store: Callable[..., Feat
     intervals = read_intervals(written(f"video,start,end\n{NFC},3,7\n"))
     store = tiny_store({NFC: 1})
     assert ground_truth(store, labels, intervals, "test")[NFC].sum() == 4
-    assert match_intervals(["other/rob\u00f3.mp4"], intervals) == {"other/rob\u00f3.mp4": [(3, 7)]}
+    assert match_names(["other/rob\u00f3.mp4"], intervals) == {"other/rob\u00f3.mp4": [(3, 7)]}
 
 
 def test_stored_features_of_a_file_in_the_other_form_are_found_by_name(

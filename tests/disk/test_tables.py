@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ssrl_pipeline.disk.tables import frame_pairs, read_lines, read_text
+from ssrl_pipeline.disk.cells import frame_pairs
+from ssrl_pipeline.disk.tables import read_lines, read_text
 from ssrl_pipeline.errors import LabelError
 
 TEXT = "c\u00e1mara\n\u76d1\u63a7\n"

@@ -21,12 +21,12 @@ def _frames(number: int) -> Frames:
         yield np.full((INFO.height, INFO.width, 3), i, np.uint8), i / 10
 
 
-def hang_at_once(path: str, threads: int) -> Opened:
+def hang_at_once(path: str, threads: int, *more: object) -> Opened:
     time.sleep(1000)
     raise AssertionError
 
 
-def hang_later(path: str, threads: int) -> Opened:
+def hang_later(path: str, threads: int, *more: object) -> Opened:
     def frames() -> Frames:
         yield from _frames(20)
         time.sleep(1000)
@@ -34,7 +34,7 @@ def hang_later(path: str, threads: int) -> Opened:
     return Opened(INFO, frames())
 
 
-def abort(path: str, threads: int) -> Opened:
+def abort(path: str, threads: int, *more: object) -> Opened:
     def frames() -> Frames:
         yield from _frames(16)
         print("corrupted double-linked list", file=sys.stderr, flush=True)
@@ -43,16 +43,16 @@ def abort(path: str, threads: int) -> Opened:
     return Opened(INFO, frames())
 
 
-def kill_itself(path: str, threads: int) -> Opened:
+def kill_itself(path: str, threads: int, *more: object) -> Opened:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
 
-def raise_what_nobody_expects(path: str, threads: int) -> Opened:
+def raise_what_nobody_expects(path: str, threads: int, *more: object) -> Opened:
     raise ZeroDivisionError("by a frame of no height")
 
 
-def eat_memory(path: str, threads: int) -> Opened:
+def eat_memory(path: str, threads: int, *more: object) -> Opened:
     def frames() -> Frames:
         yield from _frames(16)
         eaten = []
@@ -62,7 +62,7 @@ def eat_memory(path: str, threads: int) -> Opened:
     return Opened(INFO, frames())
 
 
-def change_size(path: str, threads: int) -> Opened:
+def change_size(path: str, threads: int, *more: object) -> Opened:
     def frames() -> Frames:
         yield from _frames(3)
         yield np.zeros((6, 10, 3), np.uint8), 0.3
@@ -70,11 +70,11 @@ def change_size(path: str, threads: int) -> Opened:
     return Opened(INFO, frames())
 
 
-def nothing(path: str, threads: int) -> Opened:
+def nothing(path: str, threads: int, *more: object) -> Opened:
     return Opened(INFO, _frames(0))
 
 
-def fail_later(path: str, threads: int) -> Opened:
+def fail_later(path: str, threads: int, *more: object) -> Opened:
     """After less than a block of frames."""
 
     def frames() -> Frames:
@@ -84,11 +84,11 @@ def fail_later(path: str, threads: int) -> Opened:
     return Opened(INFO, frames())
 
 
-def remark(path: str, threads: int) -> Opened:
+def remark(path: str, threads: int, *more: object) -> Opened:
     return Opened(INFO, _frames(3), lambda: ["one thing", "another"])
 
 
-def chatter(path: str, threads: int) -> Opened:
+def chatter(path: str, threads: int, *more: object) -> Opened:
     """Writes to both standard streams, more than a pipe holds."""
 
     def frames() -> Frames:
@@ -100,5 +100,5 @@ def chatter(path: str, threads: int) -> Opened:
     return Opened(INFO, frames())
 
 
-def thousand(path: str, threads: int) -> Opened:
+def thousand(path: str, threads: int, *more: object) -> Opened:
     return Opened(INFO, _frames(1000))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.models import SSRL, Detector, FusedDetector, PatchMemory
-from ssrl_pipeline.models.memory_fit import fit_memory
+from ssrl_pipeline.models.memory import fit_memory
 from ssrl_pipeline.models.occlusion import HeatStream, patch_heat
 from ssrl_pipeline.results.heat_map import frame_heat
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.scoring.inputs import find_inputs, match_intervals
+from ssrl_pipeline.scoring.inputs import find_inputs, match_names
 
 
 @pytest.fixture
@@ -99,9 +99,9 @@ def test_a_name_with_brackets_is_a_file(here: Path) -> None:
 
 def test_intervals_are_matched_by_name_or_by_a_bare_name_that_is_one_videos() -> None:
     table = {"videos/a.mp4": [(0, 1)], "x/b.mp4": [(1, 2)], "y/b.mp4": [(2, 3)], "c.mp4": [(3, 4)]}
-    assert match_intervals(["a.mp4", "b.mp4"], table) == {"a.mp4": [(0, 1)]}
-    assert match_intervals(["one/c.mp4", "two/c.mp4"], table) == {}
-    assert match_intervals(["x/b.mp4", "c.mp4", "two/c.mp4"], table) == {
+    assert match_names(["a.mp4", "b.mp4"], table) == {"a.mp4": [(0, 1)]}
+    assert match_names(["one/c.mp4", "two/c.mp4"], table) == {}
+    assert match_names(["x/b.mp4", "c.mp4", "two/c.mp4"], table) == {
         "x/b.mp4": [(1, 2)],
         "c.mp4": [(3, 4)],
     }

@@ -19,6 +19,7 @@ from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.results.video_scores import VideoScores
 from ssrl_pipeline.scoring import score as stage
+from ssrl_pipeline.scoring.cameras import Cameras
 from ssrl_pipeline.scoring.reuse import ContentIndex, open_index
 from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer
@@ -55,7 +56,8 @@ class Means:
 
 def with_rule(scorer: Scorer, monkeypatch: pytest.MonkeyPatch, threshold: float) -> None:
     rule = type(scorer.chosen.rule)(threshold)
-    monkeypatch.setattr(scorer, "chosen", scorer.chosen._replace(rule=rule))
+    cameras = Cameras(scorer.checkpoint, scorer.device, rule)
+    monkeypatch.setattr(scorer, "cameras", cameras)
 
 
 def statuses(outcomes: list) -> list[str]:

@@ -14,8 +14,8 @@ from sklearn.neighbors import NearestNeighbors
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError, StoreError
-from ssrl_pipeline.models.memory import PatchMemory
-from ssrl_pipeline.models.memory_fit import coreset, fit_memory, folds, normal_spread
+from ssrl_pipeline.models.memory import PatchMemory, fit_memory
+from ssrl_pipeline.models.memory_fit import coreset, folds, normal_spread
 from ssrl_pipeline.scoring.stored import score_snippets
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.kinds.normal_memory import draw_snippets, train_memory

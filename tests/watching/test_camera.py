@@ -2,18 +2,26 @@
 
 import itertools
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from helpers.live_video import Live, marked_video
 
+from ssrl_pipeline.errors import VideoError
+from ssrl_pipeline.extractors.decoding import hardware, video
+from ssrl_pipeline.extractors.decoding.hardware import acceleration
 from ssrl_pipeline.settings import WatchSettings
+from ssrl_pipeline.watching import camera as camera_module
 from ssrl_pipeline.watching.camera import Camera, Connected, Ended, Item, Lost, Snippet
 from ssrl_pipeline.watching.clocks import LiveClock, rate_of
 from ssrl_pipeline.watching.sources import parse_sources
@@ -187,6 +195,82 @@ def test_a_camera_without_a_clock_has_the_rate_at_which_its_pictures_come() -> N
     assert isinstance(found[0], Connected) and 6.5 < found[0].fps < 9.5
     begun = [one.time_s for one in found if isinstance(one, Snippet)]
     assert np.diff(begun) == pytest.approx([2.0] * 2, rel=0.4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux alone")
+@pytest.mark.parametrize(
+    ("decoder", "timeout", "frames", "reason"),
+    [
+        ("hang_later", 1.0, 20, "the decoder gave no answer for 1.5 seconds, after 20 frames"),
+        ("abort", 20.0, 16, "the decoder crashed: its process was ended by SIGABRT (corrupted"),
+        ("eat_memory", 20.0, 16, "the decoder wants more memory than 0.5 GiB"),
+    ],
+)
+def test_a_decoder_that_hangs_crashes_or_grows_is_ended_and_the_stream_opened_again(
+    decoder: str, timeout: float, frames: int, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(video.OPENERS, "stream", f"helpers.fake_decoders:{decoder}")
+    monkeypatch.setattr(video, "TIDYING", 0.5)
+    monkeypatch.setattr(camera_module, "MEMORY", 1 << 29)
+    monkeypatch.setattr(camera_module, "FIRST_WAIT", 0.01)
+
+    def twice(some: list[Item]) -> bool:
+        return sum(isinstance(item, Lost) for item in some) == 2
+
+    found = items("rtsp://127.0.0.1/x", until=twice, timeout=timeout)
+    reasons = [(item.frames, item.reason) for item in found if isinstance(item, Lost)]
+    assert [count for count, _ in reasons] == [frames, 2 * frames]
+    assert all(said.startswith(reason) for _, said in reasons)
+    assert [item.frame for item in found if isinstance(item, Connected)] == [0, frames]
+    assert sum(map(is_snippet, found)) == 2
+
+
+def test_hardware_decodes_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert acceleration("none") == ("", None)
+    with pytest.raises(VideoError, match="no decoding by abacus .*auto takes what there is"):
+        acceleration("abacus")
+
+    class Missing:
+        def __init__(self, name: str, **options: object):
+            pass
+
+        def create(self, codec: object) -> None:
+            raise OSError("no such device")
+
+    class There(Missing):
+        def create(self, codec: object) -> None:
+            pass
+
+    offered = SimpleNamespace(
+        hardware_configs=[
+            SimpleNamespace(device_type=SimpleNamespace(name="cuda"), is_supported=True),
+            SimpleNamespace(device_type=SimpleNamespace(name="qsv"), is_supported=False),
+        ]
+    )
+    monkeypatch.setattr(hardware.av, "Codec", lambda name, mode: offered)
+    monkeypatch.setattr(hardware, "hwdevices_available", lambda: ["qsv", "cuda"])
+    monkeypatch.setattr(hardware, "HWAccel", Missing)
+    assert acceleration("auto") == ("", None)
+    with pytest.raises(VideoError, match=r"no decoding by cuda \(no such device\)"):
+        acceleration("cuda")
+    monkeypatch.setattr(hardware, "HWAccel", There)
+    name, setting = acceleration("auto")
+    assert name == "cuda" and isinstance(setting, There)
+
+
+def test_a_stream_is_decoded_by_the_processor_where_nothing_else_is_there(tmp_path: Path) -> None:
+    with Live(marked_video(tmp_path / "a.mp4", 100)) as live:
+        ready = threading.Condition()
+        (source,) = parse_sources([live.url])
+        settings = WatchSettings(hwaccel="auto")
+        camera = Camera(source, ready, settings, opener=partial(camera_module.open_source, hwaccel="auto"))
+        camera.start()
+        with ready:
+            assert ready.wait_for(camera.waiting, 30)
+        (first, *_) = camera.take()
+        camera.stop()
+        assert camera.join(10)
+    assert isinstance(first, Connected) and first.width == 320
 
 
 def is_snippet(item: Item) -> bool:

@@ -30,9 +30,10 @@ from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.times import FrameTimes
 from ssrl_pipeline.watching import camera, watch
+from ssrl_pipeline.watching.plan import Analysis, Plan
 from ssrl_pipeline.watching.prometheus import serve_metrics
 from ssrl_pipeline.watching.sources import Source, parse_sources
-from ssrl_pipeline.watching.watch import Analysis, Line, Watch
+from ssrl_pipeline.watching.watch import Line, Watch
 
 CPU = torch.device("cpu")
 F = 16
@@ -60,7 +61,7 @@ class Fake:
     def __init__(
         self, numbers: Iterable[int], fps: float = 10.0, length: int = 0, after: Callable[[], object] = int
     ):
-        self.info, self.time = VideoInfo(fps, *SIZE, length), 0.0
+        self.info, self.time, self.hardware = VideoInfo(fps, *SIZE, length), 0.0, ""
         self.frames = self._read(numbers, after)
 
     def _read(self, numbers: Iterable[int], after: Callable[[], object]) -> Iterator[np.ndarray]:
@@ -139,8 +140,9 @@ class Watched:
             return video
 
         analysis = Analysis(self.model, CPU, watch_closely, rule, pending=pending, teller=teller)
+        plans = [Plan(source, analysis) for source in sources]
         limits = WatchSettings(**{"delay": 0} | settings)
-        self.job = Watch(sources, analysis, limits, self.tell, self.said.append, patiently)
+        self.job = Watch(plans, limits, self.tell, self.said.append, patiently)
 
     def tell(self, line: Line) -> None:
         self.lines.append(line)
@@ -412,7 +414,7 @@ def test_snippets_lie_where_they_are_wanted() -> None:
 def test_cameras_share_the_cores(monkeypatch: pytest.MonkeyPatch, cameras: int, threads: int) -> None:
     given: list[int] = []
 
-    def opener(source: Source, timeout: float, started: Any, threads: int) -> Fake:
+    def opener(source: Source, timeout: float, started: Any, threads: int, **options: Any) -> Fake:
         given.append(threads)
         return Fake(range(16), length=16)
 
@@ -422,7 +424,8 @@ def test_cameras_share_the_cores(monkeypatch: pytest.MonkeyPatch, cameras: int, 
     sources = [Source(f"c{i}", "a.mp4", "file") for i in range(cameras)]
     model = SSRL(F, (), crops=1).eval()
     analysis = Analysis(model, CPU, lambda images: [describe(one) for one in images], EventRule())
-    job = Watch(sources, analysis, WatchSettings(), lambda line: None, lambda text: None)
+    plans = [Plan(source, analysis) for source in sources]
+    job = Watch(plans, WatchSettings(), lambda line: None, lambda text: None)
     assert job.run(threading.Event()) == []
     assert given == [threads] * cameras
 

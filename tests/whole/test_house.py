@@ -33,7 +33,7 @@ ORDER = """
     events
     settings
     config
-    checkpoint
+    marked checkpoint
     features
     data
     cluster
@@ -42,7 +42,10 @@ ORDER = """
     scoring
     evaluation
     training
+    adapting
     watching
+    alarms
+    teaching
     demo info
     cli
 """  # of the rooms, and of the modules that stand by themselves; a line imports from those above it alone

@@ -57,6 +57,7 @@ def calibrated(
     labels: Labels,
     false_alarms: float,
     split: str,
+    sources: int | None = None,
 ) -> Checkpoint:
     """The checkpoint at the level where no more of the normal frames alarm than asked for.
 
@@ -65,18 +66,22 @@ def calibrated(
         labels: tell the videos' groups, which count as one each.
         false_alarms: share of their frames, more than 0 and less than 1.
         split: where these videos are from, in a word or two, for the record.
+        sources: how many of the videos' stretches are taken for independent; None: groups are.
 
     Raises:
         PipelineError: no videos; or too many normal frames score 1, the highest there is.
     """
     times = {video: store.times(video) for video in scores}
-    frames = {video: frame_scores(values, store.meta(video).frames) for video, values in scores.items()}
+    frames = {
+        video: frame_scores(values, store.meta(video).frames, store.starts(video))
+        for video, values in scores.items()
+    }
     found = calibrate(frames, times, false_alarms)
     model = checkpoint.at_level(level_of(found.rule.threshold)).build()
     shown = {video: model.calibrated(torch.from_numpy(values)).numpy() for video, values in frames.items()}
     rule = EventRule(threshold=THRESHOLD)
     counted = found._replace(rule=rule, found=count_false_alarms(shown, times, rule))
-    groups = len({labels[video].group or f"video {video}" for video in scores})
+    groups = sources or len({labels[video].group or f"video {video}" for video in scores})
     record = {"groups": groups, "most": most_likely_share(counted.found.share, groups)}
     marked = with_threshold(checkpoint.at_level(model.level), counted, split)
     provenance = {**marked.provenance, "threshold": {**marked.provenance["threshold"], **record}}

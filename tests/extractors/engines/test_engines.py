@@ -263,7 +263,7 @@ def test_openvino_tells_nobody_of_its_use(tmp_path: Path) -> None:
 def test_unknown_engines_and_precisions() -> None:
     for options, found in (
         ({"engine": "warp"}, "'warp'; there are auto, openvino"),
-        ({"precision": "int8"}, "'int8'; there are auto, float32"),
+        ({"precision": "int4"}, "'int4'; there are auto, float32"),
         ({"precision": "float16"}, "'float16' is not for cpu, which works in float32"),
     ):
         with pytest.raises(ConfigError, match=found):

@@ -30,11 +30,13 @@ from ssrl_pipeline.extractors.engines.precision import (
     PRECISIONS,
     choose_precision,
     offered,
+    unnamed,
     warn_of_cudnn,
     warn_once,
 )
 from ssrl_pipeline.extractors.views import cut_views
-from ssrl_pipeline.features.recipe import describe_recipe
+from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.features.recipe import describe_recipe, require_same_recipe
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models import live_window as window
@@ -58,7 +60,7 @@ def nothing_said_yet() -> None:
 def able_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU that works in all precisions; it can, slowly."""
     for module in (precision, scoring):
-        monkeypatch.setattr(module, "offered", lambda device: tuple(PRECISIONS))
+        monkeypatch.setattr(module, "offered", lambda *_: ("float32", *PRECISIONS))
 
 
 def live(**options: str) -> FeatureExtractor:
@@ -79,7 +81,71 @@ def test_auto_on_a_gpu_is_tf32_where_it_is(
             choose_precision("tf32", CUDA)
 
 
-def test_a_cpu_works_in_float32() -> None:
+def able(monkeypatch: pytest.MonkeyPatch, *abilities: str) -> None:
+    monkeypatch.setattr(precision, "abilities", lambda: frozenset(abilities))
+
+
+def test_a_cpu_works_in_bfloat16_where_openvino_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    able(monkeypatch, "FP32", "BF16", "INT8")
+    assert offered(CPU) == ("bfloat16", "float32", "int8")
+    for engine in ("auto", "openvino"):
+        assert choose_precision("auto", CPU, engine) == "bfloat16"
+        assert choose_precision("int8", CPU, engine) == "int8"
+    assert choose_precision("auto", CPU, "eager") == "float32" == unnamed(CPU)
+    for name in ("bfloat16", "int8"):
+        with pytest.raises(
+            ConfigError, match=f"'{name}' is not for cpu with engine 'eager', which works in float32$"
+        ):
+            choose_precision(name, CPU, "eager")
+    able(monkeypatch, "FP32", "INT8")
+    assert choose_precision("auto", CPU) == "float32"
+    with pytest.raises(ConfigError, match="'bfloat16' is not for cpu, which works in float32, int8"):
+        choose_precision("bfloat16", CPU)
+
+
+def test_auto_is_the_precision_of_the_store(
+    monkeypatch: pytest.MonkeyPatch, make_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    able(monkeypatch, "BF16", "INT8")
+    options = ExtractorOptions("i3d", "live", "random")
+    store = tmp_path / "features"
+    assert options.settled(store, ["cpu"]).precision == "bfloat16"
+    assert options._replace(engine="eager").settled(store, ["cpu"]).precision == "float32"
+    assert options.settled(store, []).precision == "auto"  # whoever extracts takes what names none
+    assert options.build("cpu").precision == "float32"
+    for made, expected in (({}, "auto"), ({"precision": "bfloat16"}, "bfloat16")):
+        create_store(tmp_path / expected, {**options.planner().recipe, **made})
+        assert options.settled(tmp_path / expected, ["cpu"]).precision == expected
+    assert options._replace(precision="int8").settled(tmp_path / "auto", ["cpu"]).precision == "int8"
+
+
+def test_a_recipe_names_the_clips_of_int8(
+    monkeypatch: pytest.MonkeyPatch,
+    make_video: Callable[..., Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    able(monkeypatch, "INT8")
+    make_video(tmp_path / "videos" / "a.mp4", frames=16)
+    plain = FeatureExtractor("i3d", "live", "cpu", "random", precision="int8")
+    own = FeatureExtractor("i3d", "live", "cpu", "random", precision="int8", calibration=tmp_path / "videos")
+    recipes = [plain.recipe, own.recipe]
+    hashes = [recipe.pop("calibration") for recipe in recipes]
+    assert hashes[0] != hashes[1] and recipes[0] == recipes[1] == {**live().recipe, "precision": "int8"}
+    assert describe_recipe(plain.recipe).endswith(f", int8 by clips {hashes[0][:8]}]")
+    with pytest.raises(StoreError, match="differ in calibration"):
+        require_same_recipe(plain.recipe, own.recipe, "one", "other")
+    for _ in range(2):
+        require_scorable(plain.recipe, own.recipe, "the checkpoint", "the store")
+    (said,) = caplog.messages
+    assert "calibrated on other clips" in said and "--calibration" in said
+    caplog.clear()
+    require_scorable(plain.recipe, live().recipe, "the checkpoint", "the store")
+    assert "of int8 features, the store of float32; these are up to 10 % apart" in caplog.text
+
+
+def test_a_cpu_works_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    able(monkeypatch)
     assert choose_precision("auto", CPU) == choose_precision("float32", CPU) == "float32"
     for name in ("tf32", "bfloat16", "float16"):
         with pytest.raises(ConfigError, match=f"'{name}' is not for cpu, which works in float32"):
@@ -186,6 +252,8 @@ def distances(extractor: FeatureExtractor, clips: Tensor) -> dict[str, float]:
     exact = Eager(OnPixels(copy.deepcopy(network), extractor.normalisation, torch.float32))(clips)
     found = {}
     for name, dtype in PRECISIONS.items():
+        if name == "int8":  # see tests/extractors/graphs
+            continue
         one = with_tf32(network) if name == "tf32" else copy.deepcopy(network)
         features = Eager(OnPixels(one, extractor.normalisation, dtype))(clips)
         found[name] = float((features - exact).norm() / exact.norm())

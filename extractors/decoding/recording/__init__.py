@@ -1,0 +1,1 @@
+"""Clips and stills of a video while it is decoded, of its own packets."""

@@ -1,0 +1,65 @@
+"""OpenVINO and NNCF, imported without the telemetry that comes with them."""
+
+import importlib.util
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+_TELEMETRY = "openvino_telemetry"  # tells Google Analytics of every import, conversion and quantisation
+
+
+def import_openvino() -> Any:
+    """The module. OpenVINO does without its telemetry where that is missing, as it seems to be here.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    if "openvino" in sys.modules:  # the caller's own, who has decided on it
+        return sys.modules["openvino"]
+    with _without_telemetry():
+        import openvino
+    return openvino
+
+
+def import_nncf() -> Any:
+    """Likewise.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    import_openvino()
+    talker = logging.getLogger("torch.utils.cpp_extension")  # warns of CUDA that is not there
+    level = talker.level
+    talker.setLevel(logging.ERROR)
+    try:
+        with _without_telemetry():
+            import nncf
+    finally:
+        talker.setLevel(level)
+    return nncf
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    known = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
+        if known is not None:
+            sys.modules[_TELEMETRY] = known
+
+
+@cache
+def abilities() -> frozenset[str]:
+    """What OpenVINO says that this CPU computes in fast: FP32, BF16, INT8; nothing where it does not run."""
+    if importlib.util.find_spec("openvino") is None:
+        return frozenset()
+    try:
+        return frozenset(import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    except Exception:  # a library of it may be missing, or another version's
+        return frozenset()

@@ -1,0 +1,81 @@
+"""Rows added to a table that several may write and people may edit: whole lines, one writer at a time.
+
+A row is written as the table is: with what separates its cells, in the order of its columns and in its
+encoding, so that a file saved by a spreadsheet goes on as one.
+"""
+
+import csv
+import io
+import os
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from ssrl_pipeline.disk.locks import locked
+from ssrl_pipeline.disk.tables import Columns, encoding_of, layout
+from ssrl_pipeline.errors import BusyError, DiskError, LabelError
+
+PATIENCE = 30.0  # seconds to wait for another writer; each takes some thousandths
+PAUSE = 0.01
+
+
+def append_row(
+    path: Path, columns: Columns, cells: Mapping[str, str], may_lack: Collection[str] = ()
+) -> None:
+    """Adds one row at the end of a table, which is made with its header where there is none.
+
+    Args:
+        cells: column -> cell; a column that is left out is empty.
+        may_lack: columns whose cells are left out where the table has no such column.
+
+    Raises:
+        LabelError: what is there is no such table, or lacks a column that a cell is for.
+        BusyError: another process has kept the table for too long.
+    """
+    lock, end = path.with_name(f".{path.name}.lock"), time.monotonic() + PATIENCE
+    while True:
+        with locked(lock) as holder:
+            if holder is None:
+                _append(path, columns, cells, may_lack)
+                return
+        if time.monotonic() > end:
+            raise BusyError(f"{path}: {holder} has been writing there for {PATIENCE:g} s; try again later")
+        time.sleep(PAUSE)
+
+
+def _append(path: Path, columns: Columns, cells: Mapping[str, str], may_lack: Collection[str]) -> None:
+    before = path.read_bytes() if path.exists() else b""
+    known = layout(path, columns) if before.strip() else None
+    delimiter, names = known or (",", [*columns.required, *columns.optional])
+    if lost := [name for name, cell in cells.items() if cell and name not in (*names, *may_lack)]:
+        raise LabelError(
+            f"{path}: has no column {lost[0]!r} for {cells[lost[0]]!r}; add it to the first line"
+        )
+    codec = _codec(before)
+    torn = bool(before) and not before.decode(codec, errors="replace").endswith(("\n", "\r"))
+    rows = [cells.get(name, "") for name in names]
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerows([rows] if known else [names, rows])
+    _write(path, (("\n" if torn else "") + text.getvalue()).encode(codec))
+
+
+def _codec(before: bytes) -> str:
+    """That of a table by its first bytes, for more behind them: without a mark of its own."""
+    encoding = encoding_of(before)
+    if encoding in ("utf-16", "utf-32"):
+        return encoding + ("-be" if before[0] in (0x00, 0xFE) else "-le")
+    return encoding.removesuffix("-sig")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """At the end of a file, whole or not at all, and onto the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        if os.write(descriptor, content) < len(content):
+            os.ftruncate(descriptor, size)
+            raise DiskError(f"{path}: cannot be written, the disk is full; make room and try again")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

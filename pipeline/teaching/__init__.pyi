@@ -1,0 +1,14 @@
+from .exchange import export_labels as export_labels
+from .exchange import import_labels as import_labels
+from .exchange import write_tables as write_tables
+from .formats import FORMATS as FORMATS
+from .learning import learn as learn
+from .place import feedback_path as feedback_path
+from .place import moment_of as moment_of
+from .place import name_of as name_of
+from .start import replay_settings as replay_settings
+from .verdicts import Verdict as Verdict
+from .verdicts import add_verdict as add_verdict
+from .verdicts import parse_patch as parse_patch
+from .verdicts import read_verdicts as read_verdicts
+from .verdicts import undo as undo

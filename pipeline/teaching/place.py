@@ -1,0 +1,88 @@
+"""Where verdicts stand as the settings name them, and the moments that people name in videos of the store."""
+
+from pathlib import Path
+
+from ssrl_pipeline.console import Note
+from ssrl_pipeline.data import labels_path
+from ssrl_pipeline.disk import one_name
+from ssrl_pipeline.errors import ConfigError, PipelineError, StoreError
+from ssrl_pipeline.features import Features, is_store, open_features
+from ssrl_pipeline.settings import DataSettings
+from ssrl_pipeline.teaching.verdicts import Moment, Patch
+
+
+def feedback_path(data: DataSettings) -> Path:
+    """The table of verdicts: the settings', else feedback.csv beside the labels, else here."""
+    if data.feedback:
+        return Path(data.feedback)
+    labels = labels_path(data)
+    return (labels.parent if labels else Path()) / "feedback.csv"
+
+
+def moment_of(
+    data: DataSettings, video: str, frame: int | None, time: float | None, patch: Patch | None, note: Note
+) -> Moment:
+    """A moment as a user names it, with both its frame and its time where the video's features are there.
+
+    Args:
+        video: its name in the store, the path of its file, or a camera's name.
+        note: is told where the features do not know the video.
+
+    Raises:
+        ConfigError: neither a frame nor a time is given, or they are of different moments.
+        StoreError: the video has no such moment.
+    """
+    if frame is None and time is None:
+        raise ConfigError("say which moment: --at 12.5s or --frame 300")
+    store = _store(data, note)
+    name = _known_name(store, data, video)
+    if store is None or name not in store.videos():
+        where = f"the store {store.root}" if store else f"no store {data.features}"
+        note(f"{name}: its features are not there ({where}); the verdict is kept, and learnt from with them")
+        return Moment(name, frame, time, patch)
+    return located(store, Moment(name, frame, time, patch))
+
+
+def name_of(data: DataSettings, video: str) -> str:
+    """A video's name in the store, by it or by the path of its file; else what is given."""
+    return _known_name(_store(data, lambda text: None), data, video)
+
+
+def _store(data: DataSettings, note: Note) -> Features | None:
+    try:
+        there = data.layout == "released" or is_store(data.features)
+        return open_features(data.features, data.layout) if there else None
+    except PipelineError as error:
+        note(str(error))
+        return None
+
+
+def _known_name(store: Features | None, data: DataSettings, video: str) -> str:
+    name = one_name(video)
+    videos = set(store.videos()) if store else set()
+    try:
+        below = Path(name).absolute().relative_to(Path(data.videos).absolute()).as_posix()
+    except ValueError:
+        below = name
+    return below if name not in videos and (below in videos or Path(video).is_file()) else name
+
+
+def located(store: Features, moment: Moment) -> Moment:
+    """A moment of a stored video with its frame, and its time where the rate is known.
+
+    Raises:
+        StoreError: the store lacks the video, or that has no such moment.
+    """
+    frames, times = store.meta(moment.video).frames, store.times(moment.video)
+    frame = moment.frame
+    if frame is None:
+        assert moment.time is not None
+        frame = times.frame_at(moment.time)
+        if frame < 0:
+            raise StoreError(f"{moment}: the video's frame rate is unknown; name a frame")
+    if frame >= frames:
+        raise StoreError(f"{moment}: the video has {frames} frames, 0 to {frames - 1}")
+    time = float(times.starts(frame + 1)[frame]) if times.known else None
+    if moment.time is not None and moment.frame is not None and times.frame_at(moment.time) != frame:
+        raise StoreError(f"{moment}: frame {frame} is at {time:g} s; name one of the two")
+    return moment._replace(frame=frame, time=time if moment.time is None else moment.time)

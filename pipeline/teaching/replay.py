@@ -1,0 +1,317 @@
+"""What would have alarmed with other settings, from features or scores that are there: no video is decoded.
+
+    ssrl-pipeline replay --threshold 0.7
+    ssrl-pipeline replay --checkpoint gate.pt --since 24h --page replay.html
+
+Dimensions: N frames, T snippets, P patches.
+"""
+
+import dataclasses
+import datetime
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ssrl_pipeline.checkpoint import load_checkpoint
+from ssrl_pipeline.console import Note
+from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.events import ChosenRule, Event, choose_rule, find_events
+from ssrl_pipeline.extractors import find_device, snippet_of_frames
+from ssrl_pipeline.features import Features, open_features
+from ssrl_pipeline.models import CHUNK, Detector
+from ssrl_pipeline.results import VideoScores, load_result
+from ssrl_pipeline.scales import view_of
+from ssrl_pipeline.scoring import frame_scores, require_scorable, score_snippets
+from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.teaching.lessons import cells_of
+from ssrl_pipeline.teaching.verdicts import Patch, Verdict
+from ssrl_pipeline.times import FrameTimes
+
+_AGO = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s*(?P<unit>min|h|d|w)")
+_UNITS = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+EPS = 1e-6
+
+
+class Variant(NamedTuple):
+    """One of the two settings that are compared."""
+
+    checkpoint: Path | None  # None: the scores as they are in a folder of results
+    threshold: float | None  # None: the one that the checkpoint was calibrated to
+    masks: tuple[Patch, ...] = ()  # cells that do not count
+
+
+class Played(NamedTuple):
+    """A video with one variant."""
+
+    video: str
+    events: list[Event]
+    times: FrameTimes
+    frames: int
+    folder: Path | None  # of its result, where the scores are from there
+
+
+class Change(NamedTuple):
+    """An alarm that one variant has and the other has not."""
+
+    video: str
+    event: Event
+
+
+class Comparison(NamedTuple):
+    rules: tuple[ChosenRule, ChosenRule]  # now, and then
+    videos: int
+    hours: float | None  # None: a frame rate is unknown
+    alarms: tuple[int, int]
+    gone: list[Change]
+    come: list[Change]
+    kept: list[Verdict]  # on the right side with both
+    lost: list[Verdict]  # right now, and wrong then
+    won: list[Verdict]  # wrong now, and right then
+    wrong: list[Verdict]  # with both
+    failed: list[str]  # videos that could not be read
+    seconds: float  # that it took
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "thresholds": [rule.rule.threshold for rule in self.rules],
+            **{"videos": self.videos, "hours": self.hours, "alarms": list(self.alarms)},
+            **{name: [_told(change) for change in getattr(self, name)] for name in ("gone", "come")},
+            "verdicts": {name: len(getattr(self, name)) for name in ("kept", "lost", "won", "wrong")},
+            "failed": self.failed,
+        }
+
+
+def replay(
+    settings: Settings,
+    now: Variant,
+    then: Variant,
+    verdicts: Sequence[Verdict] = (),
+    scores: Path | None = None,
+    since: float | None = None,
+    device: str = "auto",
+    note: Note = lambda text: None,
+) -> tuple[Comparison, dict[str, Played]]:
+    """Compares two variants on stored features, or on a folder of results.
+
+    Args:
+        scores: the folder that `score` wrote; None: the features that the settings name.
+        since: videos whose files are older are left out, seconds since 1970; None: none is.
+        note: is told of videos that cannot be read.
+
+    Returns:
+        The comparison, and the videos with the second variant.
+    """
+    began = time.monotonic()
+    rules = _rule(settings, now), _rule(settings, then)
+    sources = _results(scores, since, note) if scores else None
+    failed: list[str] = []
+    if sources is None:
+        played = _from_features(settings, (now, then), rules, since, find_device(device), failed, note)
+    else:
+        played = _from_results(sources, (now, then), rules, settings)
+    both = list(played)
+    if not both:
+        raise PipelineError("no videos to replay" + (" since then" if since else ""))
+    first, second = ({pair[i].video: pair[i] for pair in both} for i in (0, 1))
+    gone, come = _differences(first, second), _differences(second, first)
+    sides: dict[tuple[bool, bool], list[Verdict]] = {}
+    for verdict in verdicts:
+        if verdict.moment.video in first:
+            sides.setdefault((_right(first, verdict), _right(second, verdict)), []).append(verdict)
+    known = all(one.times.known for one in first.values())
+    hours = sum(one.times.seconds(one.frames) for one in first.values()) / 3600 if known else None
+    alarms = sum(len(one.events) for one in first.values()), sum(len(one.events) for one in second.values())
+    found = Comparison(
+        rules,
+        len(first),
+        hours,
+        alarms,
+        gone,
+        come,
+        kept=sides.get((True, True), []),
+        lost=sides.get((True, False), []),
+        won=sides.get((False, True), []),
+        wrong=sides.get((False, False), []),
+        failed=failed,
+        seconds=time.monotonic() - began,
+    )
+    return found, second
+
+
+def parse_since(text: str, now: float | None = None) -> float:
+    """ "24h", "30 min", "7d", or a date and time, as seconds since 1970. Raises ConfigError: it is none."""
+    if ago := _AGO.fullmatch(text.strip()):
+        return (time.time() if now is None else now) - float(ago["number"]) * _UNITS[ago["unit"]]
+    try:
+        return datetime.datetime.fromisoformat(text.strip()).timestamp()
+    except ValueError:
+        raise ConfigError(f"--since {text!r}: say 24h, 7d, 2026-01-31 or 2026-01-31T18:00") from None
+
+
+def _rule(settings: Settings, variant: Variant) -> ChosenRule:
+    """The rule of a variant; of results without a checkpoint each has its own."""
+    events = settings.events
+    if variant.threshold is not None:
+        events = dataclasses.replace(events, threshold=variant.threshold)
+    record = load_checkpoint(variant.checkpoint).provenance.get("threshold") if variant.checkpoint else None
+    return choose_rule(events, record)
+
+
+def _from_features(
+    settings: Settings,
+    variants: Sequence[Variant],
+    rules: Sequence[ChosenRule],
+    since: float | None,
+    device: torch.device,
+    failed: list[str],
+    note: Note,
+) -> Iterator[tuple[Played, Played]]:
+    store = open_features(settings.data.features, settings.data.layout)
+    models: dict[Path, Detector] = {}
+    for variant in variants:
+        assert variant.checkpoint is not None
+        if variant.checkpoint not in models:
+            checkpoint = load_checkpoint(variant.checkpoint)
+            require_scorable(
+                checkpoint.recipe, store.recipe, str(variant.checkpoint), f"the store {store.root}"
+            )
+            models[variant.checkpoint] = checkpoint.build().to(device)
+    for video in store.videos():
+        try:
+            if since is not None and store.meta(video).source_mtime_ns < since * 1e9:
+                continue
+            yield _both(store, video, models, variants, rules, device)
+        except PipelineError as error:
+            note(str(error))
+            failed.append(video)
+
+
+def _both(
+    store: Features,
+    video: str,
+    models: Mapping[Path, Detector],
+    variants: Sequence[Variant],
+    rules: Sequence[ChosenRule],
+    device: torch.device,
+) -> tuple[Played, Played]:
+    """Of one video; a detector that both have scores it once."""
+    views = {name for model in models.values() for name in model.views}
+    features, meta, times = store.read(video, views), store.meta(video), store.times(video)
+    scores = {path: score_snippets(video, model, features, device) for path, model in models.items()}
+    played = []
+    for variant, rule in zip(variants, rules, strict=True):
+        assert variant.checkpoint is not None
+        own = scores[variant.checkpoint]
+        if variant.masks:
+            heat = _heat(models[variant.checkpoint], features, own >= rule.rule.low, device)
+            own = masked(own, heat, variant.masks)
+        frames = frame_scores(own, meta.frames, store.starts(video))
+        played.append(Played(video, find_events(frames, times, rule.rule), times, meta.frames, None))
+    return played[0], played[1]
+
+
+@torch.no_grad()
+def _heat(
+    model: Detector, features: Mapping[str, np.ndarray], wanted: np.ndarray, device: torch.device
+) -> dict[str, np.ndarray]:
+    """Scale -> [T, P], of the chunks of snippets in which some are wanted; 0 elsewhere."""
+    heat: dict[str, np.ndarray] = {}
+    for begin in range(0, len(wanted), CHUNK):
+        part = slice(begin, begin + CHUNK)
+        if wanted[part].any():
+            views = {n: torch.from_numpy(np.array(features[n][part], np.float32))[None] for n in model.views}
+            found = model.heat({name: view.to(device) for name, view in views.items()})
+            if not found:
+                raise ConfigError(
+                    f"--mask: a detector of the kind {model.kind} tells no patch of these views"
+                )
+            for scale, rows in found.items():
+                whole = heat.setdefault(scale, np.zeros((len(wanted), rows.shape[2]), np.float32))
+                whole[part] = rows[0].cpu().numpy()
+    return heat
+
+
+def masked(scores: np.ndarray, heat: Mapping[str, np.ndarray], masks: Sequence[Patch]) -> np.ndarray:
+    """Scores [T] less what the masked patches add to their log odds.
+
+    Args:
+        heat: scale -> [T, P], log odds; of several scales the one with the most there counts.
+    """
+    added = np.zeros(len(scores))
+    for scale, rows in heat.items():
+        cells = np.any([cells_of(view_of(scale), rows.shape[1], mask) for mask in masks], axis=0)
+        added = np.maximum(added, rows[:, cells].sum(axis=1))
+    clipped = np.clip(scores.astype(np.float64), EPS, 1 - EPS)
+    odds = np.log(clipped) - np.log1p(-clipped) - added
+    lowered = 1 / (1 + np.exp(-odds))
+    return np.where(added > 0, lowered, scores).astype(np.float32)
+
+
+def _results(folder: Path, since: float | None, note: Note) -> dict[str, tuple[Path, VideoScores]]:
+    found = {}
+    for said in sorted(folder.rglob("scores.json")):
+        result = load_result(said.parent)[0]
+        if since is not None and result.source is not None and result.source.mtime_ns < since * 1e9:
+            continue
+        found[said.parent.relative_to(folder).as_posix()] = (said.parent, result)
+    return found
+
+
+def _from_results(
+    sources: Mapping[str, tuple[Path, VideoScores]],
+    variants: Sequence[Variant],
+    rules: Sequence[ChosenRule],
+    settings: Settings,
+) -> Iterator[tuple[Played, Played]]:
+    for video, (folder, result) in sources.items():
+        played = []
+        for variant, chosen in zip(variants, rules, strict=True):
+            rule = chosen.rule
+            if variant.threshold is None and settings.events.threshold is None:
+                rule = dataclasses.replace(rule, threshold=result.chosen.rule.threshold)
+            scores = result.scores
+            if variant.masks:
+                if not result.heat:
+                    raise PipelineError(f"{folder}: has no heat by which a mask could tell")
+                own = masked(result.snippet_scores, result.heat, variant.masks)
+                scores = own[snippet_of_frames(len(scores), len(own), result.starts)]
+            events = find_events(scores, result.timing, rule)
+            played.append(Played(video, events, result.timing, len(scores), folder))
+        yield played[0], played[1]
+
+
+def _differences(one: Mapping[str, Played], other: Mapping[str, Played]) -> list[Change]:
+    """The alarms of one that no alarm of the other overlaps."""
+    return [
+        Change(video, event)
+        for video, played in one.items()
+        for event in played.events
+        if not any(event.start < there.end and there.start < event.end for there in other[video].events)
+    ]
+
+
+def _right(side: Mapping[str, Played], verdict: Verdict) -> bool:
+    """Whether an alarm is there where, and only where, it should be."""
+    played, moment = side[verdict.moment.video], verdict.moment
+    frame = moment.frame
+    if frame is None:
+        frame = played.times.frame_at(moment.time or 0.0)
+    return any(event.start <= frame < event.end for event in played.events) == verdict.abnormal
+
+
+def _told(change: Change) -> dict[str, Any]:
+    event = change.event
+    times = {"start_s": event.start_s, "end_s": event.end_s}
+    return {
+        "video": change.video,
+        "start": event.start,
+        "end": event.end,
+        **times,
+        "peak_score": event.peak_score,
+    }

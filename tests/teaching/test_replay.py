@@ -1,0 +1,177 @@
+"""What would have alarmed: from stored features and from results, and the page that shows it."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.commands import Result, run_main
+from helpers.stores import RECIPE, made_up_meta
+from PIL import Image
+
+from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
+from ssrl_pipeline.errors import ConfigError
+from ssrl_pipeline.events import ChosenRule, EventRule
+from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.models import fit_memory
+from ssrl_pipeline.results.video_scores import VideoScores
+from ssrl_pipeline.teaching.replay import masked, parse_since
+from ssrl_pipeline.teaching.verdicts import Moment, Patch, Verdict, add_verdict
+
+F, T = 4, 24
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    def call(*arguments: object) -> Result:
+        capfd.readouterr()
+        return Result(run_main(*arguments), *capfd.readouterr())
+
+    return call
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(T, 6, F)).astype(np.float32)
+
+
+@pytest.fixture
+def checkpoint() -> Path:
+    """A memory of noise, and a store of two days: something strange in patch 2, then stranger in patch 5."""
+    rows = np.concatenate([noise(0), noise(1)])
+    model = fit_memory(lambda view: rows, {"patch2x3": 6}, np.repeat([0, 1], T))
+    recipe = {**RECIPE, "views": {"patch2x3": 6}}
+    save_checkpoint(Path("best.pt"), Checkpoint.of(model, recipe, {}, {}))
+    store = create_store("features", recipe, "float32")
+    for name, modified in (("old.mp4", 0), ("new.mp4", time.time_ns())):
+        features = noise(2)
+        features[4:7, 2] += 4
+        features[14:18, 5] += 40
+        with store.writer(name) as writer:
+            writer.append({"patch2x3": features})
+            meta = made_up_meta(T, 16.0)
+            writer.meta = type(meta)(**{**vars(meta), "source_mtime_ns": modified})
+    return Path("best.pt")
+
+
+def played(result: Result) -> dict[str, object]:
+    assert result.code == 0, result.err
+    summary: dict[str, object] = json.loads(result.out)
+    return summary
+
+
+def test_a_higher_threshold_on_stored_features(checkpoint: Path, run: Callable[..., Result]) -> None:
+    add_verdict(Path("feedback.csv"), Verdict(Moment("new.mp4", 16 * 5, None), "normal"))
+    add_verdict(Path("feedback.csv"), Verdict(Moment("new.mp4", None, 15.0), "abnormal"))
+    add_verdict(Path("feedback.csv"), Verdict(Moment("old.mp4", 16 * 5, None), "abnormal"))
+    options = ("--now-checkpoint", checkpoint, "--now-threshold", 0.5, "--json")
+    found = played(run("replay", *options, "--threshold", 0.99))
+    assert found["alarms"] == [4, 2]
+    assert [(one["video"], one["start"], one["end"]) for one in found["gone"]] == [  # type: ignore[attr-defined]
+        ("new.mp4", 64, 112),
+        ("old.mp4", 64, 112),
+    ]
+    assert found["come"] == []
+    assert found["verdicts"] == {"kept": 1, "lost": 1, "won": 1, "wrong": 0}
+    back = played(
+        run("replay", "--now-checkpoint", checkpoint, "--now-threshold", 0.99, "--threshold", 0.5, "--json")
+    )
+    assert (len(back["gone"]), len(back["come"])) == (0, 2)  # type: ignore[arg-type]
+    recent = played(run("replay", *options, "--threshold", 0.99, "--since", "1h"))
+    assert (recent["videos"], recent["alarms"]) == (1, [2, 1])
+
+
+def test_a_mask_takes_off_what_its_patch_adds(checkpoint: Path, run: Callable[..., Result]) -> None:
+    found = played(
+        run("replay", "--now-checkpoint", checkpoint, "--mask", "2x3:5", "--since", "1h", "--json")
+    )
+    assert found["alarms"] == [2, 1]
+    assert [one["start"] for one in found["gone"]] == [14 * 16]  # type: ignore[attr-defined]
+
+
+def test_masking_by_heat() -> None:
+    scores = np.array([0.9, 0.9, 0.2], np.float32)
+    odds = float(np.log(9.0))
+    heat = {"2x3": np.zeros((3, 6), np.float32), "1x1": np.full((3, 1), 0.0, np.float32)}
+    heat["2x3"][0, 4], heat["2x3"][1, 0] = odds, 5.0
+    np.testing.assert_allclose(masked(scores, heat, [Patch("2x3", 4)]), [0.5, 0.9, 0.2], rtol=1e-6)
+
+
+def scored(name: str, scores: list[float]) -> None:
+    rule = ChosenRule(EventRule(threshold=0.5, shortest=0.0, gap=0.0), "a test")
+    values = np.array(scores, np.float32)
+    made = VideoScores(
+        **{"video": Path(name), "scores": values.repeat(16), "snippet_scores": values, "fps": 16.0},
+        **{"width": 64, "height": 48, "decoder": "none", "checkpoint": Path("best.pt"), "recipe": {}},
+        chosen=rule,
+    )
+    made.save(Path("scores", name), contact_sheet=False)
+
+
+def test_results_of_score_and_the_page(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    scored("<b>.mp4", [0.1, 0.6, 0.1, 0.1, 0.9, 0.1])
+    scored("b.mp4", [0.1, 0.4, 0.1])
+    Path("videos").mkdir()
+    Path("videos", "<b>.mp4").touch()
+    monkeypatch.setattr(
+        "ssrl_pipeline.teaching.replay_page.read_pictures",
+        lambda path, frames, fps: {frame: Image.new("RGB", (8, 6)) for frame in frames},
+    )
+    options = ("--scores", "scores", "-o", "events.gap=0", "-o", "events.shortest=0")
+    done = run("replay", *options, "--threshold", 0.7, "--page", "page.html")
+    assert done.code == 0, done.err
+    assert "alarms that go: 1" in done.out and "0:00:01" in done.out
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;.mp4" in page and "<b>.mp4" not in page
+    assert page.count("data:image/jpeg;base64,") == 1
+    lower = run("replay", *options, "--threshold", 0.3, "--json")
+    assert [one["video"] for one in played(lower)["come"]] == ["b.mp4"]  # type: ignore[attr-defined]
+
+
+def test_events_go_out_as_predictions(run: Callable[..., Result]) -> None:
+    scored("gate/b.mp4", [0.1, 0.6, 0.1, 0.1, 0.9, 0.1])
+    done = run("labels", "export", "--to", "label-studio", "--events", "scores", "--out", "tasks.json")
+    assert done.code == 0, done.err
+    (task,) = json.loads(Path("tasks.json").read_text())
+    assert task["data"] == {"video": "gate/b.mp4", "fps": 16.0} and task["annotations"] == []
+    (guess,) = task["predictions"]
+    assert [one["value"]["ranges"] for one in guess["result"]] == [
+        [{"start": 17, "end": 32}],
+        [{"start": 65, "end": 80}],
+    ]
+    assert [round(one["score"], 6) for one in guess["result"]] == [0.6, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "mentions"),
+    [
+        (("--now-checkpoint", "best.pt"), 2, "nothing is changed"),
+        (("--now-checkpoint", "best.pt", "--threshold", "0.9", "--since", "soon"), 2, "say 24h"),
+        (("--scores", "scores", "--checkpoint", "best.pt"), 2, "leave --checkpoint out"),
+        (
+            ("--now-checkpoint", "best.pt", "--threshold", "0.9", "--since", "2999-01-01"),
+            1,
+            "no videos to replay",
+        ),
+        (("--now-checkpoint", "no.pt", "--threshold", "0.9"), 1, "no.pt"),
+    ],
+)
+def test_mistakes_are_told(
+    checkpoint: Path, run: Callable[..., Result], arguments: tuple[str, ...], code: int, mentions: str
+) -> None:
+    done = run("replay", *arguments)
+    assert (done.code, mentions in done.err) == (code, True), done.err
+
+
+def test_since_as_people_say_it() -> None:
+    assert parse_since("24h", 100_000.0) == 13_600.0
+    assert parse_since("30 min", 2000.0) == 200.0
+    assert parse_since("1970-01-02T00:00+00:00") == 86_400.0
+    with pytest.raises(ConfigError, match="24h"):
+        parse_since("yesterday")
