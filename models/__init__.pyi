@@ -9,6 +9,9 @@ from .detector import MOST_LEVEL as MOST_LEVEL
 from .detector import Detector as Detector
 from .kinds import KINDS as KINDS
 from .kinds import build_model as build_model
+from .linear import LinearDetector as LinearDetector
+from .linear import LinearProbe as LinearProbe
+from .linear import MotionDetector as MotionDetector
 from .live_window import WindowScorer as WindowScorer
 from .long_video import CHUNK as CHUNK
 from .long_video import ScoreStream as ScoreStream
@@ -16,10 +19,7 @@ from .long_video import score_long as score_long
 from .memory import MemoryOutput as MemoryOutput
 from .memory import PatchMemory as PatchMemory
 from .memory import fit_memory as fit_memory
-from .motion import MotionDetector as MotionDetector
 from .occlusion import HeatStream as HeatStream
-from .probe import LinearDetector as LinearDetector
-from .probe import LinearProbe as LinearProbe
 from .ssrl import SSRL as SSRL
 from .ssrl import Losses as Losses
 from .ssrl import LossWeights as LossWeights

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from ssrl_pipeline.models.detector import Detector, Footage, Hidden
 from ssrl_pipeline.models.lessons import Lesson
+from ssrl_pipeline.models.linear import LinearProbe, MotionDetector
 from ssrl_pipeline.models.memory import PatchMemory
-from ssrl_pipeline.models.motion import MotionDetector
-from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.ssrl import SSRL
 
 EPS = 1e-6  # scores nearer to 0 or 1 count as this near

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.models.detector import Detector, Footage, Hidden
 from ssrl_pipeline.models.lessons import Lesson, fine_tune
-from ssrl_pipeline.models.probe import LinearProbe
+from ssrl_pipeline.models.linear import LinearProbe
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.models.ssrl.reference import reference_name, reference_shape
 from ssrl_pipeline.models.ssrl.relation import RelationBlock

@@ -8,7 +8,7 @@ import torch
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.models import Blend, LinearProbe, MotionDetector, PatchMemory
-from ssrl_pipeline.models.motion import motion_numbers
+from ssrl_pipeline.models.linear.motion import motion_numbers
 from ssrl_pipeline.scoring.onnx import export_onnx
 
 

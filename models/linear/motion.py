@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ssrl_pipeline.models.probe import LinearDetector
+from ssrl_pipeline.models.linear.probe import LinearDetector
 from ssrl_pipeline.scales import MOTION, MOTION_SIZE
 
 STILL = 1e-4  # widths of the frame a frame: slower counts as this slow, for logarithms
