@@ -9,7 +9,6 @@ from .detector import MOST_LEVEL as MOST_LEVEL
 from .detector import Detector as Detector
 from .kinds import KINDS as KINDS
 from .kinds import build_model as build_model
-from .linear import LinearDetector as LinearDetector
 from .linear import LinearProbe as LinearProbe
 from .linear import MotionDetector as MotionDetector
 from .live_window import WindowScorer as WindowScorer

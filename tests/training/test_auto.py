@@ -14,7 +14,7 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.scoring.stored import score_stored
 from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
-from ssrl_pipeline.training.auto import fitting, mix, summary, try_all
+from ssrl_pipeline.training.auto import Trial, _preference, fitting, mix, summary, try_all
 from ssrl_pipeline.training.group import join
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
@@ -45,6 +45,21 @@ def test_every_kind_and_every_blend_is_tried_by_what_it_says_of_videos() -> None
     both = [odds[video].max() for video in VIDEOS]
     assert trials[kinds].auc == pytest.approx(roc_auc_score(list(truth.values()), both))
     np.testing.assert_allclose(mix(trials[kinds], scores, "a1"), expit(odds["a1"]), atol=1e-5)
+
+
+def test_motion_is_taken_only_where_it_ranks_better() -> None:
+    def trial(auc: float, *kinds: str) -> Trial:
+        return Trial(kinds, (1.0,) * len(kinds), auc)
+
+    alike = [
+        trial(0.9, "probe", "motion"),
+        trial(0.9, "probe", "ssrl"),
+        trial(0.9, "probe", "ssrl", "motion"),
+    ]
+    assert max(alike, key=_preference).kinds == ("probe", "ssrl")
+    assert max([*alike, trial(0.8, "probe", "ssrl", "memory")], key=_preference).kinds == ("probe", "ssrl")
+    better = trial(0.91, "motion")
+    assert max([*alike, better], key=_preference) == better
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@
 
 Seconds, also for thousands of videos: each is read once, and of each one row is kept.
 
-Dimensions: V videos, W pooled size (:class:`ssrl_pipeline.models.LinearDetector`).
+Dimensions: V videos, W pooled size (what :meth:`ssrl_pipeline.models.LinearProbe.pool` gives).
 """
 
 import warnings
@@ -25,7 +25,7 @@ from ssrl_pipeline.data import Labels, check_videos, fold_videos, split_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError, StoreError
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.models import LinearDetector, LinearProbe, MotionDetector
+from ssrl_pipeline.models import LinearProbe, MotionDetector
 from ssrl_pipeline.scales import MOTION, backbone_views
 from ssrl_pipeline.scoring import in_chunks
 from ssrl_pipeline.settings import TrainSettings
@@ -77,7 +77,7 @@ def train_motion(store: Features, labels: Labels, run: Path, settings: TrainSett
 
 
 def train_linear(
-    model: LinearDetector,
+    model: LinearProbe | MotionDetector,
     strengths: Strengths,
     store: Features,
     labels: Labels,
@@ -128,7 +128,7 @@ def probe_summary(checkpoint: Checkpoint) -> str:
 
 
 @torch.no_grad()
-def read_rows(model: LinearDetector, store: Features, videos: dict[str, bool]) -> Rows:
+def read_rows(model: LinearProbe | MotionDetector, store: Features, videos: dict[str, bool]) -> Rows:
     """The mean of each of the videos (name -> whether abnormal) in units of normal snippets.
 
     These units the model learns here. One video after the other is read, some snippets at a time.
@@ -187,7 +187,7 @@ def best_strength(trials: Sequence[Trial], strengths: Strengths = OF_FEATURES) -
 
 
 @torch.no_grad()
-def fit_rows(model: LinearDetector, rows: Rows, strength: float) -> None:
+def fit_rows(model: LinearProbe | MotionDetector, rows: Rows, strength: float) -> None:
     """Gives the model its weights."""
     coordinates, axes = _coordinates(rows.bags)
     fitted = _regression(coordinates, rows.abnormal, strength)
