@@ -15,7 +15,7 @@ import numpy as np
 from ssrl_pipeline.console import SKIPPED, Outcome, Plan, Progress
 from ssrl_pipeline.extraction.storing import claim_each, store_videos
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
-from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors import FeatureExtractor, UnchangedRule
 from ssrl_pipeline.features import FeatureStore, Recipe, create_store
 
 WORKERS = {"cpu": 1, "cuda": 4}  # videos decoded at the same time
@@ -32,6 +32,7 @@ class ExtractorOptions(NamedTuple):
     precision: str = "auto"
     picture_fps: float | None = None
     fps: float | None = None
+    unchanged: UnchangedRule | None = None
 
     def build(self, device: str) -> FeatureExtractor:
         """Raises PipelineError: an unknown name, a missing device, weights that cannot be had."""

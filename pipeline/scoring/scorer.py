@@ -16,7 +16,7 @@ from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.disk import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, VideoError
 from ssrl_pipeline.events import VIEW, EventSettings, Usual, WordStream, WordTeller, choose_rule
-from ssrl_pipeline.extractors import FeatureExtractor, find_device
+from ssrl_pipeline.extractors import FeatureExtractor, Repeats, UnchangedRule, find_device
 from ssrl_pipeline.extractors.engines import offered
 from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
@@ -42,6 +42,8 @@ class Scorer:
         picture_fps: of folders of pictures; see :class:`FeatureExtractor`.
         precision: of the backbone; `auto` is that of the checkpoint's features where the device works in
             it. Any other scores too, and a warning says so. None: the scorer is to plan by, not to score.
+        unchanged: of clips that do not change: `describe` each time, `repeat` their last description, or
+            `auto`, as the checkpoint's features were made. Any other scores too, and a warning says so.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind.
@@ -58,6 +60,7 @@ class Scorer:
         engine: str = "auto",
         precision: str | None = "auto",
         picture_fps: float | None = None,
+        unchanged: str = "auto",
     ):
         self.path = checkpoint_file(Path(checkpoint))
         self.checkpoint: Checkpoint = load_checkpoint(self.path)
@@ -75,6 +78,9 @@ class Scorer:
             raise CheckpointError(f"{self.path}: its recipe names no {error}") from error
         if precision == "auto" and recipe.get("precision") in offered(self.device):
             precision = recipe["precision"]
+        rule = UnchangedRule.of_recipe(recipe)
+        if unchanged != "auto":
+            rule = (rule or UnchangedRule()) if unchanged == "repeat" else None
         self.extractor = FeatureExtractor(
             *(backbone, preset, device, weights),
             patches=recipe.get("patches", "exact"),
@@ -82,6 +88,7 @@ class Scorer:
             precision=precision or "auto",
             picture_fps=picture_fps,
             fps=recipe.get("fps"),
+            unchanged=rule,
         )
         made = self.extractor.recipe if precision else with_precision_of(self.extractor.recipe, recipe)
         require_scorable(recipe, made, f"the checkpoint {self.path}", "this extraction")
@@ -118,6 +125,7 @@ class Scorer:
         scores = frame_scores(snippet_scores, result.frames, result.starts)
         scored = self._result(video, snippet_scores, scores, about, heat, self.extractor.recipe)
         scored = replace(scored, damage=result.damage, stamps=times.stamps, starts=result.starts)
+        scored = replace(scored, repeats=result.repeats or Repeats())
         return replace(scored, words=words.words() if words else None)
 
     def score_from(self, store: Features, stored: str, video: str | Path) -> VideoScores:
@@ -207,6 +215,7 @@ class ScorerOptions(NamedTuple):
     engine: str = "auto"
     precision: str | None = "auto"
     picture_fps: float | None = None
+    unchanged: str = "auto"
 
     def build(self, device: str) -> Scorer:
         """Raises as :class:`Scorer` does."""

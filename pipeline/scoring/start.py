@@ -50,7 +50,9 @@ def score_videos(
     intervals = intervals_to_show(settings.data, say)
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
     of = settings.extract
-    options = ScorerOptions(path, of.weights, settings.events, of.engine, of.precision, of.frames)
+    options = ScorerOptions(
+        path, of.weights, settings.events, of.engine, of.precision, of.frames, of.unchanged
+    )
     with _placed(options, device, devices, cluster) as (scorer, place, on):
         index = open_index(features, scorer, must_reuse, say)
         say(f"scoring with {path} on {on}")

@@ -34,7 +34,8 @@ def open_watch(
         PipelineError: the checkpoint, the weights or the port cannot be had.
     """
     of = settings.extract
-    scorer = Scorer(checkpoint, device, of.weights, settings.events, of.engine, of.precision)
+    options = (of.weights, settings.events, of.engine, of.precision)
+    scorer = Scorer(checkpoint, device, *options, unchanged=of.unchanged)
     extractor = scorer.extractor
     say(f"watching with {checkpoint} on {scorer.device} in {extractor.precision}")
     say(f"events: {scorer.chosen}")
@@ -48,6 +49,7 @@ def open_watch(
         scorer.chosen.rule,
         drop_last=extractor.preset.drop_last,
         pending=extractor.pending,
+        unchanged=extractor.unchanged,
         chosen_fps=extractor.fps,
         teller=scorer.teller,
     )

@@ -25,7 +25,15 @@ import torch
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events import VIEW, EventNews, EventRule, EventStream, RecentWords, WordTeller
 from ssrl_pipeline.extraction import slow_videos
-from ssrl_pipeline.extractors import Pending, ViewArrays, is_full
+from ssrl_pipeline.extractors import (
+    Pending,
+    Unchanged,
+    ViewArrays,
+    Wanted,
+    describe_all,
+    is_full,
+    tell_repeats,
+)
 from ssrl_pipeline.models import Detector, Window, WindowScorer
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.camera import (
@@ -42,7 +50,8 @@ from ssrl_pipeline.watching.camera import (
 from ssrl_pipeline.watching.sources import Source
 
 Line = dict[str, Any]
-Describe = Callable[[Sequence[np.ndarray]], Sequence[ViewArrays]]  # of snippets uint8 [16, H, W, 3]
+# What is wanted of snippets uint8 [16, H, W, 3].
+Describe = Callable[[Sequence[np.ndarray], Sequence[Wanted]], Sequence[ViewArrays]]
 TOGETHER = 16  # snippets of different cameras that are described at once
 DECODING = 4  # threads at most that decode a camera; each but the first may hold a frame back
 POLL = 0.5  # seconds after which a stop is noticed
@@ -57,6 +66,7 @@ class Post:
     camera: Camera
     window: Window
     events: EventStream
+    unchanged: Unchanged
     live: bool = True
     zero: float = 0.0  # time.monotonic() where time_s is 0
     ended: bool = False
@@ -93,6 +103,7 @@ class Analysis:
     rule: EventRule
     drop_last: bool = False  # the preset leaves out a recording's incomplete last snippet
     pending: Callable[[], Pending] = Pending  # where a camera's snippets fill up, for `describe`
+    unchanged: Callable[[], Unchanged] = describe_all  # decides what is wanted of a camera's
     chosen_fps: float | None = None  # frames a second that are described (extractors/rate.py); None: all
     teller: WordTeller | None = None  # of the words of events; None: they have none
 
@@ -128,7 +139,12 @@ class Watch:
         opener = opener or partial(open_source, threads=threads)
         reads = (settings, analysis.drop_last, opener, analysis.pending, analysis.chosen_fps)
         self.posts = [
-            Post(Camera(source, self._ready, *reads), self._scorer.window(), EventStream(analysis.rule))
+            Post(
+                Camera(source, self._ready, *reads),
+                self._scorer.window(),
+                EventStream(analysis.rule),
+                analysis.unchanged(),
+            )
             for source in sources
         ]
 
@@ -141,6 +157,8 @@ class Watch:
                 self._round()
             for post in self.posts:  # those that were stopped: their open events end here
                 self._finish(post)
+            if told := tell_repeats(post.unchanged.repeats for post in self.posts):
+                self._say(told)
         finally:
             for post in self.posts:
                 post.camera.stop()
@@ -167,7 +185,12 @@ class Watch:
             self._score(group)
 
     def _score(self, group: Sequence[tuple[Post, Snippet]]) -> None:
-        described = self._analysis.describe([snippet.images for _, snippet in group])
+        wanted = [post.unchanged.decide(snippet.images) for post, snippet in group]
+        described = self._analysis.describe([snippet.images for _, snippet in group], wanted)
+        described = [
+            post.unchanged.complete(features, of)
+            for (post, _), features, of in zip(group, described, wanted, strict=True)
+        ]
         views = {
             name: torch.from_numpy(np.concatenate([features[name] for features in described]))
             for name in self._analysis.model.views
@@ -240,6 +263,7 @@ class Watch:
     def _connect(self, post: Post, item: Connected) -> None:
         post.live, post.zero, post.connected = item.live, item.zero, True
         post.events = EventStream(self._analysis.rule, item.frame)
+        post.unchanged.restart()
         post.reconnects += item.gap_s is not None
         size = {"fps": round(item.fps, 3) or None, "width": item.width, "height": item.height}
         self._tell(

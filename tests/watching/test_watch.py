@@ -127,7 +127,7 @@ class Watched:
         self.stop = threading.Event()
         self.until: Callable[[], bool] = lambda: False
 
-        def watch_closely(snippets: Sequence[np.ndarray]) -> list[ViewArrays]:
+        def watch_closely(snippets: Sequence[np.ndarray], wanted: object) -> list[ViewArrays]:
             self.groups.append(list(snippets))
             self.numbers += [[read_mark(image) for image in images] for images in snippets]
             return [extractor(images) for images in snippets]
@@ -421,7 +421,7 @@ def test_cameras_share_the_cores(monkeypatch: pytest.MonkeyPatch, cameras: int, 
     torch.manual_seed(1)
     sources = [Source(f"c{i}", "a.mp4", "file") for i in range(cameras)]
     model = SSRL(F, (), crops=1).eval()
-    analysis = Analysis(model, CPU, lambda images: [describe(one) for one in images], EventRule())
+    analysis = Analysis(model, CPU, lambda images, wanted: [describe(one) for one in images], EventRule())
     job = Watch(sources, analysis, WatchSettings(), lambda line: None, lambda text: None)
     assert job.run(threading.Event()) == []
     assert given == [threads] * cameras
