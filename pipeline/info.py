@@ -3,6 +3,7 @@
 import os
 import platform
 from importlib import metadata
+from pathlib import Path
 
 import torch
 
@@ -12,6 +13,8 @@ from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.extractors.backbones import PUBLISHED, cache_path
 from ssrl_pipeline.extractors.engines import ENGINES, cudnn_version, import_openvino, offered, why_not
 from ssrl_pipeline.results import ENCODER, require_encoder
+from ssrl_pipeline.scoring import Scorer
+from ssrl_pipeline.watching import measure_capacity
 
 PACKAGES = (
     "torch",
@@ -25,8 +28,15 @@ PACKAGES = (
 )
 
 
-def collect() -> dict[str, str]:
-    """What -> found, in the order in which to show it."""
+def collect(checkpoint: Path | None = None, device: str = "auto") -> dict[str, str]:
+    """What -> found, in the order in which to show it.
+
+    Args:
+        checkpoint: with which to measure how many cameras `watch` carries on the device.
+
+    Raises:
+        PipelineError: it cannot be had.
+    """
     facts = {
         "ssrl-pipeline": __version__,
         "python": platform.python_version(),
@@ -48,6 +58,9 @@ def collect() -> dict[str, str]:
         facts[f"weights {backbone}"] = (
             f"{path.stat().st_size / 1e6:.0f} MB" if path.exists() else "not fetched"
         )
+    if checkpoint:
+        capacity = measure_capacity(Scorer(checkpoint, device).extractor)
+        facts[f"cameras with {checkpoint}"] = capacity.told()
     return facts
 
 

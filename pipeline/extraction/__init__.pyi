@@ -1,3 +1,4 @@
+from .estimate import time_describing as time_describing
 from .stage import extract as extract
 from .start import DryRun as DryRun
 from .start import estimate_videos as estimate_videos

@@ -1,3 +1,4 @@
+from .capacity import measure_capacity as measure_capacity
 from .receivers import Notifier as Notifier
 from .receivers import program as program
 from .receivers import webhook as webhook
