@@ -3,6 +3,9 @@
 _VIEW = "patch"
 
 
+EVIDENCE = "evidence"  # what a probe says of each snippet, where views hold that beside features
+
+
 def view_of(scale: str) -> str:
     """ "3x5" -> "patch3x5"."""
     return _VIEW + scale

@@ -58,6 +58,7 @@ class ModelSettings:
     dropout: float = 0.7  # in the head, and of scales of more than 15 patches
     standardise: bool = True  # features in units of the normal training snippets' mean and deviation
     patches: Literal["max", "relation"] = "max"  # of a scale, for all; or the paper's branch, "relation"
+    evidence: bool = True  # a linear probe's evidence is handed past the relation blocks
     share_relation: bool = False  # one relation block for all patch scales
 
     def __post_init__(self) -> None:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.models.ssrl.reference import reference_name, reference_shape
 from ssrl_pipeline.models.ssrl.relation import RelationBlock
-from ssrl_pipeline.scales import parse_scale, scale_of, view_of
+from ssrl_pipeline.scales import EVIDENCE, parse_scale, scale_of, view_of
 
 
 class SSRLOutput(NamedTuple):
@@ -94,6 +95,8 @@ class SSRL(Detector):
         patches: how a scale's patches become one feature: "relation", the
             paper's branch, or "max", the greatest value of each feature among
             them, which has nothing to learn and so nothing to overfit.
+        evidence: a linear probe's log odds of each snippet are added to the head's,
+            past the relation blocks, which then learn what the probe does not know.
     """
 
     kind: ClassVar[str] = "ssrl"
@@ -107,6 +110,7 @@ class SSRL(Detector):
         dropout: float = 0.7,
         share_relation: bool = False,
         patches: str = "relation",
+        evidence: bool = False,
     ):
         super().__init__()
         if feature_size < 8 or feature_size % 8:
@@ -115,6 +119,8 @@ class SSRL(Detector):
         if patches not in ("relation", "max"):
             raise ValueError(f"patches is relation or max, not {patches!r}")
         self._arguments = {"dropout": dropout, "share_relation": share_relation, "patches": patches}
+        if evidence:  # not named otherwise: older versions read what they can
+            self._arguments["evidence"] = True
         self.patches = nn.ModuleDict()  # empty where the greatest value stands for a scale
         shared = RelationBlock(feature_size) if share_relation and self.scales else None
         sizes = [(scale, *parse_scale(scale)) for scale in self.scales]
@@ -127,6 +133,7 @@ class SSRL(Detector):
         self.dropout = nn.Dropout(dropout)
         self.head = Head(feature_size, dropout)
         self.scaling = FeatureScaling(self.views, feature_size)
+        self.probe = LinearProbe(feature_size, self.views).requires_grad_(False) if evidence else None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -138,47 +145,65 @@ class SSRL(Detector):
 
         Args:
             views: "clip" [B, T, C, F] and, for each scale, "patchRxC" [B, T, R*C, F]
-                or, under the name "RxC", what :meth:`branch` made of it [B, T, F].
+                or, under the name "RxC", what :meth:`branch` made of it [B, T, F];
+                "evidence" [B, T] counts in place of what the probe would say.
 
         Raises:
             ValueError: a view is missing or has another shape.
         """
         self._check(views)
-        summary = self.summarise(views)
+        summary, evidence = self._parted(self.summarise(views))
         b, c, t, f = summary.shape
         features = self.dropout(self.relation(summary.reshape(b * c, t, f)))
-        scores = self.head(features).view(b, c, t).mean(dim=1)
+        odds = self.head.log_odds(features).view(b, c, t)
+        scores = (odds if evidence is None else odds + evidence).sigmoid().mean(dim=1)
         magnitudes = features.norm(dim=2).view(b, c, t).mean(dim=1)
         return SSRLOutput(scores, magnitudes, features.view(b, c, t, f))
 
     def summarise(self, views: Mapping[str, Tensor]) -> Tensor:
-        """Crops with patch branches added, [B, C, T, F], from views as :meth:`forward` takes them."""
+        """Crops with patch branches added, [B, C, T, F], from views as :meth:`forward` takes them.
+
+        With evidence, [B, C, T, F + 1]: it comes last.
+        """
         summary: Tensor = self.scaling("clip", views["clip"]).transpose(1, 2)
         for scale in self.scales:
             added = views[scale] if scale in views else self.branch(scale, views[view_of(scale)])
             summary = summary + added[:, None]
-        return summary
+        if self.probe is None:
+            return summary
+        evidence = self._evidence(views)[:, None, :, None].expand(-1, summary.shape[1], -1, 1)
+        return torch.cat([summary, evidence], dim=-1)
 
     @property
     def reach(self) -> int:
         return self.relation.reach
 
     def gather(self, summary: Tensor) -> Tensor:
-        return self.relation.gather(summary.flatten(0, 1))
+        return self.relation.gather(self._parted(summary)[0].flatten(0, 1))
 
     def relate(self, summary: Tensor, gathered: Tensor | None = None) -> Tensor:
-        b, c, t, f = summary.shape
-        related: Tensor = self.relation(summary.reshape(b * c, t, f), gathered)
-        return related.view(b, c, t, f)
+        features, evidence = self._parted(summary)
+        b, c, t, f = features.shape
+        related: Tensor = self.relation(features.reshape(b * c, t, f), gathered)
+        related = related.view(b, c, t, f)
+        return related if evidence is None else torch.cat([related, evidence[..., None]], dim=-1)
 
     def score(self, related: Tensor) -> Tensor:
-        scores: Tensor = self.head(related)
-        return scores.squeeze(-1).mean(dim=1)
+        features, evidence = self._parted(related)
+        odds = self.head.log_odds(features).squeeze(-1)
+        return (odds if evidence is None else odds + evidence).sigmoid().mean(dim=1)
+
+    def _parted(self, summary: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features [..., F], and the evidence [...] where there is any."""
+        if self.probe is None:
+            return summary, None
+        return summary[..., :-1], summary[..., -1]
 
     def heat(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log odds lost if a patch had the mean normal feature at its position, in all snippets."""
         whole = self._log_odds(views)  # also checks the views
-        branches = {scale: self.branch(scale, views[view_of(scale)]) for scale in self.scales}
+        known = {scale: self.branch(scale, views[view_of(scale)]) for scale in self.scales}
+        known["clip"] = views["clip"]
         lost = {}
         for scale in self.scales:
             name = view_of(scale)
@@ -186,15 +211,24 @@ class SSRL(Detector):
             without = []
             for position in range(patches.shape[2]):
                 patches[:, :, position] = normal
-                occluded = self.branch(scale, patches)
-                without.append(self._log_odds({"clip": views["clip"], **branches, scale: occluded}))
+                occluded = {**known, scale: self.branch(scale, patches)}
+                if self.probe is not None:
+                    occluded[EVIDENCE] = self._evidence({**views, name: patches})
+                without.append(self._log_odds(occluded))
                 patches[:, :, position] = views[name][:, :, position]
             lost[scale] = (whole[..., None] - torch.stack(without, dim=-1)).clamp(min=0)
         return lost
 
     def _log_odds(self, views: Mapping[str, Tensor]) -> Tensor:
         """[B, T], mean over crops: they tell more than scores that are next to 1."""
-        return self.head.log_odds(self(views).features).squeeze(-1).mean(dim=1)
+        output: SSRLOutput = self(views)
+        odds = self.head.log_odds(output.features).squeeze(-1).mean(dim=1)
+        return odds if self.probe is None else odds + self._evidence(views)
+
+    def _evidence(self, views: Mapping[str, Tensor]) -> Tensor:
+        """[B, T], log odds: what the probe says or, where it is given, what it said."""
+        assert self.probe is not None
+        return views[EVIDENCE] if EVIDENCE in views else self.probe(views).odds
 
     def branch(self, scale: str, patches: Tensor) -> Tensor:
         """What one scale adds to the crops: [B, T, P, F] -> [B, T, F]."""

@@ -9,11 +9,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ssrl_pipeline import checkpoint as checkpoints
 from ssrl_pipeline.data import Split
-from ssrl_pipeline.errors import CheckpointError
+from ssrl_pipeline.errors import CheckpointError, ConfigError
+from ssrl_pipeline.features import Features
 from ssrl_pipeline.settings import TrainSettings
 
+MOST_SEGMENTS = 32  # of a bag; the paper's number
 LONGEST = 1000  # steps
 USUAL = 100  # steps, where nothing can tell a better length
 PATIENCE = 8  # evaluations
@@ -52,14 +56,36 @@ def fitted(settings: TrainSettings, split: Split, run: Path, processes: int) -> 
     )
 
 
-def begun_with(run: Path) -> dict[str, Any] | None:
-    """The training settings of a run that has begun; None: it has not."""
+def begun_with(run: Path, section: str = "train") -> dict[str, Any] | None:
+    """The settings, of training or of the "model", of a run that has begun; None: it has not."""
     if not (run / "last.pt").is_file():
         return None
     try:
-        return dict(checkpoints.load(run / "last.pt")["identity"]["train"])
+        return dict(checkpoints.load(run / "last.pt")["identity"][section])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{run / 'last.pt'}: damaged ({error}); delete it") from error
+
+
+def usual_length(store: Features, split: Split) -> int:
+    """Segments per bag: the median number of snippets of the training videos, 32 at most."""
+    lengths = [store.meta(video).snippets for video in split.train]
+    return max(1, min(MOST_SEGMENTS, int(np.median(lengths))))
+
+
+def check_shares(settings: TrainSettings, processes: int) -> tuple[int, int, int]:
+    """Raises ConfigError where a batch cannot be shared equally among the processes.
+
+    Returns:
+        Bags of either kind, steps and steps between two evaluations; usual ones where they are left open.
+    """
+    parts = settings.accumulate * processes
+    batch = settings.batch_size or parts
+    if batch % parts:
+        raise ConfigError(
+            f"train.batch_size: {batch} bags of either kind cannot be shared equally among "
+            f"{processes} processes in {settings.accumulate} parts; make it a multiple of {parts}"
+        )
+    return batch, settings.steps or LONGEST, settings.evaluate_every or EVERY[0]
 
 
 def _within(bounds: tuple[int, int], wanted: float) -> int:

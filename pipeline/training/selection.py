@@ -3,11 +3,13 @@
 Dimensions: V videos.
 """
 
+import math
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from ssrl_pipeline.evaluation import frame_metrics
@@ -23,17 +25,47 @@ class Verdict(NamedTuple):
 
     val_loss: float | None = None  # cross-entropy of the validation bags, both classes alike
     test_auc: float | None = None  # of the frames of the test videos
+    losses: tuple[float, ...] = ()  # of the validation bags, whose mean is `val_loss`
 
     @property
     def cost(self) -> float | None:
         """The less, the better; None where there is nothing to choose by."""
         return self.val_loss if self.test_auc is None else 1 - self.test_auc
 
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """What is logged and kept."""
+        return {"val_loss": self.val_loss, "test_auc": self.test_auc}
+
+    def beats(self, best: "Verdict") -> bool:
+        """Whether it is better than the best so far, by more than chance.
+
+        Of validation bags, whose losses differ by more than one standard error of their mean
+        difference: of checkpoints that are as good, the earliest is the one that chance shaped least.
+        """
+        if self.cost is None or best.cost is None:
+            return True
+        gains = np.subtract(best.losses, self.losses) if self.losses and best.losses else np.zeros(1)
+        chance = float(gains.std(ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
+        return best.cost - self.cost > chance
+
+
+def best_of(state: dict[str, Any]) -> Verdict:
+    """The verdict on the best checkpoint so far, from a state that this or an older version has saved."""
+    if "best" in state:
+        val_loss, test_auc, losses = state["best"]
+        return Verdict(val_loss, test_auc, tuple(losses))
+    return Verdict(val_loss=state["best_cost"]) if math.isfinite(state["best_cost"]) else Verdict()
+
 
 class Judge(Protocol):
     """Tells how good a model in evaluation mode is."""
 
     def __call__(self, model: SSRL) -> Verdict: ...
+
+    def rivals(self, model: SSRL) -> dict[str, float]:
+        """How the model last judged and others do by the same videos, for the record."""
+        ...
 
 
 class NoJudge:
@@ -42,12 +74,16 @@ class NoJudge:
     def __call__(self, model: SSRL) -> Verdict:
         return Verdict()
 
+    def rivals(self, model: SSRL) -> dict[str, float]:
+        return {}
+
 
 class ValidationJudge:
     """Judges by the bags of validation videos, which the processes share out among them."""
 
     def __init__(self, bags: Bags, loss: MILLoss, batch_size: int, group: Group):
         self.bags, self.loss, self.batch_size, self.group = bags, loss, batch_size, group
+        self._scores = torch.empty(0)  # [V], of the bags, by the model last judged
 
     @torch.no_grad()
     def __call__(self, model: SSRL) -> Verdict:
@@ -61,9 +97,26 @@ class ValidationJudge:
         for other in self.group.collect(scores):
             scores |= other
         ordered = torch.tensor([scores[i] for i in range(len(self.bags.videos))])  # [V]
-        abnormal = self.bags.abnormal
+        abnormal, self._scores = self.bags.abnormal, ordered
         losses = F.binary_cross_entropy(ordered, abnormal.float(), reduction="none")
-        return Verdict(val_loss=float((losses[abnormal].mean() + losses[~abnormal].mean()) / 2))
+        shares = torch.where(abnormal, 1 / abnormal.sum(), 1 / (~abnormal).sum()) / 2
+        each = losses * shares * len(losses)
+        return Verdict(val_loss=float(each.mean()), losses=tuple(each.tolist()))
+
+    @torch.no_grad()
+    def rivals(self, model: SSRL) -> dict[str, float]:
+        """Areas under the ROC curve over the bags: "auc", and "probe_auc" of its evidence by itself."""
+        abnormal = self.bags.abnormal.numpy()
+        if model.probe is None or len(set(abnormal.tolist())) < 2:
+            return {}
+        odds = []
+        for row in range(len(abnormal)):
+            views, _ = self.bags.batch([row], self.group.device)
+            odds.append(float(model.probe(views).odds.mean()))
+        return {
+            "auc": float(roc_auc_score(abnormal, self._scores)),
+            "probe_auc": float(roc_auc_score(abnormal, odds)),
+        }
 
 
 class FrameJudge:
@@ -79,3 +132,6 @@ class FrameJudge:
         for other in self.group.collect(scores):
             scores |= other
         return Verdict(test_auc=frame_metrics(scores, self.truth).auc)
+
+    def rivals(self, model: SSRL) -> dict[str, float]:
+        return {}

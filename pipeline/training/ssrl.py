@@ -38,17 +38,16 @@ from ssrl_pipeline.data import (
 )
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.models import SSRL, Losses, LossWeights, MILLoss
+from ssrl_pipeline.models import SSRL, LinearProbe, Losses, LossWeights, MILLoss
 from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.tf32 import allow_tf32
 from ssrl_pipeline.training.bags import balanced_batches, load_bags, share_of_batch
+from ssrl_pipeline.training.evidence import fit_evidence
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.length import EVERY, LONGEST, fitted
+from ssrl_pipeline.training.length import begun_with, check_shares, fitted, usual_length
 from ssrl_pipeline.training.run_folder import Evaluation, RunFolder, owned
-from ssrl_pipeline.training.selection import FrameJudge, Judge, NoJudge, ValidationJudge, Verdict
-
-MOST_SEGMENTS = 32  # the paper's number
+from ssrl_pipeline.training.selection import FrameJudge, Judge, NoJudge, ValidationJudge, Verdict, best_of
 
 
 class TrainResult(NamedTuple):
@@ -110,16 +109,23 @@ class Trainer:
         self.scales = check_scales(model_settings.scales, store)
         self.stages = stages_of(settings, self.scales)
         settings = fitted(settings, split, run, group.size)
+        begun = begun_with(run, "model")
+        if begun is not None and "evidence" not in begun:  # it began without, or in a version before
+            model_settings = dataclasses.replace(model_settings, evidence=False)
         self.batch_size, self.steps, self.every = check_shares(settings, group.size)
         settings = dataclasses.replace(settings, last_stage=None)  # how far to go is not the run's nature
         self.recipe, self.split, self.group = store.recipe, split, group
         self.model_settings, self.settings = model_settings, settings
         trees = {"model": to_tree(model_settings), "train": to_tree(settings)}
         same = {**trees["train"], "tensorboard": None}  # may come or go
-        identity = {**trees, "train": same, "recipe": self.recipe, "split": [split.train, split.val]}
+        known = {**trees["model"]}
+        if not model_settings.evidence:
+            del known["evidence"]  # as of versions before, so that their runs go on
+        identity = {"model": known, "train": same, "recipe": self.recipe, "split": [split.train, split.val]}
         defaults = {"model": to_tree(ModelSettings()), "train": to_tree(TrainSettings())}
         for tree in (same, defaults["train"]):
             del tree["false_alarms"]  # of what comes after
+        del defaults["model"]["evidence"]
         self.folder = RunFolder(run, trees, identity, defaults, group, settings.tensorboard)
         terms = dataclasses.asdict(settings.loss)
         how = {name: terms.pop(name) for name in ("across_videos", "top")}
@@ -133,6 +139,8 @@ class Trainer:
             )
         for bags in filter(None, (self.bags, self.val_bags)):
             bags.move(group.device)
+        self.labels = labels
+        self.evidence = model_settings.evidence and settings.schedule == "joint"
         self.judge = self._judge(store, labels, intervals)
 
     def train_stage(self, stage: int, report: Callable[[Evaluation], object]) -> None:
@@ -145,12 +153,12 @@ class Trainer:
         learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimiser = torch.optim.Adam(learned, weight_decay=settings.optimiser.weight_decay, fused=True)
         average = RunningMean(model, settings.average)
-        done, best_step, best_cost = 0, 0, math.inf
+        done, best_step, best = 0, 0, Verdict()
         if state and state["stage"] == stage:
             model.load_state_dict(state["model"])
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])
-            done, best_step, best_cost = state["step"], state["best_step"], state["best_cost"]
+            done, best_step, best = state["step"], state["best_step"], best_of(state)
             self.folder.state = None  # it may be large
         patience = self.steps if settings.patience is None else settings.patience * self.every
         batches = balanced_batches(self.bags.abnormal, self.batch_size, settings.seed, stage)
@@ -163,18 +171,20 @@ class Trainer:
                 continue
             judged = cast(SSRL, average.module.eval())
             verdict = self.judge(judged)
-            best = verdict.cost is None or verdict.cost < best_cost or not best_step
-            if best:
-                best_step, best_cost = step, math.inf if verdict.cost is None else verdict.cost
+            is_best = not best_step or verdict.beats(best)
+            if is_best:
+                best_step, best = step, verdict
                 self.folder.save_best(stage, self._checkpoint(judged, stage, step, verdict))
-            evaluation = Evaluation(stage, step, **terms, **verdict._asdict(), best=best)
+            evaluation = Evaluation(
+                stage, step, **terms, val_loss=verdict.val_loss, test_auc=verdict.test_auc, best=is_best
+            )
             self.folder.log(evaluation)
             self.folder.save_state(
                 {
                     "stage": stage,
                     "step": step,
                     "best_step": best_step,
-                    "best_cost": best_cost,
+                    "best": list(best),
                     "model": model.state_dict(),
                     "average": average.state_dict(),
                     "optimiser": optimiser.state_dict(),
@@ -203,11 +213,14 @@ class Trainer:
             dropout=self.model_settings.dropout,
             share_relation=self.model_settings.share_relation,
             patches=self.model_settings.patches,
+            evidence=self.evidence,
         )
         if self.model_settings.standardise:
             normal = [row for row, abnormal in enumerate(self.bags.abnormal) if not abnormal]
             for name in model.views:
                 model.scaling.fit(name, (self.bags.bag(name, row).cpu() for row in normal))
+        if self.evidence:
+            fit_evidence(cast(LinearProbe, model.probe), self.bags, self.labels, self.settings.seed)
         if stage > self.stages[0]:
             before = load_checkpoint(self.folder.stage_path(stage - 1)).weights
             model.load_state_dict(before, strict=False)
@@ -280,7 +293,8 @@ class Trainer:
             provenance={
                 "stage": stage,
                 "step": step,
-                **verdict._asdict(),
+                **verdict.figures,
+                **({"validation": rivals} if (rivals := self.judge.rivals(model)) else {}),
                 "train_videos": list(self.split.train),
                 "val_videos": list(self.split.val),
             },
@@ -309,6 +323,17 @@ class RunningMean(AveragedModel):
         self.n_averaged += 1
 
 
+def ssrl_summary(checkpoint: Checkpoint) -> str:
+    """How it does on the validation videos, and how a linear probe, in one line; nothing without any."""
+    if not (found := checkpoint.provenance.get("validation")):
+        return ""
+    own, probe = found["auc"], found["probe_auc"]
+    line = f"AUC of the validation videos: {own:.3f}; a linear probe reaches {probe:.3f}"
+    if probe <= own:
+        return line
+    return f"{line}: try --model probe, or --model auto, which takes what is best"
+
+
 def stages_of(settings: TrainSettings, scales: Sequence[str]) -> range:
     """The stages to train: the crops' and one for each scale, or the last of these, which has them all.
 
@@ -332,28 +357,6 @@ def learning_rate(settings: OptimiserSettings, step: int, steps: int) -> float:
     if settings.schedule == "cosine":
         rate *= (1 + math.cos(math.pi * (step - 1) / steps)) / 2
     return rate
-
-
-def usual_length(store: Features, split: Split) -> int:
-    """Segments per bag: the median number of snippets of the training videos, 32 at most."""
-    lengths = [store.meta(video).snippets for video in split.train]
-    return max(1, min(MOST_SEGMENTS, int(np.median(lengths))))
-
-
-def check_shares(settings: TrainSettings, processes: int) -> tuple[int, int, int]:
-    """Raises ConfigError where a batch cannot be shared equally among the processes.
-
-    Returns:
-        Bags of either kind, steps and steps between two evaluations; usual ones where they are left open.
-    """
-    parts = settings.accumulate * processes
-    batch = settings.batch_size or parts
-    if batch % parts:
-        raise ConfigError(
-            f"train.batch_size: {batch} bags of either kind cannot be shared equally among "
-            f"{processes} processes in {settings.accumulate} parts; make it a multiple of {parts}"
-        )
-    return batch, settings.steps or LONGEST, settings.evaluate_every or EVERY[0]
 
 
 def _training_mode(model: nn.Module) -> None:

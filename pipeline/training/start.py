@@ -27,9 +27,9 @@ from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import join, launch
 from ssrl_pipeline.training.held_out import describe
+from ssrl_pipeline.training.length import check_shares
 from ssrl_pipeline.training.run_folder import Evaluation, named_run, read_evaluations
 from ssrl_pipeline.training.seeds import SeedRuns, train_seeds
-from ssrl_pipeline.training.ssrl import check_shares
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import TRAINERS, train_detector
 

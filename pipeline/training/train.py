@@ -182,7 +182,7 @@ def _auto(task: Task) -> HeldOut | None:
 
 
 TRAINERS: dict[str, Trainer] = {
-    SSRL.kind: Trainer(_ssrl, evaluations=""),
+    SSRL.kind: Trainer(_ssrl, evaluations="", summary=ssrl.ssrl_summary),
     PatchMemory.kind: Trainer(_by_main(_memory), normal_alone=True, summary=memory_summary),
     FusedDetector.kind: Trainer(_fused, evaluations="ssrl", summary=fused_summary),
     ActionDetector.kind: Trainer(_by_main(_actions), normal_alone=True, summary=actions_summary),

@@ -18,7 +18,7 @@ from ssrl_pipeline.training.kinds.linear import (
     FEWEST,
     STRENGTHS,
     USUAL,
-    fit,
+    fit_rows,
     probe_summary,
     read_rows,
     train_probe,
@@ -40,7 +40,7 @@ def test_it_is_logistic_regression_on_the_means_of_standardised_snippets(tiny_st
     videos = {video: label.abnormal for video, label in LABELS.items()}
     model = LinearProbe(16, store.recipe["views"])
     rows = read_rows(model, store, videos)
-    fit(model, rows, 1e-3)
+    fit_rows(model, rows, 1e-3)
 
     snippets = {video: pooled(store.read(video)) for video in LENGTHS}
     scaler = StandardScaler().fit(np.concatenate([snippets[v] for v in LENGTHS if not videos[v]]))

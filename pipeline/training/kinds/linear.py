@@ -8,7 +8,7 @@ Dimensions: V videos, W pooled size (:class:`ssrl_pipeline.models.LinearProbe`).
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,12 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
-from ssrl_pipeline.data import Labels, check_videos, split_videos
+from ssrl_pipeline.data import Labels, check_videos, fold_videos, split_videos
 from ssrl_pipeline.disk import write_text
-from ssrl_pipeline.errors import StoreError
+from ssrl_pipeline.errors import LabelError, StoreError
 from ssrl_pipeline.features import Features
 from ssrl_pipeline.models import LinearProbe
 from ssrl_pipeline.scoring import in_chunks
@@ -68,9 +67,9 @@ def train_probe(store: Features, labels: Labels, run: Path, settings: TrainSetti
     refuse_other_run(run, LinearProbe.kind)
     model = LinearProbe(store.recipe["feature_size"], store.recipe["views"])
     rows = read_rows(model, store, split.train)
-    trials = try_strengths(rows, settings.seed)
-    strength = min(trials, key=lambda trial: trial.cross_entropy).strength if trials else USUAL
-    fit(model, rows, strength)
+    trials = try_strengths(rows, held_out_rows(list(split.train), labels, settings.seed))
+    strength = best_strength(trials)
+    fit_rows(model, rows, strength)
     tree = {"train": {"seed": settings.seed, "val_fraction": settings.val_fraction}}
     write_text(run / "config.yaml", to_yaml({**tree, "model": {"kind": LinearProbe.kind}}))
     provenance: dict[str, Any] = {
@@ -116,25 +115,42 @@ def read_rows(model: LinearProbe, store: Features, videos: dict[str, bool]) -> R
     return Rows(model.scaled(torch.stack(means)).numpy(), np.array(list(videos.values())))
 
 
-def try_strengths(rows: Rows, seed: int) -> list[Trial]:
-    """Each of STRENGTHS by cross-validation; nothing where a class has too few videos."""
-    if min(rows.abnormal.sum(), (~rows.abnormal).sum()) < FEWEST:
+def held_out_rows(videos: list[str], labels: Labels, seed: int) -> list[np.ndarray]:
+    """bool [V] for each of some parts, which no group is in two of; none where a class has too few videos."""
+    try:
+        parts = fold_videos({video: labels[video] for video in videos}, FOLDS, seed)
+    except LabelError:
+        return []
+    return [np.isin(videos, part) for part in parts]
+
+
+def try_strengths(rows: Rows, parts: Sequence[np.ndarray]) -> list[Trial]:
+    """Each of STRENGTHS by cross-validation; nothing where a class has too few videos.
+
+    Args:
+        parts: which rows are held out together, as :func:`held_out_rows` tells.
+    """
+    if not parts or min(rows.abnormal.sum(), (~rows.abnormal).sum()) < FEWEST:
         return []
     coordinates = _coordinates(rows.bags)[0]
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     trials = []
     for strength in STRENGTHS:
         found = np.empty(len(rows.abnormal))
-        for train, held_out in folds.split(coordinates, rows.abnormal):
-            model = _regression(coordinates[train], rows.abnormal[train], strength)
-            found[held_out] = model.predict_proba(coordinates[held_out])[:, 1]
+        for held in parts:
+            model = _regression(coordinates[~held], rows.abnormal[~held], strength)
+            found[held] = model.predict_proba(coordinates[held])[:, 1]
         balance = np.where(rows.abnormal, 1 / rows.abnormal.sum(), 1 / (~rows.abnormal).sum())
         trials.append(Trial(strength, float(log_loss(rows.abnormal, found, sample_weight=balance))))
     return trials
 
 
+def best_strength(trials: Sequence[Trial]) -> float:
+    """The usual one where none was tried."""
+    return min(trials, key=lambda trial: trial.cross_entropy).strength if trials else USUAL
+
+
 @torch.no_grad()
-def fit(model: LinearProbe, rows: Rows, strength: float) -> None:
+def fit_rows(model: LinearProbe, rows: Rows, strength: float) -> None:
     """Gives the model its weights."""
     coordinates, axes = _coordinates(rows.bags)
     fitted = _regression(coordinates, rows.abnormal, strength)

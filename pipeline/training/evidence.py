@@ -1,0 +1,49 @@
+"""What a linear probe knows of the training bags, for an SSRL that learns the rest.
+
+While SSRL learns, a bag's evidence is that of a probe which did not learn from the bag: what a probe
+says of its own training videos is too good to leave anything to learn. In validation, and later, the
+evidence is that of one probe of all training videos.
+
+Dimensions: V videos, T segments, W pooled size (:class:`ssrl_pipeline.models.LinearProbe`).
+"""
+
+import torch
+
+from ssrl_pipeline.data import Labels
+from ssrl_pipeline.models import LinearProbe
+from ssrl_pipeline.scales import EVIDENCE
+from ssrl_pipeline.training.bags import Bags
+from ssrl_pipeline.training.kinds import Rows, best_strength, fit_rows, held_out_rows, try_strengths
+
+LEAST = 1e-6  # a deviation of log odds, where normal segments do not differ
+
+
+@torch.no_grad()
+def fit_evidence(probe: LinearProbe, bags: Bags, labels: Labels, seed: int) -> None:
+    """Fits a probe to bags, and gives each bag its evidence by a probe that did not learn from it.
+
+    The unit is the deviation over normal bags, so that the evidence weighs alike on any set of videos.
+
+    Args:
+        bags: get a branch of the name EVIDENCE, [V, T].
+        labels: of the bags' videos; groups are not parted.
+    """
+    pooled = [
+        probe.pool({name: bags.bag(name, row)[None].cpu() for name in probe.views})[0]
+        for row in range(len(bags.videos))
+    ]
+    abnormal = bags.abnormal.numpy()
+    probe.fit_scaling(rows for rows, odd in zip(pooled, abnormal, strict=True) if not odd)
+    scaled = torch.stack([probe.scaled(rows) for rows in pooled])  # [V, T, W]
+    rows = Rows(scaled.double().mean(dim=1).numpy(), abnormal)
+    parts = held_out_rows(bags.videos, labels, seed)
+    strength = best_strength(try_strengths(rows, parts))
+    odds = torch.zeros(scaled.shape[:2])
+    for held in parts:
+        fit_rows(probe, Rows(rows.bags[~held], abnormal[~held]), strength)
+        odds[held] = probe.linear(scaled[held]).squeeze(-1)
+    fit_rows(probe, rows, strength)
+    unit = max(float(odds[~abnormal].std(correction=0)), LEAST)
+    for parameter in probe.linear.parameters():
+        parameter.mul_(1 / unit if parts else 0)  # no evidence where none can be held out
+    bags.branches[EVIDENCE] = odds / unit
