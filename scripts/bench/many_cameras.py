@@ -1,6 +1,6 @@
 """Many rendered cameras from one `watch`, most of them quiet: what is dropped, how late scores are, events.
 
-    OMP_NUM_THREADS=2 taskset -c 0,1 python scripts/bench/many_cameras.py --checkpoint runs/x/best.pt --minutes 20
+    OMP_NUM_THREADS=2 taskset -c 0,1 python scripts/bench/many_cameras.py --checkpoint runs/x/best.pt
 
 Cameras are played at real time, with a decoder each. A busy one shows people, and in every second clip of
 its loop an anomaly; a quiet one shows an empty place, with noise and compression. The threshold
