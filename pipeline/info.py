@@ -46,10 +46,10 @@ def collect(checkpoint: Path | None = None, device: str = "auto") -> dict[str, s
     facts["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     facts["gpu"] = _gpus()
     facts["cudnn"] = _cudnn()
-    device = find_device("auto")
-    facts[f"precisions on {device.type}"] = ", ".join(offered(device))
+    here = find_device("auto")
+    facts[f"precisions on {here.type}"] = ", ".join(offered(here))
     for engine in ENGINES[1:]:
-        facts[f"engine {engine}"] = why_not(engine, device) or _engine(engine)
+        facts[f"engine {engine}"] = why_not(engine, here) or _engine(engine)
     facts["decoder"] = _decoder()
     facts["encoder H.264"] = _encoder()
     facts["weights cache"] = str(cache_path("i3d").parent)
