@@ -40,11 +40,13 @@ from ssrl_pipeline.extractors.engines import (
 )
 from ssrl_pipeline.extractors.graphs import Calibration, Graphs
 from ssrl_pipeline.extractors.motion import GEOMETRY, Movers
-from ssrl_pipeline.extractors.passes import PATCHES, plan_passes
+from ssrl_pipeline.extractors.passes import PATCHES, Wanted, plan_passes, split_rows
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
 from ssrl_pipeline.extractors.rate import FASTEST_RATE
 from ssrl_pipeline.extractors.reader import J, VideoFeatures, ViewArrays
+from ssrl_pipeline.extractors.repeats import UnchangedRule
 from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
+from ssrl_pipeline.extractors.unchanged import Unchanged
 from ssrl_pipeline.extractors.views import cut_views
 from ssrl_pipeline.scales import MOTION, MOTION_GRID, MOTION_SIZE, view_size
 
@@ -79,6 +81,8 @@ class FeatureExtractor:
         fps: frames a second of a video that are described, chosen by the times at which they are shown
             (:mod:`ssrl_pipeline.extractors.rate`); None: all are. Frames that are given as arrays have no
             times: all of them are described.
+        unchanged: by which the last description of a clip that has not changed is taken again, see
+            :mod:`ssrl_pipeline.extractors.unchanged`; None: all are described.
         patches: `exact`: each passes the backbone by itself; `dense`: averages
             over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.passes`.
         motion: whether there is a view `motion`, see :mod:`ssrl_pipeline.extractors.motion`.
@@ -104,6 +108,7 @@ class FeatureExtractor:
         fps: float | None = None,
         motion: bool = False,
         calibration: str | Path | None = None,
+        unchanged: UnchangedRule | None = None,
     ):
         if backbone not in BACKBONES:
             raise ConfigError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
@@ -115,7 +120,7 @@ class FeatureExtractor:
         check_engine(engine, precision, self.device)
         if fps is not None and not (type(fps) in (int, float) and 0 < fps <= FASTEST_RATE):
             raise ConfigError(f"fps is a number of frames a second, up to {FASTEST_RATE:g}, not {fps!r}")
-        self.picture_fps, self.fps = picture_fps, fps
+        self.picture_fps, self.fps, self._rule = picture_fps, fps, unchanged
         self.engine, self.precision = engine, choose_precision(precision, self.device, engine)
         self.calibration = None if calibration is None else Calibration(Path(calibration))
         if self.device.type == "cuda":
@@ -162,6 +167,7 @@ class FeatureExtractor:
             **({} if self.patches == "exact" else {"patches": self.patches}),
             **recorded(self.precision, self.calibration),
             **({} if self.fps is None else {"fps": float(self.fps)}),
+            **({} if self._rule is None else {"unchanged": self._rule.in_recipe()}),
         }
 
     def __call__(self, frames: np.ndarray) -> ViewArrays:
@@ -210,7 +216,7 @@ class FeatureExtractor:
             picture_fps=self.picture_fps,
         )
         drop_last = self.preset.drop_last
-        gathered = (drop_last, videos, lambda: self.batch, AHEAD, self.pending, self.fps)
+        gathered = (drop_last, videos, lambda: self.batch, AHEAD, self.pending, self.unchanged, self.fps)
         feed: Feed[J] = Feed(self.start, opener, *gathered)
         return feed.run(jobs)
 
@@ -219,46 +225,60 @@ class FeatureExtractor:
         resize = self.preset.pillows
         return Pending(self._transfer.empty, resize.by_pillow if resize else None)
 
+    def unchanged(self) -> Unchanged:
+        """What decides for a video or camera, from its first snippet on, what is described of each."""
+        return Unchanged(self._rule, self.passes)
+
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[ViewArrays]:
         """Frames, uint8 [H, W, 3] each -> for each snippet, view name -> float32 [1, P, D]."""
         waiting = cut_snippets(frames, self.preset.drop_last, self.pending())
+        unchanged = self.unchanged()
         while group := list(islice(waiting, self.batch)):
-            yield from self.describe(group)
+            wanted = [unchanged.decide(snippet) for snippet in group]
+            yield from map(unchanged.complete, self.describe(group, wanted), wanted)
 
-    def describe(self, snippets: Sequence[np.ndarray]) -> list[ViewArrays]:
+    def describe(
+        self, snippets: Sequence[np.ndarray], wanted: Sequence[Wanted] | None = None
+    ) -> list[ViewArrays]:
         """Describes snippets together: the patches of one view of all of them share batches.
 
         Args:
             snippets: uint8 [16, H, W, 3] each, of one video or of several; sizes may differ.
                 Quickest are those that :meth:`pending` gave.
+            wanted: which clips of each, by its video's :meth:`unchanged`, which completes what is given;
+                None: all.
 
         Returns:
-            for each snippet, view name -> float32 [1, P, D].
+            for each snippet, view name -> float32 [1, P, D]; nan where a clip was not wanted.
 
         Raises:
             PipelineError: the device has not the memory for one clip.
         """
         most = self.batch if self._spares else max(1, len(snippets))
-        groups = [snippets[i : i + most] for i in range(0, len(snippets), most)]
-        return [features for group in groups for features in self.start(group)()]
+        wanted = wanted or [Wanted.everything(self.passes)] * len(snippets)
+        parts = [slice(i, i + most) for i in range(0, len(snippets), most)]
+        return [features for part in parts for features in self.start(snippets[part], wanted[part])()]
 
-    def start(self, snippets: Sequence[np.ndarray]) -> Described:
+    def start(self, snippets: Sequence[np.ndarray], wanted: Sequence[Wanted] | None = None) -> Described:
         """Begins to :meth:`describe`, and gives what does the rest or waits for it.
 
         A CPU cuts views meanwhile, a GPU does all but motion.
         """
         if not snippets:
             return list
-        return self._movers.beside(snippets, self._start) if self._movers else self._start(snippets)
+        wanted = wanted or [Wanted.everything(self.passes)] * len(snippets)
+        if not self._movers:
+            return self._start(snippets, wanted)
+        return self._movers.beside(snippets, lambda some: self._start(some, wanted))
 
-    def _start(self, snippets: Sequence[np.ndarray]) -> Described:
+    def _start(self, snippets: Sequence[np.ndarray], wanted: Sequence[Wanted]) -> Described:
         if self._cutter:
-            cut = self._cutter.submit(self._cut, snippets)
-            return lambda: self._run_all(snippets, cut.result)()
-        return self._run_all(snippets, lambda: self._cut(snippets))
+            cut = self._cutter.submit(self._cut, snippets, wanted)
+            return lambda: self._run_all(snippets, wanted, cut.result)()
+        return self._run_all(snippets, wanted, lambda: self._cut(snippets, wanted))
 
     def _run_all(
-        self, snippets: Sequence[np.ndarray], cut: Callable[[], list[dict[str, Tensor]]]
+        self, snippets: Sequence[np.ndarray], wanted: Sequence[Wanted], cut: Callable[[], list[list[Tensor]]]
     ) -> Described:
         """Begins to run the network on the views of snippets, by halves where the memory is scarce."""
         try:
@@ -273,35 +293,36 @@ class FeatureExtractor:
                     f"{first_line(error)[:200]}"
                 ) from error
         else:
-            return lambda: self._by_view(rows())
+            return lambda: split_rows(rows(), self.passes, wanted)
         self._spare_memory()
         half = len(snippets) // 2
-        first, second = self._start(snippets[:half]), self._start(snippets[half:])
+        first = self._start(snippets[:half], wanted[:half])
+        second = self._start(snippets[half:], wanted[half:])
         return lambda: first() + second()
 
-    def _cut(self, snippets: Sequence[np.ndarray]) -> list[dict[str, Tensor]]:
-        """For each snippet, what each pass is of -> uint8 [B, 3, t, h, w], on the device."""
-        cuts = tuple(one.cut for one in self.passes)
+    def _cut(self, snippets: Sequence[np.ndarray], wanted: Sequence[Wanted]) -> list[list[Tensor]]:
+        """For each pass, what of each snippet it is to describe: uint8 [B, 3, t, h, w], on the device."""
+        found: list[list[Tensor]] = [[] for _ in self.passes]
         stride = self.backbone.frame_stride
-        return [cut_views(snippet, cuts, lambda f: self._transfer.up(f)[::stride]) for snippet in snippets]
+        for snippet, of in zip(snippets, wanted, strict=True):
+            parts = list(zip(self.passes, of.described, found, strict=True))
+            cuts = tuple(one.cut for one, mask, _ in parts if mask.any())
+            views = cut_views(snippet, cuts, lambda f: self._transfer.up(f)[::stride])
+            for one, mask, clips in parts:
+                if mask.all():
+                    clips.append(views[one.cut.name])
+                elif mask.any():
+                    clips.append(views[one.cut.name][np.flatnonzero(mask)])
+        return found
 
-    def _rows(self, cut: list[dict[str, Tensor]]) -> Tensor:
-        """float32 [snippets, sum of P, D], pass by pass."""
+    def _rows(self, cut: list[list[Tensor]]) -> Tensor:
+        """float32 [n, D] of all that was cut, pass by pass."""
         dim = self.backbone.feature_size
-        rows = []
-        for one in self.passes:
-            clips = torch.cat([views[one.cut.name] for views in cut])
-            rows.append(self._run(one.network, clips).reshape(len(cut), -1, dim))
-        return torch.cat(rows, dim=1)
-
-    def _by_view(self, rows: np.ndarray) -> list[ViewArrays]:
-        views = [view for one in self.passes for view in one.views]
-        ends = np.cumsum([view.count for view in views])[:-1]
-        parts = np.split(rows, ends, axis=1)
-        return [
-            {view.name: part[i : i + 1] for view, part in zip(views, parts, strict=True)}
-            for i in range(len(rows))
-        ]
+        rows = [torch.empty(0, dim, device=self.device)]
+        for one, clips in zip(self.passes, cut, strict=True):
+            if clips:
+                rows.append(self._run(one.network, torch.cat(clips)).reshape(-1, dim))
+        return torch.cat(rows)
 
     @torch.inference_mode()
     def _run(self, network: nn.Module, clips: Tensor) -> Tensor:

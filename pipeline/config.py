@@ -167,6 +167,8 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     for option in options:
         if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
             return tuple(_convert(typing.get_args(option)[0], item, name) for item in value)
+        if typing.get_origin(option) is dict and isinstance(value, dict):
+            return value
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
             value = float(value)
         elif option is float and isinstance(value, str):

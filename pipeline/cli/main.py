@@ -33,7 +33,7 @@ COMMANDS = {  # each is in the module of its name, which is loaded when the comm
     "feedback": "Say which moments were normal or abnormal.",
     "info": "Versions, devices, decoders and caches: what to send along with a bug report.",
     "labels": "Exchange labels and events with annotation tools.",
-    "learn": "Make a checkpoint that has learnt from verdicts.",
+    "learn": "Make a checkpoint that has learnt from the verdicts of feedback.csv.",
     "replay": "Show what would have alarmed with other settings.",
     "runs": "Compare the runs in a folder.",
     "score": "Score every frame of new videos.",

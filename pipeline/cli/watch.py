@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -20,22 +19,18 @@ from ssrl_pipeline import alarms, watching
 from ssrl_pipeline.cli.options import config_option, scorer_options, set_option, with_settings
 from ssrl_pipeline.config import ready_configs
 from ssrl_pipeline.console import say
-from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.settings import CAMERA_SECTIONS, Settings
-from ssrl_pipeline.watching import Notifier, parse_sources, program, webhook
+from ssrl_pipeline.watching import parse_sources
 
-NOTIFY = ("event_start", "event_end")
 LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
-LAST_WORDS = 10.0  # seconds that receivers get for what waits at the end
-
-Deliver = Callable[[Mapping[str, Any]], None]
 
 
 @click.command()
 @click.argument("sources", nargs=-1)
 @scorer_options
-@click.option("--exec", "command", metavar="CMD", help="Run for each start and end of an event; no shell.")
-@click.option("--webhook", "url", metavar="URL", help="Post each start and end of an event as JSON.")
+@click.option("--exec", "command", metavar="CMD", help="Run for each alarm, at its start and end; no shell.")
+@click.option("--webhook", "url", metavar="URL", help="Post each alarm, its start and end, as JSON.")
 @click.option(
     "--events",
     type=click.Path(path_type=Path),
@@ -77,11 +72,11 @@ def watch(
     A source is an address (rtsp://..., http://..., ...), a camera's number or a file, named
     as in gate=rtsp://host/stream; or -c names a file with cameras in it, which is read again on
     SIGHUP (docs/live.md). Lines are of the types score, event_start, event_end,
-    connected, lost, dropped and end. Frames count from 0, ends are exclusive. A stream that
-    is lost is opened again, one that is faster than the model loses whole snippets, and both
-    are told; a file waits for the model, and its end ends it. -o watch.window=16 is how many
-    snippets of a camera are looked at together, -o watch.delay=0 scores each at once, not when one more is
-    known. What counts as an event is set as for `score`.
+    health_start, health_end, connected, lost, dropped and end. Frames count from 0, ends are
+    exclusive. A stream that is lost is opened again, one that is faster than the model loses
+    whole snippets, and both are told; a file waits for the model, and its end ends it.
+    -o watch.window=16 is how many snippets of a camera are looked at together, -o watch.delay=0
+    scores each at once, not when one more is known. What counts as an event is set as for `score`.
 
     CMD gets the line on its stdin, and its values as SSRL_TYPE, SSRL_CAMERA and so on.
 
@@ -95,7 +90,7 @@ def watch(
         settings = replace(settings, watch=replace(settings.watch, hwaccel=hwaccel))
     models = watching.Models(settings, checkpoint, device)
     path = _camera_file(config, sources)
-    listeners = _Listeners(_flagged(command, url))
+    listeners = alarms.Listeners(_flagged(command, url))
     file: watching.CameraFile
     if path:
         file = _read(path, models.views_if_any if check else models.views)
@@ -125,7 +120,7 @@ def watch(
         _reloaded(path, file, models, job, listeners),
     ):
         jobs.append(job)
-        listeners.change(file)
+        _tell_of(listeners, file)
         failed = _run(job, stop, recorder, listeners)
     if received:
         _end_by(received[0])
@@ -148,7 +143,7 @@ def _camera_file(config: str | None, sources: tuple[str, ...]) -> Path | None:
 def _read(path: Path, views: Callable[[Path | None], Mapping[str, int]]) -> "watching.CameraFile":
     """Raises ConfigError after all faults were said."""
     try:
-        return watching.read_camera_file(path, _open_receiver, views)
+        return watching.read_camera_file(path, alarms.open_receiver, views)
     except watching.CameraFileError as error:
         for fault in error.faults if len(error.faults) > 1 else ():
             say(fault, logging.ERROR)
@@ -166,61 +161,13 @@ def _check(file: "watching.CameraFile", models: "watching.Models", folder: Path,
         raise PipelineError(f"{', '.join(failed)}: cannot be opened")
 
 
-class _Listeners:
-    """Who is told of the events of which camera.
-
-    Args:
-        flagged: those of the options, which are told of all; by name.
-    """
-
-    def __init__(self, flagged: Mapping[str, Deliver]):
-        self._flagged = flagged
-        self._open: dict[str, tuple[Mapping[str, Any] | None, Notifier]] = {}  # by name
-        self._of: dict[str, list[Notifier]] = {}  # by camera
-
-    def tell(self, line: Mapping[str, Any]) -> None:
-        if line["type"] in NOTIFY and line["alarm"]:
-            for notifier in self._of.get(line["camera"], ()):
-                notifier.tell(line)
-
-    def change(self, file: "watching.CameraFile") -> None:
-        """Takes those of the file; who is in it as before goes on, others get time for their last words."""
-        wanted: dict[str, Mapping[str, Any] | None] = dict.fromkeys(self._flagged) | dict(file.receivers)
-        kept = {name: one for name, one in self._open.items() if name in wanted and wanted[name] == one[0]}
-        opened = {
-            name: (options, Notifier(name, self._deliver(name, options), say))
-            for name, options in wanted.items()
-            if name not in kept
-        }
-        gone = [notifier for name, (_, notifier) in self._open.items() if name not in kept]
-        self._open = kept | opened
-        told = {entry.source.name: entry.receivers for entry in file.cameras}
-        self._of = {
-            camera: [self._open[name][1] for name in wanted if name in self._flagged or _is_in(name, names)]
-            for camera, names in told.items()
-        }
-        for notifier in gone:
-            notifier.close(LAST_WORDS)
-
-    def close(self) -> None:
-        for _, notifier in self._open.values():
-            notifier.close(LAST_WORDS)
-
-    def _deliver(self, name: str, options: Mapping[str, Any] | None) -> Deliver:
-        return self._flagged[name] if options is None else _open_receiver(name, options)
-
-
-def _is_in(name: str, names: tuple[str, ...] | None) -> bool:
-    return names is None or name in names
-
-
 @contextmanager
 def _reloaded(
     path: Path | None,
     file: "watching.CameraFile",
     models: "watching.Models",
     job: "watching.Watch",
-    listeners: _Listeners,
+    listeners: "alarms.Listeners",
 ) -> Iterator[None]:
     """Reads the file of cameras again on each SIGHUP, beside the scoring, until the context ends."""
     if path is None or not hasattr(signal, "SIGHUP"):
@@ -248,7 +195,7 @@ def _reloaded(
         signal.signal(signal.SIGHUP, before)
         ended.set()
         asked.set()
-        thread.join(LAST_WORDS)
+        thread.join(alarms.LAST_WORDS)
 
 
 def _reload(
@@ -256,13 +203,13 @@ def _reload(
     before: "watching.CameraFile",
     models: "watching.Models",
     job: "watching.Watch",
-    listeners: _Listeners,
+    listeners: "alarms.Listeners",
 ) -> "watching.CameraFile":
     file = _read(path, models.views)
     if file.others != before.others:
         say(f"{path}: settings outside cameras and receivers are read at the start alone", logging.WARNING)
     job.update(models.plans(file.cameras))
-    listeners.change(file)
+    _tell_of(listeners, file)
     say(f"{path} was read again; cameras: {', '.join(entry.source.name for entry in file.cameras)}")
     return file
 
@@ -271,7 +218,7 @@ def _run(
     job: "watching.Watch",
     stop: threading.Event,
     recorder: "alarms.EventRecorder | None",
-    listeners: _Listeners,
+    listeners: "alarms.Listeners",
 ) -> list[str]:
     """The names of recordings that could not be read to their end."""
     try:
@@ -287,25 +234,18 @@ def _run(
         listeners.close()
 
 
-def _flagged(command: str | None, url: str | None) -> dict[str, Deliver]:
-    """The option that names it -> what takes a line."""
-    receivers: dict[str, Deliver] = {}
+def _tell_of(listeners: "alarms.Listeners", file: "watching.CameraFile") -> None:
+    listeners.change(file.receivers, {entry.source.name: entry.receivers for entry in file.cameras})
+
+
+def _flagged(command: str | None, url: str | None) -> dict[str, dict[str, Any]]:
+    """The receivers that options ask for: the option that names it -> what kind it is."""
+    receivers: dict[str, dict[str, Any]] = {}
     if command is not None:
-        receivers["--exec"] = program(_split(command))
+        receivers["--exec"] = {"type": "program", "command": command}
     if url is not None:
-        receivers["--webhook"] = webhook(url)
+        receivers["--webhook"] = {"type": "webhook", "url": url}
     return receivers
-
-
-def _open_receiver(name: str, options: Mapping[str, Any]) -> Deliver:
-    """What takes a line, by a receiver's options in a file of cameras."""
-    kinds = {"program": "command", "webhook": "url"}
-    key = kinds.get(str(options.get("type")))
-    if key is None:
-        raise ConfigError(f"type is one of {', '.join(kinds)}, not {options.get('type')!r}")
-    if options.keys() != {"type", key} or not isinstance(options[key], str):
-        raise ConfigError(f"a {options['type']} has a {key}, a text, and nothing else")
-    return program(_split(options[key])) if key == "command" else webhook(options[key])
 
 
 def _end_by(number: int) -> NoReturn:
@@ -335,13 +275,3 @@ def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
         yield stop, received
     finally:
         restore()
-
-
-def _split(command: str) -> list[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise click.UsageError(f"--exec: {error}: {command!r}") from error
-    if not words:
-        raise click.UsageError("--exec: no command")
-    return words

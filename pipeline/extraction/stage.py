@@ -17,7 +17,7 @@ from ssrl_pipeline.console import SKIPPED, Outcome, Plan, Progress
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extraction.storing import claim_each, store_videos
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
-from ssrl_pipeline.extractors import FeatureExtractor, find_device
+from ssrl_pipeline.extractors import FeatureExtractor, UnchangedRule, find_device
 from ssrl_pipeline.extractors.engines import choose_precision, unnamed
 from ssrl_pipeline.features import FeatureStore, Recipe, create_store, open_store
 from ssrl_pipeline.scales import MOTION, view_size
@@ -39,6 +39,7 @@ class ExtractorOptions(NamedTuple):
     fps: float | None = None
     calibration: str | None = None
     motion: bool | None = None  # None: not decided; nobody extracts it
+    unchanged: UnchangedRule | None = None
 
     def settled(self, features: Path | str, devices: Sequence[str]) -> "ExtractorOptions":
         """With what is not named decided as the store that is there has it.

@@ -16,6 +16,7 @@ from ssrl_pipeline.extraction import slow_videos
 from ssrl_pipeline.extractors import ViewArrays
 from ssrl_pipeline.models import WindowScorer
 from ssrl_pipeline.watching.camera import Camera, Connected, Dropped, Ended, Item, Lost, Snippet
+from ssrl_pipeline.watching.health import SAID, Health, News
 from ssrl_pipeline.watching.places import RecentHeat
 from ssrl_pipeline.watching.plan import Plan
 
@@ -44,6 +45,8 @@ class Post:
     ended: bool = False
     failed: bool = False
     connected: bool = False
+    away: bool = False  # lost, or not there yet
+    health: Health | None = None  # of a live camera; None: nobody looks after it
     snippets: int = 0
     dropped: int = 0  # frames
     untold: int = 0  # of these, frames that people were not told of
@@ -58,6 +61,7 @@ class Post:
         self.window, self.events = self.scorer.window(), EventStream(self.plan.rule)
         self.due: deque[Snippet | Dropped] = deque()  # described and without a score, and drops among them
         self.words, self.heat = RecentWords(), self._recent_heat()
+        self.unchanged = self.plan.analysis.unchanged()
 
     @property
     def name(self) -> str:
@@ -81,7 +85,7 @@ class Post:
             self.events = EventStream(plan.rule, self.events.since)
         self.plan = plan
         if (plan.sight, plan.analysis) != (before.sight, before.analysis):
-            self.heat = self._recent_heat()
+            self.heat, self.unchanged = self._recent_heat(), plan.analysis.unchanged()
 
     def add(self, snippet: Snippet, seen: ViewArrays) -> None:
         """A snippet that was described; its score follows, at once or later."""
@@ -143,6 +147,38 @@ class Post:
         if self.heat:
             self.heat.forget(self.events.since)
 
+    def look_after_the_connection(self) -> None:
+        """Tells where a live camera has been away for long."""
+        if self.health and self.live:
+            self._tell_health(self.health.connection(self.away, time.monotonic()))
+
+    def is_blind(self, snippet: Snippet) -> bool:
+        """Looks after the camera's health; what a blind one shows is not scored, and ends what was."""
+        if not self.health or not self.live:
+            return False
+        before = self.health.blind
+        starts = snippet.times.starts(snippet.frames)
+        self._tell_health(self.health.look(snippet.images, starts, snippet.clock))
+        if (blind := self.health.blind) is None:
+            return False
+        if before is None:
+            self.finish()
+            self.events = EventStream(self.plan.rule, snippet.frame)
+        self._drop(Dropped(snippet.frame, snippet.frames, snippet.time_s, f"the picture is {blind}"))
+        return True
+
+    def _tell_health(self, told: Sequence[News]) -> None:
+        for news in told:
+            line: Line = {"type": f"health_{'start' if news.begins else 'end'}", "camera": self.name}
+            line["health"] = news.health
+            for name, moment in (("start", news.since), ("end", news.until)):
+                if moment is not None:
+                    line[f"{name}_s"] = _rounded(moment - self.zero) if self.zero else None
+                    line[f"{name}_time"] = _utc(self, moment - self.zero)
+            self.tell(line)
+            if said := SAID.get(news.health):
+                self.say(f"{self.name}: {said}" if news.begins else f"{self.name}: over: {said}")
+
     def note(self, item: Item) -> None:
         """What happened beside the snippets, in its place among them."""
         if isinstance(item, Connected):
@@ -152,22 +188,23 @@ class Post:
         elif isinstance(item, Lost):
             self.finish()
             again = self.connected
-            self.connected = False
+            self.connected, self.away = False, True
             times = _times(self, item) if again else {"time": None, "time_s": None}
             line = {"type": "lost", "camera": self.name, "frame": item.frames}
             self.tell({**line, **times, "reason": item.reason})
             self.say(f"{self.name}: {'lost' if again else 'not there'}, {item.reason}; trying again")
         elif isinstance(item, Ended):
             self.finish()
-            self.ended, self.failed = True, item.error is not None
+            self.ended, self.failed, self.away = True, item.error is not None, False
             line = {"type": "end", "camera": self.name, "frames": item.frames, "error": item.error}
             self.tell(line | ({"note": item.note} if item.note else {}))
             if item.error or item.note:
                 self.say(f"{self.name}: {item.error or item.note}")
 
     def _connect(self, item: Connected) -> None:
-        self.live, self.zero, self.connected = item.live, item.zero, True
+        self.live, self.zero, self.connected, self.away = item.live, item.zero, True, False
         self.events = EventStream(self.plan.rule, item.frame)
+        self.unchanged.restart()
         self.reconnects += item.gap_s is not None
         size = {"fps": round(item.fps, 3) or None, "width": item.width, "height": item.height}
         self.tell(

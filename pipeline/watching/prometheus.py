@@ -19,6 +19,10 @@ COUNTERS: dict[str, tuple[str, Callable[[Post], int]]] = {  # each is served as 
 }
 GAUGES: dict[str, tuple[str, Callable[[Post], float | None]]] = {
     "ssrl_connected": ("1 while frames come.", lambda post: post.connected),
+    "ssrl_healthy": (
+        "1 while nothing is wrong with the camera.",
+        lambda post: post.health.well if post.health else None,
+    ),
     "ssrl_score": ("Score of the last snippet.", lambda post: post.score),
     "ssrl_behind_seconds": (
         "From the last snippet's last frame until it was scored.",

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors import ViewArrays, is_full
+from ssrl_pipeline.extractors import ViewArrays, is_full, tell_repeats
 from ssrl_pipeline.extractors.decoding import Keep, Recordings
 from ssrl_pipeline.models import WindowScorer
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.camera import Camera, Opener, Snippet, open_source
+from ssrl_pipeline.watching.health import Health
 from ssrl_pipeline.watching.plan import Analysis, Describe, Plan
 from ssrl_pipeline.watching.post import Line, Post
 
@@ -74,7 +75,9 @@ class Watch:
         camera = Camera(
             plan.source, self._ready, self._settings, drop_last, self._opener, pending, chosen_fps, self._keep
         )
-        return Post(camera, plan, self._scorer(plan), self._tell, self._say)
+        post = Post(camera, plan, self._scorer(plan), self._tell, self._say)
+        post.health = Health() if self._settings.health else None
+        return post
 
     def _scorer(self, plan: Plan) -> WindowScorer:
         """One for all cameras of an analysis."""
@@ -120,6 +123,8 @@ class Watch:
                 self._round()
             for post in self.posts:  # those that were stopped: their open events end here
                 post.finish()
+            if told := tell_repeats(post.unchanged.repeats for post in self.posts):
+                self._say(told)
             end = time.monotonic() + SETTLING
             for post in self.posts:
                 post.camera.recordings.settle(end)
@@ -149,9 +154,12 @@ class Watch:
                 self._ready.notify_all()
         groups: dict[Describe, list[tuple[Post, Snippet]]] = {}
         for post in self.posts:
+            post.look_after_the_connection()
             for item in post.camera.take():
                 if not isinstance(item, Snippet):
                     post.note(item)
+                    continue
+                if post.is_blind(item):
                     continue
                 group = groups.setdefault(post.plan.analysis.describe, [])
                 group.append((post, item))
@@ -186,7 +194,13 @@ class Watch:
     def _describe(self, group: Sequence[tuple[Post, Snippet]]) -> None:
         """Snippets that are described in the same way, for whichever models."""
         images = [post.plan.sight.cover(snippet.images) for post, snippet in group]
-        described = group[0][0].plan.analysis.describe(images)
+        wanted = [post.unchanged.decide(shown) for (post, _), shown in zip(group, images, strict=True)]
+        described = [
+            post.unchanged.complete(features, of)
+            for (post, _), features, of in zip(
+                group, group[0][0].plan.analysis.describe(images, wanted), wanted, strict=True
+            )
+        ]
         parts: dict[Analysis, list[tuple[Post, Snippet, ViewArrays]]] = {}
         for (post, snippet), seen in zip(group, described, strict=True):
             parts.setdefault(post.plan.analysis, []).append((post, snippet, seen))

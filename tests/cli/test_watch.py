@@ -98,7 +98,7 @@ receivers:
     path.write_text(first + "  bell: {type: pigeon}\nevents: {gap: 3}\n", "utf-8")
     job.send_signal(signal.SIGHUP)
     said += lines_until(job, "go on as before")
-    assert "error: " in said[-2] and "line 8: receiver bell: type is one of" in said[-2]
+    assert "error: " in said[-2] and "line 8: receiver bell: type 'pigeon'; there are program" in said[-2]
     path.write_text(first.replace("still", "other") + "events: {gap: 3}\n", "utf-8")
     job.send_signal(signal.SIGHUP)
     said += lines_until(job, "was read again")

@@ -21,15 +21,18 @@ from ssrl_pipeline.errors import PipelineError, VideoError
 from ssrl_pipeline.events.find import find_events
 from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.events.words import SnippetWords, Usual, WordTeller, worded
+from ssrl_pipeline.extractors import Unchanged, UnchangedRule
 from ssrl_pipeline.extractors import reader as reading
 from ssrl_pipeline.extractors.backbones import ActionHead
 from ssrl_pipeline.extractors.decoding import VideoInfo, open_video
+from ssrl_pipeline.extractors.passes import plan_passes
+from ssrl_pipeline.extractors.presets import PRESETS
 from ssrl_pipeline.extractors.reader import ViewArrays
 from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.times import FrameTimes
-from ssrl_pipeline.watching import camera, watch
+from ssrl_pipeline.watching import camera, health, watch
 from ssrl_pipeline.watching.plan import Analysis, Plan
 from ssrl_pipeline.watching.prometheus import serve_metrics
 from ssrl_pipeline.watching.sources import Source, parse_sources
@@ -128,7 +131,7 @@ class Watched:
         self.stop = threading.Event()
         self.until: Callable[[], bool] = lambda: False
 
-        def watch_closely(snippets: Sequence[np.ndarray]) -> list[ViewArrays]:
+        def watch_closely(snippets: Sequence[np.ndarray], wanted: object) -> list[ViewArrays]:
             self.groups.append(list(snippets))
             self.numbers += [[read_mark(image) for image in images] for images in snippets]
             return [extractor(images) for images in snippets]
@@ -285,6 +288,41 @@ def test_an_open_event_ends_where_the_stream_is_lost() -> None:
     assert [line["end"] for line in watched.of("event_end")] == [32, 64]
 
 
+def test_a_frozen_camera_is_told_and_not_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "BEGIN", health.BEGIN | {"frozen": 0.0, "lost": 0.0})
+    monkeypatch.setattr(health, "OVER", 0.0)
+    numbers = [*range(32), *[200] * 48, *range(304, 352)]
+    rule = EventRule(threshold=1e-9, shortest=0.0)
+    watched = Watched([stream()], opening(Fake(numbers)), rule=rule)
+    watched.run(until=lambda: any(line.get("health") == "lost" for line in watched.lines))
+    assert [line["frame"] for line in watched.of("score")] == [0, 16, 80, 96, 112]
+    assert watched.scores()[2:] == pytest.approx(watched.expected(watched.numbers[2:], 16), abs=1e-6)
+    dropped = watched.of("dropped")
+    assert [(line["frame"], line["frames"]) for line in dropped] == [(32, 16), (48, 16), (64, 16)]
+    assert {line["reason"] for line in dropped} == {"the picture is frozen"}
+    assert [(line["start"], line["end"]) for line in watched.of("event_end")] == [(0, 32), (80, 128)]
+    start, end, lost = watched.of("health_start", "health_end")
+    keys = ["type", "camera", "health", "start_s", "start_time"]
+    assert list(start) == list(lost) == keys and list(end) == [*keys, "end_s", "end_time"]
+    assert (start["health"], end["health"], lost["health"]) == ("frozen", "frozen", "lost")
+    assert end["start_time"] == start["start_time"] < end["end_time"]
+    assert "a: the picture is frozen" in watched.said and "a: over: the picture is frozen" in watched.said
+
+
+def test_health_can_be_left_out_and_is_not_told_of_files(make_video, tmp_path: Path) -> None:
+    still = tmp_path / "still.avi"
+    writer = cv2.VideoWriter(str(still), cv2.VideoWriter_fourcc(*"MJPG"), 1.0, (320, 32))
+    for _ in range(48):
+        writer.write(picture(1))
+    writer.release()
+    watched = Watched(parse_sources([f"a={still}"]))
+    watched.run()
+    without = Watched([stream()], opening(Fake([1] * 48)), health=False)
+    without.run(until=lambda: len(without.of("lost")) == 1)
+    for one in (watched, without):
+        assert len(one.scores()) == 3 and not one.of("health_start", "dropped")
+
+
 def test_the_newest_snippet_is_kept_where_the_model_is_slower() -> None:
     begun, read = threading.Event(), threading.Event()
 
@@ -308,6 +346,45 @@ def test_the_newest_snippet_is_kept_where_the_model_is_slower() -> None:
     assert watched.scores() == pytest.approx(watched.expected(watched.numbers, 2), abs=1e-6)  # one window
     assert watched.job.posts[0].dropped == 128
     assert [text for text in watched.said if "frames dropped" in text]
+
+
+def test_all_cameras_lose_about_the_same_where_there_is_too_much() -> None:
+    """Four send ten snippets in the time of one; none is favoured by its place among them."""
+    names = ["a", "b", "c", "d"]
+
+    def paced() -> Iterator[int]:
+        for number in range(10**6):
+            time.sleep(0.0005)
+            yield number % 200
+
+    def slow(images: np.ndarray) -> ViewArrays:
+        time.sleep(0.02)
+        return describe(images)
+
+    def opener(source: Source, timeout: float, started: Any) -> Fake:
+        return Fake(paced(), after=lambda: None)
+
+    watched = Watched([stream(name) for name in names], opener, slow, patient=False)
+    watched.run(until=lambda: len(watched.of("score")) >= 80 or watched.stop.is_set())
+    scored = [len(watched.scores(name)) for name in names]
+    assert max(scored) - min(scored) <= 2
+    assert all(line["frames"] for line in watched.of("dropped"))
+    assert {line["camera"] for line in watched.of("dropped")} == set(names)
+
+
+def test_what_does_not_change_is_scored_by_its_last_description() -> None:
+    """As of a file; the camera that was lost begins anew."""
+    rule = UnchangedRule(levels=255)  # nothing ever changes
+    passes = plan_passes(None, PRESETS["live"].views[:1], "exact")  # type: ignore[arg-type]
+    sent = [number for snippet in range(3) for number in [20 * snippet] * 16]
+    watched = Watched([stream()], opening(Fake(sent), Fake(sent)))
+    post = watched.job.posts[0]
+    post.unchanged = Unchanged(rule, passes)
+    watched.run(until=lambda: len(watched.of("score")) == 6)
+    assert post.unchanged.repeats.clips == {"clip": 6}
+    assert post.unchanged.repeats.repeated == {"clip": 4}
+    assert any("clip 67 %" in text for text in watched.said)
+    assert watched.scores()[:3] == pytest.approx(watched.scores()[3:])
 
 
 def test_a_file_waits_for_the_model() -> None:
@@ -354,7 +431,8 @@ def test_metrics_of_a_camera_that_never_came() -> None:
     watched = Watched([Source(name, "rtsp://gate", "stream")], opening())
     served = fetch_metrics(watched.job.posts)
     counters = ("frames_total", "snippets_total", "dropped_frames_total", "reconnects_total", "events_total")
-    assert served == {(f"ssrl_{metric}", name): 0 for metric in (*counters, "connected")}  # without a score
+    none = {(f"ssrl_{metric}", name): 0 for metric in (*counters, "connected")}  # without a score
+    assert served == none | {("ssrl_healthy", name): 1}
 
 
 def test_metrics_are_served_at_one_address_until_the_end() -> None:
@@ -423,7 +501,7 @@ def test_cameras_share_the_cores(monkeypatch: pytest.MonkeyPatch, cameras: int, 
     torch.manual_seed(1)
     sources = [Source(f"c{i}", "a.mp4", "file") for i in range(cameras)]
     model = SSRL(F, (), crops=1).eval()
-    analysis = Analysis(model, CPU, lambda images: [describe(one) for one in images], EventRule())
+    analysis = Analysis(model, CPU, lambda images, wanted: [describe(one) for one in images], EventRule())
     plans = [Plan(source, analysis) for source in sources]
     job = Watch(plans, WatchSettings(), lambda line: None, lambda text: None)
     assert job.run(threading.Event()) == []

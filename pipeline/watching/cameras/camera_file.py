@@ -155,7 +155,8 @@ class _Reader:
                 if options:
                     self.check_receiver(name, found[name])
             except (PipelineError, ValueError) as error:
-                self._fault(one.line, f"receiver {name}: {error}")
+                reason = str(error).removeprefix(name).lstrip(":. ")
+                self._fault(one.line, f"receiver {name}: {reason}")
                 found.setdefault(name, {})  # which a camera may name
         return found
 

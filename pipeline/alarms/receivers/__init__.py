@@ -1,0 +1,1 @@
+"""Who is told of events: a module for each kind of receiver."""

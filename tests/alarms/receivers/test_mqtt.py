@@ -1,0 +1,319 @@
+"""MQTT through a real broker: what is told, what survives its death, TLS, mutes, and Home Assistant."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("paho.mqtt")
+from helpers.broker import Broker, Listener, until
+
+from ssrl_pipeline.alarms import open_receiver
+from ssrl_pipeline.alarms.receivers.base import Notifier, Receiver
+from ssrl_pipeline.alarms.receivers.home_assistant import discovery
+from ssrl_pipeline.alarms.receivers.limits import Mutes
+
+# Of homeassistant/components/mqtt: DEVICE_DISCOVERY_SCHEMA, MQTT_ENTITY_DEVICE_INFO_SCHEMA and
+# MQTT_ORIGIN_INFO_SCHEMA in schemas.py, and the keys that the documentation of each platform names.
+ROOT = {"device", "origin", "components", "availability", "availability_mode", "state_topic"}
+ROOT |= {"command_topic", "qos", "encoding", "availability_topic", "availability_template"}
+DEVICE = {"identifiers", "connections", "manufacturer", "model", "name", "hw_version", "serial_number"}
+DEVICE |= {"sw_version", "via_device", "suggested_area", "configuration_url", "model_id"}
+ORIGIN = {"name", "sw_version", "support_url"}
+ENTITY = {"platform", "unique_id", "name", "icon", "entity_category", "availability", "availability_mode"}
+ENTITY |= {"json_attributes_topic", "json_attributes_template", "qos", "encoding", "enabled_by_default"}
+PLATFORMS: dict[str, tuple[set[str], set[str]]] = {  # what must be there, and what may
+    "sensor": (
+        {"state_topic"},
+        {"device_class", "state_class", "options", "unit_of_measurement", "value_template", "expire_after"}
+        | {"force_update", "suggested_display_precision", "last_reset_value_template"},
+    ),
+    "binary_sensor": (
+        {"state_topic"},
+        {"device_class", "payload_on", "payload_off", "off_delay", "expire_after", "force_update"}
+        | {"value_template"},
+    ),
+    "image": ({"image_topic"}, {"content_type", "image_encoding"}),
+    "switch": (
+        {"command_topic"},
+        {"state_topic", "payload_on", "payload_off", "state_on", "state_off", "optimistic", "retain"}
+        | {"device_class", "value_template", "command_template"},
+    ),
+}
+JPEG = b"\xff\xd8 a picture \xff\xd9"
+
+
+def line(kind: str, number: int = 1, camera: str = "gate", **more: Any) -> dict[str, Any]:
+    return {"type": kind, "camera": camera, "event": number, "peak_score": 0.9, **more}
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    broker = Broker(tmp_path)
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[..., Listener]]:
+    opened: list[Listener] = []
+
+    def start(*arguments: Any, **options: Any) -> Listener:
+        opened.append(Listener(*arguments, **options))
+        return opened[-1]
+
+    yield start
+    for listener in opened:
+        listener.close()
+
+
+@pytest.fixture
+def tell_to() -> Iterator[Callable[..., tuple[Receiver, list[str]]]]:
+    """tell_to(port, mutes, **options) -> the receiver, and what it says to people."""
+    opened: list[Receiver] = []
+
+    def start(
+        port: int, mutes: Mutes | None = None, host: str = "127.0.0.1", **options: Any
+    ) -> tuple[Receiver, list[str]]:
+        said: list[str] = []
+        whole = {"type": "mqtt", "host": host, "port": port, "score": 0, **options}
+        opened.append(open_receiver("broker", whole, mutes, said.append))
+        return opened[-1], said
+
+    yield start
+    for receiver in opened:
+        receiver.close(0.1)
+
+
+def test_what_a_camera_does_is_told(
+    broker: Broker, listen: Callable[..., Listener], tell_to: Any, tmp_path: Path
+) -> None:
+    heard = listen(broker.port, "ssrl/#")
+    receiver, said = tell_to(broker.port)
+    (tmp_path / "still.jpg").write_bytes(JPEG)
+    receiver.tell({"type": "connected", "camera": "front door"})
+    until(lambda: heard.last("ssrl/front_door/availability") == "online")
+    assert heard.last("ssrl/status") == "online"
+    assert heard.last("ssrl/front_door/alarm") == "OFF" and heard.last("ssrl/front_door/health") == "ok"
+
+    def tell(kind: str, **more: Any) -> None:
+        receiver.tell(line(kind, camera="front door", **more))
+
+    tell("score", score=0.25)
+    tell("event_start", still=str(tmp_path / "still.jpg"), id="2026-1")
+    until(lambda: heard.last("ssrl/front_door/alarm") == "ON")
+    tell("event_end", words=["running"])
+    for kind, health in (("start", "frozen"), ("start", "moved"), ("end", "moved")):
+        receiver.tell({"type": f"health_{kind}", "camera": "front door", "health": health, "start_time": "t"})
+    receiver.tell({"type": "lost", "camera": "front door"})
+    until(lambda: heard.last("ssrl/front_door/availability") == "offline")
+    until(lambda: len(heard.of("ssrl/front_door/event")) == 5)
+    assert heard.last("ssrl/front_door/score") == "0.2500"
+    assert heard.of("ssrl/front_door/picture") == [JPEG]
+    assert heard.last("ssrl/front_door/alarm") == "OFF"
+    attributes = json.loads(heard.last("ssrl/front_door/attributes") or "")
+    assert attributes["words"] == ["running"]
+    health = [payload.decode() for payload in heard.of("ssrl/front_door/health")]
+    assert health == ["ok", "frozen", "moved", "frozen"]
+    events = [json.loads(payload) for payload in heard.of("ssrl/front_door/event")]
+    assert events[0]["id"] == "2026-1"
+    assert len({event["id"] for event in events}) == 4  # start and end of `moved` have the same
+    receiver.close(10)
+    until(lambda: heard.last("ssrl/status") == "offline")
+    late = listen(broker.port, "ssrl/#", "late")
+    until(lambda: late.last("ssrl/front_door/score") == "0.2500")
+    assert all(retain for _, _, retain in late.heard) and not late.of("ssrl/front_door/event")
+    assert said == []
+
+
+def test_every_event_arrives_once_though_the_broker_is_killed(
+    broker: Broker, listen: Callable[..., Listener], tell_to: Any
+) -> None:
+    heard = listen(broker.port, "ssrl/#")
+    receiver, said = tell_to(broker.port)
+
+    def ids() -> list[int]:
+        return [json.loads(payload)["event"] for payload in heard.of("ssrl/gate/event")]
+
+    def tell(*numbers: int) -> None:
+        for number in numbers:
+            receiver.tell(line("event_start", number))
+            receiver.tell(line("event_end", number))
+
+    tell(1, 2)
+    until(lambda: len(ids()) == 4)
+    broker.kill()
+    until(lambda: said)
+    tell(3, 4)
+    receiver.tell(line("event_start", 5))
+    receiver.tell(line("score", score=0.5))
+    broker.start()
+    until(lambda: len(ids()) == 9)
+    tell(6)
+    receiver.close(20)
+    until(lambda: heard.last("ssrl/status") == "offline")
+    assert ids() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 6, 6]
+    assert [text for text in said if "lost" in text] and said[-1] == "broker: connected"
+
+
+def test_a_broker_that_forgot_all_is_told_again(
+    broker: Broker, listen: Callable[..., Listener], tell_to: Any, tmp_path: Path
+) -> None:
+    receiver, said = tell_to(broker.port)
+    receiver.tell({"type": "connected", "camera": "gate"})
+    receiver.tell(line("event_start"))
+    early = listen(broker.port, "#", "early")
+    until(lambda: early.last("ssrl/gate/alarm") == "ON")
+    early.close()
+    broker.kill()
+    until(lambda: said)
+    receiver.tell(line("event_end"))  # the alarm is over meanwhile
+    for file in tmp_path.glob("*.db*"):
+        file.unlink()
+    broker.start()
+    until(lambda: said[-1] == "broker: connected")
+    heard = listen(broker.port)
+    until(lambda: heard.last("ssrl/gate/alarm"))
+    until(lambda: heard.last("homeassistant/device/ssrl_gate/config"))
+    assert heard.of("ssrl/gate/alarm") == [b"OFF"] and heard.last("ssrl/status") == "online"
+
+
+def test_the_last_will_says_that_we_are_gone(
+    broker: Broker, listen: Callable[..., Listener], tell_to: Any
+) -> None:
+    heard = listen(broker.port, "ssrl/status")
+    receiver, _ = tell_to(broker.port)
+    receiver.tell({"type": "connected", "camera": "gate"})
+    until(lambda: heard.last("ssrl/status") == "online")
+    inner = receiver
+    while not isinstance(inner, Notifier):
+        inner = inner._receiver
+    client = inner._target._client  # type: ignore[attr-defined]
+    client.reconnect_delay_set(50, 60)
+    client.socket().close()  # as when the process dies: no word of parting
+    until(lambda: heard.last("ssrl/status") == "offline")
+
+
+def test_cameras_are_muted_by_message(broker: Broker, listen: Callable[..., Listener], tell_to: Any) -> None:
+    heard = listen(broker.port, "ssrl/gate/+")
+    heard.publish("ssrl/gate/mute/set", "600", retain=True)  # from days ago
+    mutes = Mutes()
+    receiver, said = tell_to(broker.port, mutes, mute="30m")
+    receiver.tell({"type": "connected", "camera": "gate"})
+    until(lambda: heard.last("ssrl/gate/mute") == "OFF")
+    heard.publish("ssrl/gate/mute/set", "soon")
+    heard.publish("ssrl/yard/mute/set", "5")
+    heard.publish("ssrl/gate/mute/set", "ON")
+    until(lambda: heard.last("ssrl/gate/mute") == "ON")
+    assert mutes.is_muted("gate") and not mutes.is_muted("yard")
+    receiver.tell(line("event_start"))
+    receiver.tell(line("event_end"))
+    receiver.tell({"type": "health_start", "camera": "gate", "health": "black"})
+    until(lambda: heard.of("ssrl/gate/event"))
+    assert [json.loads(payload)["type"] for payload in heard.of("ssrl/gate/event")] == ["health_start"]
+    heard.publish("ssrl/gate/mute/set", "0.02")  # minutes; the end comes by itself
+    until(lambda: heard.last("ssrl/gate/mute") == "OFF")
+    assert not mutes.is_muted("gate")
+    expected = ["ON, OFF or minutes, not 'soon'", "muted for 30 minutes", "muted for 0.02 minutes"]
+    assert len(said) == 3 and all(text in line for text, line in zip(expected, said, strict=True))
+
+
+def certify(folder: Path) -> None:
+    """An authority, and a certificate of it for 127.0.0.1."""
+    name = ["-subj", "/CN=test", "-days", "2", "-nodes", "-newkey", "rsa:2048"]
+    new = ["openssl", "req", "-x509", *name]
+    subprocess.run([*new, "-keyout", "ca.key", "-out", "ca.pem"], cwd=folder, check=True, capture_output=True)
+    own = [*new, "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1"]
+    own += ["-addext", "basicConstraints=CA:FALSE", "-keyout", "server.key", "-out", "server.pem"]
+    subprocess.run(own, cwd=folder, check=True, capture_output=True)
+
+
+def test_tls_and_a_password(tmp_path: Path, listen: Callable[..., Listener], tell_to: Any) -> None:
+    try:
+        certify(tmp_path)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("openssl 3 is not here")
+    (tmp_path / "users").write_text("gate:secret\n")
+    (tmp_path / "users").chmod(0o600)
+    subprocess.run(["mosquitto_passwd", "-U", "users"], cwd=tmp_path, check=True, capture_output=True)
+    broker = Broker(
+        tmp_path,
+        f"certfile {tmp_path}/server.pem",
+        f"keyfile {tmp_path}/server.key",
+        "user root",
+        f"password_file {tmp_path}/users",
+    )
+    broker.start()
+    try:
+        options = {"tls": True, "ca": str(tmp_path / "ca.pem"), "user": "gate", "password": "secret"}
+        tries = [
+            ({"password": "wrong secret"}, "Not authorized"),
+            ({"ca": ""}, "not trusted: unable to get local issuer"),
+            ({"host": "localhost"}, "not trusted: Hostname mismatch"),
+        ]
+        for change, reason in tries:
+            receiver, said = tell_to(broker.port, **options | change)
+            receiver.tell(line("event_start"))
+            until(lambda said=said: said, broker.log.read_text)
+            assert reason.lower() in said[0].lower() and "secret" not in said[0], said
+
+        def set_up(client: Any) -> None:
+            client.tls_set(str(tmp_path / "ca.pem"))
+            client.username_pw_set("gate", "secret")
+
+        heard = listen(broker.port, "ssrl/#", set_up=set_up)
+        receiver, said = tell_to(broker.port, **options)
+        receiver.tell(line("event_start"))
+        until(lambda: heard.of("ssrl/gate/event"))
+        assert said == []
+    finally:
+        broker.stop()
+
+
+def test_home_assistant_reads_the_discovery_messages() -> None:
+    topic, payload = discovery("home/ssrl", "front_door", "Front door")
+    assert topic == "homeassistant/device/home_ssrl_front_door/config"
+    payload = json.loads(json.dumps(payload))
+    assert payload.keys() <= ROOT and {"device", "origin", "components"} <= payload.keys()
+    assert payload["device"].keys() <= DEVICE and payload["device"]["identifiers"]
+    assert payload["origin"].keys() <= ORIGIN and payload["origin"]["name"]
+    assert payload["availability_mode"] in ("all", "any", "latest")
+    topics = {entry["topic"] for entry in payload["availability"]}
+    assert topics == {"home/ssrl/status", "home/ssrl/front_door/availability"}
+    entities = payload["components"]
+    platforms = {key: entity["platform"] for key, entity in entities.items()}
+    assert platforms == {
+        "score": "sensor",
+        "alarm": "binary_sensor",
+        "picture": "image",
+        "health": "sensor",
+        "mute": "switch",
+    }
+    for entity in entities.values():
+        needed, possible = PLATFORMS[entity["platform"]]
+        assert needed | {"unique_id"} <= entity.keys() <= needed | possible | ENTITY
+        assert all("+" not in value and "#" not in value for key, value in entity.items() if "topic" in key)
+    assert len({entity["unique_id"] for entity in entities.values()}) == len(entities)
+    # An enum has options, and neither a state class nor a unit.
+    assert entities["health"]["device_class"] == "enum" and "state_class" not in entities["health"]
+
+
+def test_without_home_assistant_and_with_names_alike(
+    broker: Broker, listen: Callable[..., Listener], tell_to: Any
+) -> None:
+    heard = listen(broker.port)
+    receiver, _ = tell_to(broker.port, discovery=False, topic="home/cctv")
+    for camera in ("a/b", "a b", "#", "a b"):
+        receiver.tell({"type": "connected", "camera": camera})
+    until(lambda: heard.last("home/cctv/camera/mute"))
+    receiver.close(10)
+    until(lambda: heard.last("home/cctv/status") == "offline")
+    assert not [topic for topic, *_ in heard.heard if topic.startswith("homeassistant/")]
+    of = {topic.split("/")[2] for topic, *_ in heard.heard if topic.endswith("/alarm")}
+    other = "a_b_" + hashlib.sha256(b"a b").hexdigest()[:6]
+    assert of == {"a_b", other, "camera"}
