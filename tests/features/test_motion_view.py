@@ -1,22 +1,19 @@
 """The view `motion`, which has a size of its own, in stores; who does not know it goes without."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from helpers.stores import META, RECIPE, add_motion, features, with_motion
 
 from ssrl_pipeline import Scorer
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.data.export import export_released
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.extraction.stage import snippet_bytes
+from ssrl_pipeline.extraction.stage import ExtractorOptions, snippet_bytes
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.features.opening import create_store, open_store
 from ssrl_pipeline.models import Blend, LinearProbe, MotionDetector
@@ -86,31 +83,19 @@ def test_released_files_are_written_without_it(tiny_store, tmp_path: Path) -> No
     assert of_plain == of_both
 
 
-@pytest.mark.usefixtures("quick_network")
-def test_extract_makes_it_as_the_store_has_it(make_video: Callable[..., Path], tmp_path: Path) -> None:
-    """A store of before is gone on with as it was made; a new one of preset live has it."""
-    videos = tmp_path / "videos"
-    videos.mkdir()
-    make_video(videos / "a.mp4", frames=20)
+def test_extract_makes_it_as_the_store_has_it(tmp_path: Path) -> None:
+    """A store of before is gone on with as it was made; new ones of presets fast and live have it."""
+    create_store(tmp_path / "old", RECIPE)
+    create_store(tmp_path / "both", BOTH)
 
-    def extract(store: str, *options: str) -> int:
-        words = ["--features", str(tmp_path / store), "--preset", "live", "--weights", "random"]
-        command = ["extract", "--videos", str(videos), "--device", "cpu", *words, *options]
-        return CliRunner().invoke(cli, command).exit_code
+    def settled(store: str, preset: str, motion: bool | None = None) -> bool | None:
+        options = ExtractorOptions(preset=preset, precision="float32", motion=motion)
+        return options.settled(tmp_path / store, ["cpu"]).motion
 
-    assert extract("new") == extract("old", "-o", "extract.motion=false") == 0
-    make_video(videos / "b.mp4", frames=20)
-    assert extract("new") == extract("old") == 0
-    new, old = open_store(tmp_path / "new"), open_store(tmp_path / "old")
-    assert new.videos() == old.videos() == ["a.mp4", "b.mp4"]
-    assert new.recipe["sizes"] == {"motion": 12} and "sizes" not in old.recipe
-    assert not (tmp_path / "old" / "b.mp4" / "motion.npy").exists()
-    assert new.read("b.mp4")["motion"].shape == (2, 48, 12)
-    np.testing.assert_array_equal(new.read("b.mp4")["clip"], old.read("b.mp4")["clip"])
-    assert extract("old", "-o", "extract.motion=true") == 1
-    dry = ["extract", "--videos", str(videos), "--features", str(tmp_path / "dry"), "--dry-run", "--json"]
-    told = CliRunner().invoke(cli, [*dry, "--weights", "random", "--device", "cpu", "--preset", "live"])
-    assert json.loads(told.stdout)["disk_bytes"] == 4 * (7 * 1024 + 48 * 12) * 4
+    assert settled("new", "fast") is settled("new", "live") is True
+    assert settled("new", "paper") is settled("new", "gowtham") is settled("new", "fast", False) is False
+    assert settled("old", "fast") is False and settled("both", "fast") is True
+    assert settled("new", "paper", True) is settled("old", "fast", True) is True
 
 
 @pytest.mark.usefixtures("quick_network")
