@@ -14,7 +14,7 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.scoring.stored import score_stored
 from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
-from ssrl_pipeline.training.auto import Trial, _preference, fitting, mix, summary, try_all
+from ssrl_pipeline.training.auto import choose, fitting, mix, summary, try_all
 from ssrl_pipeline.training.group import join
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
@@ -47,19 +47,28 @@ def test_every_kind_and_every_blend_is_tried_by_what_it_says_of_videos() -> None
     np.testing.assert_allclose(mix(trials[kinds], scores, "a1"), expit(odds["a1"]), atol=1e-5)
 
 
-def test_motion_is_taken_only_where_it_ranks_better() -> None:
-    def trial(auc: float, *kinds: str) -> Trial:
-        return Trial(kinds, (1.0,) * len(kinds), auc)
+def told(apart: float, videos: int, seed: int) -> dict[str, np.ndarray]:
+    """Scores by which abnormal videos are so far apart, in deviations of their log odds."""
+    rng = np.random.default_rng(seed)
+    return {
+        f"{kind}{i}": expit(rng.normal(apart * (kind == "a"), 1, 1) * np.ones(4)).astype(np.float32)
+        for kind in "na"
+        for i in range(videos)
+    }
 
-    alike = [
-        trial(0.9, "probe", "motion"),
-        trial(0.9, "probe", "ssrl"),
-        trial(0.9, "probe", "ssrl", "motion"),
-    ]
-    assert max(alike, key=_preference).kinds == ("probe", "ssrl")
-    assert max([*alike, trial(0.8, "probe", "ssrl", "memory")], key=_preference).kinds == ("probe", "ssrl")
-    better = trial(0.91, "motion")
-    assert max([*alike, better], key=_preference) == better
+
+@pytest.mark.parametrize(("videos", "taken"), [(100, ("motion",)), (5, ("probe", "ssrl", "memory"))])
+def test_the_usual_blend_is_left_only_for_what_is_better_by_more_than_chance(
+    videos: int, taken: tuple[str, ...]
+) -> None:
+    scores = {kind: told(0.5, videos, seed) for seed, kind in enumerate(("probe", "ssrl", "memory"))}
+    scores["motion"] = told(1.3 if videos == 5 else 6.0, videos, 3)
+    truth = {video: video.startswith("a") for video in scores["probe"]}
+    trials = try_all(scores, truth)
+    chosen = choose(trials, scores, truth)
+    assert ("motion" in chosen.kinds) == ("motion" in taken)
+    usual = next(trial for trial in trials if trial.kinds == ("probe", "ssrl", "memory"))
+    assert chosen.auc > usual.auc if "motion" in taken else chosen == usual
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +84,10 @@ def trained(tiny_store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Task,
 def test_the_best_is_kept_and_all_that_was_tried_is_told(trained: tuple[Task, Path]) -> None:
     checkpoint = load_checkpoint(trained[1])
     tried = checkpoint.provenance["tried"]
-    best = max(trial["auc"] for trial in tried)
     chosen = [trial for trial in tried if trial["kinds"] == checkpoint.provenance["chosen"]]
-    assert len(tried) == 7 and chosen[0]["auc"] == best
-    assert best >= next(trial["auc"] for trial in tried if trial["kinds"] == ["probe"])
-    assert len(chosen[0]["kinds"]) == max(len(t["kinds"]) for t in tried if t["auc"] == best)
+    best = chosen[0]["auc"]
+    assert len(tried) == 7
+    assert best >= next(trial["auc"] for trial in tried if trial["kinds"] == ["probe", "ssrl", "memory"])
     lines = summary(checkpoint).splitlines()
     assert len(lines) == 8
     assert [line for line in lines if line.startswith("*")] == [
