@@ -26,9 +26,17 @@ def stop(folder: Path, number: signal.Signals, ready: Callable[[], bool], *argum
     """Starts a command, signals it as soon as it is ready, and gives its messages."""
     command = [sys.executable, "-m", "ssrl_pipeline", *arguments, "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in what runs behind, for all
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
+    try:
+        return ended(process, number, ready)
+    finally:
+        process.kill()
+
+
+def ended(process: "subprocess.Popen[str]", number: signal.Signals, ready: Callable[[], bool]) -> str:
     while process.poll() is None and not ready():
         time.sleep(0.005)
     assert process.poll() is None, "it was over before the signal"
