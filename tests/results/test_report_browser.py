@@ -180,7 +180,7 @@ class Report:
         self.all = partial(browser.find_elements, By.CSS_SELECTOR)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
-        WebDriverWait(self.browser, 10, 0.05).until(lambda _: condition(), f"waited for {what}")
+        WebDriverWait(self.browser, 30, 0.05).until(lambda _: condition(), f"waited for {what}")
 
     def time(self) -> float:
         """Of the video, once it stands still."""
@@ -245,7 +245,7 @@ def test_a_click_on_the_timeline_seeks(report: Report) -> None:
         frame = report.frame()
         assert frame == pytest.approx(share * FRAMES, abs=1)
         assert report.time() == pytest.approx((frame + 0.5) / FPS, abs=1e-3)
-        assert report.shade() == pytest.approx(2 * frame + 20, abs=4)
+        report.until(lambda: abs(report.shade() - (2 * frame + 20)) <= 4, "its picture")
         assert report.find("#readout").text.endswith(
             f"frame {frame}: score {SCORES[HOSTILE][frame // 16]:.4f}"
         )
@@ -282,7 +282,9 @@ def test_frames_of_uneven_times_are_those_that_are_shown(uneven_report: Report) 
         assert report.find("#readout").text.startswith(f"0:{stamps[frame]:05.2f}, ")
     report.press("p")
     check(16)
-    report.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    report.press(Keys.ARROW_RIGHT)
+    check(32)
+    report.press(Keys.ARROW_RIGHT)
     check(48)
 
 
@@ -316,7 +318,7 @@ def test_a_file_that_does_not_begin_at_zero(browser: Chrome, tmp_path: Path) -> 
 def test_without_a_rate_frames_are_found_by_the_players_length(report: Report) -> None:
     report.run("video = { ...video, fps: null, duration_s: null }; draw(); seek(48)")
     assert report.time() == pytest.approx(48.5 / FPS, abs=0.05) and report.frame() == 48
-    assert report.shade() == pytest.approx(2 * 48 + 20, abs=4)
+    report.until(lambda: abs(report.shade() - (2 * 48 + 20)) <= 4, "its picture")
     assert report.run("return plot.layout.xaxis.range") == [0, FRAMES]
     report.press("p")
     assert report.frame() == 16 and report.find("#readout").text.startswith("frame 16: ")
@@ -330,7 +332,7 @@ def test_an_event_seeks_and_is_marked(report: Report) -> None:
     assert pictures == [160, 160]
     events[1].click()
     assert report.time() == pytest.approx(64.5 / FPS, abs=1e-3)
-    assert report.shade() == pytest.approx(2 * 64 + 20, abs=4)
+    report.until(lambda: abs(report.shade() - (2 * 64 + 20)) <= 4, "its picture")
     assert [event.get_attribute("aria-current") for event in events] == [None, "true"]
 
 
@@ -480,9 +482,8 @@ def test_what_we_write_plays(browser: Chrome, tmp_path: Path) -> None:
     report = Report(browser)
     for _ in range(2):
         report.press("n")
-    assert report.time() == pytest.approx(64.5 / FPS, abs=1e-3) and report.shade() == pytest.approx(
-        148, abs=4
-    )
+    assert report.time() == pytest.approx(64.5 / FPS, abs=1e-3)
+    report.until(lambda: abs(report.shade() - 148) <= 4, "its picture")
     assert not report.find("#unplayable").is_displayed()
     report.press(Keys.SPACE)
     report.until(lambda: report.frame() > 66, "the playhead to move")

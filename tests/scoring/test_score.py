@@ -129,7 +129,8 @@ def test_what_is_damaged_or_changed_is_redone(
         said["source"] |= {"mtime_ns": 1, "sha256": "other"}
         (file.parent / "scores.json").write_text(json.dumps(said))
     elif damage == "checkpoint":
-        monkeypatch.setattr(scorer, "checkpoint_sha256", "other")
+        own = scorer.cameras.of(None)._replace(sha256="other")
+        monkeypatch.setattr(scorer.cameras, "of", lambda group: own)
     else:
         file.write_bytes(file.read_bytes()[:200])
     one = {"20/v.mp4": videos["20/v.mp4"]}
@@ -210,10 +211,10 @@ def test_what_fails_or_is_interrupted_leaves_the_rest(
     with_gap = {"none.mp4": tmp_path / "none.mp4", **videos}
     score = scorer.score
 
-    def interrupted(video: Path, on_snippet: Callable[[], None]) -> VideoScores:
+    def interrupted(video: Path, on_snippet: Callable[[], None], group: str | None) -> VideoScores:
         if "36" in video.parts:
             raise KeyboardInterrupt
-        return score(video, on_snippet)
+        return score(video, on_snippet, group)
 
     monkeypatch.setattr(scorer, "score", interrupted)
     with pytest.raises(KeyboardInterrupt):

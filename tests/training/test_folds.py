@@ -70,7 +70,7 @@ def test_the_command_reports_the_folds_and_learns_from_all(
 ) -> None:
     planted = {video: (4, 5) for video, label in LABELS.items() if label.abnormal}
     tiny_store(dict.fromkeys(LABELS, 8), planted, root=tmp_path / "features")
-    rows = [f"{v},{'abnormal' if a else 'normal'},{s or ''},{g or ''}" for v, (a, s, g) in LABELS.items()]
+    rows = [f"{v},{'abnormal' if a else 'normal'},{s or ''},{g or ''}" for v, (a, s, g, _) in LABELS.items()]
     (tmp_path / "labels.csv").write_text("\n".join(["video,label,split,group", *rows]))
     monkeypatch.chdir(tmp_path)
     short = ("-o", "train.steps=20", "-o", "train.batch_size=4", "-o", "train.optimiser.lr=0.003")
