@@ -187,6 +187,10 @@ class Report:
         self.until(lambda: self.run("return player.readyState >= 2 && !player.seeking"), "the video to seek")
         return float(self.run("return player.currentTime"))
 
+    def shows(self, shade: int) -> None:
+        """Waits for a picture of that shade: it may be drawn some time after the video stands still."""
+        self.until(lambda: abs(self.shade() - shade) <= 4, f"a picture of {shade}")
+
     def frame(self) -> int:
         return int(str(self.find("#timeline").get_attribute("aria-valuenow")))
 
@@ -245,7 +249,7 @@ def test_a_click_on_the_timeline_seeks(report: Report) -> None:
         frame = report.frame()
         assert frame == pytest.approx(share * FRAMES, abs=1)
         assert report.time() == pytest.approx((frame + 0.5) / FPS, abs=1e-3)
-        report.until(lambda: abs(report.shade() - (2 * frame + 20)) <= 4, "its picture")
+        report.shows(2 * frame + 20)
         assert report.find("#readout").text.endswith(
             f"frame {frame}: score {SCORES[HOSTILE][frame // 16]:.4f}"
         )
@@ -259,7 +263,7 @@ def test_frames_of_uneven_times_are_those_that_are_shown(uneven_report: Report) 
         assert report.frame() == frame
         time = report.time()
         assert stamps[frame] < time < (stamps[frame + 1] if frame + 1 < FRAMES else length)
-        report.until(lambda: abs(report.shade() - grey(frame)) <= 4, f"the picture of frame {frame}")
+        report.shows(grey(frame))
 
     for frame in (*range(20), *range(40, 56), FRAMES - 2, FRAMES - 1):
         report.run("seek(arguments[0])", frame)
@@ -318,7 +322,7 @@ def test_a_file_that_does_not_begin_at_zero(browser: Chrome, tmp_path: Path) -> 
 def test_without_a_rate_frames_are_found_by_the_players_length(report: Report) -> None:
     report.run("video = { ...video, fps: null, duration_s: null }; draw(); seek(48)")
     assert report.time() == pytest.approx(48.5 / FPS, abs=0.05) and report.frame() == 48
-    report.until(lambda: abs(report.shade() - (2 * 48 + 20)) <= 4, "its picture")
+    report.shows(2 * 48 + 20)
     assert report.run("return plot.layout.xaxis.range") == [0, FRAMES]
     report.press("p")
     assert report.frame() == 16 and report.find("#readout").text.startswith("frame 16: ")
@@ -332,7 +336,7 @@ def test_an_event_seeks_and_is_marked(report: Report) -> None:
     assert pictures == [160, 160]
     events[1].click()
     assert report.time() == pytest.approx(64.5 / FPS, abs=1e-3)
-    report.until(lambda: abs(report.shade() - (2 * 64 + 20)) <= 4, "its picture")
+    report.shows(2 * 64 + 20)
     assert [event.get_attribute("aria-current") for event in events] == [None, "true"]
 
 
@@ -483,7 +487,7 @@ def test_what_we_write_plays(browser: Chrome, tmp_path: Path) -> None:
     for _ in range(2):
         report.press("n")
     assert report.time() == pytest.approx(64.5 / FPS, abs=1e-3)
-    report.until(lambda: abs(report.shade() - 148) <= 4, "its picture")
+    report.shows(148)
     assert not report.find("#unplayable").is_displayed()
     report.press(Keys.SPACE)
     report.until(lambda: report.frame() > 66, "the playhead to move")
