@@ -1,10 +1,12 @@
 from .choices import EngineName as EngineName
 from .choices import Patches as Patches
 from .choices import PrecisionName as PrecisionName
+from .choices import UnchangedName as UnchangedName
 from .extractor import FeatureExtractor as FeatureExtractor
 from .extractor import decoding_threads as decoding_threads
 from .extractor import find_device as find_device
 from .passes import DensePatches as DensePatches
+from .passes import Wanted as Wanted
 from .presets import PRESETS as PRESETS
 from .presets import Normalisation as Normalisation
 from .presets import Preset as Preset
@@ -17,8 +19,13 @@ from .rate import snippet_of_frames as snippet_of_frames
 from .reader import VideoFeatures as VideoFeatures
 from .reader import ViewArrays as ViewArrays
 from .reader import is_full as is_full
+from .repeats import Repeats as Repeats
+from .repeats import UnchangedRule as UnchangedRule
+from .repeats import tell_repeats as tell_repeats
 from .snippets import SNIPPET_FRAMES as SNIPPET_FRAMES
 from .snippets import Pending as Pending
 from .snippets import cut_snippets as cut_snippets
 from .snippets import empty_array as empty_array
 from .snippets import snippet_count as snippet_count
+from .unchanged import Unchanged as Unchanged
+from .unchanged import describe_all as describe_all

@@ -14,6 +14,7 @@ from typing import Generic
 import numpy as np
 
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.extractors.passes import Wanted
 from ssrl_pipeline.extractors.reader import (
     Channel,
     Item,
@@ -25,6 +26,7 @@ from ssrl_pipeline.extractors.reader import (
     is_full,
 )
 from ssrl_pipeline.extractors.snippets import Pending
+from ssrl_pipeline.extractors.unchanged import Unchanged, describe_all
 
 Described = Callable[[], list[ViewArrays]]  # waits for what was started
 
@@ -36,30 +38,32 @@ class Feed(Generic[J]):
     """Describes videos, some at a time.
 
     Args:
-        start: begins to describe uint8 [16, H, W, 3] each, and gives what waits for it.
+        start: begins to describe what is wanted of uint8 [16, H, W, 3] each, and gives what waits for it.
         opener: opens a video, whose frames are lent.
         drop_last: leave out a last snippet of fewer than 16 frames.
         videos: how many are decoded at the same time.
         batch: tells how many snippets are described together; it may change.
         ahead: how many groups may be under way on the device while the next is gathered.
         pending: where the snippets of one video fill up.
+        unchanged: what decides for one video what is wanted.
         rate: frames a second that are described; None: all.
     """
 
     def __init__(
         self,
-        start: Callable[[Sequence[np.ndarray]], Described],
+        start: Callable[[Sequence[np.ndarray], Sequence[Wanted]], Described],
         opener: Opener,
         drop_last: bool = False,
         videos: int = 1,
         batch: Callable[[], int] = lambda: 1,
         ahead: int = 0,
         pending: Callable[[], Pending] = Pending,
+        unchanged: Callable[[], Unchanged] = describe_all,
         rate: float | None = None,
     ):
         self._start, self._opener, self._drop_last = start, opener, drop_last
         self._videos, self._batch, self._ahead = videos, batch, ahead
-        self._pending, self._rate = pending, rate
+        self._pending, self._unchanged, self._rate = pending, unchanged, rate
         self._group: list[_Taken[J]] = []
         self._under_way: deque[tuple[list[_Taken[J]], Described]] = deque()
         self._finished: deque[tuple[J, VideoFeatures | Exception]] = deque()
@@ -106,7 +110,8 @@ class Feed(Generic[J]):
                 reading.join()
 
     def _read(self, job: J, channel: Channel[J]) -> Reading[J]:
-        return Reading(job, self._opener, self._drop_last, channel, self._pending, self._rate)
+        reads = (self._drop_last, channel, self._pending, self._unchanged(), self._rate)
+        return Reading(job, self._opener, *reads)
 
     def _take(self, item: Item[J]) -> None:
         reading = item.reading
@@ -117,8 +122,8 @@ class Feed(Generic[J]):
             self._finish(reading)
         elif reading.result:  # what came before it failed to be written
             pass
-        elif item.frames is not None:
-            self._group.append(_Taken(reading, item.frames))
+        elif item.frames is not None and item.wanted is not None:
+            self._group.append(_Taken(reading, item.frames, item.wanted))
             reading.undelivered += 1
             if is_full([taken.frames for taken in self._group], self._batch()):
                 self._describe()
@@ -137,7 +142,7 @@ class Feed(Generic[J]):
     def _begin(self, group: "list[_Taken[J]]") -> None:
         if group:
             try:
-                described = self._start([taken.frames for taken in group])
+                described = self._start([one.frames for one in group], [one.wanted for one in group])
             except PipelineError as error:
                 described = partial(_raise, error)
             self._under_way.append((group, described))
@@ -155,6 +160,7 @@ class Feed(Generic[J]):
         for taken, features in zip(group, rows, strict=True):
             if not taken.is_dropped:
                 reading = taken.reading
+                features = reading.unchanged.complete(features, taken.wanted)
                 self._try(reading, partial(reading.job.write, features))
                 reading.undelivered -= 1
                 self._finish(reading)
@@ -175,6 +181,8 @@ class Feed(Generic[J]):
         result = reading.result
         if result and not reading.told and (isinstance(result, Exception) or not reading.undelivered):
             reading.told = True
+            if isinstance(result, VideoFeatures):
+                result = result._replace(repeats=reading.unchanged.repeats)
             self._finished.append((reading.job, result))
 
 
@@ -184,6 +192,7 @@ class _Taken(Generic[J]):
 
     reading: Reading[J]
     frames: np.ndarray
+    wanted: Wanted
 
     @property
     def is_dropped(self) -> bool:

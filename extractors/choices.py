@@ -5,3 +5,4 @@ from typing import Literal
 EngineName = Literal["auto", "openvino", "triton", "compile", "eager"]
 PrecisionName = Literal["auto", "float32", "tf32", "bfloat16", "float16", "int8"]
 Patches = Literal["exact", "dense"]
+UnchangedName = Literal["auto", "describe", "repeat"]

@@ -1,6 +1,7 @@
 """From frames to features: snippets, views, backbone."""
 
 import logging
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -38,12 +39,16 @@ from ssrl_pipeline.extractors.engines import (
     why_not,
 )
 from ssrl_pipeline.extractors.graphs import Calibration, Graphs
-from ssrl_pipeline.extractors.passes import PATCHES, plan_passes
+from ssrl_pipeline.extractors.motion import GEOMETRY, Movers
+from ssrl_pipeline.extractors.passes import PATCHES, Wanted, plan_passes, split_rows
 from ssrl_pipeline.extractors.presets import PRESETS, Normalisation
 from ssrl_pipeline.extractors.rate import FASTEST_RATE
 from ssrl_pipeline.extractors.reader import J, VideoFeatures, ViewArrays
+from ssrl_pipeline.extractors.repeats import UnchangedRule
 from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
+from ssrl_pipeline.extractors.unchanged import Unchanged
 from ssrl_pipeline.extractors.views import cut_views
+from ssrl_pipeline.scales import MOTION, MOTION_GRID, MOTION_SIZE, view_size
 
 BACKBONES: dict[str, type[Backbone]] = {"i3d": InceptionI3d, "i3d_r50": I3dR50, "i3d_r50_nl": I3dR50NL}
 
@@ -76,8 +81,11 @@ class FeatureExtractor:
         fps: frames a second of a video that are described, chosen by the times at which they are shown
             (:mod:`ssrl_pipeline.extractors.rate`); None: all are. Frames that are given as arrays have no
             times: all of them are described.
+        unchanged: by which the last description of a clip that has not changed is taken again, see
+            :mod:`ssrl_pipeline.extractors.unchanged`; None: all are described.
         patches: `exact`: each passes the backbone by itself; `dense`: averages
             over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.passes`.
+        motion: whether there is a view `motion`, see :mod:`ssrl_pipeline.extractors.motion`.
         calibration: a folder of videos by which int8 is quantised; None: clips that we make.
 
     Raises:
@@ -98,7 +106,9 @@ class FeatureExtractor:
         batch: int | None = None,
         picture_fps: float | None = None,
         fps: float | None = None,
+        motion: bool = False,
         calibration: str | Path | None = None,
+        unchanged: UnchangedRule | None = None,
     ):
         if backbone not in BACKBONES:
             raise ConfigError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
@@ -110,7 +120,7 @@ class FeatureExtractor:
         check_engine(engine, precision, self.device)
         if fps is not None and not (type(fps) in (int, float) and 0 < fps <= FASTEST_RATE):
             raise ConfigError(f"fps is a number of frames a second, up to {FASTEST_RATE:g}, not {fps!r}")
-        self.picture_fps, self.fps = picture_fps, fps
+        self.picture_fps, self.fps, self._rule = picture_fps, fps, unchanged
         self.engine, self.precision = engine, choose_precision(precision, self.device, engine)
         self.calibration = None if calibration is None else Calibration(Path(calibration))
         if self.device.type == "cuda":
@@ -127,6 +137,7 @@ class FeatureExtractor:
         self._transfer = Transfer(self.device)
         # A CPU cuts the next snippets beside the network; a GPU's work waits in its own queue.
         self._cutter = ThreadPoolExecutor(1, "cutting views") if self.device.type == "cpu" else None
+        self._movers = Movers(self.device) if motion else None
         self.backbone, self.weights_sha256, self.head = _load_backbone(backbone, weights)
         self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
         engines = self._engines  # a copy of the backbone takes its hooks along: none may hold this object
@@ -142,16 +153,21 @@ class FeatureExtractor:
 
         The engine, the device and, for it, float32 or tf32 are no part of it.
         """
+        views, geometry = self.preset.view_sizes, self.preset.geometry
+        if self._movers:
+            views, geometry = {**views, MOTION: math.prod(MOTION_GRID)}, {**geometry, MOTION: GEOMETRY}
         return {
             "preset": self.preset.name,
             "backbone": self.backbone_name,
             "weights_sha256": self.weights_sha256,
             "feature_size": self.backbone.feature_size,
-            "views": self.preset.view_sizes,
-            "geometry": self.preset.geometry,
+            "views": views,
+            "geometry": geometry,
+            **({"sizes": {MOTION: MOTION_SIZE}} if self._movers else {}),
             **({} if self.patches == "exact" else {"patches": self.patches}),
             **recorded(self.precision, self.calibration),
             **({} if self.fps is None else {"fps": float(self.fps)}),
+            **({} if self._rule is None else {"unchanged": self._rule.in_recipe()}),
         }
 
     def __call__(self, frames: np.ndarray) -> ViewArrays:
@@ -200,7 +216,7 @@ class FeatureExtractor:
             picture_fps=self.picture_fps,
         )
         drop_last = self.preset.drop_last
-        gathered = (drop_last, videos, lambda: self.batch, AHEAD, self.pending, self.fps)
+        gathered = (drop_last, videos, lambda: self.batch, AHEAD, self.pending, self.unchanged, self.fps)
         feed: Feed[J] = Feed(self.start, opener, *gathered)
         return feed.run(jobs)
 
@@ -209,43 +225,60 @@ class FeatureExtractor:
         resize = self.preset.pillows
         return Pending(self._transfer.empty, resize.by_pillow if resize else None)
 
+    def unchanged(self) -> Unchanged:
+        """What decides for a video or camera, from its first snippet on, what is described of each."""
+        return Unchanged(self._rule, self.passes)
+
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[ViewArrays]:
         """Frames, uint8 [H, W, 3] each -> for each snippet, view name -> float32 [1, P, D]."""
         waiting = cut_snippets(frames, self.preset.drop_last, self.pending())
+        unchanged = self.unchanged()
         while group := list(islice(waiting, self.batch)):
-            yield from self.describe(group)
+            wanted = [unchanged.decide(snippet) for snippet in group]
+            yield from map(unchanged.complete, self.describe(group, wanted), wanted)
 
-    def describe(self, snippets: Sequence[np.ndarray]) -> list[ViewArrays]:
+    def describe(
+        self, snippets: Sequence[np.ndarray], wanted: Sequence[Wanted] | None = None
+    ) -> list[ViewArrays]:
         """Describes snippets together: the patches of one view of all of them share batches.
 
         Args:
             snippets: uint8 [16, H, W, 3] each, of one video or of several; sizes may differ.
                 Quickest are those that :meth:`pending` gave.
+            wanted: which clips of each, by its video's :meth:`unchanged`, which completes what is given;
+                None: all.
 
         Returns:
-            for each snippet, view name -> float32 [1, P, D].
+            for each snippet, view name -> float32 [1, P, D]; nan where a clip was not wanted.
 
         Raises:
             PipelineError: the device has not the memory for one clip.
         """
         most = self.batch if self._spares else max(1, len(snippets))
-        groups = [snippets[i : i + most] for i in range(0, len(snippets), most)]
-        return [features for group in groups for features in self.start(group)()]
+        wanted = wanted or [Wanted.everything(self.passes)] * len(snippets)
+        parts = [slice(i, i + most) for i in range(0, len(snippets), most)]
+        return [features for part in parts for features in self.start(snippets[part], wanted[part])()]
 
-    def start(self, snippets: Sequence[np.ndarray]) -> Described:
+    def start(self, snippets: Sequence[np.ndarray], wanted: Sequence[Wanted] | None = None) -> Described:
         """Begins to :meth:`describe`, and gives what does the rest or waits for it.
 
-        A CPU cuts views meanwhile, a GPU does all.
+        A CPU cuts views meanwhile, a GPU does all but motion.
         """
         if not snippets:
             return list
+        wanted = wanted or [Wanted.everything(self.passes)] * len(snippets)
+        if not self._movers:
+            return self._start(snippets, wanted)
+        return self._movers.beside(snippets, lambda some: self._start(some, wanted))
+
+    def _start(self, snippets: Sequence[np.ndarray], wanted: Sequence[Wanted]) -> Described:
         if self._cutter:
-            cut = self._cutter.submit(self._cut, snippets)
-            return lambda: self._run_all(snippets, cut.result)()
-        return self._run_all(snippets, lambda: self._cut(snippets))
+            cut = self._cutter.submit(self._cut, snippets, wanted)
+            return lambda: self._run_all(snippets, wanted, cut.result)()
+        return self._run_all(snippets, wanted, lambda: self._cut(snippets, wanted))
 
     def _run_all(
-        self, snippets: Sequence[np.ndarray], cut: Callable[[], list[dict[str, Tensor]]]
+        self, snippets: Sequence[np.ndarray], wanted: Sequence[Wanted], cut: Callable[[], list[list[Tensor]]]
     ) -> Described:
         """Begins to run the network on the views of snippets, by halves where the memory is scarce."""
         try:
@@ -260,35 +293,36 @@ class FeatureExtractor:
                     f"{first_line(error)[:200]}"
                 ) from error
         else:
-            return lambda: self._by_view(rows())
+            return lambda: split_rows(rows(), self.passes, wanted)
         self._spare_memory()
         half = len(snippets) // 2
-        first, second = self.start(snippets[:half]), self.start(snippets[half:])
+        first = self._start(snippets[:half], wanted[:half])
+        second = self._start(snippets[half:], wanted[half:])
         return lambda: first() + second()
 
-    def _cut(self, snippets: Sequence[np.ndarray]) -> list[dict[str, Tensor]]:
-        """For each snippet, what each pass is of -> uint8 [B, 3, t, h, w], on the device."""
-        cuts = tuple(one.cut for one in self.passes)
+    def _cut(self, snippets: Sequence[np.ndarray], wanted: Sequence[Wanted]) -> list[list[Tensor]]:
+        """For each pass, what of each snippet it is to describe: uint8 [B, 3, t, h, w], on the device."""
+        found: list[list[Tensor]] = [[] for _ in self.passes]
         stride = self.backbone.frame_stride
-        return [cut_views(snippet, cuts, lambda f: self._transfer.up(f)[::stride]) for snippet in snippets]
+        for snippet, of in zip(snippets, wanted, strict=True):
+            parts = list(zip(self.passes, of.described, found, strict=True))
+            cuts = tuple(one.cut for one, mask, _ in parts if mask.any())
+            views = cut_views(snippet, cuts, lambda f: self._transfer.up(f)[::stride])
+            for one, mask, clips in parts:
+                if mask.all():
+                    clips.append(views[one.cut.name])
+                elif mask.any():
+                    clips.append(views[one.cut.name][np.flatnonzero(mask)])
+        return found
 
-    def _rows(self, cut: list[dict[str, Tensor]]) -> Tensor:
-        """float32 [snippets, sum of P, D], pass by pass."""
+    def _rows(self, cut: list[list[Tensor]]) -> Tensor:
+        """float32 [n, D] of all that was cut, pass by pass."""
         dim = self.backbone.feature_size
-        rows = []
-        for one in self.passes:
-            clips = torch.cat([views[one.cut.name] for views in cut])
-            rows.append(self._run(one.network, clips).reshape(len(cut), -1, dim))
-        return torch.cat(rows, dim=1)
-
-    def _by_view(self, rows: np.ndarray) -> list[ViewArrays]:
-        views = [view for one in self.passes for view in one.views]
-        ends = np.cumsum([view.count for view in views])[:-1]
-        parts = np.split(rows, ends, axis=1)
-        return [
-            {view.name: part[i : i + 1] for view, part in zip(views, parts, strict=True)}
-            for i in range(len(rows))
-        ]
+        rows = [torch.empty(0, dim, device=self.device)]
+        for one, clips in zip(self.passes, cut, strict=True):
+            if clips:
+                rows.append(self._run(one.network, torch.cat(clips)).reshape(-1, dim))
+        return torch.cat(rows)
 
     @torch.inference_mode()
     def _run(self, network: nn.Module, clips: Tensor) -> Tensor:
@@ -321,13 +355,11 @@ class FeatureExtractor:
         torch.cuda.empty_cache()
 
     def _join(self, rows: Iterable[ViewArrays]) -> ViewArrays:
-        rows = list(rows)
-        dim = self.backbone.feature_size
+        rows, recipe = list(rows), self.recipe
+        none = {name: (0, count, view_size(recipe, name)) for name, count in recipe["views"].items()}
         return {
-            view.name: np.concatenate(
-                [np.empty((0, view.count, dim), np.float32), *(r[view.name] for r in rows)]
-            )
-            for view in self.preset.views
+            name: np.concatenate([np.empty(shape, np.float32), *(r[name] for r in rows)])
+            for name, shape in none.items()
         }
 
 

@@ -10,6 +10,7 @@ their borders, where a patch that enters the backbone by itself sees zeros.
 from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +29,22 @@ class Pass(NamedTuple):
     views: tuple[View, ...]
 
 
+class Wanted(NamedTuple):
+    """Which clips of a snippet are to be described: for the cut of each pass bool [P]."""
+
+    described: tuple[np.ndarray, ...]
+    checked: tuple[np.ndarray, ...]  # of these, the ones that have not changed
+
+    @classmethod
+    def everything(cls, passes: Sequence[Pass]) -> "Wanted":
+        counts = [one.cut.count for one in passes]
+        return cls(tuple(np.ones(n, bool) for n in counts), tuple(np.zeros(n, bool) for n in counts))
+
+    @property
+    def anything(self) -> bool:
+        return any(one.any() for one in self.described)
+
+
 def plan_passes(backbone: Backbone, views: Sequence[View], patches: str) -> tuple[Pass, ...]:
     """One pass per view; where `patches` is "dense", one for all grids of a resize."""
     passes: dict[View, Pass] = {}
@@ -40,6 +57,34 @@ def plan_passes(backbone: Backbone, views: Sequence[View], patches: str) -> tupl
         else:
             passes[view] = Pass(view, backbone, (view,))
     return tuple(passes.values())
+
+
+def split_rows(
+    rows: np.ndarray, passes: Sequence[Pass], wanted: Sequence[Wanted]
+) -> list[dict[str, np.ndarray]]:
+    """What the passes gave, as views of each snippet.
+
+    Args:
+        rows: float32 [n, D], pass by pass, in each snippet by snippet, those that were described alone.
+        wanted: of each snippet.
+
+    Returns:
+        for each snippet, view name -> float32 [1, P, D]; rows that were not described are nan.
+    """
+    found: list[dict[str, np.ndarray]] = [{} for _ in wanted]
+    begin = 0
+    for number, one in enumerate(passes):
+        counts = [view.count for view in one.views]
+        share = sum(counts) // one.cut.count  # rows of a clip
+        for views, of in zip(found, wanted, strict=True):
+            mask = np.repeat(of.described[number], share)
+            end = begin + int(mask.sum())
+            whole = np.full((1, len(mask), rows.shape[1]), np.nan, np.float32)
+            whole[0, mask] = rows[begin:end]
+            begin = end
+            parts = np.split(whole, np.cumsum(counts)[:-1], axis=1)
+            views.update((view.name, part) for view, part in zip(one.views, parts, strict=True))
+    return found
 
 
 class DensePatches(nn.Module):

@@ -12,8 +12,11 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from ssrl_pipeline.extractors.decoding import DECODER, Video, VideoInfo
+from ssrl_pipeline.extractors.passes import Wanted
 from ssrl_pipeline.extractors.rate import FrameChoice
+from ssrl_pipeline.extractors.repeats import Repeats
 from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
+from ssrl_pipeline.extractors.unchanged import Unchanged
 from ssrl_pipeline.times import FrameTimes, from_stamps
 
 ViewArrays = dict[str, np.ndarray]  # view name -> float32 [T, P, D]
@@ -37,6 +40,7 @@ class VideoFeatures(NamedTuple):
     times: FrameTimes  # of the decoded frames
     damage: str = ""  # what was noticed while it was decoded; see Video
     starts: np.ndarray | None = None  # int64 [T], the first frame of each snippet; None: every 16th
+    repeats: Repeats | None = None  # of what had not changed; without counts where all was described
 
 
 class Job(Protocol):
@@ -64,6 +68,7 @@ class Item(Generic[J]):
 
     reading: "Reading[J]"
     frames: np.ndarray | None = None
+    wanted: Wanted | None = None  # of them
     result: VideoFeatures | Exception | None = None
 
 
@@ -129,10 +134,11 @@ class Reading(Generic[J]):
         opener: Opener,
         drop_last: bool,
         channel: Channel[J],
-        pending: Callable[[], Pending] = Pending,
+        pending: Callable[[], Pending],
+        unchanged: Unchanged,
         rate: float | None = None,
     ):
-        self.job = job
+        self.job, self.unchanged = job, unchanged
         self.undelivered = 0  # snippets that were taken and not written
         self.result: VideoFeatures | Exception | None = None
         self.told = False
@@ -167,7 +173,7 @@ class Reading(Generic[J]):
         stamps, count = array("d"), 0
         with self._opener(self.job.path, started=self._started) as video:
             for frames in cut_snippets(self._choose(video, stamps), self._drop_last, self._pending()):
-                self._channel.put(Item(self, frames))
+                self._channel.put(Item(self, frames, self.unchanged.decide(frames)))
                 del frames  # or its memory would be held while the next fills up
                 count += 1
             times = from_stamps(np.frombuffer(stamps), video.info.fps)

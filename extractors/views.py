@@ -23,6 +23,9 @@ from ssrl_pipeline.extractors import engines
 from ssrl_pipeline.extractors.snippets import Empty, empty_array
 from ssrl_pipeline.scales import view_of
 
+Box = tuple[int, int, int, int]  # top, bottom, left and right edge, in pixels
+GOWTHAM = (0, 1, 4, 2, 3, 5, 6, 9, 7, 8)  # of torchvision's ten crops: TL TR centre BL BR, then mirrored
+
 log = logging.getLogger(__name__)
 
 FAST, ARM = ("AVX2", "AVX512"), ("aarch64", "arm64")  # CPUs on which PyTorch resizes bytes
@@ -127,8 +130,8 @@ class Crops:
         if self.layout == "centre":
             return self._five(frames)[-1].transpose(0, 1)[None]
         crops = self._five(frames) + self._five(frames.flip(-1))  # TL TR BL BR centre, then mirrored
-        if self.layout == "gowtham":  # TL TR centre BL BR, then mirrored
-            crops = [crops[i] for i in (0, 1, 4, 2, 3, 5, 6, 9, 7, 8)]
+        if self.layout == "gowtham":
+            crops = [crops[i] for i in GOWTHAM]
         return torch.stack([crop.permute(0, 2, 3, 1) for crop in crops]).permute(0, 4, 1, 2, 3)
 
     def _five(self, frames: Tensor) -> list[Tensor]:
@@ -136,6 +139,17 @@ class Crops:
         bottom, right = (length - self.crop for length in frames.shape[2:])
         places = (0, 0), (0, right), (bottom, 0), (bottom, right), (round(bottom / 2), round(right / 2))
         return [frames[..., top : top + self.crop, left : left + self.crop] for top, left in places]
+
+    def boxes(self, height: int, width: int) -> list[Box]:
+        """Where in the resized frame each crop lies; a mirrored one where what it shows lies."""
+        down, right = max(0, height - self.crop), max(0, width - self.crop)
+        middle = round(down / 2), round(right / 2)
+        corners = [middle]
+        if self.layout != "centre":
+            tl, tr, bl, br = (0, 0), (0, right), (down, 0), (down, right)
+            ten = [tl, tr, bl, br, middle, tr, tl, br, bl, middle]
+            corners = [ten[i] for i in GOWTHAM] if self.layout == "gowtham" else ten
+        return [(y, min(height, y + self.crop), x, min(width, x + self.crop)) for y, x in corners]
 
 
 @dataclass(frozen=True)
@@ -165,6 +179,12 @@ class Grid:
         patches = cells.permute(1, 3, 0, 2, 4, 5).reshape(self.count, t, h, w, channels)
         return patches.permute(0, 4, 1, 2, 3)
 
+    def boxes(self, height: int, width: int) -> list[Box]:
+        """Where in the resized frame each patch lies."""
+        h, w = height // self.rows, width // self.columns
+        corners = [(h * row, w * column) for row in range(self.rows) for column in range(self.columns)]
+        return [(y, y + h, x, x + w) for y, x in corners]
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -183,6 +203,10 @@ class Frame:
     def cut(self, frames: Tensor) -> Tensor:
         """uint8 [t, 3, H, W], resized -> uint8 [1, 3, t, H, W]."""
         return frames.transpose(0, 1)[None]
+
+    def boxes(self, height: int, width: int) -> list[Box]:
+        """All of it."""
+        return [(0, height, 0, width)]
 
 
 View = Crops | Grid | Frame

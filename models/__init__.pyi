@@ -9,6 +9,8 @@ from .detector import MOST_LEVEL as MOST_LEVEL
 from .detector import Detector as Detector
 from .kinds import KINDS as KINDS
 from .kinds import build_model as build_model
+from .linear import LinearProbe as LinearProbe
+from .linear import MotionDetector as MotionDetector
 from .live_window import WindowScorer as WindowScorer
 from .long_video import CHUNK as CHUNK
 from .long_video import ScoreStream as ScoreStream
@@ -17,7 +19,6 @@ from .memory import MemoryOutput as MemoryOutput
 from .memory import PatchMemory as PatchMemory
 from .memory import fit_memory as fit_memory
 from .occlusion import HeatStream as HeatStream
-from .probe import LinearProbe as LinearProbe
 from .ssrl import SSRL as SSRL
 from .ssrl import Losses as Losses
 from .ssrl import LossWeights as LossWeights

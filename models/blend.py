@@ -8,12 +8,14 @@ from torch import Tensor
 
 from ssrl_pipeline.models.detector import Detector, Footage, Hidden
 from ssrl_pipeline.models.lessons import Lesson
+from ssrl_pipeline.models.linear import LinearProbe, MotionDetector
 from ssrl_pipeline.models.memory import PatchMemory
-from ssrl_pipeline.models.probe import LinearProbe
 from ssrl_pipeline.models.ssrl import SSRL
 
 EPS = 1e-6  # scores nearer to 0 or 1 count as this near
-PARTS: dict[str, type[Detector]] = {kind.kind: kind for kind in (SSRL, PatchMemory, LinearProbe)}
+PARTS: dict[str, type[Detector]] = {
+    kind.kind: kind for kind in (SSRL, PatchMemory, LinearProbe, MotionDetector)
+}
 
 
 class BlendOutput(NamedTuple):
@@ -44,11 +46,12 @@ class Blend(Detector):
                 raise ValueError(f"{kind!r} is no part of a blend; there are {', '.join(PARTS)}")
             self.add_module(kind, PARTS[kind](**arguments))
         self.weights = dict(weights)
-        sizes = {kind: part.feature_size for kind, part in zip(self.weights, self.parts, strict=True)}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"the parts take features of different sizes: {sizes}")
-        self.feature_size = next(iter(sizes.values()))
+        self.feature_size = max(part.feature_size for part in self.parts)
         self.views = {name: count for part in self.parts for name, count in part.views.items()}
+        for name in self.views:
+            sizes = [part.sizes[name] for part in self.parts if name in part.views]
+            if len(set(sizes)) > 1:
+                raise ValueError(f"the parts take {name} features of different sizes: {sizes}")
 
     @classmethod
     def of(cls, trained: Sequence[Detector], weights: Mapping[str, float]) -> "Blend":
@@ -68,6 +71,10 @@ class Blend(Detector):
     def arguments(self) -> dict[str, Any]:
         parts = {kind: part.arguments for kind, part in zip(self.weights, self.parts, strict=True)}
         return {"parts": parts, "weights": self.weights}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {name: size for part in self.parts for name, size in part.sizes.items()}
 
     def forward(self, views: Mapping[str, Tensor]) -> BlendOutput:
         """Scores snippets; `views` as of all parts, which raise ValueError where one does not fit."""

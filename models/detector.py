@@ -61,6 +61,11 @@ class Detector(nn.Module):
     level: float = 0.0  # log odds of the raw score that is 0.5 once calibrated
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """View name -> F: a view may have a size of its own."""
+        return dict.fromkeys(self.views, self.feature_size)
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """Of its class: what a checkpoint keeps beside the weights, numbers, text, lists and mappings."""
         raise NotImplementedError

@@ -90,6 +90,7 @@ class PatchMemory(Detector):
         size: M, remembered snippets at each position.
         neighbours: whose mean distance counts.
         learnt: view name -> patches at each position that people called normal; none where left out.
+        sizes: F of the views that have one of their own.
     """
 
     kind: ClassVar[str] = "memory"
@@ -101,6 +102,7 @@ class PatchMemory(Detector):
         size: int,
         neighbours: int = 1,
         learnt: Mapping[str, int] | None = None,
+        sizes: Mapping[str, int] | None = None,
     ):
         super().__init__()
         if not views:
@@ -109,14 +111,14 @@ class PatchMemory(Detector):
             if value < 1:
                 raise ValueError(f"{name} is 1 or more, not {value}")
         self.feature_size, self.size, self.neighbours = feature_size, size, neighbours
+        self.views, self._own_sizes = dict(views), dict(sizes or {})
         self.learnt = dict(learnt or {})
         self.memories = nn.ModuleDict(
             {
-                name: ViewMemory(name, count, size, feature_size, neighbours, self.learnt.get(name, 0))
+                name: ViewMemory(name, count, size, self.sizes[name], neighbours, self.learnt.get(name, 0))
                 for name, count in views.items()
             }
         )
-        self.views = dict(views)
         self.register_buffer("evidence_centre", torch.zeros(len(views)))  # of held-out normal snippets
         self.register_buffer("evidence_deviation", torch.ones(len(views)))
         self.register_buffer("median", torch.tensor(-1.0))  # of the views' sum, held-out normal snippets
@@ -130,7 +132,12 @@ class PatchMemory(Detector):
             "size": self.size,
             "neighbours": self.neighbours,
             **({"learnt": self.learnt} if self.learnt else {}),
+            **({"sizes": self._own_sizes} if self._own_sizes else {}),
         }
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {name: self._own_sizes.get(name, self.feature_size) for name in self.views}
 
     def forward(self, views: Mapping[str, Tensor]) -> MemoryOutput:
         """Scores snippets.
@@ -204,7 +211,7 @@ class PatchMemory(Detector):
                     rows[position].append(lesson.views[name][snippet, position])
             if not (most := min(MOST_LEARNT, max(map(len, rows)))):
                 continue
-            learnt = torch.full((len(rows), most, self.feature_size), FAR)
+            learnt = torch.full((len(rows), most, self.sizes[name]), FAR)
             for position, known in enumerate(rows):
                 for place, row in enumerate(known[-most:]):
                     learnt[position, place] = scaling(name, row)
@@ -222,7 +229,11 @@ class PatchMemory(Detector):
     def adapted(self, footage: Footage) -> "PatchMemory":
         """One of the camera's own patches instead."""
         return fit_memory(
-            lambda name: footage.read(name).numpy(), self.views, footage.parts, neighbours=self.neighbours
+            lambda name: footage.read(name).numpy(),
+            self.views,
+            footage.parts,
+            neighbours=self.neighbours,
+            sizes=self.sizes,
         )
 
     def total(self, evidence_of_views: Tensor) -> Tensor:
@@ -235,8 +246,8 @@ class PatchMemory(Detector):
             if name not in views:
                 raise ValueError(f"view {name!r} is missing; there are {', '.join(views) or 'none'}")
             shape = tuple(views[name].shape)
-            if len(shape) != 4 or shape[2:] != (count, self.feature_size):
-                raise ValueError(f"view {name!r} is [B, T, {count}, {self.feature_size}], not {list(shape)}")
+            if len(shape) != 4 or shape[2:] != (count, size := self.sizes[name]):
+                raise ValueError(f"view {name!r} is [B, T, {count}, {size}], not {list(shape)}")
 
 
 def evidence(distances: Tensor, hidden: Tensor | None = None) -> Tensor:
@@ -258,6 +269,7 @@ def fit_memory(
     limit: int = 256,
     neighbours: int = 1,
     alarm: float = 0.99,
+    sizes: Mapping[str, int] | None = None,
 ) -> PatchMemory:
     """A memory of normal snippets.
 
@@ -272,6 +284,7 @@ def fit_memory(
         limit: the most snippets to remember at each position.
         neighbours: whose mean distance counts.
         alarm: the quantile of held-out normal snippets that scores 0.5.
+        sizes: view name -> F; None: that of all views is the first one's.
 
     Raises:
         ValueError: all snippets are of one video.
@@ -283,7 +296,10 @@ def fit_memory(
     for name in views:
         rows = torch.from_numpy(np.ascontiguousarray(read(name), np.float32))
         if model is None:
-            model = PatchMemory(rows.shape[2], views, min(limit, len(rows)), neighbours)
+            sizes = sizes or dict.fromkeys(views, rows.shape[2])
+            most = max(sizes.values())
+            own = {view: size for view, size in sizes.items() if size != most}
+            model = PatchMemory(most, views, min(limit, len(rows)), neighbours, sizes=own)
         memory = cast(ViewMemory, model.memories[name])
         evidences.append(evidence(_fit_view(memory, rows, videos)))
     assert model is not None

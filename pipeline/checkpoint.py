@@ -26,6 +26,7 @@ from ssrl_pipeline.disk import (
 from ssrl_pipeline.errors import CheckpointError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbones import content_sha256
 from ssrl_pipeline.models import SSRL, Detector, build_model
+from ssrl_pipeline.scales import recipe_of
 
 FORMAT = 1
 
@@ -119,10 +120,15 @@ class Checkpoint:
     def of(
         cls, model: Detector, recipe: dict[str, Any], settings: dict[str, Any], provenance: dict[str, Any]
     ) -> "Checkpoint":
-        """That of a trained model; its weights are copied to the CPU."""
+        """That of a trained model; its weights are copied to the CPU.
+
+        The recipe loses the views of a size of their own that the model does not look at: nobody has to
+        extract them to score with it.
+        """
         weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         kind = {} if model.kind == SSRL.kind else {"kind": model.kind}
         level = {"level": model.level} if model.level else {}
+        recipe = recipe_of(recipe, model.views)
         return cls(weights, kind | level | model.arguments, recipe, settings, provenance | versions())
 
     def build(self) -> Detector:

@@ -3,6 +3,7 @@
 import os
 import platform
 from importlib import metadata
+from pathlib import Path
 
 import torch
 
@@ -13,6 +14,8 @@ from ssrl_pipeline.extractors.backbones import PUBLISHED, cache_path
 from ssrl_pipeline.extractors.engines import ENGINES, cudnn_version, offered, why_not
 from ssrl_pipeline.extractors.graphs import import_openvino
 from ssrl_pipeline.results import ENCODER, require_encoder
+from ssrl_pipeline.scoring import Scorer
+from ssrl_pipeline.watching import measure_capacity
 
 PACKAGES = (
     "torch",
@@ -26,8 +29,15 @@ PACKAGES = (
 )
 
 
-def collect() -> dict[str, str]:
-    """What -> found, in the order in which to show it."""
+def collect(checkpoint: Path | None = None, device: str = "auto") -> dict[str, str]:
+    """What -> found, in the order in which to show it.
+
+    Args:
+        checkpoint: with which to measure how many cameras `watch` carries on the device.
+
+    Raises:
+        PipelineError: it cannot be had.
+    """
     facts = {
         "ssrl-pipeline": __version__,
         "python": platform.python_version(),
@@ -37,10 +47,10 @@ def collect() -> dict[str, str]:
     facts["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     facts["gpu"] = _gpus()
     facts["cudnn"] = _cudnn()
-    device = find_device("auto")
-    facts[f"precisions on {device.type}"] = ", ".join(offered(device))
+    here = find_device("auto")
+    facts[f"precisions on {here.type}"] = ", ".join(offered(here))
     for engine in ENGINES[1:]:
-        facts[f"engine {engine}"] = why_not(engine, device) or _engine(engine)
+        facts[f"engine {engine}"] = why_not(engine, here) or _engine(engine)
     facts["decoder"] = _decoder()
     facts["encoder H.264"] = _encoder()
     facts["weights cache"] = str(cache_path("i3d").parent)
@@ -49,6 +59,9 @@ def collect() -> dict[str, str]:
         facts[f"weights {backbone}"] = (
             f"{path.stat().st_size / 1e6:.0f} MB" if path.exists() else "not fetched"
         )
+    if checkpoint:
+        capacity = measure_capacity(Scorer(checkpoint, device).extractor)
+        facts[f"cameras with {checkpoint}"] = capacity.told()
     return facts
 
 

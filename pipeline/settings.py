@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ssrl_pipeline.events import EventSettings
-from ssrl_pipeline.extractors import FASTEST_RATE, EngineName, Patches, PrecisionName
+from ssrl_pipeline.extractors import FASTEST_RATE, EngineName, Patches, PrecisionName, UnchangedName
 
 DatasetName = Literal["ucf_crime", "shanghaitech", "xd_violence"]
-Kind = Literal["ssrl", "memory", "fused", "actions", "probe", "auto"]
+Kind = Literal["ssrl", "memory", "fused", "actions", "probe", "motion", "auto"]
 Layout = Literal["store", "released"]
 SelectOn = Literal["val", "test"]
 StoredDtype = Literal["float32", "float16"]
@@ -44,8 +44,10 @@ class ExtractSettings:
     precision: PrecisionName = "auto"  # the store's or checkpoint's, else the best: bfloat16, or a GPU's tf32
     calibration: str | None = None  # a folder of videos by which int8 is quantised; None: clips that we make
     patches: Patches = "exact"  # or "dense": from one pass over the frame, an approximation with less work
+    unchanged: UnchangedName = "auto"  # clips that do not change: describe, or repeat their last description
     workers: int | None = None  # videos decoded at the same time; None: 1 on a CPU, 4 on a GPU
     fps: float | None = None  # frames a second that are described, chosen by their times; None: all
+    motion: bool | None = None  # of cells, as a view; None: as the store has it, a new one with fast and live
     frames: float | None = None  # pictures a second of folders that are videos; None: no folder is
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.models.detector import Detector, Footage, Hidden
 from ssrl_pipeline.models.lessons import Lesson, fine_tune
-from ssrl_pipeline.models.probe import LinearProbe
+from ssrl_pipeline.models.linear import LinearProbe
 from ssrl_pipeline.models.scaling import FeatureScaling
 from ssrl_pipeline.models.ssrl.reference import reference_name, reference_shape
 from ssrl_pipeline.models.ssrl.relation import RelationBlock
@@ -199,7 +199,7 @@ class SSRL(Detector):
             for name in self.views:
                 copy.scaling.fit(name, footage.read(name).split(ROWS))
         if self.probe is not None:
-            copy.probe = self.probe.adapted(footage)
+            copy.probe = cast(LinearProbe, self.probe.adapted(footage))
         return copy
 
     @property

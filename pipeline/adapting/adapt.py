@@ -20,6 +20,7 @@ from ssrl_pipeline.data import Label
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.features import Features
 from ssrl_pipeline.models import PARTS, Blend, Detector, PatchMemory, add_odds, fit_memory
+from ssrl_pipeline.scales import backbone_views, view_size
 from ssrl_pipeline.scoring import require_scorable, score_snippets
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training import calibrated
@@ -81,7 +82,7 @@ def adapt_checkpoint(
 
     def adapted(chosen: Sequence[int]) -> list[Detector]:
         seen = footage(store, parts, chosen, memory.sample, seed)
-        return [common.adapted(seen), *([_memory(seen, views, memory)] if views else [])]
+        return [common.adapted(seen), *([_memory(seen, views, memory, store)] if views else [])]
 
     held = [np.zeros(part.end - part.begin, np.float32) for part in parts]
     scores = [held, [one.copy() for one in held]][: 2 if views else 1]
@@ -110,7 +111,9 @@ def _calibrated(
     false_alarms: float,
     remembers: bool,
 ) -> Adapted:
-    own = Checkpoint.of(model, checkpoint.recipe, checkpoint.settings, {**checkpoint.provenance})
+    known = checkpoint.recipe["views"].keys() >= model.views.keys()
+    recipe = checkpoint.recipe if known else store.recipe
+    own = Checkpoint.of(model, recipe, checkpoint.settings, {**checkpoint.provenance})
     by_video: dict[str, list[np.ndarray]] = {}
     for part, values in zip(parts, held, strict=True):
         by_video.setdefault(part.video, []).append(values)
@@ -135,7 +138,7 @@ def _remembered(model: Detector, memory: MemorySettings, store: Features) -> dic
         return {}
     there: dict[str, int] = store.recipe["views"]
     if memory.views is None:
-        return dict(there)
+        return backbone_views(store.recipe)
     if missing := [view for view in memory.views if view not in there]:
         raise PipelineError(
             f"memory.views: {store.root} has no view {missing[0]!r}; it has {', '.join(there)}"
@@ -143,9 +146,15 @@ def _remembered(model: Detector, memory: MemorySettings, store: Features) -> dic
     return {view: there[view] for view in memory.views}
 
 
-def _memory(seen: StoredFootage, views: Mapping[str, int], of: MemorySettings) -> PatchMemory:
+def _memory(
+    seen: StoredFootage, views: Mapping[str, int], of: MemorySettings, store: Features
+) -> PatchMemory:
     return fit_memory(
-        lambda view: seen.read(view).numpy(), views, seen.parts, of.limit, of.neighbours, of.alarm
+        lambda view: seen.read(view).numpy(),
+        views,
+        seen.parts,
+        *(of.limit, of.neighbours, of.alarm),
+        {view: view_size(store.recipe, view) for view in views},
     )
 
 

@@ -50,6 +50,11 @@ NAMED = 5  # videos in a message
     "exact: each passes the backbone by itself; dense: one pass over the frame for all, "
     "an approximation with less work.",
 )
+@setting(
+    "extract.unchanged",
+    "Clips that do not change: describe them each time, or repeat their last description. [auto: as the "
+    "store has it, else all are described]",
+)
 @setting("extract.dtype", "Type of the stored features.")
 @device_option
 @engine_option

@@ -35,6 +35,7 @@ from ssrl_pipeline.features import (
     segment_means,
     write_notes,
 )
+from ssrl_pipeline.scales import backbone_views, recipe_of
 from ssrl_pipeline.settings import DataSettings
 
 
@@ -66,7 +67,7 @@ def export_store(
 def export_released(
     store: FeatureStore, labels: Labels, out: Path, segments: int | None = None
 ) -> list[Exported]:
-    """Writes all labelled videos in the released layout.
+    """Writes all labelled videos in the released layout, which has no place for the view `motion`.
 
     Args:
         labels: videos without a split are training videos.
@@ -83,7 +84,8 @@ def export_released(
             "files counts 16 frames of the video for each; extract without --fps into another store"
         )
     check_videos(store, list(labels))
-    for view, count in store.recipe["views"].items():
+    views = backbone_views(store.recipe)
+    for view, count in views.items():
         released_name("", view)
         if count == segments:
             raise StoreError(
@@ -91,7 +93,7 @@ def export_released(
                 "segments could be read either way; choose another number"
             )
     names = _bare_names(labels)
-    notes = Notes(store.recipe, segments)
+    notes = Notes(recipe_of(store.recipe, views), segments)
     for folder in (out, *(out / split for split in SPLITS)):
         clear_leftovers(folder)
     _require_own(out, notes)
@@ -99,7 +101,7 @@ def export_released(
     lists: dict[str, list[str]] = {}
     for video in sorted(labels, key=lambda video: not labels[video].abnormal):
         split = labels[video].split or "train"
-        for view, array in store.read(video).items():
+        for view, array in store.read(video, views).items():
             if segments and split == "train":
                 array = segment_means(array, segments).transpose(1, 0, 2)  # [S, P, F] -> [P, S, F]
             _save(out / split / released_name(names[video], view), array)

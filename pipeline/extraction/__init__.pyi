@@ -1,3 +1,4 @@
+from .estimate import time_describing as time_describing
 from .stage import ExtractorOptions as ExtractorOptions
 from .stage import extract as extract
 from .start import DryRun as DryRun

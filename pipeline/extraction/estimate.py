@@ -107,7 +107,7 @@ def _time_some(paths: Sequence[Path], extractor: FeatureExtractor, workers: int)
         except VideoError:
             continue
         if group:
-            describing = _time_describing(group, extractor)
+            describing = time_describing(group, extractor)
             # A GPU works beside those that read; on a CPU they take its cores from each other.
             on_cpu = extractor.device.type == "cpu"
             seconds.append(reading + describing if on_cpu else max(reading / workers, describing))
@@ -130,7 +130,7 @@ def _read_group(video: Video, extractor: FeatureExtractor) -> tuple[list[np.ndar
     return group, seconds
 
 
-def _time_describing(group: Sequence[np.ndarray], extractor: FeatureExtractor) -> float:
+def time_describing(group: Sequence[np.ndarray], extractor: FeatureExtractor) -> float:
     """Seconds a snippet, the wait for the device among them."""
     extractor.describe(group)  # a GPU gets its memory, and compiles what is compiled
     group = group[: extractor.batch]  # which is less where the memory did not suffice

@@ -17,10 +17,12 @@ from ssrl_pipeline.console import SKIPPED, Outcome, Plan, Progress
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extraction.storing import claim_each, store_videos
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
-from ssrl_pipeline.extractors import FeatureExtractor, find_device
+from ssrl_pipeline.extractors import FeatureExtractor, UnchangedRule, find_device
 from ssrl_pipeline.extractors.engines import choose_precision, unnamed
 from ssrl_pipeline.features import FeatureStore, Recipe, create_store, open_store
+from ssrl_pipeline.scales import MOTION, view_size
 
+WITH_MOTION = ("fast", "live")  # presets whose new stores have it; published recipes stay as they are
 WORKERS = {"cpu": 1, "cuda": 4}  # videos decoded at the same time
 
 
@@ -36,24 +38,31 @@ class ExtractorOptions(NamedTuple):
     picture_fps: float | None = None
     fps: float | None = None
     calibration: str | None = None
+    motion: bool | None = None  # None: not decided; nobody extracts it
+    unchanged: UnchangedRule | None = None
 
     def settled(self, features: Path | str, devices: Sequence[str]) -> "ExtractorOptions":
-        """With a precision of `auto` decided: that of the store that is there, else the CPU's best.
+        """With what is not named decided as the store that is there has it.
+
+        Where there is none, a precision of `auto` is the CPU's best, and presets of WITH_MOTION have motion.
 
         Args:
             features: the store, or where one is to be.
             devices: of this machine, which will extract; none: others will. Where not all are the CPU,
                 `auto` stays, and each takes what fits features without a named precision.
         """
-        if self.precision != "auto":
-            return self
         try:
-            wanted = open_store(features).recipe.get("precision", "auto")
+            stored = open_store(features).recipe
         except StoreError:  # there is none, or who extracts will say what is wrong
-            kinds = {find_device(name).type for name in devices}
-            on_cpu = kinds == {"cpu"}
-            wanted = choose_precision("auto", torch.device("cpu"), self.engine) if on_cpu else "auto"
-        return self._replace(precision=wanted)
+            stored = None
+        wanted, motion = self.precision, self.motion
+        if motion is None:
+            motion = self.preset in WITH_MOTION if stored is None else MOTION in stored["views"]
+        if wanted == "auto" and stored is not None:
+            wanted = stored.get("precision", "auto")
+        elif wanted == "auto" and {find_device(name).type for name in devices} == {"cpu"}:
+            wanted = choose_precision("auto", torch.device("cpu"), self.engine)
+        return self._replace(precision=wanted, motion=motion)
 
     def build(self, device: str) -> FeatureExtractor:
         """An extractor; in a precision of `auto`, one whose features fit any device's without a named one.
@@ -64,6 +73,7 @@ class ExtractorOptions(NamedTuple):
         chosen = self._asdict()
         if self.precision == "auto":
             chosen["precision"] = unnamed(find_device(device))
+        chosen["motion"] = bool(self.motion)
         return FeatureExtractor(device=device, **chosen)
 
     def planner(self) -> FeatureExtractor:
@@ -160,7 +170,8 @@ def _plan(
 
 def snippet_bytes(recipe: Recipe, dtype: str) -> int:
     """The bytes that the features of a snippet take in a store."""
-    return int(sum(recipe["views"].values()) * recipe["feature_size"] * np.dtype(dtype).itemsize)
+    numbers = sum(count * view_size(recipe, view) for view, count in recipe["views"].items())
+    return int(numbers * np.dtype(dtype).itemsize)
 
 
 def _skip(videos: Iterable[str], store: FeatureStore, progress: Progress) -> dict[str, Outcome]:

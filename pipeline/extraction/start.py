@@ -11,7 +11,8 @@ from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.estimate import Estimate, estimate
 from ssrl_pipeline.extraction.stage import ExtractorOptions, extract, extract_here
 from ssrl_pipeline.extraction.videos import slow_videos
-from ssrl_pipeline.features import FeatureStore
+from ssrl_pipeline.extractors import Repeats, UnchangedRule, tell_repeats
+from ssrl_pipeline.features import FeatureStore, is_store, open_store
 from ssrl_pipeline.settings import ExtractSettings, Settings
 
 
@@ -34,7 +35,7 @@ def extract_videos(
     """
     chosen = settings.extract
     names = parse_devices(devices, device) if devices else [device]
-    options = _options(chosen).settled(features, [] if cluster else names)
+    options = _options(chosen, features).settled(features, [] if cluster else names)
     if isinstance(features, Path):
         require_writable(features)
     with chosen_workers(device, devices, cluster) as workers:
@@ -51,6 +52,7 @@ def extract_videos(
 
         store, outcomes = extract(videos, features, extractor, chosen.dtype, begin, place)
     _tell_slow(store, outcomes)
+    _tell_repeats(store, outcomes)
     return store, outcomes
 
 
@@ -70,17 +72,26 @@ def estimate_videos(
     chosen = settings.extract
     names = parse_devices(devices, device) if devices else [device]
     share = len(set(names))  # processes on one device share it: they are no faster than one
-    extractor = _options(chosen).settled(features, names).build(names[0])
+    extractor = _options(chosen, features).settled(features, names).build(names[0])
     return DryRun(estimate(videos, features, extractor, chosen.dtype, share, chosen.workers), share)
 
 
-def _options(of: ExtractSettings) -> ExtractorOptions:
+def _options(of: ExtractSettings, features: Path | str) -> ExtractorOptions:
     return ExtractorOptions(
         *(of.backbone, of.preset, of.weights, of.patches, of.engine, of.precision),
         picture_fps=of.frames,
         fps=of.fps,
         calibration=of.calibration,
+        motion=of.motion,
+        unchanged=_rule(of, features),
     )
+
+
+def _rule(of: ExtractSettings, features: Path | str) -> UnchangedRule | None:
+    """For clips that do not change: "auto" is as in the store that is there, or else none."""
+    if of.unchanged == "auto" and is_store(features):
+        return UnchangedRule.of_recipe(open_store(features).recipe)
+    return UnchangedRule() if of.unchanged == "repeat" else None
 
 
 def _tell(plan: Plan, options: ExtractorOptions, on: str, features: Path | str) -> None:
@@ -92,10 +103,20 @@ def _tell(plan: Plan, options: ExtractorOptions, on: str, features: Path | str) 
         )
     dense = " with dense patches" if options.patches == "dense" else ""
     rate = "" if options.fps is None else f" at {options.fps:g} frames a second"
-    recipe = f"{options.preset} views{dense}{rate}, {options.backbone} on {on}"
+    motion = " and motion" if options.motion else ""
+    repeat = "" if options.unchanged is None else ", those that do not change once"
+    recipe = f"{options.preset} views{motion}{dense}{rate}{repeat}, {options.backbone} on {on}"
     say(f"{plan.videos} videos, {plan.todo} to extract: {recipe}")
     if on.startswith("cpu") and options.preset == "paper" and plan.todo:
         say("a CPU needs seconds for a snippet of the paper's views; --preset fast takes a third of that")
+
+
+def _tell_repeats(store: FeatureStore, outcomes: Sequence[Outcome]) -> None:
+    """Says what was saved by descriptions that were taken again, and what it cost."""
+    if "unchanged" in store.recipe:
+        metas = [store.meta(one.video) for one in outcomes if one.status == DONE]
+        if told := tell_repeats(Repeats.from_json(meta.repeats) for meta in metas):
+            say(told)
 
 
 def _tell_slow(store: FeatureStore, outcomes: Sequence[Outcome]) -> None:

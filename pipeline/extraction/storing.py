@@ -162,4 +162,5 @@ class _Storing:
             source_mtime_ns=self._source.mtime_ns,
             source_sha256=self._source.sha256,
             damage=result.damage,
+            repeats=result.repeats.as_json() if result.repeats else {},
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from ssrl_pipeline.disk import Identity
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.extractors import require_starts
+from ssrl_pipeline.extractors import Repeats, require_starts
 from ssrl_pipeline.times import FrameTimes, require_increasing
 
 TIMES, STARTS = "times", "starts"  # the files beside those of the views
@@ -38,6 +38,7 @@ class VideoMeta:
     crc32: dict[str, str] = field(default_factory=dict)  # file -> of its rows; empty where none was taken
     times: bool = False  # whether times.npy has when each frame is shown; else frame / fps is exact
     starts: bool = False  # whether starts.npy has the first frame of each snippet; else it is every 16th
+    repeats: dict[str, Any] = field(default_factory=dict)  # of :class:`Repeats`; empty where there is no rule
 
     @property
     def source(self) -> Identity:
@@ -97,6 +98,7 @@ def _check_meta(meta: VideoMeta) -> None:
         raise ValueError(f"times {meta.times!r} at fps {meta.fps!r}")
     if type(meta.starts) is not bool:
         raise ValueError(f"starts {meta.starts!r}")
+    Repeats.from_json(meta.repeats)
     if type(meta.damage) is not str:
         raise ValueError(f"damage {meta.damage!r}")
     if type(meta.crc32) is not dict or not all(re.fullmatch(_CRC, str(crc)) for crc in meta.crc32.values()):

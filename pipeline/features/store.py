@@ -21,6 +21,7 @@ from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.features.meta import STARTS, TIMES, VideoMeta, stored_starts, stored_times
 from ssrl_pipeline.features.recipe import Recipe, require_same_recipe
 from ssrl_pipeline.features.video_files import ArrayFormat, FeatureWriter, filled, is_name_below
+from ssrl_pipeline.scales import view_size
 from ssrl_pipeline.times import FrameTimes, steady
 
 
@@ -146,7 +147,7 @@ class FeatureStore:
     def _formats(self, meta: VideoMeta, check: bool = True) -> dict[str, ArrayFormat]:
         """All arrays of a video, by name."""
         shapes = {
-            view: (meta.snippets, count, self.recipe["feature_size"])
+            view: (meta.snippets, count, view_size(self.recipe, view))
             for view, count in self.recipe["views"].items()
         }
         formats = {view: ArrayFormat(shape, self.dtype) for view, shape in shapes.items()}

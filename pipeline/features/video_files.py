@@ -23,6 +23,7 @@ from ssrl_pipeline.disk import NpyWriter, map_npy, rows_crc32, write_json
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.features.meta import STARTS, TIMES, VideoMeta, check_stamps
 from ssrl_pipeline.features.recipe import Recipe
+from ssrl_pipeline.scales import view_size
 
 META = "meta.json"
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
@@ -64,7 +65,7 @@ def filled(folder: Path, recipe: Recipe, dtype: str) -> Iterator[FeatureWriter]:
     with ExitStack() as stack:
         writers = {}
         for name, count in recipe["views"].items():
-            writers[name] = NpyWriter(folder / f"{name}.npy", (count, recipe["feature_size"]), dtype)
+            writers[name] = NpyWriter(folder / f"{name}.npy", (count, view_size(recipe, name)), dtype)
             stack.callback(writers[name].close)
         writer = FeatureWriter(writers)
         yield writer

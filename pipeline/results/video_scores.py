@@ -27,7 +27,7 @@ from ssrl_pipeline.events import (
     save_events,
     worded,
 )
-from ssrl_pipeline.extractors import require_starts
+from ssrl_pipeline.extractors import Repeats, require_starts
 from ssrl_pipeline.results.contact_sheet import save_contact_sheet, sheet_frames
 from ssrl_pipeline.results.overlay import save_overlay
 from ssrl_pipeline.results.pictures import PictureTaker, peak_frames, read_pictures, save_peaks
@@ -69,6 +69,7 @@ class VideoScores:
     source: Identity | None = None  # the file as it was when it was scored; None: not known
     stored: bool = False  # whether its features came from a store
     damage: str = ""  # what the decoder complained of; "" where of nothing
+    repeats: Repeats = field(default_factory=Repeats, compare=False)  # of clips that had not changed
     stamps: np.ndarray | None = None  # float64 [N], seconds; None: a frame is shown at its number / fps
     starts: np.ndarray | None = None  # int64 [T], the first frame of each snippet; None: every 16th
     words: SnippetWords | None = None  # what stands out in each snippet; None: not known
@@ -124,6 +125,7 @@ class VideoScores:
             "height": self.height,
             "decoder": self.decoder,
             "damage": self.damage,
+            **({"repeats": repeats} if (repeats := self.repeats.as_json()) else {}),
             "snippets": len(self.snippet_scores),
             "checkpoint": str(self.checkpoint),
             "checkpoint_sha256": self.checkpoint_sha256,
@@ -267,6 +269,7 @@ def load_result(folder: Path) -> tuple[VideoScores, Drawn]:
             source=read_identity(said.get("source")),
             stored=said.get("features") == "stored",
             damage=str(said.get("damage", "")),
+            repeats=Repeats.from_json(said.get("repeats", {})),
             stamps=stamps,
             starts=numbers.get("starts"),
             words=read_words(numbers, int(said["snippets"])),

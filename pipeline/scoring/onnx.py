@@ -118,7 +118,7 @@ def export_onnx(checkpoint: Path, target: Path, group: str | None = None) -> Exp
         )
     with whole_file(target) as scratch:
         scratch.write_bytes(content)
-    inputs = {name: [count, model.feature_size] for name, count in model.views.items()}
+    inputs = {name: [count, model.sizes[name]] for name, count in model.views.items()}
     return Export(target, loaded.kind, len(content), inputs, difference)
 
 
@@ -176,6 +176,6 @@ def made_up_views(model: Detector, videos: int, snippets: int) -> dict[str, Tens
     for name, count in model.views.items():
         means = (buffer for key, buffer in buffers.items() if key.endswith(f"{name}_mean"))
         deviations = (buffer for key, buffer in buffers.items() if key.endswith(f"{name}_deviation"))
-        noise = torch.randn(videos, snippets, count, model.feature_size, generator=random)
+        noise = torch.randn(videos, snippets, count, model.sizes[name], generator=random)
         views[name] = next(means, 0) + next(deviations, 1) * noise
     return views

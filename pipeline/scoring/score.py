@@ -19,7 +19,7 @@ from ssrl_pipeline.data import Intervals, intervals_of
 from ssrl_pipeline.disk import SourceFile, on_disk
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
 from ssrl_pipeline.extraction import expected_snippets, slow_videos
-from ssrl_pipeline.extractors import SNIPPET_FRAMES
+from ssrl_pipeline.extractors import SNIPPET_FRAMES, Repeats, tell_repeats
 from ssrl_pipeline.features import FeatureStore
 from ssrl_pipeline.results import (
     PEAKS,
@@ -161,6 +161,7 @@ def _reported(
             for message in scored.notes:
                 note(message)
         _tell_slow(found.values(), rate, note)
+        _tell_repeats(found.values(), note)
     except DiskError:  # the report would fare no better
         found.clear()
         raise
@@ -179,6 +180,13 @@ def _counted(jobs: Sequence[Job], scorer: Scorer) -> list[Job]:
     expected = expected_snippets(there, extractor.preset.drop_last, extractor.fps, extractor.picture_fps)
     counts = {path: one.snippets for path, one in zip(there, expected, strict=True)}
     return [job._replace(snippets=counts.get(job.path, 0)) for job in jobs]
+
+
+def _tell_repeats(found: Iterable[Scored], note: Note) -> None:
+    """Says what was saved by descriptions that were taken again, and what it cost."""
+    summaries = [one.summary for one in found if one.status == EXTRACTED]
+    if told := tell_repeats(Repeats.from_json(summary.get("repeats", {})) for summary in summaries):
+        note(told)
 
 
 def _tell_slow(found: Iterable[Scored], rate: float | None, note: Note) -> None:

@@ -16,11 +16,12 @@ from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.disk import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, VideoError
 from ssrl_pipeline.events import VIEW, EventSettings, Usual, WordStream, WordTeller
-from ssrl_pipeline.extractors import FeatureExtractor, find_device
+from ssrl_pipeline.extractors import FeatureExtractor, Repeats, UnchangedRule, find_device
 from ssrl_pipeline.extractors.engines import offered, unnamed
 from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
 from ssrl_pipeline.results import VideoScores
+from ssrl_pipeline.scales import MOTION
 from ssrl_pipeline.scoring.cameras import Cameras, Fitted
 from ssrl_pipeline.scoring.stored import (
     as_tensors,
@@ -45,6 +46,8 @@ class Scorer:
             it. Any other scores too, and a warning says so. None: the scorer is to plan by, not to score.
         calibration: of int8; see :class:`FeatureExtractor`.
         extractors: of other scorers, for this one to take if it fits, and to add its own to.
+        unchanged: of clips that do not change: `describe` each time, `repeat` their last description, or
+            `auto`, as the checkpoint's features were made. Any other scores too, and a warning says so.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind.
@@ -62,6 +65,7 @@ class Scorer:
         precision: str | None = "auto",
         picture_fps: float | None = None,
         calibration: str | Path | None = None,
+        unchanged: str = "auto",
         extractors: dict[tuple[Any, ...], FeatureExtractor] | None = None,
     ):
         self.path = checkpoint_file(Path(checkpoint))
@@ -84,9 +88,13 @@ class Scorer:
         elif precision == "auto":
             own = recipe.get("precision")
             wanted = own if own and own in offered(self.device, engine) else unnamed(self.device)
+        rule = UnchangedRule.of_recipe(recipe)
+        if unchanged != "auto":
+            rule = (rule or UnchangedRule()) if unchanged == "repeat" else None
         options = {
-            **{"patches": recipe.get("patches", "exact"), "engine": engine, "precision": wanted},
-            **{"picture_fps": picture_fps, "fps": recipe.get("fps"), "calibration": calibration},
+            **{"patches": recipe.get("patches", "exact"), "fps": recipe.get("fps"), "unchanged": rule},
+            **{"engine": engine, "precision": wanted, "calibration": calibration},
+            **{"picture_fps": picture_fps, "motion": MOTION in recipe.get("views", ())},
         }
         key = (backbone, preset, device, weights, *options.values())
         known = {} if extractors is None else extractors
@@ -134,6 +142,7 @@ class Scorer:
         scores = frame_scores(snippet_scores, result.frames, result.starts)
         scored = self._result(video, snippet_scores, scores, about, heat, self.extractor.recipe, fitted)
         scored = replace(scored, damage=result.damage, stamps=times.stamps, starts=result.starts)
+        scored = replace(scored, repeats=result.repeats or Repeats())
         return replace(scored, words=words.words() if words else None)
 
     def score_from(
@@ -229,6 +238,7 @@ class ScorerOptions(NamedTuple):
     precision: str | None = "auto"
     picture_fps: float | None = None
     calibration: str | None = None
+    unchanged: str = "auto"
 
     def build(self, device: str) -> Scorer:
         """Raises as :class:`Scorer` does."""

@@ -54,7 +54,8 @@ def score_videos(
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
     of = settings.extract
     options = ScorerOptions(
-        path, of.weights, settings.events, of.engine, of.precision, of.frames, of.calibration
+        *(path, of.weights, settings.events, of.engine, of.precision, of.frames, of.calibration),
+        unchanged=of.unchanged,
     )
     with _placed(options, device, devices, cluster) as (scorer, place, on):
         index = open_index(features, scorer, must_reuse, say)

@@ -14,16 +14,22 @@ from ssrl_pipeline.extractors import snippet_of_frames
 from ssrl_pipeline.extractors.engines import BOUNDS, INTERCHANGEABLE, warn_once
 from ssrl_pipeline.features import Features, Recipe, require_same_recipe
 from ssrl_pipeline.models import CHUNK, Detector, score_long
+from ssrl_pipeline.scales import recipe_of
 
 OF_PRECISION = ("precision", "calibration")  # keys of a recipe
+_LENIENT = (*OF_PRECISION, "unchanged")  # that scores hardly depend on
 
 
 def require_scorable(first: Recipe, second: Recipe, first_name: str, second_name: str) -> None:
-    """Refuses what :func:`require_same_recipe` does, but for another precision, of which it warns, once.
+    """Refuses what :func:`require_same_recipe` does, but for what scores hardly depend on, and warns, once.
 
-    Scores by features of another precision than a model was trained on are hardly other ones: bfloat16
-    changed the AUC on Ped2 by less than 0.0003 with the memory (ten draws) and 0.001 with SSRL (three).
+    A view of a size of its own that the first does not know is no matter: it is not read.
+
+    That is the precision, and whether clips that do not change were described each time. Scores by features
+    of another precision than a model was trained on are hardly other ones: bfloat16 changed the AUC on
+    Ped2 by less than 0.0003 with the memory (ten draws) and 0.001 with SSRL (three).
     """
+    second = recipe_of(second, first.get("views", ()))
     require_same_recipe(first, with_precision_of(second, first), first_name, second_name)
     precisions = [str(recipe.get("precision", "float32")) for recipe in (first, second)]
     if precisions[0] != precisions[1]:
@@ -37,12 +43,17 @@ def require_scorable(first: Recipe, second: Recipe, first_name: str, second_name
             f"{first_name} and {second_name} are of {precisions[0]} features calibrated on other clips, and "
             "scores differ a little; --calibration names the folder of a checkpoint's"
         )
+    if first.get("unchanged") != second.get("unchanged"):
+        warn_once(
+            f"{first_name} and {second_name} do not treat clips that do not change alike: scores differ a "
+            "little"
+        )
 
 
 def with_precision_of(recipe: Recipe, other: Recipe) -> Recipe:
-    """A recipe with the precision of another in place of its own."""
-    plain = {key: value for key, value in recipe.items() if key not in OF_PRECISION}
-    return plain | {key: value for key, value in other.items() if key in OF_PRECISION}
+    """A recipe with the precision, and the rule of unchanged clips, of another in place of its own."""
+    plain = {key: value for key, value in recipe.items() if key not in _LENIENT}
+    return plain | {key: value for key, value in other.items() if key in _LENIENT}
 
 
 def score_snippets(

@@ -4,14 +4,15 @@
 
 Each kind scores every training video out of fold (:mod:`ssrl_pipeline.training.held_out.folds`). Of
 these scores every blend is tried, in which each kind counts alike: by its log odds in units of their
-deviation over normal snippets. What ranks the training videos best is trained on all of them. No other
-video is looked at, and the out-of-fold scores of normal videos calibrate what came of it.
+deviation over normal snippets. What ranks the training videos best, by more than chance, is trained on all
+of them (:func:`choose`). No other video is looked at, and the out-of-fold scores of normal videos calibrate
+what came of it.
 
 Dimensions: T snippets.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -26,13 +27,16 @@ from ssrl_pipeline.data import fold_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.evaluation import highest_tenth
-from ssrl_pipeline.models import Blend, add_odds
+from ssrl_pipeline.features import Features
+from ssrl_pipeline.models import Blend, MotionDetector, add_odds
+from ssrl_pipeline.scales import MOTION
 from ssrl_pipeline.settings import Kind
 from ssrl_pipeline.training.held_out import FOLDS, Folds, HeldOut, Scores, run_folds
 from ssrl_pipeline.training.run_folder import owned
 from ssrl_pipeline.training.task import Task
 
-KINDS: tuple[Kind, ...] = ("probe", "ssrl", "memory")
+KINDS: tuple[Kind, ...] = ("probe", "ssrl", "memory", "motion")
+DRAWS = 200  # of videos, for the standard error of a lead
 LEAST = 1e-3  # a deviation of log odds, where normal snippets do not differ
 
 
@@ -61,16 +65,17 @@ def train_auto(
         PipelineError: as the folds and the training of each kind do.
     """
     with owned(task.run, task.group):
-        tasks = {kind: of_known_length(_of_kind(task, kind)) for kind in KINDS}
+        kinds = fitting(task.store)
+        tasks = {kind: of_known_length(_of_kind(task, kind)) for kind in kinds}
         found = cross_validated(tasks, trainers)
         normal = [video for video, label in task.labels.items() if not label.abnormal]
         if found:
             scores = {kind: folds.scores for kind, folds in found.items()}
             truth = {video: task.labels[video].abnormal for video in next(iter(scores.values()))}
             trials = try_all(scores, truth)
-            best = max(trials, key=lambda trial: (trial.auc, len(trial.kinds)))
+            best = choose(trials, scores, truth)
         else:
-            trials, best = [], Trial(KINDS, (1 / len(KINDS),) * len(KINDS), float("nan"))
+            trials, best = [], Trial(kinds, (1 / len(kinds),) * len(kinds), float("nan"))
         parts: dict[str, Checkpoint] = {
             kind: _train_all(tasks[kind], found.get(kind), trainers[kind]) for kind in best.kinds
         }
@@ -81,6 +86,39 @@ def train_auto(
         return None
     held = {video: mix(best, scores, video) for video in normal if video in truth}
     return HeldOut(held, "out of fold")
+
+
+def choose(trials: Sequence[Trial], scores: Mapping[Kind, Scores], truth: dict[str, bool]) -> Trial:
+    """The usual blend, or what ranks the videos better than that by more than chance.
+
+    The usual blend is of all kinds but motion. Another one has to lead by more than the standard error of
+    its lead (the videos of each class drawn again and again): with ten videos hardly anything does, and what
+    is best by chance costs; with hundreds a kind that does not fit is left out.
+
+    Args:
+        trials: as of :func:`try_all`, which takes the same arguments.
+    """
+    abnormal = np.array(list(truth.values()))
+    ranks = {trial.kinds: _of_videos(trial, scores, truth) for trial in trials}
+    usual = next(trial for trial in trials if set(trial.kinds) == set(scores) - {MotionDetector.kind})
+    draws = np.random.default_rng(0)
+    classes = [np.flatnonzero(abnormal == kind) for kind in (False, True)]
+    rows = [np.concatenate([draws.choice(own, len(own)) for own in classes]) for _ in range(DRAWS)]
+
+    def leads(trial: Trial) -> bool:
+        gains = [
+            roc_auc_score(abnormal[row], ranks[trial.kinds][row])
+            - roc_auc_score(abnormal[row], ranks[usual.kinds][row])
+            for row in rows
+        ]
+        return trial.auc - usual.auc > np.std(gains)
+
+    return max([usual, *filter(leads, trials)], key=lambda trial: trial.auc)
+
+
+def fitting(store: Features) -> tuple[Kind, ...]:
+    """Those of KINDS that the store has the views for."""
+    return tuple(kind for kind in KINDS if kind != MotionDetector.kind or MOTION in store.recipe["views"])
 
 
 def summary(checkpoint: Checkpoint) -> str:
@@ -123,9 +161,14 @@ def try_all(scores: Mapping[Kind, Scores], truth: dict[str, bool]) -> list[Trial
         for kinds in combinations(scores, count):
             weights = tuple(1 / units[kind] / count if count > 1 else 1.0 for kind in kinds)
             trial = Trial(kinds, weights, 0.0)
-            videos = [highest_tenth(mix(trial, scores, video)) for video in truth]
+            videos = _of_videos(trial, scores, truth)
             trials.append(trial._replace(auc=float(roc_auc_score(list(truth.values()), videos))))
     return trials
+
+
+def _of_videos(trial: Trial, scores: Mapping[Kind, Scores], truth: Iterable[str]) -> np.ndarray:
+    """What ranks the videos: of each the mean of its highest tenth of snippets."""
+    return np.array([highest_tenth(mix(trial, scores, video)) for video in truth])
 
 
 def mix(trial: Trial, scores: Mapping[Kind, Scores], video: str) -> np.ndarray:
@@ -170,4 +213,4 @@ def _save(task: Task, parts: Mapping[str, Checkpoint], best: Trial, trials: Sequ
         "chosen": list(best.kinds),
         **{kind: part.provenance for kind, part in parts.items()},
     }
-    save_checkpoint(task.run / "best.pt", Checkpoint.of(model, first.recipe, trees, provenance))
+    save_checkpoint(task.run / "best.pt", Checkpoint.of(model, task.store.recipe, trees, provenance))

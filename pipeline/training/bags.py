@@ -22,7 +22,7 @@ from torch import Tensor
 from ssrl_pipeline.disk import NpyWriter, map_npy, read_json, rows_crc32, whole_folder, write_json
 from ssrl_pipeline.errors import StoreError, is_out_of_memory
 from ssrl_pipeline.features import Features, segment_means
-from ssrl_pipeline.scales import scale_of
+from ssrl_pipeline.scales import scale_of, view_size
 
 MOST_IN_MEMORY = 2 << 30  # bytes
 MOST_OF_FREE = 0.5  # of what a GPU has free; the rest is for the model and what a step computes
@@ -74,8 +74,8 @@ def load_bags(
     Raises:
         StoreError: a video is missing or damaged.
     """
-    size, counts = store.recipe["feature_size"], {name: store.recipe["views"][name] for name in views}
-    shapes = {name: (len(labels), segments, count, size) for name, count in counts.items()}
+    recipe = store.recipe
+    shapes = {name: (len(labels), segments, recipe["views"][name], view_size(recipe, name)) for name in views}
     if sum(4 * math.prod(shape) for shape in shapes.values()) <= MOST_IN_MEMORY:
         arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
         for row, video in enumerate(labels):

@@ -11,7 +11,7 @@ from ssrl_pipeline.console import say
 from ssrl_pipeline.data import split_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError, PipelineError
-from ssrl_pipeline.models import SSRL, ActionDetector, FusedDetector, LinearProbe, PatchMemory
+from ssrl_pipeline.models import SSRL, ActionDetector, FusedDetector, LinearProbe, MotionDetector, PatchMemory
 from ssrl_pipeline.training import auto, ssrl
 from ssrl_pipeline.training.held_out import (
     FOLDS,
@@ -32,6 +32,7 @@ from ssrl_pipeline.training.kinds import (
     train_actions,
     train_fused,
     train_memory,
+    train_motion,
     train_probe,
 )
 from ssrl_pipeline.training.length import begun_with
@@ -176,6 +177,10 @@ def _probe(task: Task) -> None:
     train_probe(task.store, task.labels, task.run, task.settings.train)
 
 
+def _motion(task: Task) -> None:
+    train_motion(task.store, task.labels, task.run, task.settings.train)
+
+
 def _auto(task: Task) -> HeldOut | None:
     trainers = {kind: TRAINERS[kind].train for kind in auto.KINDS}
     return auto.train_auto(task, trainers, lambda part: _of_known_length(part, FOLDS))
@@ -187,5 +192,6 @@ TRAINERS: dict[str, Trainer] = {
     FusedDetector.kind: Trainer(_fused, evaluations="ssrl", summary=fused_summary),
     ActionDetector.kind: Trainer(_by_main(_actions), normal_alone=True, summary=actions_summary),
     LinearProbe.kind: Trainer(_by_main(_probe), summary=probe_summary),
+    MotionDetector.kind: Trainer(_by_main(_motion), summary=probe_summary),
     "auto": Trainer(_auto, summary=auto.summary),
 }

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from ssrl_pipeline.events import EventRule, WordTeller
-from ssrl_pipeline.extractors import Pending, ViewArrays
+from ssrl_pipeline.extractors import Pending, Unchanged, ViewArrays, Wanted, describe_all
 from ssrl_pipeline.models import Detector
 from ssrl_pipeline.watching.cameras import Hours, Sight
 from ssrl_pipeline.watching.sources import Source
 
-Describe = Callable[[Sequence[np.ndarray]], Sequence[ViewArrays]]  # of snippets uint8 [16, H, W, 3]
+# What is wanted of snippets uint8 [16, H, W, 3].
+Describe = Callable[[Sequence[np.ndarray], Sequence[Wanted]], Sequence[ViewArrays]]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Analysis:
     by_hour: tuple[EventRule, ...] = ()  # of the day, 24 of them; none: `rule` holds at all hours
     drop_last: bool = False  # the preset leaves out a recording's incomplete last snippet
     pending: Callable[[], Pending] = Pending  # where a camera's snippets fill up, for `describe`
+    unchanged: Callable[[], Unchanged] = describe_all  # decides what is wanted of a camera's
     chosen_fps: float | None = None  # frames a second that are described (extractors/rate.py); None: all
     teller: WordTeller | None = None  # of the words of events; None: they have none
 

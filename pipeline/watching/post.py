@@ -61,6 +61,7 @@ class Post:
         self.window, self.events = self.scorer.window(), EventStream(self.plan.rule)
         self.due: deque[Snippet | Dropped] = deque()  # described and without a score, and drops among them
         self.words, self.heat = RecentWords(), self._recent_heat()
+        self.unchanged = self.plan.analysis.unchanged()
 
     @property
     def name(self) -> str:
@@ -84,7 +85,7 @@ class Post:
             self.events = EventStream(plan.rule, self.events.since)
         self.plan = plan
         if (plan.sight, plan.analysis) != (before.sight, before.analysis):
-            self.heat = self._recent_heat()
+            self.heat, self.unchanged = self._recent_heat(), plan.analysis.unchanged()
 
     def add(self, snippet: Snippet, seen: ViewArrays) -> None:
         """A snippet that was described; its score follows, at once or later."""
@@ -203,6 +204,7 @@ class Post:
     def _connect(self, item: Connected) -> None:
         self.live, self.zero, self.connected, self.away = item.live, item.zero, True, False
         self.events = EventStream(self.plan.rule, item.frame)
+        self.unchanged.restart()
         self.reconnects += item.gap_s is not None
         size = {"fps": round(item.fps, 3) or None, "width": item.width, "height": item.height}
         self.tell(

@@ -103,8 +103,12 @@ class Models:
     def _load(self, path: Path) -> tuple[Analysis, Cameras]:
         of, events = self._settings.extract, self._settings.events
         how = (of.weights, events, of.engine, of.precision)
-        kept = self._extractors
-        scorer = Scorer(path, self._device, *how, calibration=of.calibration, extractors=kept)
+        scorer = Scorer(
+            *(path, self._device, *how),
+            calibration=of.calibration,
+            unchanged=of.unchanged,
+            extractors=self._extractors,
+        )
         extractor = scorer.extractor
         say(f"watching with {path} on {scorer.device} in {extractor.precision}")
         say(f"events: {scorer.chosen}")
@@ -118,6 +122,7 @@ class Models:
             scorer.chosen.rule,
             drop_last=extractor.preset.drop_last,
             pending=extractor.pending,
+            unchanged=extractor.unchanged,
             chosen_fps=extractor.fps,
             teller=scorer.teller,
         )

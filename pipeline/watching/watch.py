@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors import ViewArrays, is_full
+from ssrl_pipeline.extractors import ViewArrays, is_full, tell_repeats
 from ssrl_pipeline.extractors.decoding import Keep, Recordings
 from ssrl_pipeline.models import WindowScorer
 from ssrl_pipeline.settings import WatchSettings
@@ -123,6 +123,8 @@ class Watch:
                 self._round()
             for post in self.posts:  # those that were stopped: their open events end here
                 post.finish()
+            if told := tell_repeats(post.unchanged.repeats for post in self.posts):
+                self._say(told)
             end = time.monotonic() + SETTLING
             for post in self.posts:
                 post.camera.recordings.settle(end)
@@ -192,7 +194,13 @@ class Watch:
     def _describe(self, group: Sequence[tuple[Post, Snippet]]) -> None:
         """Snippets that are described in the same way, for whichever models."""
         images = [post.plan.sight.cover(snippet.images) for post, snippet in group]
-        described = group[0][0].plan.analysis.describe(images)
+        wanted = [post.unchanged.decide(shown) for (post, _), shown in zip(group, images, strict=True)]
+        described = [
+            post.unchanged.complete(features, of)
+            for (post, _), features, of in zip(
+                group, group[0][0].plan.analysis.describe(images, wanted), wanted, strict=True
+            )
+        ]
         parts: dict[Analysis, list[tuple[Post, Snippet, ViewArrays]]] = {}
         for (post, snippet), seen in zip(group, described, strict=True):
             parts.setdefault(post.plan.analysis, []).append((post, snippet, seen))

@@ -33,6 +33,7 @@ import torch
 from live_stream import LiveServer, mark, read_mark
 
 from ssrl_pipeline.events.rule import EventRule
+from ssrl_pipeline.extractors.passes import Wanted
 from ssrl_pipeline.extractors.reader import ViewArrays
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.models.live_window import WindowScorer
@@ -99,7 +100,8 @@ def main() -> None:
 
 def with_checkpoint(path: Path) -> Analysis:
     scorer = Scorer(path, "cpu")
-    return Analysis(scorer.model, CPU, scorer.extractor.describe, scorer.chosen.rule)
+    extractor = scorer.extractor
+    return Analysis(scorer.model, CPU, extractor.describe, scorer.chosen.rule, unchanged=extractor.unchanged)
 
 
 def stand_in() -> Analysis:
@@ -121,7 +123,7 @@ def stand_in() -> Analysis:
     assert isinstance(layer, torch.nn.Linear)
     layer.weight.data *= 40  # else all scores are nearly the same,
     layer.bias.data += 11  # and far from the middle
-    return Analysis(model, CPU, lambda snippets: [colours(images) for images in snippets], EventRule())
+    return Analysis(model, CPU, lambda snippets, wanted: list(map(colours, snippets)), EventRule())
 
 
 def looped(video: Path) -> list[np.ndarray]:
@@ -173,10 +175,12 @@ def watch(
         (out / "samples.txt").open("w") as samples,
     ):
 
-        def describe_closely(snippets: Sequence[np.ndarray]) -> Sequence[ViewArrays]:
+        def describe_closely(
+            snippets: Sequence[np.ndarray], wanted: Sequence[Wanted]
+        ) -> Sequence[ViewArrays]:
             for images in snippets:
                 numbers.write(" ".join(str(read_mark(image)) for image in images) + "\n")
-            return analysis.describe(snippets)
+            return analysis.describe(snippets, wanted)
 
         def sample() -> None:
             begun = time.monotonic()

@@ -15,7 +15,7 @@ from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL, ActionDetector, FusedDetector, LinearProbe, fit_memory
 from ssrl_pipeline.models.detector import Detector
-from ssrl_pipeline.models.probe import RIDGE, quieted, stretches
+from ssrl_pipeline.models.linear.probe import RIDGE, quieted, stretches
 from ssrl_pipeline.scoring.cameras import Cameras
 from ssrl_pipeline.scoring.onnx import export_onnx
 from ssrl_pipeline.scoring.stored import score_stored

@@ -411,9 +411,9 @@ def test_a_disk_that_will_be_too_small_is_told_before_the_work(
     make_video: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run
 ) -> None:
     words = ["extract", "--videos", make_video(tmp_path / "a.mp4", frames=33), "--preset", "live"]
-    needed = 3 * (1 + 6) * 1024 * 4  # snippets, views, features of four bytes
+    needed = 3 * ((1 + 6) * 1024 + 48 * 12) * 4  # snippets; views, and motion; numbers of four bytes
     for free, told in ((needed - 1, True), (needed, False)):
         monkeypatch.setattr("ssrl_pipeline.extraction.start.free_bytes", lambda folder, free=free: free)
         done = run(*words, "--weights", "random", "--features", tmp_path / f"features{free}")
         assert done.code == 0
-        assert ("is too small: the features will take 86 kB, 86 kB are free" in done.err) == told
+        assert ("is too small: the features will take 92.9 kB, 92.9 kB are free" in done.err) == told

@@ -36,7 +36,7 @@ def test_an_option_has_the_choices_and_the_default_of_its_setting() -> None:
     assert f"--engine [{'|'.join(get_args(EngineName))}] What runs. [default: auto]" in text
     assert "--seed INTEGER Of chance. [default: 0]" in text
     assert "--weights FILE A file. [default: the published ones]" in text
-    assert "--model [ssrl|memory|fused|actions|probe|auto] What learns. [default: ssrl]" in text
+    assert "--model [ssrl|memory|fused|actions|probe|motion|auto] What learns. [default: ssrl]" in text
 
 
 def test_options_win_over_assignments_and_these_over_defaults() -> None:

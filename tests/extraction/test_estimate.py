@@ -155,7 +155,7 @@ def test_a_gpu_works_beside_those_that_read(
     seconds: float,
 ) -> None:
     monkeypatch.setattr("ssrl_pipeline.extraction.estimate._read_group", lambda *_: ([np.zeros(1)], 6.0))
-    monkeypatch.setattr("ssrl_pipeline.extraction.estimate._time_describing", lambda *_: 0.25)
+    monkeypatch.setattr("ssrl_pipeline.extraction.estimate.time_describing", lambda *_: 0.25)
     monkeypatch.setattr(extractor, "device", torch.device(device))
     found = estimate(videos, tmp_path / "features", extractor, workers=workers)
     assert found.seconds == 4 * seconds

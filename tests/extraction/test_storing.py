@@ -14,10 +14,10 @@ from helpers.folders import contents
 from PIL import Image
 
 from ssrl_pipeline.console.progress import Outcome, Progress
-from ssrl_pipeline.errors import DiskError, PipelineError, VideoError
+from ssrl_pipeline.errors import DiskError, PipelineError, StoreError, VideoError
 from ssrl_pipeline.extraction.stage import extract, extract_here
 from ssrl_pipeline.extraction.storing import Claimed, store_videos
-from ssrl_pipeline.extractors import FeatureExtractor, decoding, extractor
+from ssrl_pipeline.extractors import FeatureExtractor, Repeats, UnchangedRule, decoding, extractor
 from ssrl_pipeline.extractors import reader as reading
 from ssrl_pipeline.extractors.batcher import Feed
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
@@ -140,10 +140,10 @@ def test_a_video_that_cannot_be_described_costs_itself_alone(
     """Its snippets share groups with those of others; the error comes while a group is begun, or after."""
     begin = quick._run_all
 
-    def refusing(snippets: Sequence[np.ndarray], cut: Any) -> Any:
+    def refusing(snippets: Sequence[np.ndarray], wanted: Any, cut: Any) -> Any:
         if any(snippet.shape[2] == 80 for snippet in snippets):  # b.mp4
             raise PipelineError("too wide")
-        return begin(snippets, cut)
+        return begin(snippets, wanted, cut)
 
     monkeypatch.setattr(quick, "_run_all", refusing)
     quick.batch = 3
@@ -161,9 +161,9 @@ def test_the_next_views_are_cut_while_the_network_works(
     cut, begun = quick._cut, threading.Semaphore(0)
     run, waits = quick._run, iter([2])  # the second cut is begun before the first network ends
 
-    def counted(snippets: Sequence[np.ndarray]) -> Any:
+    def counted(snippets: Sequence[np.ndarray], wanted: Any) -> Any:
         begun.release()
-        return cut(snippets)
+        return cut(snippets, wanted)
 
     def late(*arguments: Any) -> Any:
         for _ in range(next(waits, 0)):
@@ -173,6 +173,24 @@ def test_the_next_views_are_cut_while_the_network_works(
     monkeypatch.setattr(quick, "_cut", counted)
     monkeypatch.setattr(quick, "_run", late)
     assert len(quick.from_video(videos / "b.mp4")["clip"]) == 5
+
+
+def test_unchanged_clips_are_the_same_in_whatever_order_videos_are_read(videos: Path, tmp_path: Path) -> None:
+    """And what was saved is kept beside the features."""
+    rule = UnchangedRule(levels=8)
+    stores = []
+    for number, (workers, batch) in enumerate([(1, 1), (3, 1), (1, 4), (2, 3)]):
+        root = tmp_path / str(number)
+        made_by = quick_extractor(unchanged=rule, batch=batch)
+        store, _ = extract(videos, root, made_by, place=extract_here(workers))
+        stores.append(root)
+    assert all(contents(root) == contents(stores[0]) for root in stores)
+    repeated = Repeats.from_json(store.meta("b.mp4").repeats)
+    assert repeated.clips == {"clip": 5, "patch2x3": 30}
+    plain, _ = extract(videos, tmp_path / "plain", quick_extractor())
+    assert plain.meta("b.mp4").repeats == {}
+    with pytest.raises(StoreError, match="recipes differ in unchanged"):
+        extract(videos, tmp_path / "plain", quick_extractor(unchanged=rule))
 
 
 @pytest.mark.parametrize("error", [PipelineError, OSError])
@@ -247,7 +265,7 @@ def test_a_decoder_that_hangs_keeps_nobody_waiting(
 
     monkeypatch.setattr(decoding.video, "_open", other)
 
-    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[ViewArrays]]:
+    def describe(frames: Sequence[np.ndarray], wanted: object) -> Callable[[], list[ViewArrays]]:
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
     jobs = [Kept(videos / name) for name in ("c.mp4", "a.mp4", "b.mp4", "deep/a.mp4")]
@@ -263,7 +281,7 @@ def test_no_more_frames_wait_than_there_is_room_for(videos: Path, monkeypatch: p
     monkeypatch.setattr(reading, "GROUP_BYTES", 2 * size)
     groups: list[int] = []
 
-    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[ViewArrays]]:
+    def describe(frames: Sequence[np.ndarray], wanted: object) -> Callable[[], list[ViewArrays]]:
         groups.append(len(frames))
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
@@ -290,7 +308,7 @@ def test_what_is_under_way_of_a_decoder_that_fails_is_dropped(
         yield from (next(frames) for _ in range(18))
         raise VideoError("broken")
 
-    def describe(frames: Sequence[np.ndarray]) -> Callable[[], list[ViewArrays]]:
+    def describe(frames: Sequence[np.ndarray], wanted: object) -> Callable[[], list[ViewArrays]]:
         return lambda: [{"mean": snippet.mean(keepdims=True)} for snippet in frames]
 
     whole, broken = Kept(videos / "a.mp4"), Kept(videos / "b.mp4")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError
-from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors import FeatureExtractor, Wanted
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.extractor import BATCH, BATCH_PIXELS
 
@@ -161,11 +161,11 @@ def test_a_smaller_group_is_tried_before_one_clip_is_too_much() -> None:
     extractor = with_engine(SmallDevice(1000))
     rows, groups = extractor._rows, []
 
-    def scarce(snippets):
-        groups.append(len(snippets))
-        if len(snippets) > 1:
+    def scarce(cut):
+        groups.append(len(cut[0]))
+        if len(cut[0]) > 1:
             raise BY_CUDNN
-        return rows(snippets)
+        return rows(cut)
 
     extractor._rows = scarce  # type: ignore[method-assign]
     frames = np.random.default_rng(3).integers(0, 256, (48, 48, 64, 3), np.uint8)
@@ -181,7 +181,8 @@ def test_the_views_of_a_group_pass_in_few_batches(device: str) -> None:
     """A view of `paper` in one, on tensors of fewer elements than 2^31, which is where libraries end."""
     paper = FeatureExtractor("i3d", "paper", device="cpu", weights="random")
     snippet = np.zeros((16, 256, 340, 3), np.uint8)
-    pixels = [views[name][:, 0].numel() for views in paper._cut([snippet]) for name in views]
+    cut = paper._cut([snippet], [Wanted.everything(paper.passes)])
+    pixels = [clips[:, 0].numel() for (clips,) in cut]
     assert max(pixels) * BATCH[device] <= BATCH_PIXELS[device]
     values = 8  # a pixel, of the first convolution's 64 maps at half the size in all three directions
     assert values * BATCH_PIXELS[device] < 1 << 31

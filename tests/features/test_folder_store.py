@@ -231,6 +231,9 @@ def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
         b'{"recipe": {"views": [1, 10], "feature_size": 4}, "dtype": "float32"}',
         b'{"recipe": {"views": {"clip": 1}, "feature_size": "many"}, "dtype": "float32"}',
         b'{"recipe": {"views": {"clip": 1}}, "dtype": "float32"}',
+        b'{"recipe": {"views": {"clip": 1}, "feature_size": 4, "sizes": {"clip": 0}}, "dtype": "float32"}',
+        b'{"recipe": {"views": {"clip": 1}, "feature_size": 4, "sizes": {"way": 2}}, "dtype": "float32"}',
+        b'{"recipe": {"views": {"clip": 1}, "feature_size": 4, "sizes": [4]}, "dtype": "float32"}',
         b'{"recipe": "paper", "dtype": "float32"}',
     ],
 )

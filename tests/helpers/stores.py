@@ -1,11 +1,14 @@
 """Small feature stores of made-up numbers."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ssrl_pipeline.features.meta import VideoMeta
+from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
 
 RECIPE = {
@@ -71,3 +74,27 @@ def source(folder: Path, content: bytes = b"hello world", mtime_ns: int = 0) -> 
     path.write_bytes(content)
     os.utime(path, ns=(mtime_ns, mtime_ns))
     return path
+
+
+def add_motion(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe of a store that has the view `motion`, too."""
+    return {
+        **recipe,
+        "views": {**recipe["views"], "motion": 48},
+        "geometry": {**recipe["geometry"], "motion": "made up"},
+        "sizes": {"motion": 12},
+    }
+
+
+def with_motion(store: FeatureStore, root: Path, fast: Collection[str] = ()) -> FeatureStore:
+    """A copy of a store with the view `motion`: cells move at random, those of `fast` ten times as fast."""
+    copy, rng = create_store(root, add_motion(store.recipe), store.dtype), np.random.default_rng(0)
+    for video in store.videos():
+        views = {name: np.array(rows) for name, rows in store.read(video).items()}
+        cells = rng.random((store.meta(video).snippets, 48, 12))
+        cells[..., :4] *= 0.01 if video in fast else 0.001
+        cells[..., 4:] /= cells[..., 4:].sum(axis=-1, keepdims=True)
+        with copy.writer(video) as writer:
+            writer.append({**views, "motion": cells})
+            writer.meta = store.meta(video)
+    return copy

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.stores import with_motion
 from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Label
+from ssrl_pipeline.scoring.stored import score_stored
 from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
-from ssrl_pipeline.training.auto import mix, summary, try_all
+from ssrl_pipeline.training.auto import choose, fitting, mix, summary, try_all
 from ssrl_pipeline.training.group import join
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
@@ -45,6 +47,30 @@ def test_every_kind_and_every_blend_is_tried_by_what_it_says_of_videos() -> None
     np.testing.assert_allclose(mix(trials[kinds], scores, "a1"), expit(odds["a1"]), atol=1e-5)
 
 
+def told(apart: float, videos: int, seed: int) -> dict[str, np.ndarray]:
+    """Scores by which abnormal videos are so far apart, in deviations of their log odds."""
+    rng = np.random.default_rng(seed)
+    return {
+        f"{kind}{i}": expit(rng.normal(apart * (kind == "a"), 1, 1) * np.ones(4)).astype(np.float32)
+        for kind in "na"
+        for i in range(videos)
+    }
+
+
+@pytest.mark.parametrize(("videos", "taken"), [(100, ("motion",)), (5, ("probe", "ssrl", "memory"))])
+def test_the_usual_blend_is_left_only_for_what_is_better_by_more_than_chance(
+    videos: int, taken: tuple[str, ...]
+) -> None:
+    scores = {kind: told(0.5, videos, seed) for seed, kind in enumerate(("probe", "ssrl", "memory"))}
+    scores["motion"] = told(1.3 if videos == 5 else 6.0, videos, 3)
+    truth = {video: video.startswith("a") for video in scores["probe"]}
+    trials = try_all(scores, truth)
+    chosen = choose(trials, scores, truth)
+    assert ("motion" in chosen.kinds) == ("motion" in taken)
+    usual = next(trial for trial in trials if trial.kinds == ("probe", "ssrl", "memory"))
+    assert chosen.auc > usual.auc if "motion" in taken else chosen == usual
+
+
 @pytest.fixture(scope="module")
 def trained(tiny_store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, Path]:
     store = tiny_store(VIDEOS, PLANTED)
@@ -58,11 +84,10 @@ def trained(tiny_store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Task,
 def test_the_best_is_kept_and_all_that_was_tried_is_told(trained: tuple[Task, Path]) -> None:
     checkpoint = load_checkpoint(trained[1])
     tried = checkpoint.provenance["tried"]
-    best = max(trial["auc"] for trial in tried)
     chosen = [trial for trial in tried if trial["kinds"] == checkpoint.provenance["chosen"]]
-    assert len(tried) == 7 and chosen[0]["auc"] == best
-    assert best >= next(trial["auc"] for trial in tried if trial["kinds"] == ["probe"])
-    assert len(chosen[0]["kinds"]) == max(len(t["kinds"]) for t in tried if t["auc"] == best)
+    best = chosen[0]["auc"]
+    assert len(tried) == 7
+    assert best >= next(trial["auc"] for trial in tried if trial["kinds"] == ["probe", "ssrl", "memory"])
     lines = summary(checkpoint).splitlines()
     assert len(lines) == 8
     assert [line for line in lines if line.startswith("*")] == [
@@ -97,3 +122,18 @@ def test_with_too_few_videos_to_compare_all_count_alike(tiny_store, tmp_path: Pa
     assert checkpoint.provenance["chosen"] == ["probe", "ssrl", "memory"]
     assert set(checkpoint.model["weights"].values()) == {1 / 3}
     assert summary(checkpoint).startswith("too few videos to compare by: probe + ssrl + memory")
+
+
+def test_motion_is_tried_where_the_store_has_it(tiny_store, tmp_path: Path) -> None:
+    plain = tiny_store({"n1": 6, "n2": 6, "a1": 6}, {"a1": [2]})
+    both = with_motion(plain, tmp_path / "both")
+    assert fitting(plain) == ("probe", "ssrl", "memory") and fitting(both) == (*fitting(plain), "motion")
+    labels = {video: Label(video == "a1", None) for video in ("n1", "n2", "a1")}
+    settings = Settings(model=ModelSettings(kind="auto"), train=dataclasses.replace(QUICK, batch_size=1))
+    with join("cpu") as group:
+        best = train_detector(Task(settings, tmp_path / "auto", both, labels, group))
+    checkpoint = load_checkpoint(best)
+    assert checkpoint.provenance["chosen"] == ["probe", "ssrl", "memory", "motion"]
+    assert checkpoint.recipe == both.recipe
+    scores = score_stored("a1", checkpoint.build(), both, torch.device("cpu"))
+    assert scores.shape == (96,) and 0 < scores.min() < scores.max() < 1

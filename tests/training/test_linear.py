@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.stores import with_motion
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -16,14 +17,16 @@ from ssrl_pipeline.scoring.stored import score_snippets
 from ssrl_pipeline.settings import TrainSettings
 from ssrl_pipeline.training.kinds.linear import (
     FEWEST,
-    STRENGTHS,
-    USUAL,
+    OF_FEATURES,
+    OF_MOTION,
     fit_rows,
     probe_summary,
     read_rows,
+    train_motion,
     train_probe,
 )
 
+CPU = torch.device("cpu")
 LENGTHS = {f"{kind}{i}": 6 + i for kind in "na" for i in range(6)}
 PLANTED = {video: [2, 3] for video in LENGTHS if video.startswith("a")}
 LABELS = {video: Label(video.startswith("a"), None) for video in LENGTHS}
@@ -60,7 +63,7 @@ def test_the_checkpoint_says_what_it_comes_from(tiny_store, tmp_path: Path) -> N
     assert checkpoint.kind == "probe"
     assert checkpoint.videos("train") == list(LENGTHS) and checkpoint.videos("val") == []
     tried = checkpoint.provenance["strengths_tried"]
-    assert [trial["strength"] for trial in tried] == list(STRENGTHS)
+    assert [trial["strength"] for trial in tried] == list(OF_FEATURES.tried)
     best = min(tried, key=lambda trial: trial["cross_entropy"])["strength"]
     assert checkpoint.provenance["strength"] == best
     assert (
@@ -74,7 +77,36 @@ def test_with_few_videos_the_usual_strength_is_taken(tiny_store, tmp_path: Path)
     store = tiny_store(LENGTHS, PLANTED)
     few = {video: LABELS[video] for video in ("n0", "n1", *list(PLANTED)[: FEWEST - 1])}
     checkpoint = load_checkpoint(train_probe(store, few, tmp_path / "run", TrainSettings()))
-    assert checkpoint.provenance["strength"] == USUAL and not checkpoint.provenance["strengths_tried"]
+    assert (
+        checkpoint.provenance["strength"] == OF_FEATURES.usual
+        and not checkpoint.provenance["strengths_tried"]
+    )
+
+
+def test_motion_is_learned_by_itself(tiny_store, tmp_path: Path) -> None:
+    plain = tiny_store(LENGTHS)
+    store = with_motion(plain, tmp_path / "both", fast=list(PLANTED))
+    best = train_motion(store, LABELS, tmp_path / "run", TrainSettings())
+    checkpoint = load_checkpoint(best)
+    assert checkpoint.kind == "motion" and checkpoint.recipe == store.recipe
+    tried = [trial["strength"] for trial in checkpoint.provenance["strengths_tried"]]
+    assert tried == list(OF_MOTION.tried)
+    assert probe_summary(checkpoint).startswith("a detector of motion, of 12 videos, C = ")
+    model = checkpoint.build()
+    scores = {video: score_snippets(video, model, store.read(video), CPU).mean() for video in LENGTHS}
+    assert min(scores[v] for v in PLANTED) > 0.5 > max(scores[v] for v in LENGTHS if v not in PLANTED)
+    with pytest.raises(StoreError, match=r"no view 'motion'.*extract.motion=true"):
+        train_motion(plain, LABELS, tmp_path / "none", TrainSettings())
+
+
+def test_a_probe_does_not_look_at_motion(tiny_store, tmp_path: Path) -> None:
+    plain = tiny_store(LENGTHS, PLANTED)
+    both = with_motion(plain, tmp_path / "both", fast=["n0"])
+    one, two = (
+        load_checkpoint(train_probe(store, LABELS, tmp_path / name, TrainSettings()))
+        for name, store in (("plain", plain), ("with", both))
+    )
+    assert one.sha256 == two.sha256 and two.recipe == plain.recipe
 
 
 def test_validation_videos_are_not_learned_from(tiny_store, tmp_path: Path) -> None:

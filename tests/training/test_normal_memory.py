@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.stores import with_motion
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
@@ -249,6 +250,21 @@ def test_a_frozen_picture_is_normal_and_any_change_is_not(tiny_store, replace_vi
     features[1] += 1
     scores = score_snippets("x", model, {"patch2x3": features}, CPU)
     assert scores[1] > 0.9 > 0.5 > scores[0] == scores[2]
+
+
+@pytest.mark.parametrize("views", [("motion",), ("motion", "patch2x3")])
+def test_motion_is_remembered_where_it_is_asked_for(tiny_store, tmp_path: Path, views) -> None:
+    store = with_motion(tiny_store({**NORMAL, "a": 9}), tmp_path / "both", fast=["a"])
+    labels = normal_labels(*NORMAL)
+    best = train_memory(store, labels, tmp_path / "run", MemorySettings(views=views), 0)
+    model = load_checkpoint(best).build()
+    assert model.sizes == {view: 12 if view == "motion" else 16 for view in views}
+    fast, usual = (
+        score_snippets(video, model, store.read(video), CPU) for video in ("a", next(iter(NORMAL)))
+    )
+    assert fast.min() > 0.5 > usual.max()
+    plain = load_checkpoint(train_memory(store, labels, tmp_path / "plain", MemorySettings(), 0))
+    assert list(plain.build().views) == ["patch2x3"] and "motion" not in plain.recipe["views"]
 
 
 def test_views_are_chosen(tiny_store, tmp_path: Path) -> None:

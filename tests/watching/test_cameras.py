@@ -44,7 +44,7 @@ def checkpoint(own: float, rules: Mapping[int | None, EventRule]) -> Any:
 
 
 def test_a_camera_has_its_own_detector_and_thresholds_and_others_the_common_ones() -> None:
-    common = Analysis(probe(-1.0), CPU, lambda images: [], EventRule(threshold=0.6))
+    common = Analysis(probe(-1.0), CPU, lambda images, wanted: [], EventRule(threshold=0.6))
     day, night = EventRule(threshold=0.7), EventRule(threshold=0.9)
     cameras = checkpoint(2.0, {None: day, 3: night})
     gate, yard = (_of_camera(common, cameras, name) for name in ("gate", "yard"))
@@ -57,7 +57,7 @@ def test_a_camera_has_its_own_detector_and_thresholds_and_others_the_common_ones
 
 
 def post(live: bool = True) -> Post:
-    analysis = Analysis(probe(0.0), CPU, lambda images: [], EventRule())
+    analysis = Analysis(probe(0.0), CPU, lambda images, wanted: [], EventRule())
     camera = SimpleNamespace(source=SimpleNamespace(name="gate"))
     plan, scorer = Plan(cast(Any, camera.source), analysis), WindowScorer(analysis.model, CPU, 4)
     return Post(cast(Any, camera), plan, scorer, print, print, live=live)

@@ -39,7 +39,7 @@ def picture(number: int, strange: str = "") -> np.ndarray:
     return image
 
 
-def describe(snippets: Sequence[np.ndarray]) -> list[ViewArrays]:
+def describe(snippets: Sequence[np.ndarray], wanted: object = None) -> list[ViewArrays]:
     """Colours of the whole frame, and of each patch: their means and deviations."""
 
     def of(pixels: np.ndarray) -> np.ndarray:
@@ -225,7 +225,7 @@ def test_each_camera_has_its_own_threshold_and_model() -> None:
 def test_cameras_of_different_models_are_described_together() -> None:
     groups: list[int] = []
 
-    def counted(snippets: Sequence[np.ndarray]) -> list[ViewArrays]:
+    def counted(snippets: Sequence[np.ndarray], wanted: object) -> list[ViewArrays]:
         groups.append(len(snippets))
         time.sleep(0.02)  # both are ready again after that
         return describe(snippets)

@@ -21,9 +21,12 @@ from ssrl_pipeline.errors import PipelineError, VideoError
 from ssrl_pipeline.events.find import find_events
 from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.events.words import SnippetWords, Usual, WordTeller, worded
+from ssrl_pipeline.extractors import Unchanged, UnchangedRule
 from ssrl_pipeline.extractors import reader as reading
 from ssrl_pipeline.extractors.backbones import ActionHead
 from ssrl_pipeline.extractors.decoding import VideoInfo, open_video
+from ssrl_pipeline.extractors.passes import plan_passes
+from ssrl_pipeline.extractors.presets import PRESETS
 from ssrl_pipeline.extractors.reader import ViewArrays
 from ssrl_pipeline.extractors.snippets import Pending, cut_snippets
 from ssrl_pipeline.models import SSRL
@@ -128,7 +131,7 @@ class Watched:
         self.stop = threading.Event()
         self.until: Callable[[], bool] = lambda: False
 
-        def watch_closely(snippets: Sequence[np.ndarray]) -> list[ViewArrays]:
+        def watch_closely(snippets: Sequence[np.ndarray], wanted: object) -> list[ViewArrays]:
             self.groups.append(list(snippets))
             self.numbers += [[read_mark(image) for image in images] for images in snippets]
             return [extractor(images) for images in snippets]
@@ -345,6 +348,45 @@ def test_the_newest_snippet_is_kept_where_the_model_is_slower() -> None:
     assert [text for text in watched.said if "frames dropped" in text]
 
 
+def test_all_cameras_lose_about_the_same_where_there_is_too_much() -> None:
+    """Four send ten snippets in the time of one; none is favoured by its place among them."""
+    names = ["a", "b", "c", "d"]
+
+    def paced() -> Iterator[int]:
+        for number in range(10**6):
+            time.sleep(0.0005)
+            yield number % 200
+
+    def slow(images: np.ndarray) -> ViewArrays:
+        time.sleep(0.02)
+        return describe(images)
+
+    def opener(source: Source, timeout: float, started: Any) -> Fake:
+        return Fake(paced(), after=lambda: None)
+
+    watched = Watched([stream(name) for name in names], opener, slow, patient=False)
+    watched.run(until=lambda: len(watched.of("score")) >= 80 or watched.stop.is_set())
+    scored = [len(watched.scores(name)) for name in names]
+    assert max(scored) - min(scored) <= 2
+    assert all(line["frames"] for line in watched.of("dropped"))
+    assert {line["camera"] for line in watched.of("dropped")} == set(names)
+
+
+def test_what_does_not_change_is_scored_by_its_last_description() -> None:
+    """As of a file; the camera that was lost begins anew."""
+    rule = UnchangedRule(levels=255)  # nothing ever changes
+    passes = plan_passes(None, PRESETS["live"].views[:1], "exact")  # type: ignore[arg-type]
+    sent = [number for snippet in range(3) for number in [20 * snippet] * 16]
+    watched = Watched([stream()], opening(Fake(sent), Fake(sent)))
+    post = watched.job.posts[0]
+    post.unchanged = Unchanged(rule, passes)
+    watched.run(until=lambda: len(watched.of("score")) == 6)
+    assert post.unchanged.repeats.clips == {"clip": 6}
+    assert post.unchanged.repeats.repeated == {"clip": 4}
+    assert any("clip 67 %" in text for text in watched.said)
+    assert watched.scores()[:3] == pytest.approx(watched.scores()[3:])
+
+
 def test_a_file_waits_for_the_model() -> None:
     ahead: list[int] = []
 
@@ -459,7 +501,7 @@ def test_cameras_share_the_cores(monkeypatch: pytest.MonkeyPatch, cameras: int, 
     torch.manual_seed(1)
     sources = [Source(f"c{i}", "a.mp4", "file") for i in range(cameras)]
     model = SSRL(F, (), crops=1).eval()
-    analysis = Analysis(model, CPU, lambda images: [describe(one) for one in images], EventRule())
+    analysis = Analysis(model, CPU, lambda images, wanted: [describe(one) for one in images], EventRule())
     plans = [Plan(source, analysis) for source in sources]
     job = Watch(plans, WatchSettings(), lambda line: None, lambda text: None)
     assert job.run(threading.Event()) == []

@@ -8,6 +8,7 @@ from .linear import best_strength as best_strength
 from .linear import fit_rows as fit_rows
 from .linear import held_out_rows as held_out_rows
 from .linear import probe_summary as probe_summary
+from .linear import train_motion as train_motion
 from .linear import train_probe as train_probe
 from .linear import try_strengths as try_strengths
 from .normal_memory import memory_summary as memory_summary

@@ -102,7 +102,7 @@ def fuse(
     parts = {"ssrl": ssrl, "memory": memory}
     return Checkpoint.of(
         FusedDetector.of((ssrl.build(), memory.build()), {"ssrl": weight, "memory": 1 - weight}),
-        recipe=ssrl.recipe,
+        recipe=memory.recipe if "sizes" in memory.recipe else ssrl.recipe,  # that of more views
         settings=memory.settings | ssrl.settings,
         provenance={
             "train_videos": sorted({v for c in parts.values() for v in c.videos("train")}),

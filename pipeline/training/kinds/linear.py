@@ -1,10 +1,11 @@
-"""Stage two as a linear probe: logistic regression on the videos' mean pooled features.
+"""Stage two as a linear detector: logistic regression on the videos' mean pooled features, or motion.
 
     ssrl-pipeline train --model probe
+    ssrl-pipeline train --model motion
 
 Seconds, also for thousands of videos: each is read once, and of each one row is kept.
 
-Dimensions: V videos, W pooled size (:class:`ssrl_pipeline.models.LinearProbe`).
+Dimensions: V videos, W pooled size (what :meth:`ssrl_pipeline.models.LinearProbe.pool` gives).
 """
 
 import warnings
@@ -24,18 +25,28 @@ from ssrl_pipeline.data import Labels, check_videos, fold_videos, split_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError, StoreError
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.models import LinearProbe
+from ssrl_pipeline.models import LinearProbe, MotionDetector
+from ssrl_pipeline.scales import MOTION, backbone_views
 from ssrl_pipeline.scoring import in_chunks
 from ssrl_pipeline.settings import TrainSettings
 from ssrl_pipeline.training.run_folder import refuse_other_run
 
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2)  # inverse weights of the penalty, as scikit-learn's C
-USUAL = 1e-4  # where there are too few videos to choose by
 FOLDS, FEWEST = 5, 5  # of the choice; videos of either class that it needs
 
 
+class Strengths(NamedTuple):
+    """Inverse weights of the penalty, as scikit-learn's C."""
+
+    tried: tuple[float, ...]
+    usual: float  # where there are too few videos to choose by
+
+
+OF_FEATURES = Strengths((1e-5, 1e-4, 1e-3, 1e-2), 1e-4)  # thousands of them
+OF_MOTION = Strengths((1e-2, 1e-1, 1.0), 1e-1)  # some dozens
+
+
 class Rows(NamedTuple):
-    """What a probe learns from."""
+    """What a linear detector learns from."""
 
     bags: np.ndarray  # float64 [V, W], means over time
     abnormal: np.ndarray  # bool [V]
@@ -49,9 +60,35 @@ class Trial(NamedTuple):
 
 
 def train_probe(store: Features, labels: Labels, run: Path, settings: TrainSettings) -> Path:
-    """Fits a probe to the training videos; validation videos are kept from it, as from SSRL.
+    """:func:`train_linear` of a probe of the backbone's features."""
+    model = LinearProbe(store.recipe["feature_size"], backbone_views(store.recipe))
+    return train_linear(model, OF_FEATURES, store, labels, run, settings)
+
+
+def train_motion(store: Features, labels: Labels, run: Path, settings: TrainSettings) -> Path:
+    """:func:`train_linear` of a detector of motion; raises StoreError where the store has no motion."""
+    if MOTION not in store.recipe["views"]:
+        raise StoreError(
+            f"{store.root}: has no view {MOTION!r}, which --model {MotionDetector.kind} learns from; extract "
+            "with -o extract.motion=true into another store"
+        )
+    model = MotionDetector(store.recipe["views"][MOTION])
+    return train_linear(model, OF_MOTION, store, labels, run, settings)
+
+
+def train_linear(
+    model: LinearProbe | MotionDetector,
+    strengths: Strengths,
+    store: Features,
+    labels: Labels,
+    run: Path,
+    settings: TrainSettings,
+) -> Path:
+    """Fits a detector to the training videos; validation videos are kept from it, as from SSRL.
 
     Args:
+        model: that knows nothing yet.
+        strengths: to choose from.
         labels: videos without a split are training videos.
         run: the run's folder; gets config.yaml and best.pt.
 
@@ -64,14 +101,13 @@ def train_probe(store: Features, labels: Labels, run: Path, settings: TrainSetti
     """
     split = split_videos(labels, settings.val_fraction, settings.seed)
     check_videos(store, [*split.train, *split.val])
-    refuse_other_run(run, LinearProbe.kind)
-    model = LinearProbe(store.recipe["feature_size"], store.recipe["views"])
+    refuse_other_run(run, model.kind)
     rows = read_rows(model, store, split.train)
-    trials = try_strengths(rows, held_out_rows(list(split.train), labels, settings.seed))
-    strength = best_strength(trials)
+    trials = try_strengths(rows, held_out_rows(list(split.train), labels, settings.seed), strengths)
+    strength = best_strength(trials, strengths)
     fit_rows(model, rows, strength)
     tree = {"train": {"seed": settings.seed, "val_fraction": settings.val_fraction}}
-    write_text(run / "config.yaml", to_yaml({**tree, "model": {"kind": LinearProbe.kind}}))
+    write_text(run / "config.yaml", to_yaml({**tree, "model": {"kind": model.kind}}))
     provenance: dict[str, Any] = {
         "train_videos": list(split.train),
         "val_videos": list(split.val),
@@ -87,11 +123,12 @@ def probe_summary(checkpoint: Checkpoint) -> str:
     """What it was fitted to, in one line."""
     known = checkpoint.provenance
     by = "chosen by cross-validation" if known["strengths_tried"] else "the usual one, for want of videos"
-    return f"a linear probe of {len(known['train_videos'])} videos, C = {known['strength']:g}, {by}"
+    what = {LinearProbe.kind: "a linear probe of", MotionDetector.kind: "a detector of motion, of"}
+    return f"{what[checkpoint.kind]} {len(known['train_videos'])} videos, C = {known['strength']:g}, {by}"
 
 
 @torch.no_grad()
-def read_rows(model: LinearProbe, store: Features, videos: dict[str, bool]) -> Rows:
+def read_rows(model: LinearProbe | MotionDetector, store: Features, videos: dict[str, bool]) -> Rows:
     """The mean of each of the videos (name -> whether abnormal) in units of normal snippets.
 
     These units the model learns here. One video after the other is read, some snippets at a time.
@@ -124,8 +161,8 @@ def held_out_rows(videos: list[str], labels: Labels, seed: int) -> list[np.ndarr
     return [np.isin(videos, part) for part in parts]
 
 
-def try_strengths(rows: Rows, parts: Sequence[np.ndarray]) -> list[Trial]:
-    """Each of STRENGTHS by cross-validation; nothing where a class has too few videos.
+def try_strengths(rows: Rows, parts: Sequence[np.ndarray], strengths: Strengths = OF_FEATURES) -> list[Trial]:
+    """Each of `strengths` by cross-validation; nothing where a class has too few videos.
 
     Args:
         parts: which rows are held out together, as :func:`held_out_rows` tells.
@@ -134,7 +171,7 @@ def try_strengths(rows: Rows, parts: Sequence[np.ndarray]) -> list[Trial]:
         return []
     coordinates = _coordinates(rows.bags)[0]
     trials = []
-    for strength in STRENGTHS:
+    for strength in strengths.tried:
         found = np.empty(len(rows.abnormal))
         for held in parts:
             model = _regression(coordinates[~held], rows.abnormal[~held], strength)
@@ -144,13 +181,13 @@ def try_strengths(rows: Rows, parts: Sequence[np.ndarray]) -> list[Trial]:
     return trials
 
 
-def best_strength(trials: Sequence[Trial]) -> float:
+def best_strength(trials: Sequence[Trial], strengths: Strengths = OF_FEATURES) -> float:
     """The usual one where none was tried."""
-    return min(trials, key=lambda trial: trial.cross_entropy).strength if trials else USUAL
+    return min(trials, key=lambda trial: trial.cross_entropy).strength if trials else strengths.usual
 
 
 @torch.no_grad()
-def fit_rows(model: LinearProbe, rows: Rows, strength: float) -> None:
+def fit_rows(model: LinearProbe | MotionDetector, rows: Rows, strength: float) -> None:
     """Gives the model its weights."""
     coordinates, axes = _coordinates(rows.bags)
     fitted = _regression(coordinates, rows.abnormal, strength)

@@ -20,7 +20,7 @@ from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError, PipelineError, StoreError
 from ssrl_pipeline.features import Features
 from ssrl_pipeline.models import PatchMemory, fit_memory
-from ssrl_pipeline.scales import scale_of
+from ssrl_pipeline.scales import backbone_views, scale_of, view_size
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.run_folder import refuse_other_run
 
@@ -62,6 +62,7 @@ def train_memory(store: Features, labels: Labels, run: Path, settings: MemorySet
         settings.limit,
         settings.neighbours,
         settings.alarm,
+        {view: view_size(store.recipe, view) for view in views},
     )
     tree = {"memory": to_tree(settings), "train": {"seed": seed}}
     write_text(run / "config.yaml", to_yaml(tree))
@@ -97,7 +98,7 @@ def reader(store: Features, rows: dict[str, np.ndarray]) -> Callable[[str], np.n
     """view name -> its features float32 [N, P, F] of the chosen snippets, video by video."""
 
     def read(view: str) -> np.ndarray:
-        shape = (sum(map(len, rows.values())), store.recipe["views"][view], store.recipe["feature_size"])
+        shape = (sum(map(len, rows.values())), store.recipe["views"][view], view_size(store.recipe, view))
         features, begin = np.empty(shape, np.float32), 0
         for video, index in rows.items():
             part = features[begin : begin + len(index)]
@@ -116,7 +117,7 @@ def reader(store: Features, rows: dict[str, np.ndarray]) -> Callable[[str], np.n
 def _choose_views(store: Features, wanted: tuple[str, ...] | None) -> dict[str, int]:
     available: dict[str, int] = store.recipe["views"]
     if wanted is None:
-        return {v: n for v, n in available.items() if scale_of(v)} or dict(available)
+        return {v: n for v, n in available.items() if scale_of(v)} or backbone_views(store.recipe)
     for view in wanted:
         if view not in available:
             raise PipelineError(

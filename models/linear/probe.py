@@ -1,4 +1,4 @@
-"""A linear detector: logistic regression on what stands out in a snippet, the rival of all that learns more.
+"""Linear detectors: logistic regression on what stands out in a snippet, the rival of all that learns more.
 
 Dimensions: B videos, T snippets, P crops or patches, F feature size, W pooled size.
 """
@@ -26,8 +26,71 @@ class ProbeOutput(NamedTuple):
     odds: Tensor  # [B, T], their log odds
 
 
-class LinearProbe(Detector):
-    """Scores each snippet by a weighted sum of its pooled features.
+class LinearDetector(Detector):
+    """Scores each snippet by a weighted sum of W numbers, in units of the normal training snippets.
+
+    A kind says by :meth:`pool` which numbers these are.
+
+    Args:
+        size: W.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.scaling = FeatureScaling([POOLED], size)
+        self.linear = nn.Linear(size, 1)
+
+    def pool(self, views: Mapping[str, Tensor]) -> Tensor:
+        """View name -> [B, T, P, F], as one [B, T, W]; raises as :meth:`forward`."""
+        raise NotImplementedError
+
+    def forward(self, views: Mapping[str, Tensor]) -> ProbeOutput:
+        """Scores snippets.
+
+        Args:
+            views: each of :attr:`views` as [B, T, P, F]; others are not looked at.
+
+        Raises:
+            ValueError: a view is missing or has another shape.
+        """
+        odds: Tensor = self.linear(self.scaled(self.pool(views))).squeeze(-1)
+        return ProbeOutput(odds.sigmoid(), odds)
+
+    def fit_scaling(self, pooled: Iterable[Tensor]) -> None:
+        """Takes the mean and the deviation of normal snippets, [n, W] at a time."""
+        self.scaling.fit(POOLED, pooled, FLOOR)
+
+    def scaled(self, pooled: Tensor) -> Tensor:
+        """[..., W] in units of normal snippets."""
+        scaled: Tensor = self.scaling(POOLED, pooled)
+        return scaled
+
+    @torch.no_grad()
+    def adapted(self, footage: Footage) -> "LinearDetector":
+        """With the camera's mean for the normal one, and deaf to what varies there anyway.
+
+        Weights lose what they have along directions in which stretches of normal footage differ: as in
+        Fisher's discriminant the covariance of what is normal, and a ridge, are divided by.
+        """
+        copy = super().adapted(footage)
+        assert isinstance(copy, LinearDetector)
+        pooled = self.footage_rows(footage)
+        copy.scaling.get_buffer(f"{POOLED}_mean").copy_(pooled.double().mean(dim=0))
+        rows = stretches(copy.scaled(pooled).double(), footage.parts)
+        copy.linear.weight.copy_(quieted(self.linear.weight.double(), rows))
+        return copy
+
+    def footage_rows(self, footage: Footage) -> Tensor:
+        """What a camera normally shows: [N, W]."""
+        return self.pool({name: footage.read(name)[None] for name in self.views})[0]
+
+    def learn(self, lessons: Sequence[Lesson]) -> bool:
+        fine_tune(self, lessons)
+        return True
+
+
+class LinearProbe(LinearDetector):
+    """A linear detector on pooled features of the backbone.
 
     Of the crops the mean counts, of each scale of patches the greatest value of each feature, all of it
     in units of the normal training snippets' mean and deviation.
@@ -40,29 +103,14 @@ class LinearProbe(Detector):
     kind: ClassVar[str] = "probe"
 
     def __init__(self, feature_size: int, views: Mapping[str, int]):
-        super().__init__()
         if not views:
             raise ValueError("a probe needs at least one view")
+        super().__init__(feature_size * len(views))
         self.feature_size, self.views = feature_size, dict(views)
-        size = feature_size * len(views)  # W
-        self.scaling = FeatureScaling([POOLED], size)
-        self.linear = nn.Linear(size, 1)
 
     @property
     def arguments(self) -> dict[str, Any]:
         return {"feature_size": self.feature_size, "views": self.views}
-
-    def forward(self, views: Mapping[str, Tensor]) -> ProbeOutput:
-        """Scores snippets.
-
-        Args:
-            views: each of :attr:`views` as [B, T, P, F]; others are not looked at.
-
-        Raises:
-            ValueError: a view is missing or has another shape.
-        """
-        odds = self._odds(self.pool(views))
-        return ProbeOutput(odds.sigmoid(), odds)
 
     def heat(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Log odds lost if a patch were as the other patches of its scale are on average."""
@@ -79,27 +127,11 @@ class LinearProbe(Detector):
             lost[scale] = (whole[..., None] - torch.stack(without, dim=-1)).clamp(min=0)
         return lost
 
-    @torch.no_grad()
-    def adapted(self, footage: Footage) -> "LinearProbe":
-        """With the camera's mean for the normal one, and deaf to what varies there anyway.
-
-        Weights lose what they have along directions in which stretches of normal footage differ: as in
-        Fisher's discriminant the covariance of what is normal, and a ridge, are divided by.
-        """
-        copy = super().adapted(footage)
-        assert isinstance(copy, LinearProbe)
-        pooled = torch.cat([self._pooled(name, footage.read(name)) for name in self.views], dim=-1)
-        copy.scaling.get_buffer(f"{POOLED}_mean").copy_(pooled.double().mean(dim=0))
-        rows = stretches(copy.scaled(pooled).double(), footage.parts)
-        copy.linear.weight.copy_(quieted(self.linear.weight.double(), rows))
-        return copy
-
-    def learn(self, lessons: Sequence[Lesson]) -> bool:
-        fine_tune(self, lessons)
-        return True
+    def footage_rows(self, footage: Footage) -> Tensor:
+        """One view after the other, for they are large."""
+        return torch.cat([self._pooled(name, footage.read(name)) for name in self.views], dim=-1)
 
     def pool(self, views: Mapping[str, Tensor]) -> Tensor:
-        """View name -> [B, T, P, F], as one [B, T, W]."""
         self._check(views)
         return torch.cat([self._pooled(name, views[name]) for name in self.views], dim=-1)
 
@@ -107,19 +139,6 @@ class LinearProbe(Detector):
     def _pooled(name: str, rows: Tensor) -> Tensor:
         """Of one view: [..., P, F] -> [..., F]."""
         return rows.amax(dim=-2) if scale_of(name) else rows.mean(dim=-2)
-
-    def fit_scaling(self, pooled: Iterable[Tensor]) -> None:
-        """Takes the mean and the deviation of normal snippets, [n, W] at a time."""
-        self.scaling.fit(POOLED, pooled, FLOOR)
-
-    def scaled(self, pooled: Tensor) -> Tensor:
-        """[..., W] in units of normal snippets."""
-        scaled: Tensor = self.scaling(POOLED, pooled)
-        return scaled
-
-    def _odds(self, pooled: Tensor) -> Tensor:
-        odds: Tensor = self.linear(self.scaled(pooled))
-        return odds.squeeze(-1)
 
     def _check(self, views: Mapping[str, Tensor]) -> None:
         for name, count in self.views.items():

@@ -1,0 +1,2 @@
+from .motion import MotionDetector as MotionDetector
+from .probe import LinearProbe as LinearProbe
