@@ -130,8 +130,14 @@ def main() -> None:
 
 
 def _terminate(number: int, frame: object) -> None:
-    """Ends as after Ctrl-C: whoever is writing clears away what is not whole."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut that short
+    """Ends as after Ctrl-C: whoever is writing clears away what is not whole; a second one does not cut
+    that short, and is for where a library swallowed the first.
+    """
+    error = sys.exc_info()[1]
+    while error:
+        if isinstance(error, SystemExit):
+            return
+        error = error.__context__
     raise SystemExit(TERMINATED)
 
 

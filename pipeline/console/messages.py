@@ -88,7 +88,9 @@ class _Stderr(logging.Handler):
                 sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
             else:
                 print(text, file=sys.stderr, flush=True)
-        except Exception:
+        except Exception as error:
+            if isinstance(error.__context__, SystemExit | KeyboardInterrupt):
+                raise error.__context__ from None  # told to stop while it wrote, and tqdm stumbled over that
             self.handleError(record)
 
 

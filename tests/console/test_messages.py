@@ -195,7 +195,7 @@ def test_addresses_in_messages_lose_their_secrets(
     ],
 )
 def test_too_little_memory_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def collect() -> None:
+    def collect(*arguments: object) -> None:
         raise error
 
     monkeypatch.setattr("ssrl_pipeline.info.collect", collect)
@@ -216,3 +216,30 @@ def test_too_little_memory_is_one_line(call: Call, monkeypatch: pytest.MonkeyPat
 )
 def test_logins_are_hidden_also_where_the_scheme_was_forgotten(text: str, told: str) -> None:
     assert messages.hide_secrets(text) == told
+
+
+def test_a_stop_that_comes_while_a_message_is_written_stays_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tqdm clears up afterwards may fail, since it was stopped half-way: its locks, above all."""
+
+    def write(text: str, file: Any) -> None:
+        try:
+            raise SystemExit(143)
+        finally:
+            raise AssertionError("released a lock that it does not hold")
+
+    messages.set_up(as_json=False)
+    monkeypatch.setattr("tqdm.tqdm.write", write)
+    with pytest.raises(SystemExit):
+        messages.say("a line")
+
+
+def test_a_swallowed_sigterm_is_raised_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli._terminate(15, None)
+    assert stopped.value.code == 143
+    try:
+        raise stopped.value
+    except SystemExit:
+        cli._terminate(15, None)  # what clears away is not cut short
+    with pytest.raises(SystemExit):
+        cli._terminate(15, None)
