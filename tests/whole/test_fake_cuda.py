@@ -187,7 +187,9 @@ def test_a_folder_of_videos(
         make_video(tmp_path / "videos" / f"{number}.mp4", frames, size=(SIZE[1], SIZE[0]))
     there, groups = make("cuda", batch=3), []
     start = there.start
-    monkeypatch.setattr(there, "start", lambda snippets, wanted: (groups.append(len(snippets)), start(snippets, wanted))[1])
+    monkeypatch.setattr(
+        there, "start", lambda snippets, wanted: (groups.append(len(snippets)), start(snippets, wanted))[1]
+    )
     there.describe(noise(1))  # makes the engine
     groups.clear(), cuda.forget()
     found, outcomes = extract(tmp_path / "videos", tmp_path / "there", there, place=extract_here(2))
