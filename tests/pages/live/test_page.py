@@ -130,7 +130,9 @@ def until(browser: Any, script: str, seconds: float = 60) -> Any:
 
 
 def errors(browser: Any) -> list[str]:
-    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] != "INFO"]
+    return [
+        entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")
+    ]
 
 
 def test_a_person_sees_the_cameras_and_plays_an_event_by_keyboard(stream: Shown, browser: Any) -> None:
