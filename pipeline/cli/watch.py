@@ -85,6 +85,9 @@ def watch(
     With --events, lines of events have `id`, `still` and `clip`, the last two the paths of files. The end
     of an event is then told when its clip is whole, some seconds later. -o alarms.after=10 and the like say
     how long clips are, and how long they stay.
+
+    With --page, a browser shows the cameras as they are now, and their events (extra web). An address that
+    others can reach needs a token, in the variable SSRL_PAGE_TOKEN or a file (-o page.token_file=FILE).
     """
     if events is not None:
         settings = replace(settings, alarms=replace(settings.alarms, folder=str(events)))

@@ -48,8 +48,8 @@ class LivePage:
 
     def remember(self) -> None:
         """Shows the latest events of the archive."""
-        if self._archive:
-            self._board.remember(read_events(self._archive, EVENTS))
+        if folder := self._archive:
+            self._attempt(lambda: self._board.remember(read_events(folder, EVENTS)))
 
     def tell(self, line: Mapping[str, Any]) -> None:
         """A line of `watch`."""
@@ -102,7 +102,7 @@ class LivePage:
         while event and event["still"] and not (found and found["still"]) and time.monotonic() < end:
             await asyncio.sleep(0.1)
             found = await asyncio.to_thread(self._row, request)
-        return self._file(found, "still")
+        return await asyncio.to_thread(self._file, found, "still")
 
     def _clip(self, request: Request) -> Response:
         return self._file(self._row(request), "clip")
