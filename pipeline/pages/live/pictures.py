@@ -62,7 +62,7 @@ def _small(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     if width <= WIDTH:
         return frame.copy()
-    step = max(1, width // (2 * WIDTH))  # of a large frame some pixels are enough
+    step = max(1, round(width / (2 * WIDTH)))  # of a large frame some pixels are enough
     size = WIDTH, max(1, round(height * WIDTH / width))
     small: np.ndarray = cv2.resize(frame[::step, ::step], size, interpolation=cv2.INTER_AREA)
     return small
