@@ -337,6 +337,7 @@ def test_ends_at_once_though_a_browser_listens(folder: Path) -> None:
 def test_browsers_get_the_state_and_then_what_is_told(served: Served) -> None:
     feed = Feed(lambda: {"cameras": 2})
     url = served.start(HERE, Route("/news", feed.events))
+    assert ask(url, "/news", "HEAD").headers["content-type"].startswith("text/event-stream")
     with _listening(f"{url}news") as read:
         assert read() == ("state", {"cameras": 2})
         feed.tell({"score": 1})
