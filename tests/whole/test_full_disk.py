@@ -32,7 +32,7 @@ from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.training.bags import Bags, load_bags
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.ssrl import train_ssrl
+from ssrl_pipeline.training.kinds.ssrl import train_ssrl
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
 
@@ -82,7 +82,7 @@ def means(clips: Tensor) -> Tensor:
 def extractor() -> FeatureExtractor:
     extractor = FeatureExtractor("i3d", "live", "cpu", "random")
     for one in extractor.passes:
-        extractor._engines[one.network] = means  # type: ignore[assignment]
+        extractor.networks.engines[one.network] = means  # type: ignore[assignment]
     return extractor
 
 
