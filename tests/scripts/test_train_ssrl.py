@@ -19,7 +19,7 @@ from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.ssrl import train_ssrl
+from ssrl_pipeline.training.kinds.ssrl import train_ssrl
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 VIEWS = {"clip": 2, "patch2x3": 6, "patch3x5": 15, "patch4x7": 28}
