@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.scoring import Cameras, require_scorable, score_stored
 from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.times import FrameTimes
 
 
 class Tried(NamedTuple):
@@ -131,17 +132,7 @@ def calibrate_checkpoint(
     normal = score(video for video, abnormal in videos.items() if not abnormal)
     abnormal = score(video for video, abnormal in videos.items() if abnormal)
     calibration = calibrate(normal, times, false_alarms, unit, rule)
-    tried = []
-    around = (false_alarms / 5, false_alarms / 2, false_alarms, 2 * false_alarms, 5 * false_alarms)
-    for asked in dict.fromkeys(around):
-        try:
-            other = calibrate(normal, times, asked, unit, rule)
-        except PipelineError:  # more than there can be, or fewer than any threshold gives
-            continue
-        tried.append(Tried(asked, other.found, share_detected(abnormal, times, other.rule)))
-    plain = dataclasses.replace(rule, threshold=THRESHOLD)
-    detected = share_detected(abnormal, times, plain)
-    tried.append(Tried(None, count_false_alarms(normal, times, plain), detected))
+    tried = _try_around(calibration, normal, abnormal, times, rule)
     fitted = with_threshold(checkpoint, calibration, split)
     cells: list[Cell] = []
     if by:
@@ -151,6 +142,26 @@ def calibrate_checkpoint(
         record = {**fitted.provenance["threshold"], "by": [cell.record() for cell in cells]}
         fitted = dataclasses.replace(fitted, provenance={**fitted.provenance, "threshold": record})
     return Calibrated(fitted, calibration, tried, len(abnormal), split, cells)
+
+
+def _try_around(
+    calibration: Calibration,
+    normal: Mapping[str, np.ndarray],
+    abnormal: Mapping[str, np.ndarray],
+    times: Mapping[str, FrameTimes],
+    rule: EventRule,
+) -> list[Tried]:
+    """What was asked for, others about it as far as they can be had, and the threshold without any."""
+    asked, tried = calibration.asked, []
+    for other in dict.fromkeys((asked / 5, asked / 2, asked, 2 * asked, 5 * asked)):
+        try:
+            one = calibrate(normal, times, other, calibration.unit, rule)
+        except PipelineError:  # more than there can be, or fewer than any threshold gives
+            continue
+        tried.append(Tried(other, one.found, share_detected(abnormal, times, one.rule)))
+    plain = dataclasses.replace(rule, threshold=THRESHOLD)
+    detected = share_detected(abnormal, times, plain)
+    return [*tried, Tried(None, count_false_alarms(normal, times, plain), detected)]
 
 
 def with_threshold(checkpoint: Checkpoint, calibration: Calibration, split: str) -> Checkpoint:

@@ -216,15 +216,8 @@ def evaluate_checkpoint(
     require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     truth = ground_truth(store, labels, intervals, split)
     cameras = Cameras(checkpoint, device)
-    models = {video: cameras.of(labels[video].group).model for video in truth}
-    scores = {video: score_stored(video, model, store, device) for video, model in models.items()}
-    spread: dict[str, Interval] = {}
-    class_spread: dict[str, Interval] = {}
-    if bootstrap:
-        spread = bootstrap_intervals(scores, truth, bootstrap, seed, threshold)
-        for name, videos in videos_by_class(truth, classes or {}).items():
-            against = {video: truth[video] for video in [*videos, *divide(truth)[1]]}
-            class_spread[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold)["auc"]
+    scores = {v: score_stored(v, cameras.of(labels[v].group).model, store, device) for v in truth}
+    spread, class_spread = _intervals(scores, truth, classes or {}, bootstrap, seed, threshold)
     times = {video: store.times(video) for video in truth}
     rule = dataclasses.replace(rule or EventRule(), threshold=threshold)
     return EvaluationResult(
@@ -240,6 +233,24 @@ def evaluate_checkpoint(
         groups=group_figures(scores, truth, times, labels, rule),
         alarms=count_alarms(scores, truth, times, rule),
     )
+
+
+def _intervals(
+    scores: dict[str, np.ndarray],
+    truth: dict[str, np.ndarray],
+    classes: Classes,
+    bootstrap: int,
+    seed: int,
+    threshold: float,
+) -> tuple[dict[str, Interval], dict[str, Interval]]:
+    """Of all figures, and of each class's AUC against all normal videos; none without draws."""
+    if not bootstrap:
+        return {}, {}
+    found = {}
+    for name, videos in videos_by_class(truth, classes).items():
+        against = {video: truth[video] for video in [*videos, *divide(truth)[1]]}
+        found[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold)["auc"]
+    return bootstrap_intervals(scores, truth, bootstrap, seed, threshold), found
 
 
 def _tell_wrong_lengths(dataset: Dataset, store: Features, split: str) -> None:
