@@ -4,14 +4,13 @@ ssrl-pipeline adapt runs/first/best.pt --videos gate/
 """
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from ssrl_pipeline.adapting.adapt import Adapted, adapt_checkpoint
-from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, load_checkpoint
 from ssrl_pipeline.console import FAILED, Plan, Progress, say
 from ssrl_pipeline.data import Annotations, Label, Labels, grouped, labels_path
 from ssrl_pipeline.disk import checkpoint_file, one_name
@@ -57,9 +56,7 @@ def adapt_run(
         store = open_features(settings.data.features, settings.data.layout)
         footage = _stored(settings, loaded, store, group)
     found = _adapted(loaded, store, footage, settings, find_device(device))
-    trained = path.stat()
-    save_checkpoint(path, found[-1].checkpoint)
-    os.utime(path, ns=(trained.st_atime_ns, trained.st_mtime_ns))  # the newest run stays the newest trained
+    amend_checkpoint(path, found[-1].checkpoint)
     return found
 
 

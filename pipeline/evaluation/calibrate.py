@@ -1,7 +1,6 @@
 """A checkpoint's threshold, calibrated with the normal videos of a store that it did not learn from."""
 
 import dataclasses
-import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, load_checkpoint
 from ssrl_pipeline.data import Annotations, Labels, check_videos
 from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import LabelError, PipelineError
@@ -90,9 +89,7 @@ def calibrate_run(
     found = calibrate_checkpoint(
         load_checkpoint(path), store, labels, false_alarms, unit, split, rule, find_device(device), by
     )
-    trained = path.stat()
-    save_checkpoint(path, found.checkpoint)
-    os.utime(path, ns=(trained.st_atime_ns, trained.st_mtime_ns))  # the newest run stays the newest trained
+    amend_checkpoint(path, found.checkpoint)
     return path, found
 
 
