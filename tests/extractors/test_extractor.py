@@ -10,7 +10,7 @@ import torch
 from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError
 from ssrl_pipeline.extractors import FeatureExtractor, Wanted
 from ssrl_pipeline.extractors.decoding import open_video
-from ssrl_pipeline.extractors.engines.devices import BATCH, BATCH_PIXELS
+from ssrl_pipeline.extractors.engines.networks import BATCH, BATCH_PIXELS
 
 
 @pytest.fixture(scope="module")
