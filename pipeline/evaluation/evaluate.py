@@ -32,6 +32,7 @@ from ssrl_pipeline.evaluation.metrics import (
     Classes,
     ClassMetrics,
     FrameMetrics,
+    Threshold,
     class_metrics,
     divide,
     frame_metrics,
@@ -217,20 +218,14 @@ def evaluate_checkpoint(
     require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     truth = ground_truth(store, labels, intervals, split)
     events = events or EventSettings()
-    cameras = Cameras(
-        checkpoint, device, events if threshold is None else dataclasses.replace(events, threshold=threshold)
-    )
+    if threshold is not None:
+        events = dataclasses.replace(events, threshold=threshold)
+    cameras = Cameras(checkpoint, device, events)
     fitted = {video: cameras.of(labels[video].group) for video in truth}
     scores = {video: score_stored(video, one.model, store, device) for video, one in fitted.items()}
     rules = {video: one.chosen.rule for video, one in fitted.items()}
     thresholds = {video: rule.threshold for video, rule in rules.items()}
-    spread: dict[str, Interval] = {}
-    class_spread: dict[str, Interval] = {}
-    if bootstrap:
-        spread = bootstrap_intervals(scores, truth, bootstrap, seed, thresholds)
-        for name, videos in videos_by_class(truth, classes or {}).items():
-            against = {video: truth[video] for video in [*videos, *divide(truth)[1]]}
-            class_spread[name] = bootstrap_intervals(scores, against, bootstrap, seed, thresholds)["auc"]
+    spread, class_spread = _intervals(scores, truth, classes or {}, bootstrap, seed, thresholds)
     times = {video: store.times(video) for video in truth}
     return EvaluationResult(
         metrics=frame_metrics(scores, truth, thresholds),
@@ -245,6 +240,24 @@ def evaluate_checkpoint(
         groups=group_figures(scores, truth, times, labels, rules),
         alarms=count_alarms(scores, truth, times, rules),
     )
+
+
+def _intervals(
+    scores: dict[str, np.ndarray],
+    truth: dict[str, np.ndarray],
+    classes: Classes,
+    bootstrap: int,
+    seed: int,
+    threshold: Threshold,
+) -> tuple[dict[str, Interval], dict[str, Interval]]:
+    """Of all figures, and of each class's AUC against all normal videos; none without draws."""
+    if not bootstrap:
+        return {}, {}
+    found = {}
+    for name, videos in videos_by_class(truth, classes).items():
+        against = {video: truth[video] for video in [*videos, *divide(truth)[1]]}
+        found[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold)["auc"]
+    return bootstrap_intervals(scores, truth, bootstrap, seed, threshold), found
 
 
 def _tell_wrong_lengths(dataset: Dataset, store: Features, split: str) -> None:

@@ -32,8 +32,8 @@ from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
 from ssrl_pipeline.extraction.stage import extract, extract_here
 from ssrl_pipeline.extractors import FeatureExtractor, extractor
+from ssrl_pipeline.extractors.backbones import BACKBONES, load_backbone
 from ssrl_pipeline.extractors.backbones.base import Backbone
-from ssrl_pipeline.extractors.extractor import BACKBONES
 from ssrl_pipeline.extractors.presets import PRESETS, Preset
 from ssrl_pipeline.extractors.views import Crops, Grid, Resize
 from ssrl_pipeline.features.opening import open_store
@@ -132,8 +132,8 @@ def each_adds(
 def test_features_of_each_backbone(
     cuda: FakeCuda, tiny: None, monkeypatch: pytest.MonkeyPatch, backbone: str, patches: str
 ) -> None:
-    loaded = extractor._load_backbone(backbone, "random")
-    monkeypatch.setattr(extractor, "_load_backbone", lambda *_: copy.deepcopy(loaded))
+    loaded = load_backbone(backbone, "random")
+    monkeypatch.setattr(extractor, "load_backbone", lambda *_: copy.deepcopy(loaded))
     snippets = noise(3)
     there, here = (make(device, backbone, patches=patches) for device in ("cuda", "cpu"))
     found = there.describe(snippets[:1])
@@ -370,7 +370,7 @@ def test_a_video_is_scored(
     video = make_video(tmp_path / "v.mp4", 150, size=(SIZE[1], SIZE[0]))
     path = save(tmp_path / "best.pt", kind, make("cpu").recipe)
     there = Scorer(path, "cuda")
-    there.extractor.batch = 4
+    there.extractor.memory.batch = 4
     cuda.forget()
     found, expected = there.score(video), Scorer(path, "cpu").score(video)
     assert found.snippet_scores.shape == (10,) and expected.snippet_scores.std() > 1e-4
