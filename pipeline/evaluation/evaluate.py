@@ -217,13 +217,9 @@ def evaluate_checkpoint(
     """
     require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     truth = ground_truth(store, labels, intervals, split)
-    events = events or EventSettings()
-    if threshold is not None:
-        events = dataclasses.replace(events, threshold=threshold)
-    cameras = Cameras(checkpoint, device, events)
-    fitted = {video: cameras.of(labels[video].group) for video in truth}
-    scores = {video: score_stored(video, one.model, store, device) for video, one in fitted.items()}
-    rules = {video: one.chosen.rule for video, one in fitted.items()}
+    cameras = Cameras(checkpoint, device, _at(threshold, events or EventSettings()))
+    scores = {v: score_stored(v, cameras.of(labels[v].group).model, store, device) for v in truth}
+    rules = {video: cameras.rule(labels[video].group).rule for video in truth}
     thresholds = {video: rule.threshold for video, rule in rules.items()}
     spread, class_spread = _intervals(scores, truth, classes or {}, bootstrap, seed, thresholds)
     times = {video: store.times(video) for video in truth}
@@ -240,6 +236,10 @@ def evaluate_checkpoint(
         groups=group_figures(scores, truth, times, labels, rules),
         alarms=count_alarms(scores, truth, times, rules),
     )
+
+
+def _at(threshold: float | None, events: EventSettings) -> EventSettings:
+    return events if threshold is None else dataclasses.replace(events, threshold=threshold)
 
 
 def _intervals(
