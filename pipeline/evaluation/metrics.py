@@ -158,8 +158,12 @@ def pool(videos: Sequence[str] | FrameValues, values: FrameValues) -> np.ndarray
 
 
 def highest_tenth(scores: np.ndarray) -> float:
-    """A video's score where detectors are compared: mean of the highest tenth of [T] scores, at least one."""
-    return float(np.sort(scores)[-max(1, len(scores) // 10) :].mean())
+    """A video's score where detectors are compared: mean of the highest tenth of [T] scores, at least three.
+
+    The one highest of a short clip is mostly chance: of VioPeru's training clips (5 snippets), out of fold, a
+    probe ranks by it with an AUC of 0.926, by three with 0.932; the memory 0.761 and 0.787.
+    """
+    return float(np.sort(scores)[-max(3, len(scores) // 10) :].mean())
 
 
 def video_frame_auc(scores: np.ndarray, truth: np.ndarray) -> float:

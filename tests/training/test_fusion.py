@@ -122,8 +122,9 @@ def test_auc_decides_then_cross_entropy_then_the_order(trials, expected: float) 
 
 
 def test_highest_tenth() -> None:
-    assert highest_tenth(np.array([1.0, 9.0, 2.0])) == 9
-    assert highest_tenth(np.arange(29.0)) == 27.5
+    assert highest_tenth(np.array([1.0, 9.0, 3.0, 2.0, 4.0])) == pytest.approx(16 / 3)
+    assert highest_tenth(np.array([1.0, 2.0])) == 1.5
+    assert highest_tenth(np.arange(49.0)) == 46.5
 
 
 def test_without_validation_ssrl_counts_a_quarter(ssrl, memory, store) -> None:
