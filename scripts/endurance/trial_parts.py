@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 SYSTEM_PYTHON = "/usr/bin/python3"  # which has GStreamer's bindings
 MOSQUITTO = ("mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto")
 DISK = 64 << 20  # bytes of the disk that fills up
+THRESHOLD = 0.9  # usual snippets score 0.8 at most, unusual ones 0.96 and more
 LOOK = 5.0  # seconds from one look at memory to the next
 
 
@@ -204,7 +205,8 @@ def write_config(
 ) -> Path:
     """A file of cameras; with receivers where they are there."""
     cameras = {
-        name: {"source": f"rtsp://127.0.0.1:{port}/cam", "masks": [MASK]} for name, port in ports.items()
+        name: {"source": f"rtsp://127.0.0.1:{port}/cam", "masks": [MASK], "threshold": THRESHOLD}
+        for name, port in ports.items()
     }
     tree: dict[str, Any] = {"cameras": cameras}
     if broker and web:
