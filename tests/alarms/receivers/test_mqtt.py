@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,18 @@ def test_what_a_camera_does_is_told(
     until(lambda: late.last("ssrl/front_door/score") == "0.2500")
     assert all(retain for _, _, retain in late.heard) and not late.of("ssrl/front_door/event")
     assert said == []
+
+
+def test_it_closes_though_the_broker_is_away(broker: Broker, tell_to: Any) -> None:
+    receiver, said = tell_to(broker.port)
+    receiver.tell({"type": "connected", "camera": "gate"})
+    receiver.tell(line("event_start"))
+    broker.kill()
+    until(lambda: said)
+    begun = time.monotonic()
+    receiver.close(1)
+    assert time.monotonic() - begun < 5
+    assert said[1:] == ["broker: the broker did not take the last messages in time"]
 
 
 def test_every_event_arrives_once_though_the_broker_is_killed(
