@@ -3,17 +3,24 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 import torch
+from helpers.pages import ask
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
+
+Start = Callable[..., "subprocess.Popen[str]"]
+pytestmark = pytest.mark.usefixtures("quick_network")
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +34,26 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(*arguments: object) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "ssrl_pipeline", "watch", *map(str, arguments), "--device", "cpu"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """start(arguments) -> the command, which does not outlive the test."""
+    jobs: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object) -> "subprocess.Popen[str]":
+        job = subprocess.Popen(
+            [sys.executable, "-m", "ssrl_pipeline", "watch", *map(str, arguments), "--device", "cpu"],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        jobs.append(job)
+        return job
+
+    yield run
+    for job in jobs:
+        with job:
+            job.kill()
 
 
 def test_the_command_scores_a_file_and_runs_a_program(
@@ -78,7 +97,7 @@ def lines_until(job: "subprocess.Popen[str]", wanted: str) -> list[str]:
 
 
 def test_a_file_of_cameras_is_read_again_on_sighup_and_a_faulty_one_is_not_taken(
-    checkpoint: Path, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, start: Start, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PASSWORD", "secret")
     video, told = make_video(tmp_path / "v.mp4", frames=20), tmp_path / "told"
@@ -118,7 +137,7 @@ receivers:
 
 
 def test_check_says_what_each_camera_is_and_fails_where_one_is_not_there(
-    checkpoint: Path, make_video, tmp_path: Path
+    checkpoint: Path, start: Start, make_video, tmp_path: Path
 ) -> None:
     video = make_video(tmp_path / "v.mp4", frames=20)
     path = tmp_path / "cameras.yaml"
@@ -135,7 +154,7 @@ def test_check_says_what_each_camera_is_and_fails_where_one_is_not_there(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_command_is_stopped_in_order_and_tells_no_password(
-    checkpoint: Path, number: int, code: int
+    checkpoint: Path, start: Start, number: int, code: int
 ) -> None:
     job = start("rtsp://user:secret@127.0.0.1:1/gate?pw=secret", "--checkpoint", checkpoint)
     assert job.stdout
@@ -147,7 +166,7 @@ def test_the_command_is_stopped_in_order_and_tells_no_password(
     assert "secret" not in out + err and "Traceback" not in err
 
 
-def test_a_closed_stdout_ends_the_command(checkpoint: Path, make_video, tmp_path: Path) -> None:
+def test_a_closed_stdout_ends_the_command(checkpoint: Path, start: Start, make_video, tmp_path: Path) -> None:
     job = start(make_video(tmp_path / "v.mp4", frames=100), "--checkpoint", checkpoint)
     assert job.stdout and job.stderr
     assert json.loads(job.stdout.readline())["type"] == "connected"
@@ -167,6 +186,9 @@ def test_a_closed_stdout_ends_the_command(checkpoint: Path, make_video, tmp_path
         (("0", "--checkpoint", "nowhere.pt"), 1, ("nowhere.pt", "no such checkpoint")),
         (("0", "--exec", "'"), 2, ("--exec",)),
         (("0", "--webhook", "ftp://u:secret@h"), 2, ("ftp://***@h", "webhook")),
+        (("0", "--page", "nonsense"), 2, ("page 'nonsense'", "127.0.0.1:8000")),
+        (("0", "--page", "0.0.0.0:8000"), 2, ("page 0.0.0.0:8000", "needs a token", "SSRL_PAGE_TOKEN")),
+        (("-c", "page.yaml"), 2, ("page.adress", "did you mean 'address'")),
         (("0", "-c", "cameras.yaml"), 2, ("cameras.yaml", "not both")),
         (("-c", "faulty.yaml"), 2, ("faulty.yaml", "3 faults")),
         (("-c", "faulty.yaml", "--check"), 2, ("faulty.yaml", "2 faults")),
@@ -186,6 +208,7 @@ def test_mistakes_are_said_at_once(
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cameras.yaml").write_text("cameras: {gate: rtsp://u:secret@host/x}", "utf-8")
+    (tmp_path / "page.yaml").write_text("cameras: {gate: 0}\npage: {adress: 127.0.0.1:8000}", "utf-8")
     (tmp_path / "faulty.yaml").write_text("cameras:\n  a: gone.mp4\n  b: gopher://u:secret@host", "utf-8")
     monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", "watch", *arguments])
     with pytest.raises(SystemExit) as stop:
@@ -282,3 +305,53 @@ def test_without_a_file_of_cameras_sighup_ends_it_as_sigterm_does(checkpoint: Pa
     job.send_signal(signal.SIGHUP)
     _, err = job.communicate(timeout=60)
     assert job.returncode == 129 and "Traceback" not in err, err + "".join(said)
+
+
+def test_a_page_is_served_until_the_command_ends(
+    checkpoint: Path, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("starlette")
+    pytest.importorskip("uvicorn")
+    monkeypatch.setenv("SSRL_PAGE_TOKEN", "a-token-of-the-test")
+    path, video = tmp_path / "cameras.yaml", make_video(tmp_path / "v.mp4", frames=20)
+    cameras = f"cameras: {{gate: 'rtsp://u:secret@127.0.0.1:1/x', film: {video}}}\n"
+    path.write_text(cameras + "page: {address: '127.0.0.1:0'}\nevents: {threshold: 0.01}\n", "utf-8")
+    job = start("-c", path, "--checkpoint", checkpoint, "--events", tmp_path / "events")
+    (said,) = [line for line in lines_until(job, "page: ") if "page: " in line]
+    url = said.split()[1]
+    assert said.endswith("(asks for the token)\n") and "a-token" not in said
+    assert ask(url).code == 401
+    names, events = [], []
+    end = time.monotonic() + 60
+    while not (len(names) == 2 and events and events[0]["clip"]) and time.monotonic() < end:
+        request = Request(f"{url}news", headers={"Authorization": "Bearer a-token-of-the-test"})
+        with urlopen(request, timeout=30) as answer:
+            answer.readline()
+            state = json.loads(answer.readline().decode().removeprefix("data: "))
+        names, events = [camera["name"] for camera in state["cameras"]], state["events"]
+        time.sleep(0.2)
+    assert names == ["gate", "film"] and events[0]["camera"] == "film"
+    clip = ask(url, f"/clip/{events[0]['id']}", Authorization="Bearer a-token-of-the-test")
+    assert clip.code == 200 and clip.body[4:8] == b"ftyp"
+    job.send_signal(signal.SIGTERM)
+    _, err = job.communicate(timeout=60)
+    assert job.returncode == 143 and "Traceback" not in err, err
+    with pytest.raises(ConnectionRefusedError):
+        ask(url)
+
+
+def test_a_page_whose_port_is_taken_is_told_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("starlette")
+    pytest.importorskip("uvicorn")
+    from ssrl_pipeline.cli import main as cli
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        arguments = ["watch", "0", "--page", address, "--checkpoint", "nowhere.pt"]
+        monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    assert stop.value.code == 1
+    assert f"error: page {address}: cannot be listened to (Address already in use)" in capfd.readouterr().err
