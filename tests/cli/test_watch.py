@@ -299,7 +299,9 @@ def test_a_closed_terminal_ends_it_where_nohup_did_not_say_otherwise(
     assert said.count("was read again") == 1 + nohup
 
 
-def test_without_a_file_of_cameras_sighup_ends_it_as_sigterm_does(checkpoint: Path) -> None:
+def test_without_a_file_of_cameras_sighup_ends_it_as_sigterm_does(
+    start: Callable[..., "subprocess.Popen[str]"], checkpoint: Path
+) -> None:
     job = start("gate=rtsp://127.0.0.1:1/x", "--checkpoint", checkpoint)
     said = lines_until(job, "gate: not there")
     job.send_signal(signal.SIGHUP)
