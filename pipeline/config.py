@@ -4,9 +4,11 @@ ssrl-pipeline train -c my.yaml -o optimiser.lr=0.0005 --seed 1
 """
 
 import contextlib
+import copy
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -20,6 +22,7 @@ from ssrl_pipeline.errors import ConfigError
 
 T = TypeVar("T")
 Tree = dict[str, Any]
+MOST = 4 << 20  # bytes of a file
 
 
 def load_config(
@@ -41,25 +44,53 @@ def load_config(
     Raises:
         ConfigError: an unknown key (with the nearest known one) or a value of another type.
     """
-    tree = _read_yaml(file) if file else {}
+    text = _read(file) if file else ""
+    tree = _tree(file, text) if file else {}
     for key in beside:
         tree.pop(key, None)
     for key in tree.keys() - typing.get_type_hints(kind).keys():
         if close := difflib.get_close_matches(str(key), beside, n=1):
-            raise ConfigError(f"unknown key {str(key)!r}; did you mean {close[0]!r}?")
+            fault = f"unknown key {str(key)!r}; did you mean {close[0]!r}?"
+            raise ConfigError(f"{file}, line {_line_of(text, str(key))}: {fault}")
+    alone = copy.deepcopy(tree)
     for assignment in assignments:
-        key, equals, text = assignment.partition("=")
+        key, equals, written = assignment.partition("=")
         if not equals:
             raise ConfigError(f"--set {assignment}: write key=value")
         try:
-            value = read_yaml(text)
+            value = read_yaml(written)
         except ValueError as error:
             raise ConfigError(f"--set {assignment}: the value is not YAML") from error
         _assign(tree, key, value)
     for key, value in flags.items():
         if value is not None:
             _assign(tree, key, value)
-    return from_tree(kind, tree)
+    try:
+        return from_tree(kind, tree)
+    except ConfigError as error:
+        raise ConfigError(f"{_place(kind, alone, str(error), file, text)}{error}") from error
+
+
+def _place(kind: type, tree: Tree, fault: str, file: str | Path | None, text: str) -> str:
+    """The file and the line of a fault; nothing where it is of the command line."""
+    try:
+        from_tree(kind, tree)
+    except ConfigError as error:
+        if str(error) == fault:
+            key = re.match(r"(?:unknown key ')?([\w.-]+)", fault)
+            return f"{file}, line {_line_of(text, key[1] if key else '')}: "
+    return ""
+
+
+def _line_of(text: str, path: str) -> int:
+    """Where "key.sub" stands in YAML; where a part of it is not there, the part before it."""
+    node, line = yaml.compose(text, PlainLoader), 1
+    for name in path.split("."):
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.value == name:
+                node, line = value, key.start_mark.line + 1
+                break
+    return line
 
 
 def from_tree(kind: type[T], tree: Any, path: str = "") -> T:
@@ -95,16 +126,54 @@ class PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise ValueError("aliases (*name) are not read; write the value again")
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*name) are not read; write the value again", problem_mark=mark
+            )
         return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, KeyError) as error:  # as of !!int x
+            raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from error
+
+
+class YamlError(ValueError):
+    """The text is not YAML of plain values; its message is one line."""
+
+    def __init__(self, message: str, line: int | None):
+        super().__init__(message)
+        self.line = line
+
+
+def yaml_error(error: Exception, text: str) -> YamlError:
+    """What PyYAML raised, which is nearly anything on tags that do not fit their values."""
+    if isinstance(error, RecursionError):
+        return YamlError("nested too deep", None)
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return YamlError(f"a character that no text has, {chr(error.character)!r}", line)
+    mark = getattr(error, "problem_mark", None)
+    said = getattr(error, "problem", None) or " ".join(str(error).split()) or type(error).__name__
+    context = getattr(error, "context", None) or ""
+    if "'\\t'" in said:
+        said = "a tab; YAML is indented with blanks"
+    elif said.startswith("expected <block end>"):
+        said = "indented otherwise than the lines before"
+    elif said.startswith("but found"):
+        said = f"{context}, {said}"
+    elif "quoted scalar" in context and "end of stream" in said:
+        mark, said = getattr(error, "context_mark", mark), "a quote that is not closed"
+    return YamlError(said, mark.line + 1 if mark else None)
 
 
 def read_yaml(text: str) -> Any:
-    """Raises ValueError with one line where the text is not YAML of plain values."""
+    """Raises YamlError where the text is not YAML of plain values."""
     try:
         return yaml.load(text, PlainLoader)
-    except Exception as error:  # PyYAML raises nearly anything on tags that do not fit their values
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+    except Exception as error:
+        raise yaml_error(error, text) from error
 
 
 class Declared(NamedTuple):
@@ -133,14 +202,34 @@ def ready_configs() -> dict[str, Any]:
     }
 
 
-def _read_yaml(file: str | Path) -> Tree:
-    source = ready_configs().get(str(file), Path(file))
+def config_text(path: Path) -> str:
+    """Raises ConfigError where it is no text, or too much of it, and OSError where it cannot be read."""
+    if (size := path.stat().st_size) > MOST:
+        raise ConfigError(f"{path}: {size} bytes are too many for a file of settings")
+    raw = path.read_bytes()
     try:
-        tree = read_yaml(source.read_text(encoding="utf-8"))
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}, line {line}: no text in UTF-8") from error
+
+
+def _read(file: str | Path) -> str:
+    if ready := ready_configs().get(str(file)):
+        return str(ready.read_text(encoding="utf-8"))
+    try:
+        return config_text(Path(file))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file; ready ones are {', '.join(ready_configs())}") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
+    except OSError as error:
+        raise ConfigError(f"{file}: not readable ({error.strerror})") from error
+
+
+def _tree(file: str | Path, text: str) -> Tree:
+    try:
+        tree = read_yaml(text)
+    except YamlError as error:
+        raise ConfigError(f"{file}, line {error.line or 1}: not readable as YAML: {error}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):

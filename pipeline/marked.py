@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ssrl_pipeline.config import PlainLoader
+from ssrl_pipeline.config import PlainLoader, yaml_error
 
 
 class Marked(NamedTuple):
@@ -21,24 +21,14 @@ class Marked(NamedTuple):
         return [entry.plain() for entry in self.value] if isinstance(self.value, list) else self.value
 
 
-class YamlError(ValueError):
-    """The text is not YAML of plain values; its message is one line."""
-
-    def __init__(self, message: str, line: int | None):
-        super().__init__(message)
-        self.line = line
-
-
 def read_marked(text: str) -> Marked:
     """Raises YamlError where the text is not YAML of plain values."""
-    loader = PlainLoader(text)
     try:
+        loader = PlainLoader(text)
         node = loader.get_single_node()
         return Marked(None, 1) if node is None else _marked(loader, node, node.start_mark.line + 1)
-    except Exception as error:  # PyYAML raises nearly anything on tags that do not fit their values
-        mark = getattr(error, "problem_mark", None)
-        said = getattr(error, "problem", None) or " ".join(str(error).split()) or type(error).__name__
-        raise YamlError(said, mark.line + 1 if mark else None) from error
+    except Exception as error:
+        raise yaml_error(error, text) from error
 
 
 def _marked(loader: PlainLoader, node: yaml.Node, line: int) -> Marked:

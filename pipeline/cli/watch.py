@@ -1,11 +1,13 @@
 """The command `watch`."""
 
+import errno
 import json
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -18,13 +20,15 @@ import click
 from ssrl_pipeline import alarms, pages, watching
 from ssrl_pipeline.cli.options import config_option, scorer_options, set_option, setting, with_settings
 from ssrl_pipeline.config import ready_configs
-from ssrl_pipeline.console import say
+from ssrl_pipeline.console import Terminal, say
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.pages import live
 from ssrl_pipeline.settings import CAMERA_SECTIONS, Settings
 from ssrl_pipeline.watching import parse_sources
 
 LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
+HANGING_UP = 0.2  # seconds that the system may take to close a terminal, from its SIGHUP on
+LOOK_AT_TERMINAL = 5.0  # seconds
 
 
 @click.command()
@@ -156,7 +160,7 @@ def _watch(
             page.see if page else None,
         ) as job,
         _signals() as (stop, received),
-        _reloaded(path, file, models, update),
+        _reloaded(path, file, models, update, stop, received),
     ):
         jobs.append(job)
         _tell_of(listeners, file)
@@ -205,17 +209,40 @@ def _reloaded(
     file: "watching.CameraFile",
     models: "watching.Models",
     update: Callable[["watching.CameraFile"], None],
+    stop: threading.Event,
+    received: list[int],
 ) -> Iterator[None]:
-    """Reads the file of cameras again on each SIGHUP, beside the scoring, until the context ends."""
+    """Reads the file of cameras again on each SIGHUP, beside the scoring, until the context ends.
+
+    One that comes because the terminal was closed stops the watch instead, or nothing where it began ignored,
+    as nohup has it.
+    """
     if path is None or not hasattr(signal, "SIGHUP"):
         yield
         return
-    asked, ended = threading.Event(), threading.Event()
+    asked, ended, terminal = threading.Event(), threading.Event(), Terminal()
 
     def reload_each_time() -> None:
-        current = file
-        while asked.wait() and not ended.is_set():
+        current, was_gone = file, False
+        while not ended.is_set():
+            if not asked.wait(LOOK_AT_TERMINAL):
+                if was_gone:  # and no signal came: it was left behind, as with disown
+                    terminal.forget()
+                was_gone = terminal.is_gone
+                continue
+            time.sleep(HANGING_UP)
+            if ended.is_set():
+                return
             asked.clear()
+            if terminal.is_gone:
+                terminal.be_quiet()
+                if before != signal.SIG_IGN:
+                    say("the terminal was closed")
+                    received.append(signal.SIGHUP)
+                    stop.set()
+                    return
+                terminal.forget()
+                continue
             try:
                 current = _reload(path, current, models, update)
             except Exception as error:  # said, for the cameras go on
@@ -223,9 +250,9 @@ def _reloaded(
                 say(str(error) if known else f"{path}: {type(error).__name__}", logging.ERROR)
                 say(f"{path} was not taken; the cameras go on as before")
 
+    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.set())
     thread = threading.Thread(target=reload_each_time, name="reloading", daemon=True)
     thread.start()
-    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.set())
     try:
         yield
     finally:
@@ -261,7 +288,9 @@ def _run(
         if recorder:
             recorder.close(LAST_CLIPS)
         return failed
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: a terminal that was closed
+            raise
         say("stdout was closed")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return []
@@ -291,7 +320,10 @@ def _end_by(number: int) -> NoReturn:
 
 @contextmanager
 def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
-    """An event that SIGINT and SIGTERM set, and which of them came; a second one acts as ever."""
+    """An event that SIGINT, SIGTERM and, where it is not ignored, SIGHUP set, and which of them came.
+
+    A second one acts as ever.
+    """
     stop: threading.Event = threading.Event()
     received: list[int] = []
     before: dict[int, Any] = {}
@@ -300,12 +332,17 @@ def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
         received.append(number)
         stop.set()
         restore()
+        if number not in (signal.SIGINT, signal.SIGTERM):  # a terminal's end comes from the shell, too
+            signal.signal(number, signal.SIG_IGN)
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    before |= {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before |= {number: signal.signal(number, note) for number in numbers}
     try:
         yield stop, received
     finally:

@@ -1,3 +1,4 @@
+from .hangup import Terminal as Terminal
 from .messages import are_json as are_json
 from .messages import hide_secrets as hide_secrets
 from .messages import is_address as is_address

@@ -14,7 +14,10 @@ Ill = Literal["lost", "clock", "frozen", "black", "covered", "out_of_focus", "mo
 BLIND: tuple[Ill, ...] = ("frozen", "black", "covered")  # while one is told, scores would be nonsense
 ANOTHER: tuple[Ill, ...] = ("moved", "covered", "out_of_focus")  # what the usual view is needed for
 DARK, NO_LIGHT = 20.0, 40.0  # grey levels: a black picture's mean is below, and nearly all of it
-SAME = 1.0  # grey levels that the pixels of a picture that is the same may differ
+# Grey levels by which a pixel, and all on average, may differ in a picture that is the same. Key frames of
+# codecs change a frozen one by 5 and 0.4 at most, and a still scene, even of little noise, by 0.47 at least.
+SAME, ALIKE = 5.0, 0.4
+STIRRED = 4.0  # seconds after a picture that is another, in which a codec may repeat it
 COVERED = 0.7  # the share of cells that are flat
 CHANGED, GONE = 0.25, 0.4  # the share that show something else, and of both together, of a camera that moved
 UNMOVED = 0.2  # the share that show something else, up to which a picture that is not sharp is out of focus
@@ -55,6 +58,7 @@ class Health:
 
     def __init__(self) -> None:
         self._view, self._now = View(), float("-inf")
+        self._stirred = float("-inf")  # when a picture was another than that before
         self._told: dict[Ill, float] = {}  # what is wrong, and since when
         self._since: dict[Ill, float] = {}  # what seems to be, or no longer to be
 
@@ -87,7 +91,7 @@ class Health:
     def see(self, picture: np.ndarray, now: float) -> list[News]:
         """A grey picture, uint8 [90, 160]; see :func:`ssrl_pipeline.watching.view.reduced`."""
         seen = self._view.see(picture, now)
-        news = [one for ill, wrong in self._found(seen).items() for one in self._note(ill, wrong, now)]
+        news = [one for ill, wrong in self._found(seen, now).items() for one in self._note(ill, wrong, now)]
         accepted = [ill for ill in ANOTHER if now - self._told.get(ill, now) > ACCEPTED]
         if accepted and seen.edges >= PLAIN:
             self._view.forget()
@@ -106,8 +110,12 @@ class Health:
                 del self._since[ill]
         return self._note("lost", lost, now)
 
-    def _found(self, seen: Seen) -> dict[Ill, bool | None]:
+    def _found(self, seen: Seen, now: float) -> dict[Ill, bool | None]:
         """What is wrong by one picture; None: that cannot be said."""
+        same = seen.change <= SAME and seen.changes <= ALIKE
+        self._stirred = self._stirred if same else now
+        if "frozen" in self._told:
+            same = now - self._stirred > STIRRED
         black = seen.mean < DARK and seen.bright < NO_LIGHT
         plain = seen.edges < PLAIN
         covered = plain or (seen.flat is not None and seen.flat >= COVERED)
@@ -120,7 +128,7 @@ class Health:
             if seen.changed < UNMOVED:
                 blurred = seen.sharp < (CLEAR if "out_of_focus" in self._told else BLURRED)
         return {
-            "frozen": seen.change <= SAME and not black,
+            "frozen": same and not black,
             "black": black,
             "covered": covered and not black,
             "moved": moved,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ssrl_pipeline.console import without_secrets
 from ssrl_pipeline.errors import ConfigError, VideoError
@@ -12,6 +13,7 @@ from ssrl_pipeline.extractors.decoding import require_file
 # A user and a password in which a character is not escaped: what comes before it would be the host.
 _UNESCAPED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^@/?#]*:[^@]*[/?#][^@]*@")
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "rtp", "srt", "tcp", "udp")
+LONGEST_NAME = 100  # characters
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _NAME = re.compile(r"[\w. -]+")
 _NAMED = re.compile(rf"({_NAME.pattern})=(.+)", re.DOTALL)
@@ -63,8 +65,8 @@ def named_source(name: str, address: str, written: str) -> Source:
 
 
 def is_name(text: str) -> bool:
-    """Whether a source can be named so."""
-    return bool(_NAME.fullmatch(text))
+    """Whether a source can be named so; files are named after it."""
+    return bool(_NAME.fullmatch(text)) and bool(re.search(r"\w", text)) and len(text) <= LONGEST_NAME
 
 
 def _parse(text: str) -> Source:
@@ -81,6 +83,8 @@ def _kind(address: str) -> str:
                 f"{without_secrets(address)}: addresses of the kind {url[1]}:// are not read; "
                 f"there are {', '.join(SCHEMES)}, a file's path, or a camera's number"
             )
+        if fault := _fault_of_host(address):
+            raise ConfigError(f"{without_secrets(address)}: {fault}")
         kind = "stream"
     elif address.isdecimal() or Path(address).is_char_device():
         kind = "device"
@@ -92,3 +96,16 @@ def _kind(address: str) -> str:
         if not Path(address).stat().st_size:
             raise VideoError(f"{address}: the file is empty")
     return kind
+
+
+def _fault_of_host(address: str) -> str:
+    """What is wrong with an address's host or port; "" where nothing is, or a password hides them."""
+    if _UNESCAPED.match(address):
+        return ""
+    try:
+        parts = urlsplit(address)
+        return (
+            "" if parts.hostname and parts.port != 0 else "there is no host in it, as in rtsp://host/stream"
+        )
+    except ValueError:
+        return "a port is a number from 1 to 65535, as in rtsp://host:554/stream"

@@ -38,6 +38,7 @@ class Seen(NamedTuple):
     bright: float  # the level that one pixel in a hundred is above
     edges: float  # the gradient, in levels a pixel, that one pixel in ten is above
     change: float  # the greatest difference of a pixel from the picture before, levels; inf: none before
+    changes: float  # the mean difference
     changed: float | None = None  # the share of structured cells that show something else, which stands still
     flat: float | None = None  # the share that show nothing much any more
     sharp: float | None = None  # fine detail against coarse, as a share of what is usual
@@ -85,16 +86,17 @@ class View:
         edges = _edges(grey)
         present = np.array([grey, np.abs(edges)])
         if self._at is None:
-            seconds, change, self._now, self._present = np.inf, np.inf, edges, present
+            seconds, change, changes, self._now, self._present = np.inf, np.inf, np.inf, edges, present
         else:
-            seconds, change = max(now - self._at, 1e-3), float(np.abs(grey - self._last).max())
+            difference = np.abs(grey - self._last)
+            seconds, change, changes = max(now - self._at, 1e-3), float(difference.max()), difference.mean()
             share = np.float32(1 - np.exp(-seconds / SOON))
             self._now = self._now + share * (edges - self._now)
             self._present = self._present + share * (present - self._present)
         self._at, self._last = now, grey
         height = np.abs(self._now)
         strong = float(np.percentile(height, 90))
-        seen = Seen(float(grey.mean()), float(np.percentile(grey, 99)), strong, change)
+        seen = Seen(float(grey.mean()), float(np.percentile(grey, 99)), strong, change, float(changes))
         sharp = _sharpness(self._present[0], height)
         if self._learnt >= LEARNING and self._pictures >= LEAST:
             seen = self._compared(seen, height, sharp)

@@ -53,7 +53,13 @@ def main() -> None:
     parser.add_argument("--vioperu", type=Path, help="folder with VioPeru's clips.csv")
     parser.add_argument("--hours", type=float, default=1.0, help="of each kind of light, over all scenes")
     parser.add_argument("--chosen-on", action="store_true", help="only those scenes")
+    parser.add_argument("--each", action="store_true", help="each normal video by itself, instead, as it is")
     options = parser.parse_args()
+    if options.each:
+        print("| normal video | hours | false alarms | an hour | which |\n| --- | --- | --- | --- | --- |")
+        for name, part in each_video(options).items():
+            print_false_alarms(name, LIGHT["as it is"], part, options.hours)
+        return
     scenes = [scene for scene in find_scenes(options) if scene.chosen_on or not options.chosen_on]
     for chosen_on in (True, False):
         part = [scene for scene in scenes if scene.chosen_on == chosen_on]
@@ -182,6 +188,13 @@ def headlights(picture: np.ndarray, now: float, rng: np.random.Generator) -> np.
     return to_grey(night(picture, now, rng) + glare)
 
 
+def day_and_night(picture: np.ndarray, now: float, rng: np.random.Generator) -> np.ndarray:
+    """From day to night under two lamps and back in forty minutes, with noise that grows."""
+    day = 0.5 + 0.5 * np.cos(now / 2400 * 2 * np.pi)
+    dark = 8 + picture * (0.08 + 0.3 * spot(0.25, -0.1, 0.25) + 0.25 * spot(0.8, 0.0, 0.2))
+    return to_grey(day * picture + (1 - day) * dark + noise(rng, 0.5 + 1.5 * (1 - day)))
+
+
 def infrared(picture: np.ndarray, now: float, rng: np.random.Generator) -> np.ndarray:
     """Every ten minutes the camera changes to infrared: other tones, light from its own lamp, noise."""
     if now // 600 % 2 == 0:
@@ -197,6 +210,7 @@ LIGHT: dict[str, Vary] = {
     "lamps on and off": switched,
     "rain": rain,
     "headlights at night": headlights,
+    "day and night": day_and_night,
     "infrared and back": infrared,
 }
 
@@ -206,7 +220,7 @@ def frozen(wide: np.ndarray, now: float, rng: np.random.Generator) -> np.ndarray
 
 
 def frozen_coded(wide: np.ndarray, now: float, rng: np.random.Generator) -> np.ndarray:
-    """Every second a key frame, which shows it a little otherwise."""
+    """Every second a key frame, which shows it a little otherwise; the tests have a real codec."""
     picture = crop(wide).astype(np.int16)
     wavering = np.random.default_rng(int(now)).random(picture.shape) < 0.05
     return to_grey(picture + wavering)
@@ -305,18 +319,35 @@ def vioperu(folder: Path) -> list[Scene]:
     return [Scene(f"{place} {i}", i % 2 == 0, frames) for i, (place, frames) in enumerate(long)]
 
 
+def each_video(options: argparse.Namespace) -> dict[str, list[Scene]]:
+    """Every normal video at its own pace, by data set; to be shown again and again."""
+    paths: dict[str, list[Path]] = {}
+    if options.ped2:
+        paths["Ped2"] = sorted(options.ped2.glob("Train*.mp4"))
+    if options.vioperu:
+        with (options.vioperu / "clips.csv").open(encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["label"] == "normal"]
+        paths["VioPeru"] = [options.vioperu / row["video"] for row in rows]
+    return {
+        f"{name}: {len(listed)} videos": [Scene(path.stem, False, read(path, RATE)) for path in listed]
+        for name, listed in paths.items()
+    }
+
+
 def edges(picture: np.ndarray) -> np.ndarray:
     values = picture.astype(np.float32)
     return np.hypot(cv2.Sobel(values, cv2.CV_32F, 1, 0), cv2.Sobel(values, cv2.CV_32F, 0, 1)).ravel()
 
 
-def read(path: Path) -> np.ndarray:
-    capture, frames = cv2.VideoCapture(str(path)), []
-    while True:
-        good, image = capture.read()
-        if not good:
-            return np.stack(frames)
-        frames.append(small(image))
+def read(path: Path, rate: float | None = None) -> np.ndarray:
+    """Frames of a video, so many a second; None: all."""
+    capture, frames, number = cv2.VideoCapture(str(path)), [], 0
+    step = max(1.0, capture.get(cv2.CAP_PROP_FPS) / rate) if rate else 1.0
+    while capture.grab():
+        if number >= step * len(frames):
+            frames.append(small(capture.retrieve()[1]))
+        number += 1
+    return np.stack(frames)
 
 
 def small(image: np.ndarray) -> np.ndarray:

@@ -242,6 +242,73 @@ def test_the_command_keeps_events(
     assert not (folder / ".watch.lock").exists()
 
 
+IN_TERMINAL = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+if sys.argv[1]:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class InTerminal:
+    """A `watch -c` that is the first of a terminal of its own, and what it says in a file."""
+
+    def __init__(self, path: Path, checkpoint: Path, said: Path, nohup: bool):
+        self.said, (self.master, slave) = said, os.openpty()
+        command = [sys.executable, "-m", "ssrl_pipeline", "watch", "-c", path, "--checkpoint", checkpoint]
+
+        with said.open("wb") as file:
+            self.job = subprocess.Popen(
+                [sys.executable, "-c", IN_TERMINAL, "nohup" * nohup, *command],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stdin=slave,
+                stdout=slave,  # which is closed with it
+                stderr=file,
+                start_new_session=True,
+            )
+        os.close(slave)
+
+    def until(self, text: str) -> None:
+        end = time.monotonic() + 60
+        while text not in self.said.read_text("utf-8"):
+            assert self.job.poll() is None and time.monotonic() < end, self.said.read_text("utf-8")
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_closed_terminal_ends_it_where_nohup_did_not_say_otherwise(
+    checkpoint: Path, tmp_path: Path, nohup: bool
+) -> None:
+    path = tmp_path / "cameras.yaml"
+    path.write_text("cameras: {gate: 'rtsp://127.0.0.1:1/x'}\n", "utf-8")
+    watched = InTerminal(path, checkpoint, tmp_path / "said", nohup)
+    watched.until("gate: not there")
+    watched.job.send_signal(signal.SIGHUP)  # while the terminal is there
+    watched.until("was read again")
+    os.close(watched.master)
+    if nohup:
+        time.sleep(1.0)
+        path.write_text("cameras: {yard: 'rtsp://127.0.0.1:1/x'}\n", "utf-8")
+        watched.job.send_signal(signal.SIGHUP)
+        watched.until("cameras: yard")
+        watched.job.send_signal(signal.SIGTERM)
+    code, said = watched.job.wait(60), (tmp_path / "said").read_text("utf-8")
+    assert code == (143 if nohup else 129), said
+    assert ("the terminal was closed" in said) != nohup and "Traceback" not in said
+    assert said.count("was read again") == 1 + nohup
+
+
+def test_without_a_file_of_cameras_sighup_ends_it_as_sigterm_does(
+    start: Callable[..., "subprocess.Popen[str]"], checkpoint: Path
+) -> None:
+    job = start("gate=rtsp://127.0.0.1:1/x", "--checkpoint", checkpoint)
+    said = lines_until(job, "gate: not there")
+    job.send_signal(signal.SIGHUP)
+    _, err = job.communicate(timeout=60)
+    assert job.returncode == 129 and "Traceback" not in err, err + "".join(said)
+
+
 def test_a_page_is_served_until_the_command_ends(
     checkpoint: Path, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,10 @@
 """A camera's health by small pictures: what is wrong is told, soon and alone, and normal video is not."""
 
+import io
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -111,6 +114,45 @@ def test_a_frozen_picture_is_told_though_it_is_coded_anew() -> None:
     assert [(ill, begins) for _, ill, begins in told] == [("frozen", True), ("frozen", False)]
     assert told[0][0] == pytest.approx(55, abs=2) and told[1][0] == pytest.approx(85, abs=2)
     assert blind.count("frozen") == pytest.approx(30 * RATE, abs=5)
+
+
+def coded(pictures: Iterator[np.ndarray], quality: int) -> Iterator[tuple[float, np.ndarray]]:
+    """Pictures [180, 320] of ten a second behind H.264 with a key frame every two seconds, three a second."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as sink:
+        stream = sink.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 320, 180, "yuv420p", 20
+        stream.options = {"crf": str(quality), "preset": "veryfast", "tune": "zerolatency"}
+        for i, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(np.stack([picture] * 3, -1), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 10)
+            sink.mux(stream.encode(frame))
+        sink.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file) as source:
+        for i, frame in enumerate(source.decode(video=0)):
+            if i % 3 == 0:
+                yield i / 10, reduced(frame.to_ndarray(format="rgb24"))
+
+
+def still(noise: float, begin: int, end: int, frames: int = 650) -> Iterator[np.ndarray]:
+    """A scene without anybody in it, frozen from one frame to another."""
+    rng, last = np.random.default_rng(1), np.empty(0, np.uint8)
+    view = cv2.resize(shown(WIDE), (320, 180))
+    for i in range(frames):
+        if not begin < i < end:
+            last = np.clip(view + rng.normal(0, noise, view.shape), 0, 255).astype(np.uint8)
+        yield last
+
+
+@pytest.mark.parametrize("quality", [23, 30])
+@pytest.mark.parametrize("noise", [1.0, 3.0])
+def test_behind_a_codec_frozen_is_told_and_an_empty_scene_is_not(noise: float, quality: int) -> None:
+    camera, told = Health(), []
+    for now, picture in coded(still(noise, 200, 500), quality):
+        told += [(now, news.health, news.begins) for news in camera.see(picture, now)]
+    assert [(ill, begins) for _, ill, begins in told] == [("frozen", True), ("frozen", False)]
+    assert 35 <= told[0][0] <= 44 and 55 <= told[1][0] <= 58  # codecs need some key frames to settle
 
 
 def test_another_view_is_the_usual_one_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:

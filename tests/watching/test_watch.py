@@ -291,6 +291,7 @@ def test_an_open_event_ends_where_the_stream_is_lost() -> None:
 def test_a_frozen_camera_is_told_and_not_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "BEGIN", health.BEGIN | {"frozen": 0.0, "lost": 0.0})
     monkeypatch.setattr(health, "OVER", 0.0)
+    monkeypatch.setattr(health, "STIRRED", 0.0)
     numbers = [*range(32), *[200] * 48, *range(304, 352)]
     rule = EventRule(threshold=1e-9, shortest=0.0)
     watched = Watched([stream()], opening(Fake(numbers)), rule=rule)

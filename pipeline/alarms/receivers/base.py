@@ -18,6 +18,7 @@ from ssrl_pipeline.errors import PipelineError
 Message = Mapping[str, Any]  # a line of `watch`
 Say = Callable[[str], object]
 ALARMS = ("event_start", "event_end", "health_start", "health_end")  # the types that people are told of
+TYPES = (*ALARMS, "score", "connected", "lost", "dropped", "end")  # all that there are
 WAITING = 100  # messages in a queue
 TICK = 1.0  # seconds without a message after which a target gets to look after itself
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

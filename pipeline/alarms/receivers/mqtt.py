@@ -146,9 +146,9 @@ class Mqtt(Target):
             return
         last = self._client.publish(f"{self._base}/status", "offline", 1, retain=True)
         end = time.monotonic() + timeout
-        while self._client.is_connected() and not last.is_published() and time.monotonic() < end:
+        while self._client.is_connected() and not _is_out(last) and time.monotonic() < end:
             time.sleep(0.01)
-        if not last.is_published():
+        if not _is_out(last):
             self._say("the broker did not take the last messages in time")
         self._client.disconnect()
         stopper = threading.Thread(target=self._client.loop_stop, daemon=True)
@@ -255,6 +255,14 @@ class Mqtt(Target):
             f"{camera}: muted for {length / 60:g} minutes" if length else f"{camera}: not muted any more"
         )
         self._tell_mute(slug, camera)
+
+
+def _is_out(message: paho.MQTTMessageInfo) -> bool:
+    """Whether the broker has it; paho raises where it could not be sent at once."""
+    try:
+        return message.is_published()
+    except (RuntimeError, ValueError):
+        return False
 
 
 def _load_certificate(load: Callable[[str, str], None], cert: str, key: str) -> None:

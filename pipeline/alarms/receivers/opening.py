@@ -8,7 +8,15 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from ssrl_pipeline.alarms.receivers.base import Notifier, Options, Receiver, Recipient, Say, seconds
+from ssrl_pipeline.alarms.receivers.base import (
+    TYPES,
+    Notifier,
+    Options,
+    Receiver,
+    Recipient,
+    Say,
+    seconds,
+)
 from ssrl_pipeline.alarms.receivers.limits import Mutes, Only, Pace, limited
 from ssrl_pipeline.config import from_tree
 from ssrl_pipeline.console import say as say_to_people
@@ -53,6 +61,8 @@ def open_receiver(
         made: Recipient = module.make(of, mutes, lambda text: say(f"{name}: {text}"))
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"{name}: {error}") from error
+    if unknown := [kind for kind in made.types if kind not in TYPES]:
+        raise ConfigError(f"{name}: types: {unknown[0]!r} is none; there are {', '.join(TYPES)}")
     receiver: Receiver = Notifier(name, made.target, say)
     receiver = limited(receiver, mutes, seconds(of.cooldown, "cooldown"), seconds(of.interval, "interval"))
     if made.pace:

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -28,13 +29,15 @@ OPTIONS = ProgramOptions
 
 
 def make(options: ProgramOptions, *_: Any) -> Recipient:
-    """Raises ConfigError where there is no command."""
+    """Raises ConfigError where there is no command, or no such program."""
     try:
         words = shlex.split(options.command) if isinstance(options.command, str) else options.command
     except ValueError as error:
         raise ConfigError(f"command: {error}: {options.command!r}") from error
     if not words:
         raise ConfigError("command: no program is named")
+    if shutil.which(words[0]) is None:
+        raise ConfigError(f"command: {words[0]}: no such program, or it may not be run")
     return Recipient(Program(words, options.limit), options.types)
 
 

@@ -71,12 +71,14 @@ class Server:
         headers: Mapping[str, str],
         path: str = "",
         once: bool = False,
+        patient: bool = True,
     ) -> bytes:
         """The answer; tries again where the network or the server fails.
 
         Args:
             path: what follows the server's address.
             once: the request must not arrive twice, so it is sent again only if it surely did not arrive.
+            patient: whether it is sent again at all.
 
         Raises:
             Refused: the last answer's code is not one of success.
@@ -86,7 +88,8 @@ class Server:
         # Sent as UTF-8, as ntfy and others read them; a line end would begin another header.
         clean = {key: " ".join(value.split()).encode().decode("latin-1") for key, value in fields.items()}
         request = urllib.request.Request(self.url + path, body, clean, method=method)
-        for attempt in range(len(self._waits) + 1):
+        waits = self._waits if patient else ()
+        for attempt in range(len(waits) + 1):
             code = 0
             try:
                 with self._opener.open(request, timeout=LIMIT) as answer:
@@ -99,10 +102,10 @@ class Server:
                 failure = error.reason if isinstance(error, urllib.error.URLError) else error
                 reason = str(getattr(failure, "strerror", None) or type(failure).__name__)
                 lasting = once and not isinstance(error, urllib.error.URLError)  # it was sent
-            if lasting or attempt == len(self._waits):
+            if lasting or attempt == len(waits):
                 text = f"{self.shown} {reason}; attempts: {attempt + 1}"
                 raise Refused(text, code) if code else PipelineError(text)
-            time.sleep(self._waits[attempt])
+            time.sleep(waits[attempt])
         raise AssertionError
 
 

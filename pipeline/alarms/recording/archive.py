@@ -88,6 +88,15 @@ class Archive:
         Where there is no room, it waits in memory until there is.
         """
         self._unwritten.append(dict(row))
+        self.write_waiting()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether rows wait for room."""
+        return bool(self._unwritten)
+
+    def write_waiting(self) -> None:
+        """Tries again to write what waits."""
         try:
             while self._unwritten:
                 self._put(self._unwritten[0])
@@ -144,6 +153,10 @@ class Archive:
         return path.absolute().relative_to(self.folder.absolute()).as_posix()
 
     def close(self) -> None:
+        if self._unwritten:
+            self.write_waiting()
+        if self._unwritten:
+            self._say(f"{self.folder / INDEX}: events that it does not have: {len(self._unwritten)}")
         self._index.close()
 
     def _put(self, row: Row) -> None:

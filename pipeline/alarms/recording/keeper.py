@@ -17,6 +17,7 @@ from ssrl_pipeline.settings import AlarmSettings
 WAITING = 100  # tasks
 CURVE = 4096  # scores of a camera that are kept for its next event
 TIDY_EVERY = 3600.0  # seconds
+ROOM_EVERY = 30.0  # seconds from one look for room to the next, where the index has none
 
 
 class Keeper:
@@ -83,7 +84,7 @@ class Keeper:
                 raise PipelineError(found["error"])
             path = make_playable(found, self._settings)
         except (PipelineError, OSError) as error:
-            note = str(error)
+            note = _reason(error)
         if note:
             lack = "no clip of" if path is None else "the clip is not all of"
             self._say(f"{row['camera']}: {lack} event {row['id']}: {note}")
@@ -93,7 +94,7 @@ class Keeper:
                 still_of_clip(path, row["peak"] - found["first"], picture, box)
                 still_frame = row["peak"]
             except (PipelineError, OSError) as error:
-                self._say(f"{row['camera']}: no still of the peak of event {row['id']}: {error}")
+                self._say(f"{row['camera']}: no still of the peak of event {row['id']}: {_reason(error)}")
         has_still = still_frame is not None
         row |= {"clip": path and self._archive.relative(path)}
         row |= {"still": self._archive.relative(picture) if has_still else None}
@@ -102,7 +103,7 @@ class Keeper:
         try:
             write_record(clip.with_suffix(".json"), row, self._curve(row), note)
         except (PipelineError, OSError) as error:
-            self._say(f"{row['camera']}: no record of event {row['id']}: {error}")
+            self._say(f"{row['camera']}: no record of event {row['id']}: {_reason(error)}")
         self._archive.write(row | self._archive.size(clip))
         self._tidy()
         return {
@@ -128,11 +129,17 @@ class Keeper:
                 if time.monotonic() - tidied > TIDY_EVERY:
                     tidied = time.monotonic()
                     self._tidy()
-                task = self._tasks.get(timeout=TIDY_EVERY)
+                task = self._tasks.get(timeout=ROOM_EVERY if self._archive.is_waiting else TIDY_EVERY)
                 if task is None:
                     return
                 task()
             except queue.Empty:
-                continue
+                if self._archive.is_waiting:
+                    self._archive.write_waiting()
             except Exception as error:  # one event's fault is not the next one's
                 self._say(f"{self._archive.folder}: {type(error).__name__}: {error}")
+
+
+def _reason(error: Exception) -> str:
+    """Of a full disk, without what the user of a command is told to do."""
+    return str(error).partition("; make room")[0]

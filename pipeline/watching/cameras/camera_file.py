@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ssrl_pipeline.config import YamlError, config_text
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.marked import Marked, YamlError, read_marked
+from ssrl_pipeline.marked import Marked, read_marked
 from ssrl_pipeline.settings import CAMERA_SECTIONS
 from ssrl_pipeline.watching.cameras.hours import Hours, parse_hours
 from ssrl_pipeline.watching.cameras.masks import Polygon, Sight, Zone
@@ -63,7 +64,7 @@ class CameraFile:
 
 def is_camera_file(path: Path) -> bool:
     """Whether a file has a section of a file of cameras; raises YamlError where it is no YAML."""
-    sections = read_marked(path.read_text("utf-8")).value
+    sections = read_marked(config_text(path)).value
     return isinstance(sections, dict) and not sections.keys().isdisjoint(CAMERA_SECTIONS)
 
 
@@ -93,20 +94,18 @@ class _Reader:
 
     def read(self) -> CameraFile:
         try:
-            root = read_marked(self.path.read_text("utf-8"))
+            root = read_marked(config_text(self.path))
         except YamlError as error:
             self._fault(error.line or 1, str(error))
             raise self._error() from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "no text in UTF-8"
-            raise CameraFileError(str(self.path), [f"{self.path}: {reason}"]) from error
+        except (OSError, ConfigError) as error:
+            text = f"{self.path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            raise CameraFileError(str(self.path), [text]) from error
         sections = self._mapping(root, "the file", None)
         self._read_timezone(sections.get("timezone"))
-        receivers = self._receivers(sections.get("receivers"))
-        cameras = [
-            self._camera(name, entry, receivers.keys())
-            for name, entry in self._mapping(sections.get("cameras", Marked({}, 1)), "cameras", None).items()
-        ]
+        entries = self._mapping(sections.get("cameras", Marked({}, 1)), "cameras", None)
+        receivers = self._receivers(sections.get("receivers"), entries.keys())
+        cameras = [self._camera(name, entry, receivers.keys()) for name, entry in entries.items()]
         if not cameras and not self.faults:
             self._fault(root.line, "no cameras: write cameras: {gate: {source: rtsp://host/stream}}")
         if self.faults:
@@ -146,14 +145,19 @@ class _Reader:
         except Exception:  # a ValueError, a KeyError or an error of the system's, by the name
             self._fault(entry.line, f"timezone {entry.value!r} is not known; one is Europe/Berlin")
 
-    def _receivers(self, entry: Marked | None) -> dict[str, Options]:
+    def _receivers(self, entry: Marked | None, cameras: Collection[str]) -> dict[str, Options]:
         found: dict[str, Options] = {}
         for name, one in self._mapping(entry, "receivers", None).items() if entry else ():
             options = self._mapping(one, f"receiver {name}", None)
             try:
                 found[name] = {key: self._filled(value) for key, value in options.items()}
-                if options:
+                if isinstance(one.value, dict):
                     self.check_receiver(name, found[name])
+                for camera in options["cameras"].value if "cameras" in options else ():
+                    if str(camera.value) not in cameras:
+                        known = ", ".join(cameras) or "none"
+                        text = f"receiver {name}: there is no camera {camera.plain()!r}; there are {known}"
+                        self._fault(camera.line, text)
             except (PipelineError, ValueError) as error:
                 reason = str(error).removeprefix(name).lstrip(":. ")
                 self._fault(one.line, f"receiver {name}: {reason}")
@@ -174,8 +178,10 @@ class _Reader:
             short = isinstance(entry.value, str | int) and not isinstance(entry.value, bool)
             keys = {"source": entry} if short else self._mapping(entry, "the camera", KEYS)
             if not is_name(name):
-                self._fault(entry.line, "its name is of letters, digits, blanks, dots, - and _ alone")
-            if "source" not in keys:
+                self._fault(
+                    entry.line, "its name is of letters, digits, blanks, dots, - and _ alone, 100 at most"
+                )
+            if "source" not in keys and isinstance(entry.value, dict):
                 self._fault(entry.line, "no source: an address, a camera's number or a file")
             source = self._source(name, keys.get("source"))
             sight = Sight(self._masks(keys.get("masks")), self._zones(keys.get("zones")))
@@ -232,16 +238,19 @@ class _Reader:
         if not isinstance(entry.value, list):
             self._fault(entry.line, "masks is a list of polygons, as in [[[0, 0], [0.5, 0], [0, 0.5]]]")
             return ()
+        if entry.value and all(map(_is_point, entry.plain())):
+            self._fault(entry.line, "masks is a list of polygons, and this is one: put it in another [ ]")
+            return ()
         found = [self._polygon(one, f"mask {number}") for number, one in enumerate(entry.value, 1)]
         return tuple(polygon for polygon in found if polygon)
 
     def _zones(self, entry: Marked | None) -> tuple[Zone, ...]:
         if entry is None or entry.value is None:
             return ()
-        found = [
-            (name, self._polygon(one, f"zone {name}"))
-            for name, one in self._mapping(entry, "zones", None).items()
-        ]
+        zones = self._mapping(entry, "zones", None)
+        if nameless := [one for name, one in zones.items() if not name.strip()]:
+            self._fault(nameless[0].line, "a zone has no name")
+        found = [(name, self._polygon(one, f"zone {name}")) for name, one in zones.items()]
         return tuple(Zone(name, polygon) for name, polygon in found if polygon)
 
     def _polygon(self, entry: Marked, what: str) -> Polygon | None:

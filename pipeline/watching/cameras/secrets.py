@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from ssrl_pipeline.console import hide_secrets
 
-_NAMED = re.compile(r"\$\$|\$\{([^}]*)\}")
+_NAMED = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 _LOGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/@]*")  # of an address, up to where a value may stand
 
 
@@ -29,6 +29,8 @@ class Secrets:
         def found(match: re.Match[str]) -> str:
             if match[1] is None:
                 return "$"
+            if not match[2]:
+                raise ValueError("${ has no } behind it; a dollar sign itself is $$")
             value = _read(match[1])
             self._values |= {value, quote(value, safe="")}
             before, after = text[: match.start()], text[match.end() :]

@@ -4,15 +4,20 @@ Facts: frigate/api/event.py, defs/request/events_body.py and auth.py of Frigate 
 """
 
 import json
+import os
 import re
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.web import Request, Web, served
 
-from ssrl_pipeline.alarms.receivers.frigate import Frigate
+from ssrl_pipeline.alarms.receivers.frigate import OPTIONS, Frigate, make
+from ssrl_pipeline.alarms.receivers.limits import Mutes
+from ssrl_pipeline.alarms.receivers.unended import Unended
 from ssrl_pipeline.alarms.receivers.web import Server
 from ssrl_pipeline.errors import PipelineError
 
@@ -162,3 +167,101 @@ def test_an_answer_that_does_not_come_is_not_asked_for_again(
         target.deliver(line("event_start", event=2))
     given_up.set()
     assert len(frigate.events) == 2
+
+
+def in_folder(web: FakeFrigate, folder: Path, said: list[str] | None = None) -> tuple[Frigate, Unended]:
+    unended = Unended(folder, web.url, (said if said is not None else []).append)
+    target = Frigate(Server(web.url, waits=()), "anomaly", {"gate": "front"}, None, unended)
+    return target, unended
+
+
+def die(unended: Unended) -> None:
+    """What a killed process leaves: its file, and a lock that is free."""
+    unended._held.close()
+
+
+def test_the_next_run_ends_what_a_killed_one_left_and_nothing_of_one_that_lives(tmp_path: Path) -> None:
+    with served(FakeFrigate(internal=True)) as web:
+        assert isinstance(web, FakeFrigate)
+        (killed, dead), (other, _) = in_folder(web, tmp_path), in_folder(web, tmp_path)
+        killed.deliver({"type": "connected", "camera": "gate"})
+        killed.deliver(line("event_start"))
+        killed.deliver(line("event_start", event=2))
+        killed.deliver(line("event_end", event=2))
+        other.deliver(line("event_start", event=3))
+        die(dead)
+        (noted,) = [path for path in tmp_path.glob("*.json") if "-0" in path.read_text("utf-8")]
+        os.utime(noted, (1700000000, 1700000000))  # when it was last known to live
+        ends = lambda: [event.get("end_time", "open") for event in web.events.values()]  # noqa: E731
+        assert ends() == ["open", None, "open"]
+        target, _ = in_folder(web, tmp_path)
+        assert ends() == ["open", None, "open"]  # a check of its options asks Frigate for nothing
+        target.deliver({"type": "connected", "camera": "gate"})
+        assert ends() == [1700000000, None, "open"]
+        other.deliver(line("event_end", event=3))
+        assert ends() == [1700000000, None, None]
+        target.close(1)
+        other.close(1)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_ended_at_once_is_left_to_the_next_run_and_an_event_is_told_all_the_same(
+    tmp_path: Path,
+) -> None:
+    with served(FakeFrigate(internal=True)) as web:
+        assert isinstance(web, FakeFrigate)
+        first, _ = in_folder(web, tmp_path)
+        first.deliver(line("event_start"))
+        web.codes = [503]
+        with pytest.raises(PipelineError, match="503"):
+            first.close(1)
+        second, dead = in_folder(web, tmp_path)
+        web.codes = [503]
+        with pytest.raises(PipelineError, match="503"):
+            second.deliver(line("event_start", event=1))
+        assert len(web.events) == 2
+        die(dead)
+        web.events.pop("1700000000.5-0")  # which Frigate has forgotten meanwhile
+        third, _ = in_folder(web, tmp_path)
+        with pytest.raises(PipelineError, match="404"):
+            third.deliver({"type": "connected", "camera": "gate"})
+        assert "end_time" in web.events["1700000000.5-1"]
+        third.close(1)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_closing_does_not_wait_for_a_frigate_that_is_away(tmp_path: Path) -> None:
+    with served(FakeFrigate(internal=True)) as web:
+        assert isinstance(web, FakeFrigate)
+        target = Frigate(Server(web.url), "anomaly", {"gate": "front"}, None)
+        target.deliver(line("event_start"))
+        web.codes = [503] * 20
+        begun = time.monotonic()
+        with pytest.raises(PipelineError, match="attempts: 1"):
+            target.close(1)
+        assert time.monotonic() - begun < 0.9  # the second attempt would come after a second
+
+
+def test_where_nothing_can_be_noted_events_are_told_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said: list[str] = []
+    with served(FakeFrigate(internal=True)) as web:
+        assert isinstance(web, FakeFrigate)
+        target, _ = in_folder(web, tmp_path / "file", said)
+        target.deliver(line("event_start"))
+        target.deliver(line("event_end"))
+        assert len(web.events) == 1 and len(said) == 1 and "will not be ended" in said[0]
+
+
+def test_open_events_are_noted_in_the_users_folder_of_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with served(FakeFrigate(internal=True)) as web:
+        assert isinstance(web, FakeFrigate)
+        target = make(OPTIONS(url=web.url, names={"gate": "front"}), Mutes(), print).target
+        target.deliver(line("event_start"))
+        noted = list((tmp_path / "ssrl-pipeline").glob("*.json"))
+        assert [json.loads(path.read_text("utf-8")) for path in noted] == [["1700000000.5-0"]]
+        target.close(1)
+        assert not noted[0].exists()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,36 +15,8 @@ from helpers.broker import Broker, Listener, until
 
 from ssrl_pipeline.alarms import open_receiver
 from ssrl_pipeline.alarms.receivers.base import Notifier, Receiver
-from ssrl_pipeline.alarms.receivers.home_assistant import discovery
 from ssrl_pipeline.alarms.receivers.limits import Mutes
 
-# Of homeassistant/components/mqtt: DEVICE_DISCOVERY_SCHEMA, MQTT_ENTITY_DEVICE_INFO_SCHEMA and
-# MQTT_ORIGIN_INFO_SCHEMA in schemas.py, and the keys that the documentation of each platform names.
-ROOT = {"device", "origin", "components", "availability", "availability_mode", "state_topic"}
-ROOT |= {"command_topic", "qos", "encoding", "availability_topic", "availability_template"}
-DEVICE = {"identifiers", "connections", "manufacturer", "model", "name", "hw_version", "serial_number"}
-DEVICE |= {"sw_version", "via_device", "suggested_area", "configuration_url", "model_id"}
-ORIGIN = {"name", "sw_version", "support_url"}
-ENTITY = {"platform", "unique_id", "name", "icon", "entity_category", "availability", "availability_mode"}
-ENTITY |= {"json_attributes_topic", "json_attributes_template", "qos", "encoding", "enabled_by_default"}
-PLATFORMS: dict[str, tuple[set[str], set[str]]] = {  # what must be there, and what may
-    "sensor": (
-        {"state_topic"},
-        {"device_class", "state_class", "options", "unit_of_measurement", "value_template", "expire_after"}
-        | {"force_update", "suggested_display_precision", "last_reset_value_template"},
-    ),
-    "binary_sensor": (
-        {"state_topic"},
-        {"device_class", "payload_on", "payload_off", "off_delay", "expire_after", "force_update"}
-        | {"value_template"},
-    ),
-    "image": ({"image_topic"}, {"content_type", "image_encoding"}),
-    "switch": (
-        {"command_topic"},
-        {"state_topic", "payload_on", "payload_off", "state_on", "state_off", "optimistic", "retain"}
-        | {"device_class", "value_template", "command_template"},
-    ),
-}
 JPEG = b"\xff\xd8 a picture \xff\xd9"
 
 
@@ -129,6 +102,18 @@ def test_what_a_camera_does_is_told(
     until(lambda: late.last("ssrl/front_door/score") == "0.2500")
     assert all(retain for _, _, retain in late.heard) and not late.of("ssrl/front_door/event")
     assert said == []
+
+
+def test_it_closes_though_the_broker_is_away(broker: Broker, tell_to: Any) -> None:
+    receiver, said = tell_to(broker.port)
+    receiver.tell({"type": "connected", "camera": "gate"})
+    receiver.tell(line("event_start"))
+    broker.kill()
+    until(lambda: said)
+    begun = time.monotonic()
+    receiver.close(1)
+    assert time.monotonic() - begun < 5
+    assert said[1:] == ["broker: the broker did not take the last messages in time"]
 
 
 def test_every_event_arrives_once_though_the_broker_is_killed(
@@ -274,34 +259,6 @@ def test_tls_and_a_password(tmp_path: Path, listen: Callable[..., Listener], tel
         assert said == []
     finally:
         broker.stop()
-
-
-def test_home_assistant_reads_the_discovery_messages() -> None:
-    topic, payload = discovery("home/ssrl", "front_door", "Front door")
-    assert topic == "homeassistant/device/home_ssrl_front_door/config"
-    payload = json.loads(json.dumps(payload))
-    assert payload.keys() <= ROOT and {"device", "origin", "components"} <= payload.keys()
-    assert payload["device"].keys() <= DEVICE and payload["device"]["identifiers"]
-    assert payload["origin"].keys() <= ORIGIN and payload["origin"]["name"]
-    assert payload["availability_mode"] in ("all", "any", "latest")
-    topics = {entry["topic"] for entry in payload["availability"]}
-    assert topics == {"home/ssrl/status", "home/ssrl/front_door/availability"}
-    entities = payload["components"]
-    platforms = {key: entity["platform"] for key, entity in entities.items()}
-    assert platforms == {
-        "score": "sensor",
-        "alarm": "binary_sensor",
-        "picture": "image",
-        "health": "sensor",
-        "mute": "switch",
-    }
-    for entity in entities.values():
-        needed, possible = PLATFORMS[entity["platform"]]
-        assert needed | {"unique_id"} <= entity.keys() <= needed | possible | ENTITY
-        assert all("+" not in value and "#" not in value for key, value in entity.items() if "topic" in key)
-    assert len({entity["unique_id"] for entity in entities.values()}) == len(entities)
-    # An enum has options, and neither a state class nor a unit.
-    assert entities["health"]["device_class"] == "enum" and "state_class" not in entities["health"]
 
 
 def test_without_home_assistant_and_with_names_alike(

@@ -41,6 +41,8 @@ FRIGATE = {"type": "frigate", "url": "http://h:5000"}
         ({**HOOK, "picture": "mail"}, "'mail' is not one of body, form"),
         ({"type": "program", "command": ""}, "command"),
         ({"type": "program", "command": "'"}, "command"),
+        ({"type": "program", "command": "/no/such/program x"}, "/no/such/program: no such program"),
+        ({**HOOK, "types": ["event_strat"]}, "types: 'event_strat' is none; there are event_start"),
         ({**FRIGATE, "user": "admin"}, "user and password"),
         ({**FRIGATE, "names": {"gate": 1}}, "names.gate"),
     ],

@@ -6,9 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.broker import until
 from helpers.disks import full
 
-from ssrl_pipeline.alarms.recording.archive import Archive, folder_name, open_archive, read_events
+from ssrl_pipeline.alarms.recording import keeper as keeper_module
+from ssrl_pipeline.alarms.recording.archive import (
+    INDEX,
+    Archive,
+    folder_name,
+    open_archive,
+    open_index,
+    read_events,
+    read_rows,
+)
+from ssrl_pipeline.alarms.recording.keeper import Keeper
 from ssrl_pipeline.alarms.recording.retention import DAY, expired
 from ssrl_pipeline.errors import BusyError, PipelineError
 from ssrl_pipeline.settings import AlarmSettings
@@ -133,3 +144,56 @@ def test_events_wait_for_room_and_are_in_order(archive: Archive, said: list[str]
     archive.write({"id": "z1", "verdict": "normal"})
     assert [row["id"] for row in archive.rows()][2:] == ["z0", "z1"]
     assert archive.rows("verdict IS NOT NULL")[0]["id"] == "z1"
+
+
+def without_room(archive: Archive) -> None:
+    """An event that the index has no room for."""
+    event(archive)
+    size = max(path.stat().st_size for path in archive.folder.glob("index.sqlite*"))
+    with full(size):
+        row = {"id": "late", "camera": "gate", "state": "done", "made": NOW + 1, "words": ["x" * 40_000]}
+        archive.write(row)
+    assert archive.is_waiting and len(archive.rows()) == 1
+
+
+def test_what_waits_for_room_is_written_at_the_end(tmp_path: Path, said: list[str]) -> None:
+    with open_archive(tmp_path, said.append) as archive:
+        without_room(archive)
+    assert len(said) == 1
+    index = open_index(tmp_path / INDEX)
+    assert [row["id"] for row in read_rows(index)][1:] == ["late"]
+    index.close()
+
+
+def test_what_waits_for_room_is_written_though_no_event_follows(
+    archive: Archive, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_room(archive)
+    monkeypatch.setattr(keeper_module, "ROOM_EVERY", 0.02)
+    keeper = Keeper(archive, AlarmSettings(), said.append)
+    until(lambda: not archive.is_waiting)
+    keeper.close(10)
+    assert len(archive.rows()) == 2
+
+
+def test_an_event_that_a_full_disk_has_no_room_for_is_said_without_advice_for_commands(
+    archive: Archive, said: list[str]
+) -> None:
+    keeper = Keeper(archive, AlarmSettings(), said.append)
+    name, clip = archive.place("gate")
+    found = {
+        "error": f"{clip}: cannot be written, no space left on device; make room and run the same command"
+    }
+    row = {
+        "id": name,
+        "camera": "gate",
+        "state": "done",
+        "made": NOW,
+        "start_s": 0.0,
+        "end_s": 1.0,
+        "peak": 3,
+    }
+    kept = keeper.keep(row, clip, found, None, None)
+    keeper.close(10)
+    assert kept == {"clip": None, "still": None}
+    assert said == [f"gate: no clip of event {name}: {clip}: cannot be written, no space left on device"]

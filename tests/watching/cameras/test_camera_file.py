@@ -66,7 +66,7 @@ def test_the_template_means_what_it_says() -> None:
     assert file.receivers["phone"]["url"] == "https://ntfy.example/topic-7"
     assert SECRET not in repr(file) and "topic-7" not in repr(file)
     settings = load_config(Settings, TEMPLATE, [], {}, CAMERA_SECTIONS)
-    assert settings.watch.timeout == 15 and file.others == {"watch": {"timeout": 15}}
+    assert settings.watch.timeout == 15 and file.others["watch"] == {"timeout": 15}
     assert is_camera_file(TEMPLATE) and not is_camera_file(TEMPLATE.parents[1] / "configs" / "demo.yaml")
 
 
@@ -98,7 +98,27 @@ CAMERA = "cameras:\n  gate:\n    source: rtsp://h/x\n    "
     ("text", "fault"),
     [
         ("cameras: [a\n", "c.yaml, line 2: "),
-        ("cameras:\n  a: &x rtsp://h\n  b: *x\n", "c.yaml, line 1: aliases"),
+        ("cameras:\n  a: &x rtsp://h\n  b: *x\n", "c.yaml, line 3: aliases"),
+        ("cameras:\n\ta: rtsp://h/x\n", "c.yaml, line 2: a tab"),
+        ("cameras:\n  a:\n    source: 0\n   threshold: 1\n", "c.yaml, line 4: indented otherwise"),
+        ("cameras:\n  a: 'rtsp://h\n  b: 0\n", "c.yaml, line 2: a quote that is not closed"),
+        ("cameras:\n  a: 0\n---\ncameras: {}\n", "c.yaml, line 3: expected a single document"),
+        ("cameras:\n  a: !!int x\n", "c.yaml, line 2: invalid literal"),
+        ("cameras:\n  a: !!python/name:os.system 0\n", "c.yaml, line 2: could not determine a constructor"),
+        ("cameras:\n  a: rtsp://h/\x07\n", "c.yaml, line 2: a character that no text has, '\\x07'"),
+        (f"cameras: {'[' * 2000}{']' * 2000}", "c.yaml, line 1: nested too deep"),
+        ("cameras:\n  a:\n", "c.yaml, line 2, camera a: the camera is not a mapping"),
+        ("cameras:\n  ..: 0\n", "c.yaml, line 2, camera ..: its name is of letters"),
+        (f"cameras:\n  {'a' * 101}: 0\n", f"c.yaml, line 2, camera {'a' * 101}: its name is of letters"),
+        ("cameras:\n  a: rtsp://u:${GATE_PASSWORD@h\n", "c.yaml, line 2, camera a: ${ has no }"),
+        (
+            "cameras:\n  a: rtsp://h:99999/x\n",
+            "c.yaml, line 2, camera a: rtsp://h:99999/x: a port is a number",
+        ),
+        (
+            "cameras:\n  a: rtsp://u:${GATE_PASSWORD}@:554/x\n",
+            "c.yaml, line 2, camera a: rtsp://***@:554/x: there is no host",
+        ),
         ("a: 1\n", "c.yaml, line 1: no cameras"),
         ("- a\n", "c.yaml, line 1: the file is not a mapping"),
         ("watch: {}\ncameras: gate\n", "c.yaml, line 2: cameras is not a mapping"),
@@ -153,6 +173,14 @@ CAMERA = "cameras:\n  gate:\n    source: rtsp://h/x\n    "
             f"{CAMERA}masks: [[[0, 0], [1, 0], [1, 1], [0, 1]]]",
             "c.yaml, line 2, camera gate: masks leave no patch of patch2x3",
         ),
+        (
+            f"{CAMERA}masks: [[0, 0], [1, 1], [0, 1]]",
+            "c.yaml, line 4, camera gate: masks is a list of polygons,",
+        ),
+        (
+            f"{CAMERA}zones: {{'': [[0, 0], [1, 1], [0, 1]]}}",
+            "c.yaml, line 4, camera gate: a zone has no name",
+        ),
         (f"{CAMERA}zones: [1]", "c.yaml, line 4, camera gate: zones is not a mapping"),
         (f"{CAMERA}zones:\n      door: 5", "c.yaml, line 5, camera gate: zone door is three or more corners"),
         (f"{CAMERA}hours: 8-17", "c.yaml, line 4, camera gate: hours: '8-17' is no span"),
@@ -163,6 +191,11 @@ CAMERA = "cameras:\n  gate:\n    source: rtsp://h/x\n    "
         ),
         (f"{CAMERA}timezone: 5\ntimezone: Mars/Base", "c.yaml, line 5: timezone 'Mars/Base' is not known"),
         (f"receivers:\n  a: {{type: pigeon}}\n{CAMERA}", "c.yaml, line 2: receiver a: type is webhook or"),
+        (f"receivers:\n  a: {{}}\n{CAMERA}", "c.yaml, line 2: receiver a: type is webhook or"),
+        (
+            f"receivers:\n  a: {{type: program, cameras: [gate, yard]}}\n{CAMERA}",
+            "c.yaml, line 2: receiver a: there is no camera 'yard'; there are gate",
+        ),
         (f"receivers: 3\n{CAMERA}", "c.yaml, line 1: receivers is not a mapping"),
         (
             f"receivers:\n  a: {{type: webhook, url: '${{MISSING}}'}}\n{CAMERA}",
@@ -183,6 +216,40 @@ def test_each_kind_of_fault_is_told_with_its_place(text: str, fault: str) -> Non
 def test_a_file_that_cannot_be_read_is_one_fault() -> None:
     with pytest.raises(CameraFileError, match=r"gone\.yaml: No such file"):
         read(Path("gone.yaml"))
+    with pytest.raises(CameraFileError, match=r"\.: Is a directory"):
+        read(Path())
+    for raw, line in ((b"a: 0\nb: T\xfcr\n", 2), ("cameras: {}".encode("utf-16"), 1)):
+        Path("c.yaml").write_bytes(raw)
+        with pytest.raises(CameraFileError, match=rf"c\.yaml, line {line}: no text in UTF-8"):
+            read(Path("c.yaml"))
+    with Path("c.yaml").open("wb") as file:
+        file.truncate(1 << 40)  # none of it is read
+    with pytest.raises(CameraFileError, match=r"c\.yaml: 1099511627776 bytes are too many"):
+        read(Path("c.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("camerras: {}\n", "c.yaml, line 1: unknown key 'camerras'; did you mean 'cameras'?"),
+        ("cameras: {a: 0}\nwatch:\n  windo: 3\n", "c.yaml, line 3: unknown key 'watch.windo'; did you mean"),
+        (
+            "cameras: {a: 0}\nwatch: {window: many}\n",
+            "c.yaml, line 2: watch.window: 'many' is not of type int",
+        ),
+        ("cameras: {a: 0}\nalarms:\n  longest: 0\n", "c.yaml, line 2: alarms: "),
+        ("cameras:\n\ta: 0\n", "c.yaml, line 2: not readable as YAML: a tab"),
+    ],
+)
+def test_faults_of_settings_have_their_place_too(text: str, fault: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(Settings, write(text), ["watch.delay=1"], {}, CAMERA_SECTIONS)
+    assert str(error.value).startswith(fault)
+
+
+def test_a_fault_of_the_command_line_is_not_the_files() -> None:
+    with pytest.raises(ConfigError, match=r"^watch\.window: 'many'"):
+        load_config(Settings, write("watch: {delay: 1}\n"), ["watch.window=many"], {}, CAMERA_SECTIONS)
 
 
 def test_all_faults_are_told_at_once_in_the_order_of_lines() -> None:
