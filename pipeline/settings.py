@@ -195,6 +195,13 @@ class AlarmSettings:
 
 
 @dataclass(frozen=True)
+class PageSettings:
+    address: str | None = None  # where it is served, as 127.0.0.1:8000; None: nowhere
+    token_file: str | None = None  # holds the token that callers need; None: the variable SSRL_PAGE_TOKEN
+    hosts: tuple[str, ...] = ()  # names that browsers may call it by, beside this machine's own
+
+
+@dataclass(frozen=True)
 class Settings:
     data: DataSettings = field(default_factory=DataSettings)
     extract: ExtractSettings = field(default_factory=ExtractSettings)
@@ -205,6 +212,7 @@ class Settings:
     events: EventSettings = field(default_factory=EventSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
+    page: PageSettings = field(default_factory=PageSettings)
 
 
 def require(condition: bool, name: str, value: object, wanted: str) -> None:

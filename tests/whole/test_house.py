@@ -46,6 +46,7 @@ ORDER = """
     watching
     alarms
     teaching
+    pages
     demo info
     cli
 """  # of the rooms, and of the modules that stand by themselves; a line imports from those above it alone
@@ -307,7 +308,7 @@ def test_wheel_holds_every_module_and_ready_config_and_nothing_generic(wheel: Pa
     expected = {
         str(Path(*package.split("."), path.relative_to(ROOT / folder)))
         for folder, package in HOUSE.items()
-        for pattern in ("*.py", "*.pyi", "*.yaml", "py.typed", "report.*", "kinetics400.txt")
+        for pattern in ("*.py", "*.pyi", "*.yaml", "py.typed", "*.html", "*.css", "*.js", "kinetics400.txt")
         for path in (ROOT / folder).rglob(pattern)
     }
     files = {str(path.relative_to(wheel)) for path in wheel.rglob("*") if path.is_file()}
