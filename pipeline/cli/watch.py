@@ -23,6 +23,7 @@ from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.settings import CAMERA_SECTIONS, Settings
 from ssrl_pipeline.watching import parse_sources
 
+LOOK = 2.0  # seconds from one look at the files of checkpoints to the next
 LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
 
 
@@ -71,7 +72,8 @@ def watch(
 
     A source is an address (rtsp://..., http://..., ...), a camera's number or a file, named
     as in gate=rtsp://host/stream; or -c names a file with cameras in it, which is read again on
-    SIGHUP (docs/live.md). Lines are of the types score, event_start, event_end,
+    SIGHUP (docs/live.md). A checkpoint whose file is replaced, as by `learn`, is taken up without a
+    restart. Lines are of the types score, event_start, event_end,
     health_start, health_end, connected, lost, dropped and end. Frames count from 0, ends are
     exclusive. A stream that is lost is opened again, one that is faster than the model loses
     whole snippets, and both are told; a file waits for the model, and its end ends it.
@@ -117,7 +119,7 @@ def watch(
             alarms.kept_packets(settings.alarms),
         ) as job,
         _signals() as (stop, received),
-        _reloaded(path, file, models, job, listeners),
+        _renewed(path, file, models, job, listeners),
     ):
         jobs.append(job)
         _tell_of(listeners, file)
@@ -162,37 +164,44 @@ def _check(file: "watching.CameraFile", models: "watching.Models", folder: Path,
 
 
 @contextmanager
-def _reloaded(
+def _renewed(
     path: Path | None,
     file: "watching.CameraFile",
     models: "watching.Models",
     job: "watching.Watch",
     listeners: "alarms.Listeners",
 ) -> Iterator[None]:
-    """Reads the file of cameras again on each SIGHUP, beside the scoring, until the context ends."""
-    if path is None or not hasattr(signal, "SIGHUP"):
-        yield
-        return
+    """Until the context ends, beside the scoring: takes up checkpoints whose files are replaced and, on each
+    SIGHUP, reads the file of cameras again."""
     asked, ended = threading.Event(), threading.Event()
 
-    def reload_each_time() -> None:
+    def look_each_time() -> None:
         current = file
-        while asked.wait() and not ended.is_set():
+        while not ended.is_set():
+            hangup = asked.wait(LOOK) and path is not None
             asked.clear()
+            if ended.is_set():
+                return
+            what = path if hangup else "new checkpoints"
             try:
-                current = _reload(path, current, models, job, listeners)
+                if path is not None and hangup:
+                    current = _reload(path, current, models, job, listeners)
+                elif plans := models.renewed():
+                    job.update(plans)
             except Exception as error:  # said, for the cameras go on
                 known = isinstance(error, PipelineError | OSError)
-                say(str(error) if known else f"{path}: {type(error).__name__}", logging.ERROR)
-                say(f"{path} was not taken; the cameras go on as before")
+                say(str(error) if known else f"{what}: {type(error).__name__}", logging.ERROR)
+                say(f"{what}: not taken; the cameras go on as before")
 
-    thread = threading.Thread(target=reload_each_time, name="reloading", daemon=True)
+    thread = threading.Thread(target=look_each_time, name="reloading", daemon=True)
     thread.start()
-    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.set())
+    hears = path is not None and hasattr(signal, "SIGHUP")
+    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.set()) if hears else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGHUP, before)
+        if hears:
+            signal.signal(signal.SIGHUP, before)
         ended.set()
         asked.set()
         thread.join(alarms.LAST_WORDS)
