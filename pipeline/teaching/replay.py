@@ -20,17 +20,17 @@ import torch
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.console import Note
 from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.events import ChosenRule, Event, choose_rule, find_events
+from ssrl_pipeline.events import ChosenRule, Event, EventSettings, choose_rule, find_events
 from ssrl_pipeline.extractors import find_device, snippet_of_frames
 from ssrl_pipeline.features import Features, open_features
-from ssrl_pipeline.models import CHUNK, Detector
 from ssrl_pipeline.results import VideoScores, load_result
-from ssrl_pipeline.scales import view_of
-from ssrl_pipeline.scoring import frame_scores, require_scorable, score_snippets
+from ssrl_pipeline.scales import parse_scale, view_of
+from ssrl_pipeline.scoring import Cameras, Fitted, camera_of, frame_scores, require_scorable, score_snippets
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.teaching.lessons import cells_of
 from ssrl_pipeline.teaching.verdicts import Patch, Verdict
 from ssrl_pipeline.times import FrameTimes
+from ssrl_pipeline.watching import Sight
 
 _AGO = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s*(?P<unit>min|h|d|w)")
 _UNITS = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
@@ -104,6 +104,9 @@ def replay(
         since: videos whose files are older are left out, seconds since 1970; None: none is.
         note: is told of videos that cannot be read.
 
+    Raises:
+        ConfigError: a mask covers nothing that counts, or all.
+
     Returns:
         The comparison, and the videos with the second variant.
     """
@@ -112,7 +115,7 @@ def replay(
     sources = _results(scores, since, note) if scores else None
     failed: list[str] = []
     if sources is None:
-        played = _from_features(settings, (now, then), rules, since, find_device(device), failed, note)
+        played = _from_features(settings, (now, then), since, find_device(device), failed, note)
     else:
         played = _from_results(sources, (now, then), rules, settings)
     both = list(played)
@@ -155,39 +158,43 @@ def parse_since(text: str, now: float | None = None) -> float:
 
 
 def _rule(settings: Settings, variant: Variant) -> ChosenRule:
-    """The rule of a variant; of results without a checkpoint each has its own."""
-    events = settings.events
-    if variant.threshold is not None:
-        events = dataclasses.replace(events, threshold=variant.threshold)
+    """The rule of a variant; of results without a checkpoint each has its own, and so may cameras."""
     record = load_checkpoint(variant.checkpoint).provenance.get("threshold") if variant.checkpoint else None
-    return choose_rule(events, record)
+    return choose_rule(_events(settings, variant), record)
+
+
+def _events(settings: Settings, variant: Variant) -> EventSettings:
+    if variant.threshold is None:
+        return settings.events
+    return dataclasses.replace(settings.events, threshold=variant.threshold)
 
 
 def _from_features(
     settings: Settings,
     variants: Sequence[Variant],
-    rules: Sequence[ChosenRule],
     since: float | None,
     device: torch.device,
     failed: list[str],
     note: Note,
 ) -> Iterator[tuple[Played, Played]]:
     store = open_features(settings.data.features, settings.data.layout)
-    models: dict[Path, Detector] = {}
+    played = []
     for variant in variants:
         assert variant.checkpoint is not None
-        if variant.checkpoint not in models:
-            checkpoint = load_checkpoint(variant.checkpoint)
-            require_scorable(
-                checkpoint.recipe, store.recipe, str(variant.checkpoint), f"the store {store.root}"
-            )
-            models[variant.checkpoint] = checkpoint.build().to(device)
-    for video in store.videos():
+        checkpoint = load_checkpoint(variant.checkpoint)
+        require_scorable(checkpoint.recipe, store.recipe, str(variant.checkpoint), f"the store {store.root}")
+        played.append((variant, Cameras(checkpoint, device, _events(settings, variant))))
+    videos = store.videos()
+    groups = camera_of(videos, settings.data, note=note)
+    for video in videos:
         try:
             if since is not None and store.meta(video).source_mtime_ns < since * 1e9:
                 continue
-            yield _both(store, video, models, variants, rules, device)
+            fitted = [(cameras.of(groups[video]), variant.masks) for variant, cameras in played]
+            yield _both(store, video, fitted, device)
         except PipelineError as error:
+            if isinstance(error, ConfigError):
+                raise
             note(str(error))
             failed.append(video)
 
@@ -195,46 +202,50 @@ def _from_features(
 def _both(
     store: Features,
     video: str,
-    models: Mapping[Path, Detector],
-    variants: Sequence[Variant],
-    rules: Sequence[ChosenRule],
+    fitted: Sequence[tuple[Fitted, tuple[Patch, ...]]],
     device: torch.device,
 ) -> tuple[Played, Played]:
-    """Of one video; a detector that both have scores it once."""
-    views = {name for model in models.values() for name in model.views}
+    """Of one video; what scores it in the same way with both does so once."""
+    views = {name for one, _ in fitted for name in one.model.views}
     features, meta, times = store.read(video, views), store.meta(video), store.times(video)
-    scores = {path: score_snippets(video, model, features, device) for path, model in models.items()}
+    known: dict[tuple[str, tuple[Patch, ...]], np.ndarray] = {}
     played = []
-    for variant, rule in zip(variants, rules, strict=True):
-        assert variant.checkpoint is not None
-        own = scores[variant.checkpoint]
-        if variant.masks:
-            heat = _heat(models[variant.checkpoint], features, own >= rule.rule.low, device)
-            own = masked(own, heat, variant.masks)
-        frames = frame_scores(own, meta.frames, store.starts(video))
-        played.append(Played(video, find_events(frames, times, rule.rule), times, meta.frames, None))
+    for one, masks in fitted:
+        key = one.sha256, masks
+        if key not in known:
+            hidden = hidden_by(masks, one.model.views)
+            known[key] = score_snippets(video, one.model, features, device, hidden)
+        frames = frame_scores(known[key], meta.frames, store.starts(video))
+        events = find_events(frames, times, one.chosen.rule)
+        played.append(Played(video, events, times, meta.frames, None))
     return played[0], played[1]
 
 
-@torch.no_grad()
-def _heat(
-    model: Detector, features: Mapping[str, np.ndarray], wanted: np.ndarray, device: torch.device
-) -> dict[str, np.ndarray]:
-    """Scale -> [T, P], of the chunks of snippets in which some are wanted; 0 elsewhere."""
-    heat: dict[str, np.ndarray] = {}
-    for begin in range(0, len(wanted), CHUNK):
-        part = slice(begin, begin + CHUNK)
-        if wanted[part].any():
-            views = {n: torch.from_numpy(np.array(features[n][part], np.float32))[None] for n in model.views}
-            found = model.heat({name: view.to(device) for name, view in views.items()})
-            if not found:
-                raise ConfigError(
-                    f"--mask: a detector of the kind {model.kind} tells no patch of these views"
-                )
-            for scale, rows in found.items():
-                whole = heat.setdefault(scale, np.zeros((len(wanted), rows.shape[2]), np.float32))
-                whole[part] = rows[0].cpu().numpy()
-    return heat
+def hidden_by(masks: Sequence[Patch], views: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """View -> bool [P]: the patches that do not count, as `watch` leaves them out: of which half is masked.
+
+    Args:
+        views: of a detector, name -> P.
+
+    Raises:
+        ConfigError: it looks at no such patch, or at no other.
+    """
+    if not masks:
+        return {}
+    hidden = Sight(tuple(map(_corners, masks))).hidden(views)
+    said = " ".join(f"--mask {mask}" for mask in masks)
+    if not hidden:
+        raise ConfigError(f"{said}: covers half of no patch that the detector looks at ({', '.join(views)})")
+    if closed := [view for view, which in hidden.items() if which.all()]:
+        raise ConfigError(f"{said}: leaves nothing of {closed[0]}")
+    return hidden
+
+
+def _corners(mask: Patch) -> tuple[tuple[float, float], ...]:
+    rows, columns = parse_scale(mask.scale)
+    row, column = divmod(mask.cell, columns)
+    left, right, top, bottom = column / columns, (column + 1) / columns, row / rows, (row + 1) / rows
+    return (left, top), (right, top), (right, bottom), (left, bottom)
 
 
 def masked(scores: np.ndarray, heat: Mapping[str, np.ndarray], masks: Sequence[Patch]) -> np.ndarray:
