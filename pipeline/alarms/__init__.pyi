@@ -1,6 +1,7 @@
 from .receivers.listeners import LAST_WORDS as LAST_WORDS
 from .receivers.listeners import Listeners as Listeners
 from .receivers.opening import open_receiver as open_receiver
+from .recording.archive import read_events as read_events
 from .recording.opening import kept_packets as kept_packets
 from .recording.opening import open_recorder as open_recorder
 from .recording.recorder import EventRecorder as EventRecorder

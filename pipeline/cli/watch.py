@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 
 import click
 
-from ssrl_pipeline import alarms, watching
-from ssrl_pipeline.cli.options import config_option, scorer_options, set_option, with_settings
+from ssrl_pipeline import alarms, pages, watching
+from ssrl_pipeline.cli.options import config_option, scorer_options, set_option, setting, with_settings
 from ssrl_pipeline.config import ready_configs
 from ssrl_pipeline.console import say
 from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.pages import live
 from ssrl_pipeline.settings import CAMERA_SECTIONS, Settings
 from ssrl_pipeline.watching import parse_sources
 
@@ -38,6 +39,7 @@ LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
     metavar="FOLDER",
     help="Keep a clip and a still of each event.",
 )
+@setting("page.address", "Serve a page of the cameras and their events.", flag="--page", metavar="HOST:PORT")
 @click.option("--hwaccel", metavar="DEVICE", help="What decodes streams: none, auto, cuda, vaapi, ...")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics for Prometheus.")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve it on.")
@@ -85,6 +87,9 @@ def watch(
     With --events, lines of events have `id`, `still` and `clip`, the last two the paths of files. The end
     of an event is then told when its clip is whole, some seconds later. -o alarms.after=10 and the like say
     how long clips are, and how long they stay.
+
+    With --page, a browser shows the cameras as they are now, and their events (extra web). An address that
+    others can reach needs a token, in the variable SSRL_PAGE_TOKEN or a file (-o page.token_file=FILE).
     """
     if events is not None:
         settings = replace(settings, alarms=replace(settings.alarms, folder=str(events)))
@@ -101,14 +106,49 @@ def watch(
     if check:
         _check(file, models, pictures, settings.watch.timeout)
         return
+    with _page(settings) as page:
+        metrics = None if metrics_port is None else (metrics_host, metrics_port)
+        received, failed = _watch(settings, models, file, path, listeners, page, metrics)
+    if received:
+        _end_by(received[0])
+    if failed:
+        raise PipelineError(f"{', '.join(failed)}: not read to the end")
+
+
+def _page(settings: Settings) -> "AbstractContextManager[live.LivePage | None]":
+    access = pages.read_access(settings.page)
+    folder = settings.alarms.folder
+    return live.open_page(access, Path(folder) if folder else None, say) if access else nullcontext()
+
+
+def _watch(
+    settings: Settings,
+    models: "watching.Models",
+    file: "watching.CameraFile",
+    path: Path | None,
+    listeners: "alarms.Listeners",
+    page: "live.LivePage | None",
+    metrics: tuple[str, int] | None,
+) -> tuple[list[int], list[str]]:
+    """The signals that ended it, and the recordings that could not be read to their end."""
+    jobs: list[watching.Watch] = []  # the one that follows
     plans = models.plans(file.cameras)
 
     def tell(line: dict[str, Any]) -> None:
         listeners.tell(line)
+        if page:
+            page.tell(line)
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
-    jobs: list[watching.Watch] = []  # the one that follows
-    metrics = None if metrics_port is None else (metrics_host, metrics_port)
+    def change(plans: Sequence["watching.Plan"]) -> None:
+        jobs[0].update(plans)
+        if page:
+            page.change(plans)
+
+    def update(file: "watching.CameraFile") -> None:
+        change(models.plans(file.cameras))
+        _tell_of(listeners, file)
+
     with (
         alarms.open_recorder(settings.alarms, lambda name: jobs[0].recordings(name), tell) as recorder,
         watching.open_watch(
@@ -117,17 +157,17 @@ def watch(
             recorder.tell if recorder else tell,
             metrics,
             alarms.kept_packets(settings.alarms),
+            page.see if page else None,
         ) as job,
         _signals() as (stop, received),
-        _renewed(path, file, models, job, listeners),
+        _renewed(path, file, models, change, update),
     ):
         jobs.append(job)
         _tell_of(listeners, file)
-        failed = _run(job, stop, recorder, listeners)
-    if received:
-        _end_by(received[0])
-    if failed:
-        raise PipelineError(f"{', '.join(failed)}: not read to the end")
+        if page:
+            page.change(plans)
+            page.remember()
+        return received, _run(job, stop, recorder, listeners)
 
 
 def _camera_file(config: str | None, sources: tuple[str, ...]) -> Path | None:
@@ -168,8 +208,8 @@ def _renewed(
     path: Path | None,
     file: "watching.CameraFile",
     models: "watching.Models",
-    job: "watching.Watch",
-    listeners: "alarms.Listeners",
+    change: Callable[[Sequence["watching.Plan"]], None],
+    update: Callable[["watching.CameraFile"], None],
 ) -> Iterator[None]:
     """Until the context ends, beside the scoring: takes up checkpoints whose files are replaced and, on each
     SIGHUP, reads the file of cameras again."""
@@ -185,9 +225,9 @@ def _renewed(
             what = path if hangup else "new checkpoints"
             try:
                 if path is not None and hangup:
-                    current = _reload(path, current, models, job, listeners)
+                    current = _reload(path, current, models, update)
                 elif plans := models.renewed():
-                    job.update(plans)
+                    change(plans)
             except Exception as error:  # said, for the cameras go on
                 known = isinstance(error, PipelineError | OSError)
                 say(str(error) if known else f"{what}: {type(error).__name__}", logging.ERROR)
@@ -211,14 +251,12 @@ def _reload(
     path: Path,
     before: "watching.CameraFile",
     models: "watching.Models",
-    job: "watching.Watch",
-    listeners: "alarms.Listeners",
+    update: Callable[["watching.CameraFile"], None],
 ) -> "watching.CameraFile":
     file = _read(path, models.views)
     if file.others != before.others:
         say(f"{path}: settings outside cameras and receivers are read at the start alone", logging.WARNING)
-    job.update(models.plans(file.cameras))
-    _tell_of(listeners, file)
+    update(file)
     say(f"{path} was read again; cameras: {', '.join(entry.source.name for entry in file.cameras)}")
     return file
 

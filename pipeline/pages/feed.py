@@ -40,8 +40,13 @@ class Feed:
             self._news.append(news)
             self._told += 1
 
+    def renew(self) -> None:
+        """Every browser gets the state again."""
+        with self._lock:
+            self._told += KEPT + 1
+
     async def events(self, request: Request) -> StreamingResponse:
-        """Events `state`, the whole, and `news`, a list of what was told since, the oldest first."""
+        """Sends `state`, the whole; `news`, a list of what was told since, oldest first; `sign`, of life."""
         return StreamingResponse(self._events(), media_type="text/event-stream")
 
     async def _events(self) -> AsyncIterator[str]:
@@ -56,7 +61,7 @@ class Feed:
             elif news:
                 yield _event("news", news)
             elif self.looked - sent > SIGN:
-                yield ": still here\n\n"
+                yield _event("sign", None)
             else:
                 await asyncio.sleep(PACE)
                 continue

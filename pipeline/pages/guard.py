@@ -121,11 +121,11 @@ class Guard:
         said, asked = "This page is not for everybody.", request.url.path == "/" and request.method == "GET"
         given = request.query_params.get("token") if asked else None
         if given is not None and self._access.is_token(given):
-            # The page goes on by itself: this cookie would not follow a redirect from another site.
-            head, body = '<meta http-equiv="refresh" content="0;url=/">', '<p><a href="/">Go on</a></p>'
-            answer: Response = HTMLResponse(_PAGE.format(head=head, body=body))
+            answer = _go_on()
             answer.set_cookie(name, self._access.cookie, STAY, path="/", httponly=True, samesite="strict")
             return answer
+        if asked and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            return _go_on()
         if given is not None:
             said = "That is not the token."
         if "text/html" in request.headers.get("accept", ""):
@@ -134,6 +134,12 @@ class Guard:
             answer = _plain(said, 401)
         answer.headers["WWW-Authenticate"] = "Bearer"
         return answer
+
+
+def _go_on() -> Response:
+    """The page asks again by itself: the cookie does not come along on the way from another site."""
+    head, body = '<meta http-equiv="refresh" content="0;url=/">', '<p><a href="/">Go on</a></p>'
+    return HTMLResponse(_PAGE.format(head=head, body=body))
 
 
 def _plain(text: str, code: int) -> Response:

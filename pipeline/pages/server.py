@@ -1,5 +1,6 @@
 """Serves a page in a thread of its own, for as long as a context lasts."""
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -82,7 +83,8 @@ def _listening(access: Access) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(access.host, access.port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except (OSError, OverflowError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        errno = 0 if isinstance(error, socket.gaierror) else getattr(error, "errno", 0)
+        reason = os.strerror(errno) if errno else getattr(error, "strerror", None) or str(error)
         where = f"page {access.host}:{access.port}"
         raise PipelineError(
             f"{where}: cannot be listened to ({reason}); choose another port or address"

@@ -22,7 +22,7 @@ from ssrl_pipeline.watching.cameras import CameraEntry
 from ssrl_pipeline.watching.plan import Analysis, Plan
 from ssrl_pipeline.watching.post import Line
 from ssrl_pipeline.watching.prometheus import serve_metrics
-from ssrl_pipeline.watching.watch import Watch
+from ssrl_pipeline.watching.watch import See, Watch
 
 _Version = tuple[Path, int, int]  # a checkpoint's file, when it was written, its size
 
@@ -204,6 +204,7 @@ def open_watch(
     tell: Callable[[Line], object],
     metrics: tuple[str, int] | None = None,
     keep: Keep | None = None,
+    see: See | None = None,
 ) -> Iterator[Watch]:
     """A watch that is ready to run.
 
@@ -211,11 +212,12 @@ def open_watch(
         tell: takes each line of the result.
         metrics: the address and the port to serve them on, as long as the context lasts.
         keep: of each camera's packets, for clips.
+        see: takes each camera's pictures; see :class:`Watch`.
 
     Raises:
         PipelineError: the port cannot be had.
     """
-    watch = Watch(plans, settings.watch, tell, say, keep=keep)
+    watch = Watch(plans, settings.watch, tell, say, keep=keep, see=see)
     with serve_metrics(watch.posts, *metrics) if metrics else nullcontext() as port:
         if metrics:
             host = f"[{metrics[0]}]" if ":" in metrics[0] else metrics[0]

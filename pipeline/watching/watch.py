@@ -34,6 +34,7 @@ DECODING = 4  # threads at most that decode a camera; each but the first may hol
 POLL = 0.5  # seconds after which a stop is noticed
 ENDING = 3.0  # seconds that threads get to end
 SETTLING = 5.0  # seconds that clips get to be whole
+See = Callable[[str, np.ndarray], object]
 
 
 class Watch:
@@ -46,6 +47,8 @@ class Watch:
         say: takes a line for people.
         opener: as of a camera; none given, it decodes with no more threads than are its share.
         keep: of each camera's packets, for its :attr:`Camera.recordings`; None: nothing.
+        see: takes a camera's name and the last frame of each of its snippets, RGB, uint8 [H, W, 3], whose
+            memory is used again.
 
     Raises:
         VideoError: from :meth:`run`, a file is no video.
@@ -59,8 +62,9 @@ class Watch:
         say: Callable[[str], object],
         opener: Opener | None = None,
         keep: Keep | None = None,
+        see: See | None = None,
     ):
-        self._settings, self._tell, self._say = settings, tell, say
+        self._settings, self._tell, self._say, self._see = settings, tell, say, see
         self._scorers: dict[Analysis, WindowScorer] = {}
         self._ready = threading.Condition()
         threads = max(1, min(DECODING, torch.get_num_threads() // max(1, len(plans))))
@@ -159,6 +163,8 @@ class Watch:
                 if not isinstance(item, Snippet):
                     post.note(item)
                     continue
+                if self._see:
+                    self._see(post.name, item.images[-1])
                 if post.is_blind(item):
                     continue
                 group = groups.setdefault(post.plan.analysis.describe, [])

@@ -3,13 +3,16 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 import torch
+from helpers.pages import ask
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.extractors import FeatureExtractor
@@ -167,6 +170,9 @@ def test_a_closed_stdout_ends_the_command(checkpoint: Path, make_video, tmp_path
         (("0", "--checkpoint", "nowhere.pt"), 1, ("nowhere.pt", "no such checkpoint")),
         (("0", "--exec", "'"), 2, ("--exec",)),
         (("0", "--webhook", "ftp://u:secret@h"), 2, ("ftp://***@h", "webhook")),
+        (("0", "--page", "nonsense"), 2, ("page 'nonsense'", "127.0.0.1:8000")),
+        (("0", "--page", "0.0.0.0:8000"), 2, ("page 0.0.0.0:8000", "needs a token", "SSRL_PAGE_TOKEN")),
+        (("-c", "page.yaml"), 2, ("page.adress", "did you mean 'address'")),
         (("0", "-c", "cameras.yaml"), 2, ("cameras.yaml", "not both")),
         (("-c", "faulty.yaml"), 2, ("faulty.yaml", "3 faults")),
         (("-c", "faulty.yaml", "--check"), 2, ("faulty.yaml", "2 faults")),
@@ -186,6 +192,7 @@ def test_mistakes_are_said_at_once(
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cameras.yaml").write_text("cameras: {gate: rtsp://u:secret@host/x}", "utf-8")
+    (tmp_path / "page.yaml").write_text("cameras: {gate: 0}\npage: {adress: 127.0.0.1:8000}", "utf-8")
     (tmp_path / "faulty.yaml").write_text("cameras:\n  a: gone.mp4\n  b: gopher://u:secret@host", "utf-8")
     monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", "watch", *arguments])
     with pytest.raises(SystemExit) as stop:
@@ -217,3 +224,53 @@ def test_the_command_keeps_events(
     assert Path(end["clip"]).is_file() and Path(end["still"]).is_file()
     assert Path(end["clip"]).parent.parent == folder / "gate"
     assert not (folder / ".watch.lock").exists()
+
+
+def test_a_page_is_served_until_the_command_ends(
+    checkpoint: Path, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("starlette")
+    pytest.importorskip("uvicorn")
+    monkeypatch.setenv("SSRL_PAGE_TOKEN", "a-token-of-the-test")
+    path, video = tmp_path / "cameras.yaml", make_video(tmp_path / "v.mp4", frames=20)
+    cameras = f"cameras: {{gate: 'rtsp://u:secret@127.0.0.1:1/x', film: {video}}}\n"
+    path.write_text(cameras + "page: {address: '127.0.0.1:0'}\nevents: {threshold: 0.01}\n", "utf-8")
+    job = start("-c", path, "--checkpoint", checkpoint, "--events", tmp_path / "events")
+    (said,) = [line for line in lines_until(job, "page: ") if "page: " in line]
+    url = said.split()[1]
+    assert said.endswith("(asks for the token)\n") and "a-token" not in said
+    assert ask(url).code == 401
+    names, events = [], []
+    end = time.monotonic() + 60
+    while not (len(names) == 2 and events and events[0]["clip"]) and time.monotonic() < end:
+        request = Request(f"{url}news", headers={"Authorization": "Bearer a-token-of-the-test"})
+        with urlopen(request, timeout=30) as answer:
+            answer.readline()
+            state = json.loads(answer.readline().decode().removeprefix("data: "))
+        names, events = [camera["name"] for camera in state["cameras"]], state["events"]
+        time.sleep(0.2)
+    assert names == ["gate", "film"] and events[0]["camera"] == "film"
+    clip = ask(url, f"/clip/{events[0]['id']}", Authorization="Bearer a-token-of-the-test")
+    assert clip.code == 200 and clip.body[4:8] == b"ftyp"
+    job.send_signal(signal.SIGTERM)
+    _, err = job.communicate(timeout=60)
+    assert job.returncode == 143 and "Traceback" not in err, err
+    with pytest.raises(ConnectionRefusedError):
+        ask(url)
+
+
+def test_a_page_whose_port_is_taken_is_told_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("starlette")
+    pytest.importorskip("uvicorn")
+    from ssrl_pipeline.cli import main as cli
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        arguments = ["watch", "0", "--page", address, "--checkpoint", "nowhere.pt"]
+        monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    assert stop.value.code == 1
+    assert f"error: page {address}: cannot be listened to (Address already in use)" in capfd.readouterr().err

@@ -135,8 +135,8 @@ class Light(Detector):
         return Score(views["clip"][..., 0, 0])
 
 
-def describe_light(snippets: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """Of each snippet, uint8 [16, H, W, 3]: its mean as the one feature."""
+def describe_light(snippets: Sequence[np.ndarray], wanted: object = None) -> list[dict[str, np.ndarray]]:
+    """Of each snippet, uint8 [16, H, W, 3]: its mean as the one feature, whatever is wanted of it."""
     return [{"clip": np.full((1, 1, 1), images[:, 32:].mean() / 255, np.float32)} for images in snippets]
 
 

@@ -265,6 +265,11 @@ def test_the_token_is_given_once_and_then_kept_in_a_cookie(served: Served) -> No
     assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(attributes)
     assert ask(url, Cookie=value).code == ask(url, "/media/a", Cookie=value).code == 200
     assert ask(url, Cookie=f"{value}0").code == 401
+    linked = ask(
+        url, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate"
+    )  # without the cookie, which is kept
+    assert linked.code == 200 and b"Mine" not in linked.body and b'url=/"' in linked.body
+    assert "set-cookie" not in linked.headers
 
 
 def test_what_fails_is_said_once_and_does_not_end_the_server(served: Served) -> None:

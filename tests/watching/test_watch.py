@@ -309,6 +309,18 @@ def test_a_frozen_camera_is_told_and_not_scored(monkeypatch: pytest.MonkeyPatch)
     assert "a: the picture is frozen" in watched.said and "a: over: the picture is frozen" in watched.said
 
 
+def test_the_last_frame_of_each_snippet_can_be_seen_of_a_blind_camera_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "BEGIN", health.BEGIN | {"frozen": 0.0})
+    numbers = [*range(32), *[200] * 32]
+    watched, seen = Watched([stream()], opening(Fake(numbers))), list[tuple[str, int]]()
+    watched.job._see = lambda name, frame: seen.append((name, read_mark(frame)))
+    watched.run(until=lambda: bool(watched.of("lost")))
+    assert seen == [("a", 15), ("a", 31), ("a", 200), ("a", 200)]
+    assert [line["frame"] for line in watched.of("score")] == [0, 16]
+
+
 def test_health_can_be_left_out_and_is_not_told_of_files(make_video, tmp_path: Path) -> None:
     still = tmp_path / "still.avi"
     writer = cv2.VideoWriter(str(still), cv2.VideoWriter_fourcc(*"MJPG"), 1.0, (320, 32))

@@ -196,6 +196,26 @@ def read_rows(index: sqlite3.Connection, where: str = "1", *values: object) -> l
     return rows
 
 
+def read_events(folder: Path, most: int, before: float = float("inf"), of: str | None = None) -> list[Row]:
+    """The latest events of an archive that may be written meanwhile, the oldest first.
+
+    Args:
+        most: of them.
+        before: seconds since 1970; only such as began before.
+        of: the id of the only one that is wanted.
+    """
+    if not (folder / INDEX).is_file():
+        return []
+    index = sqlite3.connect(folder / INDEX, timeout=PATIENCE)
+    try:
+        index.row_factory = sqlite3.Row
+        index.execute("PRAGMA query_only=1")
+        latest = "SELECT id FROM events WHERE made < ? AND (? IS NULL OR id = ?) ORDER BY made DESC LIMIT ?"
+        return read_rows(index, f"id IN ({latest})", before, of, of, most)
+    finally:
+        index.close()
+
+
 @contextmanager
 def open_archive(folder: Path, say: Callable[[str], object]) -> Iterator[Archive]:
     """An archive that is nobody else's to write until the context ends.

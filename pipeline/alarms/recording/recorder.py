@@ -181,6 +181,7 @@ class EventRecorder:
             still = str(event.picture) if event.still_frame is not None else None
             self._pass_on({**event.start, "id": event.id, "still": still, "clip": None})
             row = {"state": OPEN, "made": event.made, "told": event.told} | row_of(event.start)
+            row |= {"still": still and self._archive.relative(event.picture)}
             self._keeper.give(lambda: self._archive.write({"id": event.id, **row}))
         if event.told is None or event.end is None:
             return False

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers.disks import full
 
-from ssrl_pipeline.alarms.recording.archive import Archive, folder_name, open_archive
+from ssrl_pipeline.alarms.recording.archive import Archive, folder_name, open_archive, read_events
 from ssrl_pipeline.alarms.recording.retention import DAY, expired
 from ssrl_pipeline.errors import BusyError, PipelineError
 from ssrl_pipeline.settings import AlarmSettings
@@ -45,6 +45,18 @@ def test_rows_are_what_was_written(archive: Archive) -> None:
     assert {name: found[name] for name in row} == row
     assert (found["verdict"], found["end"], found["start"], found["told"]) == ("abnormal", 40, None, None)
     assert row["clip"] == f"gate/2033-05-18/{row['id']}.mp4" and row["id"].startswith("20330518-033320-")
+
+
+def test_the_latest_events_are_read_while_others_write(archive: Archive) -> None:
+    assert read_events(archive.folder / "none", 5) == []
+    rows = [event(archive, made=NOW + number) for number in range(5)]
+    ids = [row["id"] for row in rows]
+    assert [row["id"] for row in read_events(archive.folder, 3)] == ids[2:]
+    assert [row["id"] for row in read_events(archive.folder, 2, before=NOW + 3)] == ids[1:3]
+    (found,) = read_events(archive.folder, 1, of=ids[0])
+    assert (found["clip"], found["words"]) == (rows[0]["clip"], [])
+    assert read_events(archive.folder, 1, of="nobody's") == []
+    assert not (archive.folder / "none").exists()
 
 
 def test_folders_of_cameras_are_safe_and_their_own() -> None:
