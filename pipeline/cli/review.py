@@ -6,6 +6,7 @@ ssrl-pipeline review scores/
 import logging
 import threading
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import click
@@ -51,7 +52,8 @@ def review(settings: Settings, folder: Path, who: str | None) -> None:
     feedback = teaching.feedback_path(settings.data)
     names = teaching.names_in_store(settings.data, lambda text: say(text, logging.WARNING))
     login = login_name() if who is None else who
-    with reviewing.open_review(access, folder, feedback, names, login, say) as queue:
+    advise = partial(teaching.learning_commands, settings.data)
+    with reviewing.open_review(access, folder, feedback, names, advise, login, say) as queue:
         try:
             threading.Event().wait()
         finally:

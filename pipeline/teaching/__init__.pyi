@@ -4,6 +4,7 @@ from .exchange import write_tables as write_tables
 from .formats import FORMATS as FORMATS
 from .learning import learn as learn
 from .place import feedback_path as feedback_path
+from .place import learning_commands as learning_commands
 from .place import moment_of as moment_of
 from .place import name_of as name_of
 from .place import names_in_store as names_in_store

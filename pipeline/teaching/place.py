@@ -1,6 +1,7 @@
 """Where verdicts stand as the settings name them, and the moments that people name in videos of the store."""
 
 import contextlib
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,26 @@ def names_in_store(data: DataSettings, note: Note) -> Callable[[Path], str]:
     if store is None:
         note(f"no store {data.features}: verdicts are kept, and learnt from with features")
     return name
+
+
+def learning_commands(data: DataSettings, checkpoint: Path | None, clips: Path | None = None) -> list[str]:
+    """What learns from the verdicts that the settings name.
+
+    Args:
+        checkpoint: None: it is left to be named.
+        clips: a folder of videos whose features are needed first.
+    """
+    plain, commands = DataSettings(), []
+    store = [] if data.features == plain.features else ["--features", data.features]
+    if clips is not None:
+        made = _store(data, lambda text: None)
+        recipe = [] if made is None else ["--preset", str(made.recipe.get("preset"))]
+        commands.append(["extract", "--videos", str(clips), *recipe, *store])
+    table = ["--feedback", data.feedback] if data.feedback else []
+    labels = ["--labels", data.labels] if data.labels else []
+    taught = [str(checkpoint or "CHECKPOINT"), "--out", "taught.pt"]
+    commands.append(["learn", *taught, *store, *table, *labels])
+    return [shlex.join(["ssrl-pipeline", *command]) for command in commands]
 
 
 def _store(data: DataSettings, note: Note) -> Features | None:

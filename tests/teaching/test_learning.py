@@ -144,6 +144,13 @@ def test_the_latest_verdict_on_a_snippet_counts(store: FeatureStore) -> None:
     assert lesson.normal["clip"][:, 0].tolist() == [0 < t < 6 for t in range(T)]
 
 
+def test_a_verdict_finds_its_video_in_whatever_folder(store: FeatureStore) -> None:
+    told: list[str] = []
+    given = [said("gate/n2.mp4", 5, "normal"), said("gate/n9.mp4", 5, "normal")]
+    (found,) = placed(store, given, told.append)
+    assert (found.video, found.snippet) == ("n2.mp4", 5) and "gate/n9.mp4" in told[0]
+
+
 @pytest.mark.parametrize("kind", ["probe", "ssrl", "blend"])
 def test_weights_learn_from_clicks_and_the_same_gives_the_same(store: FeatureStore, kind: str) -> None:
     verdicts = [said("a0.mp4", 9, "abnormal"), said("n2.mp4", 5, "normal")]

@@ -77,8 +77,10 @@ class Media(NamedTuple):
 class Source(Protocol):
     """Where items are from."""
 
-    folder: Path
-    advice: list[str]  # the commands that learn from verdicts
+    checkpoint: Path | None  # that is to learn from verdicts, as far as it is known
+    clips: Path | None  # what features are needed of, before
+    report: Path | None  # of `score`; None: there is none
+    videos: list[Path]  # that it shows
 
     def items(self) -> list[Item]: ...
 
@@ -105,10 +107,12 @@ class Results:
     """
 
     def __init__(self, folder: Path, name_of: Callable[[Path], str], note: Callable[[str], object]):
-        self.folder = folder
+        self.checkpoint: Path | None = None
+        self.clips: Path | None = None
+        self.report = folder / "report.html" if (folder / "report.html").is_file() else None
+        self.videos: list[Path] = []
         self._items: list[Item] = []
         self._of: dict[str, Path] = {}
-        self.advice: list[str] = []
         for said in sorted(folder.rglob("scores.json")):
             try:
                 result = load_result(said.parent)[0]
@@ -119,7 +123,8 @@ class Results:
                 note(f"left out: {said.parent}: its events have no times, for the rate is unknown")
                 continue
             name = name_of(result.video)
-            self.advice = [f"ssrl-pipeline learn {result.checkpoint} --out taught.pt"]
+            self.videos.append(result.video)
+            self.checkpoint = result.checkpoint
             for event in result.events:
                 assert event.start_s is not None and event.end_s is not None and event.peak_s is not None
                 one = f"r{len(self._items)}"
@@ -177,11 +182,10 @@ class Recorded:
     """The archive of a watch, which may go on meanwhile: clips with their events."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        self.advice = [
-            f"ssrl-pipeline extract --videos {folder}",
-            "ssrl-pipeline learn CHECKPOINT --out taught.pt",
-        ]
+        self.folder, self.clips = folder, folder
+        self.checkpoint: Path | None = None
+        self.report: Path | None = None
+        self.videos: list[Path] = []
         self._rows: dict[str, Mapping[str, Any]] = {}
 
     def items(self) -> list[Item]:

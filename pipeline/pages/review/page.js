@@ -52,6 +52,7 @@ async function load() {
   items = state.items;
   if (known.size) items.sort((one, other) => (known.get(one.id) ?? Infinity) - (known.get(other.id) ?? Infinity));
   $("feedback").textContent = state.feedback;
+  $("report").hidden = !state.report;
   $("advice").textContent = state.advice.join("\n");
   $("empty").hidden = items.length > 0;
   $("queue").replaceChildren(...items.map(entry));
@@ -151,6 +152,8 @@ function withLevels(found) {
   return found;
 }
 
+// While it runs up to the event, "here" is the peak: nobody means the second before.
+const here = () => (running && (playhead < shown.begin || playhead > shown.end) ? shown.peak : playhead);
 const from = () => Math.max(0, shown.begin - EDGE);
 const until = () => Math.min(Number.isFinite(player.duration) ? player.duration : Infinity, shown.end + EDGE);
 
@@ -175,7 +178,7 @@ function place(second) {
   $("head").style.left = `${100 * Math.max(0, Math.min(1, share))}%`;
   const score = detail?.curve.filter(([start]) => start <= second + 1e-3).pop()?.[1];
   $("readout").textContent = clock(second) + (score === undefined ? "" : `, score ${score.toFixed(2)}`);
-  $("here").textContent = clock(second);
+  $("here").textContent = clock(here());
   $("timeline").setAttribute("aria-valuenow", second.toFixed(1));
   $("timeline").setAttribute("aria-valuetext", $("readout").textContent);
   drawHeat();
@@ -266,7 +269,7 @@ function refuse() {
 async function say(word) {
   if (!shown || busy) return;
   busy = true;
-  const item = shown, time = word === "abnormal" ? playhead : null; // null: the peak
+  const item = shown, time = word === "abnormal" ? here() : null; // null: the peak
   const news = await ask("/verdict", { item: item.id, word, time, who: $("who").value });
   busy = false;
   if (!news) return;

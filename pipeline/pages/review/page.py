@@ -5,20 +5,21 @@ ssrl-pipeline review scores/
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.pages import Access, Page, file_response, serve
 from ssrl_pipeline.pages.review.items import Item, Media, open_source
 from ssrl_pipeline.pages.review.queue import Queue, told
+from ssrl_pipeline.pages.review.report import HEADERS, served_report
 from ssrl_pipeline.teaching import ABNORMAL, NORMAL
 
 MOST_NAME = 60  # characters of who says so
@@ -26,10 +27,14 @@ Answer = Callable[[Item, dict[str, Any]], Response]
 
 
 class ReviewPage:
-    """Answers what the page asks."""
+    """Answers what the page asks.
 
-    def __init__(self, queue: Queue):
-        self._queue = queue
+    Args:
+        advice: the commands that learn from the verdicts.
+    """
+
+    def __init__(self, queue: Queue, advice: Sequence[str]):
+        self._queue, self._advice = queue, list(advice)
 
     def page(self) -> Page:
         return Page(
@@ -42,12 +47,15 @@ class ReviewPage:
                 Route("/still/{id}", self._still),
                 Route("/verdict", self._give, methods=["POST"]),
                 Route("/undo", self._undo, methods=["POST"]),
+                Route("/report.html", self._report),
+                Route("/video/{number:int}", self._video),
             ],
         )
 
     def _state(self, request: Request) -> Response:
         items = self._queue.items()
-        about = {"feedback": str(self._queue.feedback), "advice": self._queue.source.advice}
+        about = {"feedback": str(self._queue.feedback), "advice": self._advice}
+        about |= {"report": self._queue.source.report is not None}
         return self._answer({"items": [item.shown() for item in items], **about})
 
     def _verdicts(self, request: Request) -> Response:
@@ -72,6 +80,18 @@ class ReviewPage:
     def _still(self, request: Request) -> Response:
         item = self._item(request)
         return _file(self._queue.source.still(item)) if item else _missing()
+
+    def _report(self, request: Request) -> Response:
+        source = self._queue.source
+        text = served_report(source.report, source.videos) if source.report else None
+        return _missing() if text is None else HTMLResponse(text, headers=HEADERS)
+
+    def _video(self, request: Request) -> Response:
+        number, videos = request.path_params["number"], self._queue.source.videos
+        if number >= len(videos):
+            return _missing()
+        video = videos[number].absolute()
+        return file_response(video.parent, video.name)
 
     async def _give(self, request: Request) -> Response:
         return await self._change(request, self._say_so)
@@ -132,6 +152,7 @@ def open_review(
     folder: Path,
     feedback: Path,
     name_of: Callable[[Path], str],
+    advise: Callable[[Path | None, Path | None], Sequence[str]],
     who: str,
     say: Callable[..., object],
 ) -> Iterator[Queue]:
@@ -141,6 +162,8 @@ def open_review(
         folder: of results, or of an archive of events.
         feedback: the table of verdicts.
         name_of: the path of a video's file -> its name in verdicts.
+        advise: a checkpoint, and what features are needed of, as far as there are -> the commands that learn
+            from the verdicts.
         who: says so where a browser names nobody.
         say: takes a line for people, and its level.
 
@@ -151,9 +174,10 @@ def open_review(
     def warn(text: str) -> None:
         say(text, logging.WARNING)
 
-    queue = Queue(open_source(folder, name_of, warn), feedback, who, warn)
+    source = open_source(folder, name_of, warn)
+    queue, advice = Queue(source, feedback, who, warn), advise(source.checkpoint, source.clips)
     count, said = len(queue.items()), len(queue.verdicts())
-    with serve(ReviewPage(queue).page(), access, warn) as address:
+    with serve(ReviewPage(queue, advice).page(), access, warn) as address:
         say(f"{count} events, {said} of them with a verdict; verdicts go to {feedback}", logging.INFO)
         say(f"review: {address}" + (" (asks for the token)" if access.token else ""), logging.INFO)
         yield queue

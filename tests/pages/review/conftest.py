@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from ssrl_pipeline.pages.access import Access
 from ssrl_pipeline.pages.review.page import open_review
 from ssrl_pipeline.pages.review.queue import Queue
 from ssrl_pipeline.results.video_scores import VideoScores
+from ssrl_pipeline.settings import DataSettings
+from ssrl_pipeline.teaching.place import learning_commands
 
 FPS, SNIPPETS = 8.0, 8  # a snippet lasts two seconds
 SCORES = {"gate/a.webm": {1: 0.9, 5: 0.6}, "gate/b.webm": {3: 0.7}}
@@ -64,7 +67,8 @@ def open_it(results: Path, tmp_path: Path) -> Iterator[Callable[..., Review]]:
             queue = stack.enter_context(
                 open_review(
                     *(Access("127.0.0.1", 0), folder, tmp_path / "feedback.csv"),
-                    *(lambda video: f"gate/{video.name}", who, lambda text, level: said.append(text)),
+                    *(lambda video: f"gate/{video.name}", partial(learning_commands, DataSettings())),
+                    *(who, lambda text, level: said.append(text)),
                 )
             )
             (address,) = [text.split()[1] for text in said if text.startswith("review: ")]

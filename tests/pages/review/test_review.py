@@ -94,6 +94,27 @@ def test_what_belongs_to_an_event(open_it: Open) -> None:
     assert ask(url, "/clip/r99").code == ask(url, "/item/..%2f..%2fetc%2fpasswd").code == 404
 
 
+def test_the_report_is_served_with_its_videos(open_it: Open, results: Path) -> None:
+    url = open_it().url
+    assert get(url)["report"] is False and ask(url, "/report.html").code == 404
+    video = str(results.parent / "videos" / "gate" / "b.webm")
+    page = {"videos": [{"video": video, "link": "../b.webm"}, {"video": "<elsewhere>", "link": "c.webm"}]}
+    data = json.dumps(page).replace("<", "\\u003c")
+    text = f'<script type="application/json" id="data">{data}</script><p>more</p>'
+    (results / "report.html").write_text(text)
+    try:
+        url = open_it().url
+    finally:
+        served = ask(url, "/report.html?review")
+        (results / "report.html").unlink()
+    assert get(url)["report"] is True and served.code == 200
+    said = json.loads(served.body.decode().partition('"data">')[2].partition("</script>")[0])
+    assert [entry["link"] for entry in said["videos"]] == ["/video/1", "c.webm"]
+    assert b"<elsewhere>" not in served.body and served.body.endswith(b"<p>more</p>")
+    assert "script-src 'unsafe-inline'" in served.headers["content-security-policy"]
+    assert ask(url, "/video/1", Range="bytes=0-3").code == 206 and ask(url, "/video/2").code == 404
+
+
 def test_what_is_no_verdict_is_refused_and_writes_nothing(open_it: Open, tmp_path: Path) -> None:
     url = open_it().url
     item = get(url)["items"][0]["id"]
