@@ -2,9 +2,9 @@ from .choices import EngineName as EngineName
 from .choices import Patches as Patches
 from .choices import PrecisionName as PrecisionName
 from .choices import UnchangedName as UnchangedName
+from .engines import find_device as find_device
 from .extractor import FeatureExtractor as FeatureExtractor
 from .extractor import decoding_threads as decoding_threads
-from .extractor import find_device as find_device
 from .passes import DensePatches as DensePatches
 from .passes import Wanted as Wanted
 from .presets import PRESETS as PRESETS

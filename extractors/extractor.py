@@ -1,8 +1,7 @@
 """From frames to features: snippets, views, backbone."""
 
-import logging
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -11,29 +10,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError, first_line, is_out_of_memory
-from ssrl_pipeline.extractors.backbones import (
-    ActionHead,
-    Backbone,
-    I3dR50,
-    I3dR50NL,
-    InceptionI3d,
-    cache_path,
-    content_sha256,
-    published_weights,
-    read_head,
-    read_weights,
-)
+from ssrl_pipeline.errors import ConfigError, PipelineError, first_line, is_out_of_memory
+from ssrl_pipeline.extractors.backbones import BACKBONES, cache_path, load_backbone
 from ssrl_pipeline.extractors.batcher import Described, Feed
 from ssrl_pipeline.extractors.decoding import Limits, open_video
 from ssrl_pipeline.extractors.engines import (
-    Engine,
+    Budget,
+    Networks,
     Transfer,
     check_engine,
     choose_precision,
-    make_engine,
+    find_device,
     recorded,
     warn_of_cudnn,
     why_not,
@@ -50,13 +39,7 @@ from ssrl_pipeline.extractors.unchanged import Unchanged
 from ssrl_pipeline.extractors.views import cut_views
 from ssrl_pipeline.scales import MOTION, MOTION_GRID, MOTION_SIZE, view_size
 
-BACKBONES: dict[str, type[Backbone]] = {"i3d": InceptionI3d, "i3d_r50": I3dR50, "i3d_r50_nl": I3dR50NL}
-
-BATCH = {"cpu": 1, "cuda": 16}  # snippets described together
-BATCH_PIXELS = {"cpu": 16 * 10 * 224 * 224, "cuda": 16 * 16 * 10 * 224 * 224}  # ten crops of a snippet, of 16
-AHEAD = 1  # groups of them under way while the next is gathered
-
-log = logging.getLogger(__name__)
+AHEAD = 1  # groups of snippets under way while the next is gathered
 
 
 class FeatureExtractor:
@@ -110,12 +93,9 @@ class FeatureExtractor:
         calibration: str | Path | None = None,
         unchanged: UnchangedRule | None = None,
     ):
-        if backbone not in BACKBONES:
-            raise ConfigError(f"unknown backbone {backbone!r}; there are {', '.join(BACKBONES)}")
-        if preset not in PRESETS:
-            raise ConfigError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
-        if patches not in PATCHES:
-            raise ConfigError(f"unknown patches {patches!r}; there are {', '.join(PATCHES)}")
+        _require("backbone", backbone, BACKBONES)
+        _require("preset", preset, PRESETS)
+        _require("patches", patches, PATCHES)
         self.device = find_device(device)
         check_engine(engine, precision, self.device)
         if fps is not None and not (type(fps) in (int, float) and 0 < fps <= FASTEST_RATE):
@@ -125,27 +105,29 @@ class FeatureExtractor:
         self.calibration = None if calibration is None else Calibration(Path(calibration))
         if self.device.type == "cuda":
             warn_of_cudnn(self.precision)
-        kept = None if weights == "random" else cache_path(backbone).parent / "ssrl_pipeline_graphs"
-        self.graphs = Graphs(kept, self.calibration)
-        self._engines: dict[nn.Module, Engine] = {}  # of the networks that were needed so far
-        self.preset = PRESETS[preset]
-        self.patches = patches
-        self.backbone_name = backbone
-        self.batch_pixels = batch_pixels or BATCH_PIXELS[self.device.type]
-        self.batch = batch or BATCH[self.device.type]
-        self._spares = False
+        self.preset, self.patches, self.backbone_name = PRESETS[preset], patches, backbone
+        self.memory = Budget(self.device, batch, batch_pixels)
         self._transfer = Transfer(self.device)
         # A CPU cuts the next snippets beside the network; a GPU's work waits in its own queue.
         self._cutter = ThreadPoolExecutor(1, "cutting views") if self.device.type == "cpu" else None
         self._movers = Movers(self.device) if motion else None
-        self.backbone, self.weights_sha256, self.head = _load_backbone(backbone, weights)
+        self.backbone, self.weights_sha256, self.head = load_backbone(backbone, weights)
         self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
-        engines = self._engines  # a copy of the backbone takes its hooks along: none may hold this object
-        self.backbone.register_load_state_dict_post_hook(lambda *_: engines.clear())
         self.normalisation = self.preset.normalisation or Normalisation(self.backbone.mean, self.backbone.std)
+        kept = None if weights == "random" else cache_path(backbone).parent / "ssrl_pipeline_graphs"
+        self.networks = Networks(
+            *(engine, self.normalisation, self.device, self.precision, Graphs(kept, self.calibration)),
+            self.memory,
+        )
+        self.networks.follow(self.backbone)
         self.passes = plan_passes(self.backbone, self.preset.views, patches)
         if engine != "auto" and (reason := why_not(engine, self.device, self.backbone)):
             raise PipelineError(f"engine {engine!r} does not run here: {reason}")
+
+    @property
+    def batch(self) -> int:
+        """How many snippets are described together; less, once the memory did not suffice."""
+        return self.memory.batch
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -254,7 +236,7 @@ class FeatureExtractor:
         Raises:
             PipelineError: the device has not the memory for one clip.
         """
-        most = self.batch if self._spares else max(1, len(snippets))
+        most = self.batch if self.memory.scarce else max(1, len(snippets))
         wanted = wanted or [Wanted.everything(self.passes)] * len(snippets)
         parts = [slice(i, i + most) for i in range(0, len(snippets), most)]
         return [features for part in parts for features in self.start(snippets[part], wanted[part])()]
@@ -294,7 +276,7 @@ class FeatureExtractor:
                 ) from error
         else:
             return lambda: split_rows(rows(), self.passes, wanted)
-        self._spare_memory()
+        self.memory.halve()
         half = len(snippets) // 2
         first = self._start(snippets[:half], wanted[:half])
         second = self._start(snippets[half:], wanted[half:])
@@ -321,38 +303,8 @@ class FeatureExtractor:
         rows = [torch.empty(0, dim, device=self.device)]
         for one, clips in zip(self.passes, cut, strict=True):
             if clips:
-                rows.append(self._run(one.network, torch.cat(clips)).reshape(-1, dim))
+                rows.append(self.networks(one.network, torch.cat(clips)).reshape(-1, dim))
         return torch.cat(rows)
-
-    @torch.inference_mode()
-    def _run(self, network: nn.Module, clips: Tensor) -> Tensor:
-        """uint8 [B, 3, t, h, w] -> float32 [B, D], or [B, P, D] of a network that describes patches."""
-        if network not in self._engines:
-            self._engines[network] = make_engine(
-                *(self.engine, network, self.normalisation, self.device, self.precision, self.graphs)
-            )
-        rows: list[Tensor] = []
-        pixels, done = clips[0, 0].numel(), 0
-        while done < len(clips):
-            part = clips[done : done + max(1, self.batch_pixels // pixels)]
-            try:
-                rows.append(self._engines[network](part))
-                done += len(part)
-                continue
-            except Exception as error:
-                if len(part) == 1 or not is_out_of_memory(error):
-                    raise
-            self.batch_pixels = len(part) // 2 * pixels
-            self._spare_memory()
-        return torch.cat(rows)
-
-    def _spare_memory(self) -> None:
-        """Goes on with groups of half the size, after an allocation that failed."""
-        if not self._spares:
-            log.warning("%s: out of memory, going on with smaller batches", self.device)
-        self._spares = True
-        self.batch = max(1, self.batch // 2)
-        torch.cuda.empty_cache()
 
     def _join(self, rows: Iterable[ViewArrays]) -> ViewArrays:
         rows, recipe = list(rows), self.recipe
@@ -370,46 +322,11 @@ class _Kept(NamedTuple):
     write: Callable[[ViewArrays], None]
 
 
+def _require(what: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise ConfigError(f"unknown {what} {name!r}; there are {', '.join(known)}")
+
+
 def decoding_threads(videos: int) -> int:
     """How many threads decode each of some videos, so that together they take the process's cores once."""
     return max(1, torch.get_num_threads() // videos)
-
-
-def find_device(name: str) -> torch.device:
-    """`auto` is the first GPU, or the CPU where there is none.
-
-    Raises:
-        PipelineError: a device that is unknown or missing.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"unsupported device {name!r}; use auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise PipelineError(
-            f"device {name!r} is missing: PyTorch finds {torch.cuda.device_count()} CUDA devices"
-        )
-    return device
-
-
-def _load_backbone(name: str, weights: str | Path | None) -> tuple[Backbone, str, ActionHead | None]:
-    """The network in evaluation mode, what identifies its weights, and the classifier that they may hold."""
-    if weights == "random":
-        with torch.random.fork_rng(devices=[]):  # it is made on the CPU: no GPU needs to be touched
-            torch.default_generator.manual_seed(0)
-            network = BACKBONES[name]().eval()
-            for module in network.modules():
-                if isinstance(module, nn.Conv3d):  # PyTorch's own start would fade out over the layers
-                    nn.init.kaiming_normal_(module.weight)
-            return network, "random", None
-    network = BACKBONES[name]().eval()
-    arrays = published_weights(name) if weights is None else read_weights(Path(weights))
-    try:
-        network.load_reference_state_dict(arrays)
-    except WeightsError as error:
-        raise WeightsError(f"{weights or 'cache'}: {error}") from error
-    return network.eval(), content_sha256(arrays), read_head(arrays)

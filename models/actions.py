@@ -102,12 +102,8 @@ class ActionDetector(Detector):
         Raises:
             ValueError: the view is missing or has another shape.
         """
-        ((name, count),) = self.views.items()
-        if name not in views:
-            raise ValueError(f"view {name!r} is missing; there are {', '.join(views) or 'none'}")
-        shape = tuple(views[name].shape)
-        if len(shape) != 4 or shape[2:] != (count, self.feature_size):
-            raise ValueError(f"view {name!r} is [B, T, {count}, {self.feature_size}], not {list(shape)}")
+        ((name, _),) = self.views.items()
+        self.require(views)
         evidence = self.evidence(views[name])
         return ActionOutput(0.5 + 0.5 * F.softsign(self._beyond(evidence.amax(dim=-1))), evidence)
 

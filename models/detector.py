@@ -5,7 +5,7 @@ F feature size.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar, Protocol
 
@@ -77,6 +77,25 @@ class Detector(nn.Module):
             ValueError: a view is missing or has another shape.
         """
         raise NotImplementedError
+
+    def require(
+        self, views: Mapping[str, Tensor], names: Iterable[str] | None = None, uncounted: Collection[str] = ()
+    ) -> None:
+        """Sees whether views are those of :meth:`forward`.
+
+        Args:
+            names: which of them; None: all.
+            uncounted: those that may have any number of crops, which only meet in a mean.
+
+        Raises:
+            ValueError: a view is missing or has another shape.
+        """
+        for name in self.views if names is None else names:
+            if name not in views:
+                raise ValueError(f"view {name!r} is missing; there are {', '.join(views) or 'none'}")
+            shape, count, size = tuple(views[name].shape), self.views[name], self.sizes[name]
+            if len(shape) != 4 or shape[3] != size or (shape[2] != count and name not in uncounted):
+                raise ValueError(f"view {name!r} is [B, T, {count}, {size}], not {list(shape)}")
 
     def __call__(self, views: Mapping[str, Tensor]) -> Any:
         """What :meth:`forward` gives, with calibrated scores."""

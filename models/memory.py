@@ -152,7 +152,7 @@ class PatchMemory(Detector):
         return MemoryOutput(self._score(distances, {}), distances)
 
     def _distances(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        self._check(views)
+        self.require(views)
         return {name: memory(views[name]) for name, memory in self.memories.items()}
 
     def _score(self, distances: Mapping[str, Tensor], hidden: Hidden) -> Tensor:
@@ -240,14 +240,6 @@ class PatchMemory(Detector):
         """[..., V], in the order of the views -> [...]: their sum in units of normal snippets."""
         centred = evidence_of_views - self.get_buffer("evidence_centre")
         return (centred / self.get_buffer("evidence_deviation")).sum(dim=-1)
-
-    def _check(self, views: Mapping[str, Tensor]) -> None:
-        for name, count in self.views.items():
-            if name not in views:
-                raise ValueError(f"view {name!r} is missing; there are {', '.join(views) or 'none'}")
-            shape = tuple(views[name].shape)
-            if len(shape) != 4 or shape[2:] != (count, size := self.sizes[name]):
-                raise ValueError(f"view {name!r} is [B, T, {count}, {size}], not {list(shape)}")
 
 
 def evidence(distances: Tensor, hidden: Tensor | None = None) -> Tensor:

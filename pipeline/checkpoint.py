@@ -6,6 +6,7 @@ Files are written whole and read with `weights_only=True`: nothing in them can r
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +182,13 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     if not checkpoint.cameras:  # so that the version before reads it, too
         del content["cameras"]
     save(path, content)
+
+
+def amend_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint where it was read; the newest run stays the newest trained."""
+    trained = path.stat()
+    save_checkpoint(path, checkpoint)
+    os.utime(path, ns=(trained.st_atime_ns, trained.st_mtime_ns))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -18,6 +18,7 @@ fi
 stamp=".venv/installed-${EXTRAS:-plain}"
 if [ ! -f "$stamp" ] || [ setup.cfg -nt "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
     echo "installing the project and what it needs into .venv (PyTorch is large: some minutes the first time)" >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${EXTRAS:+[$EXTRAS]}"
+    # Of what is installed, a third is ever imported: Python compiles that then.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable ".${EXTRAS:+[$EXTRAS]}"
     touch "$stamp"
 fi

@@ -5,8 +5,9 @@ EXTRAS=test
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-# mypy cannot follow an editable install's mapping of folders: it reads an installed copy.
-copy="$(mktemp -d)"
-trap 'rm -rf "$copy" build' EXIT
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target "$copy" .
-MYPYPATH="$copy" .venv/bin/mypy --package ssrl_pipeline
+# mypy cannot follow an editable install's mapping of folders: it reads a folder of links, laid out as installed.
+links="$(mktemp -d)"
+trap 'rm -rf "$links"' EXIT
+mkdir "$links/ssrl_pipeline"
+ln -s "$PWD"/pipeline/* "$PWD/extractors" "$PWD/models" "$PWD/configs" "$links/ssrl_pipeline"
+MYPYPATH="$links" .venv/bin/mypy --package ssrl_pipeline

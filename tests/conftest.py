@@ -23,10 +23,19 @@ VIEWS = {"clip": 1, "patch2x3": 6}
 PLANTED_STRENGTH = 5.0  # the noise has deviation 1 in each of the 16 directions
 
 
+LONGEST = (  # files that take about a minute or more, the longest first
+    *("demo/test_run.py", "scripts/test_gpu_check.py", "backbones/test_backbones.py"),
+    *("training/test_group.py", "scoring/test_elsewhere.py", "cluster/test_ray.py", "scripts/test_corpus.py"),
+    *("scripts/test_train_ssrl.py", "whole/test_slurm.py", "engines/test_precision.py"),
+    *("decoding/test_pixel_formats.py", "whole/test_full_disk.py", "whole/test_signals.py"),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: at the end, no process waits for another's."""
+    """The longest files first, then those with slow tests: at the end, no process waits for another's."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    rank = {path: (*map(str(path).endswith, LONGEST), True).index(True) for path in {i.path for i in items}}
+    items.sort(key=lambda item: (rank[item.path], item.path not in slow))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -148,10 +157,18 @@ def project(tiny_store: Callable[..., FeatureStore], tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def three_workers() -> Iterator[Cluster]:
-    """A Ray cluster on this machine."""
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that is not there; while it is, a worker stops after six snippets, and can be killed."""
+    return tmp_path_factory.mktemp("gate") / "closed"
+
+
+@pytest.fixture(scope="module")
+def three_workers(quick_network: None, gate: Path) -> Iterator[Cluster]:
+    """A Ray cluster on this machine, whose network is quick."""
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=3, log_to_driver=False, include_dashboard=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(pixel_features.GATE, str(gate))
+        ray.init(num_cpus=3, log_to_driver=False, include_dashboard=False)
     with connected(ClusterOptions(), "cpu") as cluster:
         yield cluster
     ray.shutdown()

@@ -1,6 +1,5 @@
 from .base import Backbone as Backbone
 from .base import for_sums as for_sums
-from .formats import read_weights as read_weights
 from .inception import InceptionI3d as InceptionI3d
 from .inception import MaxPool as MaxPool
 from .inception import Mixed as Mixed
@@ -11,12 +10,10 @@ from .kinetics import action_head as action_head
 from .kinetics import action_names as action_names
 from .kinetics import find_actions as find_actions
 from .kinetics import match_actions as match_actions
-from .kinetics import read_head as read_head
-from .resnet import I3dR50 as I3dR50
-from .resnet import I3dR50NL as I3dR50NL
+from .load import BACKBONES as BACKBONES
+from .load import load_backbone as load_backbone
 from .weights import PUBLISHED as PUBLISHED
 from .weights import cache_path as cache_path
 from .weights import content_sha256 as content_sha256
 from .weights import fetch as fetch
-from .weights import published_weights as published_weights
 from .weights import verify as verify

@@ -1,10 +1,11 @@
 from . import triton_resize as triton_resize
 from .compiled import why_not_triton as why_not_triton
 from .engines import ENGINES as ENGINES
-from .engines import Engine as Engine
 from .engines import check_engine as check_engine
-from .engines import make_engine as make_engine
 from .engines import why_not as why_not
+from .networks import Budget as Budget
+from .networks import Networks as Networks
+from .networks import find_device as find_device
 from .precision import BOUNDS as BOUNDS
 from .precision import INTERCHANGEABLE as INTERCHANGEABLE
 from .precision import choose_precision as choose_precision

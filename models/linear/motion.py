@@ -42,11 +42,7 @@ class MotionDetector(LinearDetector):
         return {"cells": self.views[MOTION]}
 
     def pool(self, views: Mapping[str, Tensor]) -> Tensor:
-        if MOTION not in views:
-            raise ValueError(f"view {MOTION!r} is missing; there are {', '.join(views) or 'none'}")
-        shape, wanted = tuple(views[MOTION].shape), (self.views[MOTION], MOTION_SIZE)
-        if len(shape) != 4 or shape[2:] != wanted:
-            raise ValueError(f"view {MOTION!r} is [B, T, {wanted[0]}, {wanted[1]}], not {list(shape)}")
+        self.require(views)
         return motion_numbers(views[MOTION])
 
 

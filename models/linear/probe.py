@@ -132,21 +132,13 @@ class LinearProbe(LinearDetector):
         return torch.cat([self._pooled(name, footage.read(name)) for name in self.views], dim=-1)
 
     def pool(self, views: Mapping[str, Tensor]) -> Tensor:
-        self._check(views)
+        self.require(views, uncounted=[name for name in self.views if not scale_of(name)])
         return torch.cat([self._pooled(name, views[name]) for name in self.views], dim=-1)
 
     @staticmethod
     def _pooled(name: str, rows: Tensor) -> Tensor:
         """Of one view: [..., P, F] -> [..., F]."""
         return rows.amax(dim=-2) if scale_of(name) else rows.mean(dim=-2)
-
-    def _check(self, views: Mapping[str, Tensor]) -> None:
-        for name, count in self.views.items():
-            if name not in views:
-                raise ValueError(f"view {name!r} is missing; there are {', '.join(views) or 'none'}")
-            shape = tuple(views[name].shape)
-            if len(shape) != 4 or shape[3] != self.feature_size or (scale_of(name) and shape[2] != count):
-                raise ValueError(f"view {name!r} is [B, T, {count}, {self.feature_size}], not {list(shape)}")
 
 
 def stretches(rows: Tensor, parts: np.ndarray) -> Tensor:

@@ -154,7 +154,8 @@ class SSRL(Detector):
         Raises:
             ValueError: a view is missing or has another shape.
         """
-        self._check(views)
+        own = [name for name in self.views if scale_of(name) not in views]
+        self.require(views, own, uncounted=("clip",))
         summary, evidence = self._parted(self.summarise(views))
         b, c, t, f = summary.shape
         features = self.dropout(self.relation(summary.reshape(b * c, t, f)))
@@ -268,17 +269,6 @@ class SSRL(Detector):
         """What one scale adds to the crops: [B, T, P, F] -> [B, T, F]."""
         scaled: Tensor = self.scaling(view_of(scale), patches)
         return self.patches[scale](scaled) if scale in self.patches else scaled.amax(dim=2)
-
-    def _check(self, views: Mapping[str, Tensor]) -> None:
-        for name, count in self.views.items():
-            if scale_of(name) in views:
-                continue
-            if name not in views:
-                raise ValueError(f"view {name!r} is missing; there are {', '.join(views) or 'none'}")
-            shape = tuple(views[name].shape)
-            # Any number of crops may be scored: they only meet in a mean.
-            if len(shape) != 4 or shape[3] != self.feature_size or (name != "clip" and shape[2] != count):
-                raise ValueError(f"view {name!r} is [B, T, {count}, {self.feature_size}], not {list(shape)}")
 
     @classmethod
     def from_reference_state_dict(cls, state_dict: Mapping[str, Tensor | np.ndarray]) -> "SSRL":

@@ -4,12 +4,13 @@ ssrl-pipeline adapt runs/first/best.pt --videos gate/
 """
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from ssrl_pipeline.adapting.adapt import Adapted, adapt_checkpoint
-from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, load_checkpoint
 from ssrl_pipeline.console import FAILED, Plan, Progress, say
 from ssrl_pipeline.data import Annotations, Label, Labels, grouped, labels_path
 from ssrl_pipeline.disk import checkpoint_file, one_name
@@ -54,13 +55,26 @@ def adapt_run(
     else:
         store = open_features(settings.data.features, settings.data.layout)
         footage = _stored(settings, loaded, store, group)
-    found = []
+    found = _adapted(loaded, store, footage, settings, find_device(device))
+    amend_checkpoint(path, found[-1].checkpoint)
+    return found
+
+
+def _adapted(
+    checkpoint: Checkpoint,
+    store: Features,
+    footage: dict[str, list[str]],
+    settings: Settings,
+    device: torch.device,
+) -> list[Adapted]:
+    """One camera after the other, each into the checkpoint of the one before; at least one."""
+    found: list[Adapted] = []
     for name, normal in footage.items():
-        known = loaded.cameras.get(name)
+        known = checkpoint.cameras.get(name)
         try:
             one = adapt_checkpoint(
-                *(loaded, store, name, normal, settings.train.false_alarms, settings.memory),
-                find_device(device),
+                *(checkpoint, store, name, normal, settings.train.false_alarms, settings.memory),
+                device,
                 settings.train.seed,
             )
         except LabelError:
@@ -71,13 +85,10 @@ def adapt_run(
             kept = "the common detector" if known is None else "what it was adapted to before"
             say(f"camera {name!r} keeps {kept}: {error}", logging.WARNING)
             continue
-        loaded = one.checkpoint
+        checkpoint = one.checkpoint
         found.append(one)
     if not found:
         raise PipelineError("no camera has footage enough; give more, or one by --group")
-    trained = path.stat()
-    save_checkpoint(path, loaded)
-    os.utime(path, ns=(trained.st_atime_ns, trained.st_mtime_ns))  # the newest run stays the newest trained
     return found
 
 

@@ -86,27 +86,10 @@ def calibrate(
         )
 
     path, result = evaluation.calibrate_run(settings, checkpoint, false_alarms, unit, split, device, by)
-    found = result.calibration.found
     if as_json:
         echo_json({"checkpoint": str(path), **result.summary()})
     else:
-        length = "" if found.hours is None else f", {hours_or_minutes(3600 * found.hours)}"
-        click.echo(
-            f"{path}, {split}: {found.videos} normal videos, {found.of_frames} frames{length}; "
-            f"{result.abnormal_videos} abnormal videos"
-        )
-        header = (
-            *("false alarms", "threshold", "of normal frames", "events per hour", "at most (95 %)"),
-            "abnormal videos found",
-        )
-        click.echo(table(_rows(result), header))
-        click.echo(f"threshold of events: {result.calibration.rule.threshold:.6g}")
-        if result.cells:
-            click.echo(
-                table(
-                    _cell_rows(result), ("threshold of", "threshold", "frames", "videos", "of normal frames")
-                )
-            )
+        _show(path, result)
     if poor := [cell.name for cell in result.cells if cell.found is None]:
         say(f"the common threshold stays where there is too little footage: {', '.join(poor)}")
     if result.calibration.note:
@@ -114,6 +97,24 @@ def calibrate(
     if split == "test":
         say("calibrated on test videos: figures of these at this threshold are no longer a fair judgement")
     say(f"written into {path}")
+
+
+def _show(path: Path, result: "evaluation.Calibrated") -> None:
+    found = result.calibration.found
+    length = "" if found.hours is None else f", {hours_or_minutes(3600 * found.hours)}"
+    click.echo(
+        f"{path}, {result.split}: {found.videos} normal videos, {found.of_frames} frames{length}; "
+        f"{result.abnormal_videos} abnormal videos"
+    )
+    header = (
+        *("false alarms", "threshold", "of normal frames", "events per hour", "at most (95 %)"),
+        "abnormal videos found",
+    )
+    click.echo(table(_rows(result), header))
+    click.echo(f"threshold of events: {result.calibration.rule.threshold:.6g}")
+    if result.cells:
+        columns = ("threshold of", "threshold", "frames", "videos", "of normal frames")
+        click.echo(table(_cell_rows(result), columns))
 
 
 def _rows(result: "evaluation.Calibrated") -> list[tuple[Any, ...]]:

@@ -1,5 +1,6 @@
 """The command `evaluate`."""
 
+import math
 from pathlib import Path
 
 import click
@@ -30,10 +31,9 @@ from ssrl_pipeline.settings import Settings
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Which videos.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="A normal video's frame that scores as much is a false alarm.",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="A normal video's frame that scores as much is a false alarm.  "
+    "[default: as `score` takes it: the checkpoint's, the video's group's, or 0.5]",
 )
 @click.option(
     "--bootstrap",
@@ -57,7 +57,7 @@ def evaluate(
     settings: Settings,
     checkpoint: Path | None,
     split: str,
-    threshold: float,
+    threshold: float | None,
     bootstrap: int,
     out: Path | None,
     device: str,
@@ -103,6 +103,7 @@ def _per_day(rate: float | None) -> str:
 
 def _rows(result: "evaluation.EvaluationResult") -> list[tuple[str, float, str]]:
     m = result.metrics
+    limit = f"{m.threshold:g}" if math.isfinite(m.threshold) else "their camera's threshold"
     names = {
         "auc": "ROC AUC, frames of all videos",
         "ap": "average precision, frames of all videos",
@@ -110,7 +111,7 @@ def _rows(result: "evaluation.EvaluationResult") -> list[tuple[str, float, str]]
         "abnormal_ap": f"average precision, frames of abnormal videos ({m.abnormal_videos})",
         "within_auc": f"ROC AUC within a video, mean ({m.within_videos})",
         "video_auc": "ROC AUC of whole videos by their highest score",
-        "false_alarm_rate": f"false alarms: normal videos' frames that score {m.threshold:g} or more",
+        "false_alarm_rate": f"false alarms: normal videos' frames that score {limit} or more",
     }
     rows = [(text, getattr(m, key), _interval(result.intervals.get(key))) for key, text in names.items()]
     alarms = result.alarms

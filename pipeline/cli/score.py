@@ -70,7 +70,6 @@ def score(
     overlay: bool,
     overwrite: bool,
     device: str,
-    group: str | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -96,7 +95,6 @@ def score(
     """
     cluster = read_cluster(flags)
     found = find_inputs(videos, out, say, settings.extract.frames is not None)
-
     outcomes = scoring.score_videos(
         settings,
         found,
@@ -105,7 +103,7 @@ def score(
         device,
         flags["devices"],
         cluster,
-        group=group,
+        group=flags["group"],
         contact_sheet=contact_sheet,
         overlay=overlay,
         overwrite=overwrite,
@@ -113,8 +111,6 @@ def score(
         show=SnippetBar,
     )
     _show(outcomes, out, as_json)
-    if failed := sum(outcome.status == FAILED for outcome in outcomes):
-        raise PipelineError(f"{failed} of {len(found)} videos failed")
 
 
 def _show(outcomes: "list[scoring.Scored]", out: Path, as_json: bool) -> None:
@@ -127,6 +123,8 @@ def _show(outcomes: "list[scoring.Scored]", out: Path, as_json: bool) -> None:
         header = ("video", "frames", "events", "mean", "max", "peak frame", "peak time (s)", "features")
         notes = ("note",) if any(outcome.summary.get("damage") for outcome in done) else ()
         click.echo(table([_row(outcome)[: len(header + notes)] for outcome in done], header + notes))
+    if failed := len(outcomes) - len(done):
+        raise PipelineError(f"{failed} of {len(outcomes)} videos failed")
 
 
 def _row(outcome: "scoring.Scored") -> tuple[object, ...]:

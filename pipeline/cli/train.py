@@ -78,22 +78,13 @@ def train(
 
     On several machines: torchrun ... -m ssrl_pipeline train --name NAME
     """
-    more_seeds = [int(word) for word in more if word.isdigit()]
-    more_actions = [word for word in more if not word.isdigit()]
-    if more_seeds and seeds is None:
-        raise click.UsageError(f"unexpected argument {more_seeds[0]}; several seeds are given with --seeds")
-    if more_actions and actions is None:
-        raise click.UsageError(
-            f"unexpected argument {more_actions[0]!r}; several actions are given with --actions, a name of "
-            "several words in quotes"
-        )
-    if actions is not None:
-        settings = _with_actions(settings, [actions, *more_actions])
+    chosen, names = _lists(seeds, actions, more)
+    if names:
+        settings = _with_actions(settings, names)
     if name is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise click.UsageError("under torchrun give the run a --name, by which all processes find it")
     if folds and seeds is not None:
         raise click.UsageError("--folds is of one run, and --seeds makes several; leave one of them out")
-    chosen = [] if seeds is None else [seeds, *more_seeds]
     require_writable(Path(settings.data.runs))
 
     if devices > 1:
@@ -113,6 +104,20 @@ def train(
         )
         if trained:
             _show_run(trained, as_json)
+
+
+def _lists(seeds: int | None, actions: str | None, more: Sequence[str]) -> tuple[list[int], list[str]]:
+    """The seeds and the names of actions that were given, of which options take the first of each."""
+    more_seeds = [int(word) for word in more if word.isdigit()]
+    more_actions = [word for word in more if not word.isdigit()]
+    if more_seeds and seeds is None:
+        raise click.UsageError(f"unexpected argument {more_seeds[0]}; several seeds are given with --seeds")
+    if more_actions and actions is None:
+        raise click.UsageError(
+            f"unexpected argument {more_actions[0]!r}; several actions are given with --actions, a name of "
+            "several words in quotes"
+        )
+    return [] if seeds is None else [seeds, *more_seeds], [] if actions is None else [actions, *more_actions]
 
 
 def _with_actions(settings: Settings, names: Sequence[str]) -> Settings:

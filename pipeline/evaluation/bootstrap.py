@@ -21,7 +21,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.evaluation.metrics import FIGURES, FrameValues, check_scores, divide, video_frame_auc
+from ssrl_pipeline.evaluation.metrics import (
+    FIGURES,
+    FrameValues,
+    Threshold,
+    check_scores,
+    divide,
+    threshold_of,
+    video_frame_auc,
+)
 from ssrl_pipeline.events import THRESHOLD
 
 LEVEL = 0.95
@@ -46,7 +54,7 @@ def bootstrap_intervals(
     truth: FrameValues,
     resamples: int = 1000,
     seed: int = 0,
-    threshold: float = THRESHOLD,
+    threshold: Threshold = THRESHOLD,
 ) -> dict[str, Interval]:
     """95 % percentile intervals of what :func:`ssrl_pipeline.evaluation.metrics.frame_metrics` gives.
 
@@ -57,6 +65,7 @@ def bootstrap_intervals(
         scores: video -> float [frames].
         truth: video -> bool [frames].
         resamples: R, 1 or more.
+        threshold: of false alarms; or video -> its own.
 
     Raises:
         PipelineError: scores that are missing, do not fit the truth, or are not finite.
@@ -77,7 +86,7 @@ def bootstrap_intervals(
 
 
 def weighted_figures(
-    scores: FrameValues, truth: FrameValues, weights: np.ndarray, threshold: float = THRESHOLD
+    scores: FrameValues, truth: FrameValues, weights: np.ndarray, threshold: Threshold = THRESHOLD
 ) -> dict[str, np.ndarray]:
     """The figures of :data:`ssrl_pipeline.evaluation.metrics.FIGURES` with weighted videos.
 
@@ -100,7 +109,7 @@ def weighted_figures(
     wins, precisions = _compared(anomalous, ordinary, w)
     peaks = np.array([scores[video].max() for video in videos])
     better = (peaks[:a, None] > peaks[a:]) + 0.5 * (peaks[:a, None] == peaks[a:])  # [A, V - A]
-    false = np.array([np.count_nonzero(scores[video] >= threshold) for video in normal])
+    false = np.array([np.count_nonzero(scores[video] >= threshold_of(threshold, video)) for video in normal])
     within = np.array([video_frame_auc(scores[video], truth[video]) for video in abnormal])
     mixed = np.isfinite(within)
     with np.errstate(invalid="ignore"):  # 0 / 0: not defined

@@ -1,15 +1,14 @@
 """A checkpoint's threshold, calibrated with the normal videos of a store that it did not learn from."""
 
 import dataclasses
-import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, load_checkpoint
 from ssrl_pipeline.data import Annotations, Labels, check_videos
 from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import LabelError, PipelineError
@@ -27,6 +26,7 @@ from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.scoring import Cameras, require_scorable, score_stored
 from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.times import FrameTimes
 
 
 class Tried(NamedTuple):
@@ -89,9 +89,7 @@ def calibrate_run(
     found = calibrate_checkpoint(
         load_checkpoint(path), store, labels, false_alarms, unit, split, rule, find_device(device), by
     )
-    trained = path.stat()
-    save_checkpoint(path, found.checkpoint)
-    os.utime(path, ns=(trained.st_atime_ns, trained.st_mtime_ns))  # the newest run stays the newest trained
+    amend_checkpoint(path, found.checkpoint)
     return path, found
 
 
@@ -131,17 +129,7 @@ def calibrate_checkpoint(
     normal = score(video for video, abnormal in videos.items() if not abnormal)
     abnormal = score(video for video, abnormal in videos.items() if abnormal)
     calibration = calibrate(normal, times, false_alarms, unit, rule)
-    tried = []
-    around = (false_alarms / 5, false_alarms / 2, false_alarms, 2 * false_alarms, 5 * false_alarms)
-    for asked in dict.fromkeys(around):
-        try:
-            other = calibrate(normal, times, asked, unit, rule)
-        except PipelineError:  # more than there can be, or fewer than any threshold gives
-            continue
-        tried.append(Tried(asked, other.found, share_detected(abnormal, times, other.rule)))
-    plain = dataclasses.replace(rule, threshold=THRESHOLD)
-    detected = share_detected(abnormal, times, plain)
-    tried.append(Tried(None, count_false_alarms(normal, times, plain), detected))
+    tried = _try_around(calibration, normal, abnormal, times, rule)
     fitted = with_threshold(checkpoint, calibration, split)
     cells: list[Cell] = []
     if by:
@@ -151,6 +139,26 @@ def calibrate_checkpoint(
         record = {**fitted.provenance["threshold"], "by": [cell.record() for cell in cells]}
         fitted = dataclasses.replace(fitted, provenance={**fitted.provenance, "threshold": record})
     return Calibrated(fitted, calibration, tried, len(abnormal), split, cells)
+
+
+def _try_around(
+    calibration: Calibration,
+    normal: Mapping[str, np.ndarray],
+    abnormal: Mapping[str, np.ndarray],
+    times: Mapping[str, FrameTimes],
+    rule: EventRule,
+) -> list[Tried]:
+    """What was asked for, others about it as far as they can be had, and the threshold without any."""
+    asked, tried = calibration.asked, []
+    for other in dict.fromkeys((asked / 5, asked / 2, asked, 2 * asked, 5 * asked)):
+        try:
+            one = calibrate(normal, times, other, calibration.unit, rule)
+        except PipelineError:  # more than there can be, or fewer than any threshold gives
+            continue
+        tried.append(Tried(other, one.found, share_detected(abnormal, times, one.rule)))
+    plain = dataclasses.replace(rule, threshold=THRESHOLD)
+    detected = share_detected(abnormal, times, plain)
+    return [*tried, Tried(None, count_false_alarms(normal, times, plain), detected)]
 
 
 def with_threshold(checkpoint: Checkpoint, calibration: Calibration, split: str) -> Checkpoint:

@@ -32,13 +32,14 @@ from ssrl_pipeline.evaluation.metrics import (
     Classes,
     ClassMetrics,
     FrameMetrics,
+    Threshold,
     class_metrics,
     divide,
     frame_metrics,
     pool,
     videos_by_class,
 )
-from ssrl_pipeline.events import THRESHOLD, EventRule
+from ssrl_pipeline.events import EventSettings
 from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.scoring import Cameras, require_scorable, score_stored
@@ -132,7 +133,7 @@ def evaluate_run(
     split: str = "test",
     device: str = "auto",
     *,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     bootstrap: int = 0,
     out: Path | None = None,
 ) -> Judged:
@@ -168,7 +169,7 @@ def evaluate_run(
         classes=dataset.classes if dataset else None,
         threshold=threshold,
         bootstrap=bootstrap,
-        rule=EventRule(**{**vars(settings.events), "threshold": threshold}),
+        events=settings.events,
     )
     folder = out or evaluation_folder(path, split)
     if folder:
@@ -192,10 +193,10 @@ def evaluate_checkpoint(
     device: torch.device,
     *,
     classes: Classes | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     bootstrap: int = 0,
     seed: int = 0,
-    rule: EventRule | None = None,
+    events: EventSettings | None = None,
 ) -> EvaluationResult:
     """Scores the videos of a split and compares every frame with the ground truth.
 
@@ -204,10 +205,11 @@ def evaluate_checkpoint(
     Args:
         split: train, val or test, as in the labels.
         classes: video -> class of its anomaly, or several, where that is known.
-        threshold: frames of normal videos that score as much are false alarms.
+        threshold: frames of normal videos that score as much are false alarms; None: the one that scoring
+            takes, which is the settings', that of the video's group, the checkpoint's, or 0.5.
         bootstrap: number of draws behind the intervals; 0 for none.
         seed: of the bootstrap.
-        rule: how scores become events, which alarm; its threshold does not matter.
+        events: how scores become events, which alarm; a threshold of None is the checkpoint's.
 
     Raises:
         LabelError: the split has no videos, or intervals and labels contradict each other.
@@ -215,20 +217,14 @@ def evaluate_checkpoint(
     """
     require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     truth = ground_truth(store, labels, intervals, split)
-    cameras = Cameras(checkpoint, device)
-    models = {video: cameras.of(labels[video].group).model for video in truth}
-    scores = {video: score_stored(video, model, store, device) for video, model in models.items()}
-    spread: dict[str, Interval] = {}
-    class_spread: dict[str, Interval] = {}
-    if bootstrap:
-        spread = bootstrap_intervals(scores, truth, bootstrap, seed, threshold)
-        for name, videos in videos_by_class(truth, classes or {}).items():
-            against = {video: truth[video] for video in [*videos, *divide(truth)[1]]}
-            class_spread[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold)["auc"]
+    cameras = Cameras(checkpoint, device, _at(threshold, events or EventSettings()))
+    scores = {v: score_stored(v, cameras.of(labels[v].group).model, store, device) for v in truth}
+    rules = {video: cameras.rule(labels[video].group).rule for video in truth}
+    thresholds = {video: rule.threshold for video, rule in rules.items()}
+    spread, class_spread = _intervals(scores, truth, classes or {}, bootstrap, seed, thresholds)
     times = {video: store.times(video) for video in truth}
-    rule = dataclasses.replace(rule or EventRule(), threshold=threshold)
     return EvaluationResult(
-        metrics=frame_metrics(scores, truth, threshold),
+        metrics=frame_metrics(scores, truth, thresholds),
         scores=scores,
         truth=truth,
         classes=class_metrics(scores, truth, classes or {}),
@@ -237,9 +233,31 @@ def evaluate_checkpoint(
         resamples=bootstrap,
         split=split,
         judged={key: checkpoint.provenance.get(key) for key in JUDGED},
-        groups=group_figures(scores, truth, times, labels, rule),
-        alarms=count_alarms(scores, truth, times, rule),
+        groups=group_figures(scores, truth, times, labels, rules),
+        alarms=count_alarms(scores, truth, times, rules),
     )
+
+
+def _at(threshold: float | None, events: EventSettings) -> EventSettings:
+    return events if threshold is None else dataclasses.replace(events, threshold=threshold)
+
+
+def _intervals(
+    scores: dict[str, np.ndarray],
+    truth: dict[str, np.ndarray],
+    classes: Classes,
+    bootstrap: int,
+    seed: int,
+    threshold: Threshold,
+) -> tuple[dict[str, Interval], dict[str, Interval]]:
+    """Of all figures, and of each class's AUC against all normal videos; none without draws."""
+    if not bootstrap:
+        return {}, {}
+    found = {}
+    for name, videos in videos_by_class(truth, classes).items():
+        against = {video: truth[video] for video in [*videos, *divide(truth)[1]]}
+        found[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold)["auc"]
+    return bootstrap_intervals(scores, truth, bootstrap, seed, threshold), found
 
 
 def _tell_wrong_lengths(dataset: Dataset, store: Features, split: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssrl_pipeline.data import Labels
 from ssrl_pipeline.evaluation.metrics import FrameMetrics, divide, frame_metrics
-from ssrl_pipeline.events import EventRule, count_false_alarms
+from ssrl_pipeline.events import EventRule, count_false_alarms, sum_false_alarms
 from ssrl_pipeline.times import FrameTimes
 
 HOURS = 24
@@ -42,9 +42,12 @@ def group_figures(
     truth: Mapping[str, np.ndarray],
     times: Mapping[str, FrameTimes],
     labels: Labels,
-    rule: EventRule,
+    rules: Mapping[str, EventRule],
 ) -> dict[str, GroupFigures]:
     """Group -> its figures, by name; videos without a group are in none.
+
+    Args:
+        rules: video -> how its camera's scores become events.
 
     Raises:
         PipelineError: as :func:`frame_metrics` does.
@@ -56,8 +59,8 @@ def group_figures(
     found = {}
     for group, videos in sorted(members.items()):
         own = {video: truth[video] for video in videos}
-        metrics = frame_metrics(scores, own, rule.threshold)
-        found[group] = GroupFigures(metrics, count_alarms(scores, own, times, rule))
+        metrics = frame_metrics(scores, own, {video: rules[video].threshold for video in videos})
+        found[group] = GroupFigures(metrics, count_alarms(scores, own, times, rules))
     return found
 
 
@@ -65,13 +68,19 @@ def count_alarms(
     scores: Mapping[str, np.ndarray],
     truth: Mapping[str, np.ndarray],
     times: Mapping[str, FrameTimes],
-    rule: EventRule,
+    rules: Mapping[str, EventRule],
 ) -> Alarms:
-    """How often normal videos alarm, as events that `rule` makes of their scores."""
+    """How often normal videos alarm, as events that each video's rule makes of its scores."""
     normal = divide(truth)[1]
     if not normal:
         return Alarms(None, None, None)
-    counted = count_false_alarms({video: scores[video] for video in normal}, times, rule)
+    by_rule: dict[EventRule, list[str]] = {}
+    for video in normal:
+        by_rule.setdefault(rules[video], []).append(video)
+    counted = sum_false_alarms(
+        count_false_alarms({video: scores[video] for video in videos}, times, rule)
+        for rule, videos in by_rule.items()
+    )
     if counted.per_hour is None or counted.most_per_hour is None:
         return Alarms(None, None, None)
     return Alarms(HOURS * counted.per_hour, HOURS * counted.most_per_hour, counted.hours)

@@ -28,6 +28,9 @@ FrameValues = Mapping[str, np.ndarray]  # video -> [N], scores or ground truth
 Classes = Mapping[str, str | tuple[str, ...]]  # video -> the class of its anomaly, or several
 
 
+Threshold = float | Mapping[str, float]  # of all videos, or video -> that of its camera
+
+
 class FrameMetrics(NamedTuple):
     """Figures (see above), nan where they are not defined; then what they were counted over."""
 
@@ -38,7 +41,7 @@ class FrameMetrics(NamedTuple):
     within_auc: float
     video_auc: float
     false_alarm_rate: float
-    threshold: float  # of the false alarms
+    threshold: float  # of the false alarms; nan where videos have different ones
     videos: int
     abnormal_videos: int
     within_videos: int  # with both anomalous and normal frames
@@ -58,13 +61,13 @@ class ClassMetrics(NamedTuple):
     anomalous_frames: int
 
 
-def frame_metrics(scores: FrameValues, truth: FrameValues, threshold: float = THRESHOLD) -> FrameMetrics:
+def frame_metrics(scores: FrameValues, truth: FrameValues, threshold: Threshold = THRESHOLD) -> FrameMetrics:
     """Compares scores with ground truth.
 
     Args:
         scores: video -> float [N].
         truth: video -> bool [N].
-        threshold: frames of normal videos that score as much are false alarms.
+        threshold: frames of normal videos that score as much are false alarms; or video -> its own.
 
     Raises:
         PipelineError: a video has no scores, another number of them than of
@@ -77,6 +80,7 @@ def frame_metrics(scores: FrameValues, truth: FrameValues, threshold: float = TH
     abnormal_truth, abnormal_scores = pool(abnormal, truth), pool(abnormal, scores)
     peaks = np.array([scores[video].max() for video in truth])
     labels = np.array([truth[video].any() for video in truth], bool)
+    limits = {video: np.full(len(truth[video]), threshold_of(threshold, video)) for video in normal}
     return FrameMetrics(
         auc=_defined(roc_auc_score, all_truth, all_scores),
         ap=_defined(average_precision_score, all_truth, all_scores),
@@ -84,14 +88,24 @@ def frame_metrics(scores: FrameValues, truth: FrameValues, threshold: float = TH
         abnormal_ap=_defined(average_precision_score, abnormal_truth, abnormal_scores),
         within_auc=_mean([video_frame_auc(scores[video], truth[video]) for video in mixed]),
         video_auc=_defined(roc_auc_score, labels, peaks),
-        false_alarm_rate=_mean(pool(normal, scores) >= threshold),
-        threshold=threshold,
+        false_alarm_rate=_mean(pool(normal, scores) >= pool(normal, limits)),
+        threshold=one_threshold(threshold),
         videos=len(truth),
         abnormal_videos=len(abnormal),
         within_videos=len(mixed),
         frames=len(all_truth),
         anomalous_frames=int(all_truth.sum()),
     )
+
+
+def threshold_of(threshold: Threshold, video: str) -> float:
+    return threshold if isinstance(threshold, float | int) else threshold[video]
+
+
+def one_threshold(threshold: Threshold) -> float:
+    """That of all videos; nan where they have different ones."""
+    known = {threshold} if isinstance(threshold, float | int) else set(threshold.values())
+    return known.pop() if len(known) == 1 else np.nan
 
 
 def class_metrics(scores: FrameValues, truth: FrameValues, classes: Classes) -> dict[str, ClassMetrics]:

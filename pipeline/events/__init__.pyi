@@ -3,6 +3,7 @@ from .false_alarms import FalseAlarms as FalseAlarms
 from .false_alarms import calibrate as calibrate
 from .false_alarms import count_false_alarms as count_false_alarms
 from .false_alarms import share_detected as share_detected
+from .false_alarms import sum_false_alarms as sum_false_alarms
 from .files import describe as describe
 from .files import save_events as save_events
 from .find import ASSUMED_FPS as ASSUMED_FPS

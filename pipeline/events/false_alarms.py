@@ -17,7 +17,7 @@ Dimensions: N frames.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +36,7 @@ RANKS = 1000  # of the highest scores, each of which is tried as a threshold; be
 class FalseAlarms(NamedTuple):
     """What a rule raises on normal videos."""
 
-    threshold: float
+    threshold: float  # nan where several rules were counted together
     frames: int  # that score at least the threshold
     of_frames: int
     events: int
@@ -146,6 +146,19 @@ def count_false_alarms(
         events=sum(len(event_bounds(values, times[video], rule)) for video, values in scores.items()),
         hours=_hours(scores, times) if known else None,
         videos=len(scores),
+    )
+
+
+def sum_false_alarms(counted: Iterable[FalseAlarms]) -> FalseAlarms:
+    """Of several rules, each on videos of its own, together."""
+    thresholds, frames, of_frames, events, hours, videos = zip(*counted, strict=True)
+    return FalseAlarms(
+        threshold=thresholds[0] if len(set(thresholds)) == 1 else math.nan,
+        frames=sum(frames),
+        of_frames=sum(of_frames),
+        events=sum(events),
+        hours=None if None in hours else sum(hours),
+        videos=sum(videos),
     )
 
 

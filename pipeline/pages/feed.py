@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 KEPT = 1000  # news
 PACE = 0.3  # seconds from one look for news to the next
@@ -45,8 +45,10 @@ class Feed:
         with self._lock:
             self._told += KEPT + 1
 
-    async def events(self, request: Request) -> StreamingResponse:
+    async def events(self, request: Request) -> Response:
         """Sends `state`, the whole; `news`, a list of what was told since, oldest first; `sign`, of life."""
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         return StreamingResponse(self._events(), media_type="text/event-stream")
 
     async def _events(self) -> AsyncIterator[str]:

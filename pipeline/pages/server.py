@@ -70,12 +70,18 @@ def serve(page: Page, access: Access, say: Callable[[str], object]) -> Iterator[
             target=server.run, kwargs={"sockets": [listening]}, name="page", daemon=True
         )
         thread.start()
-        host = f"[{access.host}]" if ":" in access.host else access.host
         try:
-            yield f"http://{host}:{listening.getsockname()[1]}/"
+            yield f"http://{_callable(access.host)}:{listening.getsockname()[1]}/"
         finally:
             server.should_exit = True
             thread.join(ENDING + 4.0)
+
+
+def _callable(host: str) -> str:
+    """A host as a browser can call it, also where all addresses of this machine are listened to."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 def _listening(access: Access) -> socket.socket:

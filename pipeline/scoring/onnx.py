@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssrl_pipeline.checkpoint import load_checkpoint, versions
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, versions
 from ssrl_pipeline.disk import file_sha256, whole_file
 from ssrl_pipeline.errors import CheckpointError, PipelineError
 from ssrl_pipeline.models import Detector
@@ -87,11 +87,7 @@ def export_onnx(checkpoint: Path, target: Path, group: str | None = None) -> Exp
         raise PipelineError(
             f"export needs {error.name}, which is not installed: pip install 'ssrl-pipeline[onnx]'"
         ) from error
-    loaded = load_checkpoint(checkpoint)
-    if group is not None and group not in loaded.cameras:
-        known = ", ".join(map(repr, sorted(loaded.cameras))) or "none"
-        raise CheckpointError(f"{checkpoint}: was not adapted to camera {group!r}; it was to: {known}")
-    loaded = loaded.for_camera(group)
+    loaded = _load(checkpoint, group)
     model: Detector = loaded.build()
     if (size := sum(weight.nbytes for weight in model.state_dict().values())) > MOST_BYTES:
         raise PipelineError(
@@ -120,6 +116,14 @@ def export_onnx(checkpoint: Path, target: Path, group: str | None = None) -> Exp
         scratch.write_bytes(content)
     inputs = {name: [count, model.sizes[name]] for name, count in model.views.items()}
     return Export(target, loaded.kind, len(content), inputs, difference)
+
+
+def _load(path: Path, group: str | None) -> Checkpoint:
+    loaded = load_checkpoint(path)
+    if group is not None and group not in loaded.cameras:
+        known = ", ".join(map(repr, sorted(loaded.cameras))) or "none"
+        raise CheckpointError(f"{path}: was not adapted to camera {group!r}; it was to: {known}")
+    return loaded.for_camera(group)
 
 
 def to_onnx(model: Detector) -> "ModelProto":

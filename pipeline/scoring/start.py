@@ -45,26 +45,13 @@ def score_videos(
         must_reuse: a store that cannot be used is an error.
         show: told the plan, gives what shows the progress.
     """
-    require_writable(out)
-    if overlay:
-        require_encoder()  # or an error before hours of work
+    options = _prepared(settings, checkpoint, out, overlay)
     features = location(settings.data.features)
     intervals = intervals_to_show(settings.data, say)
     groups = camera_of(videos, settings.data, group, say)
-    path = find_checkpoint(checkpoint, Path(settings.data.runs))
-    of = settings.extract
-    options = ScorerOptions(
-        *(path, of.weights, settings.events, of.engine, of.precision, of.frames, of.calibration),
-        unchanged=of.unchanged,
-    )
     with _placed(options, device, devices, cluster) as (scorer, place, on):
         index = open_index(features, scorer, must_reuse, say)
-        say(f"scoring with {path} on {on}")
-        say(f"events: {scorer.chosen}")
-        for line in scorer.cameras.told(groups.values()):
-            say(line)
-        if scorer.wordless:
-            say(f"events have no words: {scorer.wordless}")
+        _tell(scorer, groups, f"scoring with {options.checkpoint} on {on}")
         return score_many(
             scorer,
             videos,
@@ -79,6 +66,28 @@ def score_videos(
             note=say,
             place=place,
         )
+
+
+def _prepared(settings: Settings, checkpoint: Path | None, out: Path, overlay: bool) -> ScorerOptions:
+    """What makes the scorer; what is missing is an error before hours of work."""
+    require_writable(out)
+    if overlay:
+        require_encoder()
+    path, of = find_checkpoint(checkpoint, Path(settings.data.runs)), settings.extract
+    return ScorerOptions(
+        *(path, of.weights, settings.events, of.engine, of.precision, of.frames, of.calibration),
+        unchanged=of.unchanged,
+    )
+
+
+def _tell(scorer: Scorer, groups: Mapping[str, str | None], first: str) -> None:
+    """By which rule it finds events, and what it does for which camera."""
+    say(first)
+    say(f"events: {scorer.chosen}")
+    for line in scorer.cameras.told(groups.values()):
+        say(line)
+    if scorer.wordless:
+        say(f"events have no words: {scorer.wordless}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from ssrl_pipeline.data import split_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError, PipelineError
 from ssrl_pipeline.models import SSRL, ActionDetector, FusedDetector, LinearProbe, MotionDetector, PatchMemory
-from ssrl_pipeline.training import auto, ssrl
+from ssrl_pipeline.training import auto
 from ssrl_pipeline.training.held_out import (
     FOLDS,
     Folds,
@@ -29,11 +29,13 @@ from ssrl_pipeline.training.kinds import (
     fused_summary,
     memory_summary,
     probe_summary,
+    ssrl_summary,
     train_actions,
     train_fused,
     train_memory,
     train_motion,
     train_probe,
+    train_ssrl,
 )
 from ssrl_pipeline.training.length import begun_with
 from ssrl_pipeline.training.run_folder import owned, refuse_other_run
@@ -128,9 +130,7 @@ def _add_usual(task: Task) -> None:
 
 def _ssrl(task: Task) -> None:
     model, training = task.settings.model, task.settings.train
-    ssrl.train_ssrl(
-        task.store, task.labels, task.run, model, training, task.group, task.report, task.intervals
-    )
+    train_ssrl(task.store, task.labels, task.run, model, training, task.group, task.report, task.intervals)
 
 
 def _by_main(train: Callable[[Task], object]) -> Callable[[Task], None]:
@@ -187,7 +187,7 @@ def _auto(task: Task) -> HeldOut | None:
 
 
 TRAINERS: dict[str, Trainer] = {
-    SSRL.kind: Trainer(_ssrl, evaluations="", summary=ssrl.ssrl_summary),
+    SSRL.kind: Trainer(_ssrl, evaluations="", summary=ssrl_summary),
     PatchMemory.kind: Trainer(_by_main(_memory), normal_alone=True, summary=memory_summary),
     FusedDetector.kind: Trainer(_fused, evaluations="ssrl", summary=fused_summary),
     ActionDetector.kind: Trainer(_by_main(_actions), normal_alone=True, summary=actions_summary),

@@ -25,8 +25,8 @@ from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.demo.render import RenderPlan, render_dataset
 from ssrl_pipeline.disk.files import write_json
 from ssrl_pipeline.extractors import PRESETS
+from ssrl_pipeline.extractors.backbones import BACKBONES
 from ssrl_pipeline.extractors.engines.engines import ENGINES, PRECISIONS
-from ssrl_pipeline.extractors.extractor import BACKBONES
 
 FEATURES = {"decode": decode, "backbone": backbone, "extraction": extraction}
 MODEL = {"training": training, "scoring": scoring}

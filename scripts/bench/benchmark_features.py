@@ -125,7 +125,9 @@ def backbone(bench: Bench, subject: Subject) -> Iterator[Row]:
         return work
 
     engines = {
-        name: make_engine(one.engine, network, one.normalisation, bench.device, one.precision, one.graphs)
+        name: make_engine(
+            one.engine, network, one.normalisation, bench.device, one.precision, one.networks.graphs
+        )
         for name, one in extractors.items()
     }
 

@@ -62,7 +62,7 @@ def measure(folder: Path, minutes: float, size: tuple[int, int], preset: str) ->
     make_video(video, round(minutes * 60 * FPS), size)
     extractor = FeatureExtractor("i3d", preset, "cpu", "random", engine="eager")
     for one in extractor.passes:
-        extractor._engines[one.network] = Means()
+        extractor.networks.engines[one.network] = Means()
     start, decoder, done = time.perf_counter(), [0.0], threading.Event()
 
     def watch() -> None:

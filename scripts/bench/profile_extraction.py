@@ -148,7 +148,7 @@ def layers(subject: Subject) -> dict[str, Seconds]:
             for name in subject.extractors:
                 own = subject.extractors[name]
                 engine = make_engine(
-                    own.engine, own.backbone, normalisation, device, own.precision, own.graphs
+                    own.engine, own.backbone, normalisation, device, own.precision, own.networks.graphs
                 )
                 if isinstance(engine, OpenVino):
                     found[name] += layers_of_openvino(engine, clips)

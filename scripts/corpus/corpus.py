@@ -171,12 +171,17 @@ LENGTHS = {"one frame.mp4": 1, "five frames.mp4": 5, "sixteen frames.mp4": 16, "
 
 def make(folder: Path, only: Collection[str] = ()) -> None:
     """Makes all files, or those of these names; what is there already stays."""
-    makers = {**_encoders(), **SPECIAL}
+    makers = kinds()
     for name in only or makers:
         path = folder / name
         if not os.path.lexists(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             makers[name](path)
+
+
+def kinds() -> dict[str, Callable[[Path], object]]:
+    """Name of a file -> what makes it at a path."""
+    return {**_encoders(), **SPECIAL}
 
 
 def _encoders() -> dict[str, Callable[[Path], object]]:

@@ -39,7 +39,7 @@ def make_extractor() -> FeatureExtractor:
     extractor = FeatureExtractor("i3d", "live", "cpu", "random", engine="eager")
     stand_in.name = "means"  # type: ignore[attr-defined]
     for one in extractor.passes:
-        extractor._engines[one.network] = stand_in  # type: ignore[assignment]
+        extractor.networks.engines[one.network] = stand_in  # type: ignore[assignment]
     return extractor
 
 

@@ -154,7 +154,7 @@ def backbone_alone(check: Check, extractor: FeatureExtractor) -> float:
         )
         clips = one.cut.cut(one.cut.resize(frames)).to(check.device)
         clips = torch.cat([clips] * group)
-        step = max(1, extractor.batch_pixels // clips[0, 0].numel())
+        step = max(1, extractor.memory.pixels // clips[0, 0].numel())
 
         def run() -> None:
             for part in clips.split(step):  # noqa: B023
@@ -244,7 +244,7 @@ def out_of_memory(check: Check) -> None:
     before = torch.cuda.memory_allocated()
     whole = check.extractor(check.preset)
     expected = whole(frames)
-    took, had = torch.cuda.max_memory_reserved(), (whole.batch, whole.batch_pixels)
+    took, had = torch.cuda.max_memory_reserved(), (whole.batch, whole.memory.pixels)
     check.report("memory of a whole group", took / 2**20, "MiB", f"batch {had[0]}, batch_pixels {had[1]}")
     del whole
     torch.cuda.empty_cache()
@@ -265,7 +265,7 @@ def out_of_memory(check: Check) -> None:
             torch.cuda.set_per_process_memory_fraction(1.0)
             logging.getLogger("ssrl_pipeline").removeHandler(said)
         worst = max(relative_l2(found[view], rows) for view, rows in expected.items())
-        now = f"batch {extractor.batch}, batch_pixels {extractor.batch_pixels}; said: {said.lines[:1]}"
+        now = f"batch {extractor.batch}, batch_pixels {extractor.memory.pixels}; said: {said.lines[:1]}"
         check.report(f"features with {share:.0%} of it", worst, "relative L2", now)
 
 

@@ -15,7 +15,7 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.settings import LossSettings, ModelSettings, TrainSettings
 from ssrl_pipeline.training.group import Group, join
-from ssrl_pipeline.training.ssrl import train_ssrl
+from ssrl_pipeline.training.kinds.ssrl import train_ssrl
 
 VIEWS, SIZE = {"clip": 2, "patch2x3": 6}, 64
 LIMIT = 45  # seconds for a group

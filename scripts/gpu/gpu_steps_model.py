@@ -15,7 +15,7 @@ from benchmark_rounds import Bench, wall
 from gpu_common import Check
 
 from ssrl_pipeline.data.labels import Label
-from ssrl_pipeline.extractors.extractor import BACKBONES
+from ssrl_pipeline.extractors.backbones import BACKBONES
 from ssrl_pipeline.extractors.presets import PRESETS
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, cut_snippets
 from ssrl_pipeline.features.meta import VideoMeta
@@ -28,8 +28,8 @@ from ssrl_pipeline.models.occlusion import HeatStream
 from ssrl_pipeline.scales import scale_of
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.kinds.ssrl import train_ssrl
 from ssrl_pipeline.training.run_folder import Evaluation
-from ssrl_pipeline.training.ssrl import train_ssrl
 from ssrl_pipeline.watching.watch import TOGETHER
 
 FPS = 25  # of a camera

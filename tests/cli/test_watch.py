@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -17,6 +18,9 @@ from helpers.pages import ask
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
+
+Start = Callable[..., "subprocess.Popen[str]"]
+pytestmark = pytest.mark.usefixtures("quick_network")
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +34,26 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(*arguments: object) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "ssrl_pipeline", "watch", *map(str, arguments), "--device", "cpu"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """start(arguments) -> the command, which does not outlive the test."""
+    jobs: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object) -> "subprocess.Popen[str]":
+        job = subprocess.Popen(
+            [sys.executable, "-m", "ssrl_pipeline", "watch", *map(str, arguments), "--device", "cpu"],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        jobs.append(job)
+        return job
+
+    yield run
+    for job in jobs:
+        with job:
+            job.kill()
 
 
 def test_the_command_scores_a_file_and_runs_a_program(
@@ -81,7 +97,7 @@ def lines_until(job: "subprocess.Popen[str]", wanted: str) -> list[str]:
 
 
 def test_a_file_of_cameras_is_read_again_on_sighup_and_a_faulty_one_is_not_taken(
-    checkpoint: Path, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, start: Start, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PASSWORD", "secret")
     video, told = make_video(tmp_path / "v.mp4", frames=20), tmp_path / "told"
@@ -121,7 +137,7 @@ receivers:
 
 
 def test_check_says_what_each_camera_is_and_fails_where_one_is_not_there(
-    checkpoint: Path, make_video, tmp_path: Path
+    checkpoint: Path, start: Start, make_video, tmp_path: Path
 ) -> None:
     video = make_video(tmp_path / "v.mp4", frames=20)
     path = tmp_path / "cameras.yaml"
@@ -138,7 +154,7 @@ def test_check_says_what_each_camera_is_and_fails_where_one_is_not_there(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_command_is_stopped_in_order_and_tells_no_password(
-    checkpoint: Path, number: int, code: int
+    checkpoint: Path, start: Start, number: int, code: int
 ) -> None:
     job = start("rtsp://user:secret@127.0.0.1:1/gate?pw=secret", "--checkpoint", checkpoint)
     assert job.stdout
@@ -150,7 +166,7 @@ def test_the_command_is_stopped_in_order_and_tells_no_password(
     assert "secret" not in out + err and "Traceback" not in err
 
 
-def test_a_closed_stdout_ends_the_command(checkpoint: Path, make_video, tmp_path: Path) -> None:
+def test_a_closed_stdout_ends_the_command(checkpoint: Path, start: Start, make_video, tmp_path: Path) -> None:
     job = start(make_video(tmp_path / "v.mp4", frames=100), "--checkpoint", checkpoint)
     assert job.stdout and job.stderr
     assert json.loads(job.stdout.readline())["type"] == "connected"

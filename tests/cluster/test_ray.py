@@ -26,7 +26,7 @@ from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.store import FeatureStore
 
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_network")]
 OPTIONS = ExtractorOptions(preset="live", weights="random", engine="eager")
 LONG = 8  # snippets of the video whose worker is killed
 
@@ -57,21 +57,26 @@ def extract_on_cluster(
     return extract(videos, features, OPTIONS.planner(), place=extract_elsewhere(cluster, options), **more)
 
 
-def kill_worker(store: Path, video: str, killed: list[int]) -> None:
-    """Kills the process that extracts the video, once it has written some of it."""
-    end = time.monotonic() + 600
-    while time.monotonic() < end:
+def kill_worker(store: Path, video: str, killed: list[int], gate: Path) -> None:
+    """Kills the process that extracts the video, once it has written some and stands before the gate."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end and not killed:
         written = sum(path.stat().st_size for path in store.glob(f".{video}.*.part/*.npy"))
         if written > 7 * 1024 * 4 * 4:  # four snippets
             note = json.loads((store / f".{video}.lock").read_text())
             os.kill(note["pid"], signal.SIGKILL)
             killed.append(note["pid"])
-            return
         time.sleep(0.02)
+    gate.unlink()
 
 
 def test_killed_worker_leaves_the_store_of_a_local_run(
-    three_workers: Cluster, videos: Path, local: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    three_workers: Cluster,
+    gate: Path,
+    videos: Path,
+    local: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     progress, plans, killed = Recorded(), list[Plan](), list[int]()
 
@@ -79,7 +84,8 @@ def test_killed_worker_leaves_the_store_of_a_local_run(
         plans.append(plan)
         return progress
 
-    killer = threading.Thread(target=kill_worker, args=(tmp_path / "features", "long.mp4", killed))
+    gate.touch()
+    killer = threading.Thread(target=kill_worker, args=(tmp_path / "features", "long.mp4", killed, gate))
     killer.start()
     store, outcomes = extract_on_cluster(videos, tmp_path / "features", OPTIONS, three_workers, begin=begin)
     killer.join()

@@ -44,6 +44,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     return run
 
 
+@pytest.mark.usefixtures("quick_network")
 def test_every_line_of_an_extraction_is_an_object(
     call: Call, make_video: Callable[..., Path], tmp_path: Path
 ) -> None:

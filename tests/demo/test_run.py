@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from ssrl_pipeline.cli.main import cli
-from ssrl_pipeline.demo.render import render_dataset
+from ssrl_pipeline.demo import render
+from ssrl_pipeline.demo.render import RenderPlan
 
 WHOLE = os.environ.get("DEMO") == "whole"
 SOME = {"train": 6, "val": 2, "test": 3}  # videos of a label; of the whole demo 9, 3 and 6
@@ -15,7 +17,22 @@ SOME = {"train": 6, "val": 2, "test": 3}  # videos of a label; of the whole demo
 
 def render_some(folder: Path) -> None:
     """Most of the demo's videos, as it renders them itself; it goes on with what is there."""
-    render_dataset(folder, seed=0)
+    plan = RenderPlan()
+    nothing = render.Clip(np.zeros((1, plan.height, plan.width, 3), np.uint8), [])
+    splits = {"train": plan.train, "val": plan.val, "test": plan.test}
+    names = [
+        f"{s}_{label}_{k}" for s, n in splits.items() for label in ("normal", "abnormal") for k in range(n)
+    ]
+    coming = iter(names)
+
+    def rendered(rng: np.random.Generator, anomaly: str | None, scene: render.Scene) -> render.Clip:
+        """Nothing of what is not taken: each video draws from a generator of its own."""
+        return render_video(rng, anomaly, scene) if is_taken(next(coming)) else nothing
+
+    render_video = render.render_video
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "render_video", rendered)
+        render.render_dataset(folder, seed=0)
     for table in ("labels.csv", "intervals.csv"):
         header, *rows = (folder / table).read_text().splitlines()
         some = [row for row in rows if is_taken(row.partition(",")[0])]

@@ -1,5 +1,6 @@
 """A checkpoint against ground truth: the figures, what is written, and the command."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,28 @@ def test_figures_are_those_of_the_models_scores(
     assert set(result.intervals) == set(FIGURES)
     assert np.isnan(result.class_intervals["Arson"].low)  # a single video
     assert result.class_intervals["Fighting"].low <= result.classes["Fighting"].auc
+
+
+def test_false_alarms_are_counted_at_the_threshold_that_scoring_takes(
+    checkpoint: Checkpoint, store: FeatureStore
+) -> None:
+    asked = {"asked": 0.01, "unit": "frame", "split": "validation videos"}
+    gate = {"group": "gate", "hour": None, "value": 0.9, "enough": True}
+    record = {"value": 0.3, **asked, "by": [gate]}
+    calibrated = dataclasses.replace(checkpoint, provenance={"threshold": record})
+    labels = {
+        video: label._replace(group="gate" if video == "n0" else None) for video, label in LABELS.items()
+    }
+
+    def rate(threshold: float | None) -> float:
+        arguments = (calibrated, store, labels, INTERVALS, "test", torch.device("cpu"))
+        found = evaluate_checkpoint(*arguments, threshold=threshold)
+        own = {"n0": threshold or 0.9, "n1": threshold or 0.3}
+        alarming = [found.scores[video] >= value for video, value in own.items()]
+        assert found.metrics.false_alarm_rate == pytest.approx(np.concatenate(alarming).mean())
+        return found.metrics.threshold
+
+    assert np.isnan(rate(None)) and rate(0.45) == 0.45
 
 
 def test_what_is_not_asked_for_is_not_there(checkpoint: Checkpoint, store: FeatureStore) -> None:

@@ -1,5 +1,6 @@
 """Figures by group, and alarms a day, from scores that are laid out by hand."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.data.labels import Label
+from ssrl_pipeline.evaluation.bootstrap import weighted_figures
 from ssrl_pipeline.evaluation.groups import count_alarms, group_figures
+from ssrl_pipeline.evaluation.metrics import frame_metrics
 from ssrl_pipeline.events.rule import EventRule
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.times import FrameTimes
@@ -35,7 +38,7 @@ def laid_out() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, 
 def test_each_group_has_its_own_figures_and_alarms() -> None:
     scores, truth, labels = laid_out()
     times = {video: FrameTimes(10.0) for video in scores}
-    found = group_figures(scores, truth, times, labels, RULE)
+    found = group_figures(scores, truth, times, labels, dict.fromkeys(scores, RULE))
     assert list(found) == ["door", "gate"]
     gate, door = found["gate"], found["door"]
     pooled = [np.concatenate([values["a"], values["n"]]) for values in (truth, scores)]
@@ -48,16 +51,34 @@ def test_each_group_has_its_own_figures_and_alarms() -> None:
     assert door.alarms.most_per_day == pytest.approx(chi2.ppf(0.95, 6) / 2 * 60 * 24)
     assert gate.alarms.per_day == 0
     assert gate.alarms.most_per_day == pytest.approx(-np.log(0.05) * 60 * 24)
-    every = count_alarms(scores, truth, times, RULE)
+    every = count_alarms(scores, truth, times, dict.fromkeys(scores, RULE))
     assert every.per_day == pytest.approx(2 * 60 * 24 / 3) and every.hours == pytest.approx(3 / 60)
+
+
+def test_each_camera_is_judged_by_its_own_threshold() -> None:
+    scores, truth, labels = laid_out()
+    times = {video: FrameTimes(10.0) for video in scores}
+    high = dataclasses.replace(RULE, threshold=0.8)
+    rules = {video: high if labels[video].group == "door" else RULE for video in scores}
+    found = group_figures(scores, truth, times, labels, rules)
+    assert found["door"].metrics.threshold == 0.8 and found["gate"].metrics.threshold == 0.5
+    assert found["door"].metrics.false_alarm_rate == pytest.approx(1 / 600)  # of 61 frames, one reaches 0.8
+    scores["n"][:60] = 0.6  # an alarm at the gate; the door's two of 0.75 are none
+    every = count_alarms(scores, truth, times, rules)
+    assert every.hours == pytest.approx(3 / 60) and every.per_day == pytest.approx(60 * 24 / 3)
+    thresholds = {video: rule.threshold for video, rule in rules.items()}
+    assert frame_metrics(scores, truth, thresholds).false_alarm_rate == pytest.approx(61 / 1800)
+    assert np.isnan(frame_metrics(scores, truth, thresholds).threshold)
+    drawn = weighted_figures(scores, truth, np.ones((1, 4)), thresholds)
+    assert drawn["false_alarm_rate"] == pytest.approx(61 / 1800)
 
 
 def test_what_cannot_be_counted_is_not() -> None:
     scores, truth, _ = laid_out()
     times = {video: FrameTimes(0.0) for video in scores}
-    assert count_alarms(scores, truth, times, RULE).per_day is None
+    assert count_alarms(scores, truth, times, dict.fromkeys(scores, RULE)).per_day is None
     only = {"a": truth["a"]}
-    assert count_alarms(scores, only, {"a": FrameTimes(10.0)}, RULE) == (None, None, None)
+    assert count_alarms(scores, only, {"a": FrameTimes(10.0)}, {"a": RULE}) == (None, None, None)
 
 
 def test_the_command_shows_groups(

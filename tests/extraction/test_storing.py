@@ -52,7 +52,7 @@ def quick_extractor(**options: Any) -> FeatureExtractor:
         def __call__(self, clips):
             return clips.float().mean((1, 3, 4)).repeat(1, 64)
 
-    extractor._engines = dict.fromkeys((one.network for one in extractor.passes), Means())  # type: ignore
+    extractor.networks.engines = dict.fromkeys((one.network for one in extractor.passes), Means())  # type: ignore
     return extractor
 
 
@@ -122,7 +122,7 @@ def test_a_video_that_fails_costs_itself_alone(
             yield frame
 
     monkeypatch.setattr(extractor, "open_video", breaking)
-    quick.batch = 3
+    quick.memory.batch = 3
     _, outcomes = extract(videos, tmp_path / "features", quick, place=extract_here(4))
     found = {outcome.video: outcome.status for outcome in outcomes}
     assert found == {"a.mp4": "failed", "b.mp4": "done", "c.mp4": "done", "deep/a.mp4": "done"}
@@ -146,7 +146,7 @@ def test_a_video_that_cannot_be_described_costs_itself_alone(
         return begin(snippets, wanted, cut)
 
     monkeypatch.setattr(quick, "_run_all", refusing)
-    quick.batch = 3
+    quick.memory.batch = 3
     for cutter in (quick._cutter, None):
         quick._cutter = cutter
         _, outcomes = extract(videos, tmp_path / f"features {cutter is None}", quick, place=extract_here(4))
@@ -331,7 +331,7 @@ def test_pillow_resizes_in_the_threads_that_read_and_the_pixels_are_the_same(
             seen.extend(clips.numpy())
             return torch.zeros(len(clips), 1024)
 
-    extractor._engines = {extractor.passes[0].network: Pixels()}  # type: ignore[dict-item]
+    extractor.networks.engines = {extractor.passes[0].network: Pixels()}  # type: ignore[dict-item]
     threads: list[str] = []
     resize = Image.Image.resize
 

@@ -10,7 +10,7 @@ import torch
 from ssrl_pipeline.errors import ConfigError, PipelineError, WeightsError
 from ssrl_pipeline.extractors import FeatureExtractor, Wanted
 from ssrl_pipeline.extractors.decoding import open_video
-from ssrl_pipeline.extractors.extractor import BATCH, BATCH_PIXELS
+from ssrl_pipeline.extractors.engines.networks import BATCH, BATCH_PIXELS
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ class SmallDevice:
 
 def with_engine(engine: SmallDevice, batch: int = 4) -> FeatureExtractor:
     extractor = FeatureExtractor("i3d", "live", device="cpu", weights="random", batch=batch)
-    extractor._engines = dict.fromkeys((one.network for one in extractor.passes), engine)  # type: ignore
+    extractor.networks.engines = dict.fromkeys((one.network for one in extractor.passes), engine)  # type: ignore
     return extractor
 
 

@@ -195,7 +195,7 @@ def test_features_are_the_last_described_however_snippets_are_grouped(quick: Fea
             expected[t, keep] = expected[t - 1, keep]
         np.testing.assert_array_equal(found[view], expected)
         assert not np.array_equal(found[view], everything[view])
-    quick.batch = 5
+    quick.memory.batch = 5
     assert all(np.array_equal(quick(frames)[view], rows) for view, rows in found.items())
 
 
@@ -207,7 +207,7 @@ def test_nothing_runs_for_what_does_not_change(quick: FeatureExtractor) -> None:
             clips.append(len(given))
             return super().__call__(given)
 
-    quick._engines = dict.fromkeys(quick._engines, Counting())  # type: ignore[arg-type]
+    quick.networks.engines = dict.fromkeys(quick.networks.engines, Counting())  # type: ignore[arg-type]
     quick._rule = UnchangedRule()
     unchanged, still = quick.unchanged(), camera(2)[16:]
     wanted = [unchanged.decide(still) for _ in range(3)]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.commands import captured
 from helpers.folders import contents
 from helpers.stores import META, RECIPE, add, features, jittered, source
 
@@ -20,6 +21,7 @@ from ssrl_pipeline.features.cache import CACHE, CACHE_GB, Cache
 from ssrl_pipeline.features.opening import create_store, is_store, location, open_store
 from ssrl_pipeline.features.remote_store import RemoteFiles, connect
 
+pytestmark = pytest.mark.usefixtures("quick_network")
 moto_server = pytest.importorskip("moto.server")
 pytest.importorskip("s3fs")
 SECRET = "not-to-be-told"
@@ -265,8 +267,14 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_extract_train_evaluate_and_score_from_an_object_store(
-    url: str, videos: Path, tmp_path: Path
+    url: str,
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    call = captured(capfd)
     extractor = OPTIONS.build("cpu")
     local, _ = extract(videos, tmp_path / "features", extractor)
     remote, outcomes = extract(videos, url, extractor)
@@ -280,9 +288,9 @@ def test_extract_train_evaluate_and_score_from_an_object_store(
 
     settings = ("-o", "train.steps=4", "-o", "train.evaluate_every=2", "-o", "train.segments=2")
     for name, place in (("local", "features"), ("remote", url)):
-        done = run(tmp_path, "train", "--name", name, "--features", place, "--device", "cpu", *settings)
-        assert done.returncode == 0, done.stderr
-        assert SECRET not in done.stdout + done.stderr
+        done = call("train", "--name", name, "--features", place, "--device", "cpu", *settings)
+        assert done.code == 0, done.err
+        assert SECRET not in done.out + done.err
     metrics = [(tmp_path / "runs" / name / "metrics.jsonl").read_text() for name in ("local", "remote")]
     assert metrics[0] == metrics[1]
 
@@ -292,15 +300,13 @@ def test_extract_train_evaluate_and_score_from_an_object_store(
     told = []
     for out, place in (("here", "features"), ("there", url)):
         on = ("--checkpoint", "runs/local/best.pt", "--features", place, "--device", "cpu")
-        judged = run(
-            tmp_path, "evaluate", *on, "--labels", "test.csv", "--intervals", "intervals.csv", "--json"
-        )
-        scored = run(tmp_path, "score", str(videos), *on, "--engine", "eager", "--out", out, "--json")
+        judged = call("evaluate", *on, "--labels", "test.csv", "--intervals", "intervals.csv", "--json")
+        scored = call("score", videos, *on, "--engine", "eager", "--out", out, "--json")
         for done in (judged, scored):
-            assert done.returncode == 0, done.stderr
-            assert SECRET not in done.stdout + done.stderr
-        assert {one["status"] for one in json.loads(scored.stdout)} == {"stored"}
-        told.append(json.loads(judged.stdout))
+            assert done.code == 0, done.err
+            assert SECRET not in done.out + done.err
+        assert {one["status"] for one in json.loads(scored.out)} == {"stored"}
+        told.append(json.loads(judged.out))
     assert told[0]["auc"] == told[1]["auc"]
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
 

@@ -16,5 +16,5 @@ class Means:
 
 def describing_means(extractor: FeatureExtractor) -> FeatureExtractor:
     """The same extractor, with means of pixels in place of its networks."""
-    extractor._engines = dict.fromkeys((one.network for one in extractor.passes), Means())  # type: ignore
+    extractor.networks.engines = dict.fromkeys((one.network for one in extractor.passes), Means())  # type: ignore
     return extractor

@@ -312,6 +312,15 @@ def test_a_port_that_is_taken_is_told_in_one_line(served: Served) -> None:
         served(Access("nowhere.invalid", 1))
 
 
+def test_listens_to_all_addresses_and_names_one_that_can_be_called(folder: Path) -> None:
+    everywhere = Access("0.0.0.0", 0, TOKEN, numeric=True)
+    with server.serve(Page("a_page_of_tests"), everywhere, print) as url:
+        assert urlsplit(url).hostname == socket.gethostname().lower()
+        here = f"http://127.0.0.1:{urlsplit(url).port}/"
+        assert ask(here).code == 401 and ask(here, Host="192.0.2.7:8000").code == 401
+        assert ask(here, Host="evil.example").code == 421
+
+
 def test_ends_at_once_though_a_browser_listens(folder: Path) -> None:
     feed = Feed(lambda: {"n": 1})
     before = set(threading.enumerate())
@@ -328,6 +337,7 @@ def test_ends_at_once_though_a_browser_listens(folder: Path) -> None:
 def test_browsers_get_the_state_and_then_what_is_told(served: Served) -> None:
     feed = Feed(lambda: {"cameras": 2})
     url = served.start(HERE, Route("/news", feed.events))
+    assert ask(url, "/news", "HEAD").headers["content-type"].startswith("text/event-stream")
     with _listening(f"{url}news") as read:
         assert read() == ("state", {"cameras": 2})
         feed.tell({"score": 1})

@@ -31,6 +31,8 @@ from ssrl_pipeline.scoring.reuse import open_index
 from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 LONG = 8  # snippets of the video whose worker is killed
 OPTIONS = ScorerOptions(Path("best.pt"), events=EventSettings(threshold=0.01), engine="eager")
 VIDEOS = {name: Path("videos", name) for name in ("bad.mp4", "gate/short.mp4", "long.mp4")}
@@ -150,23 +152,23 @@ def children(pid: int) -> list[tuple[int, str]]:
     return [(child, Path(f"/proc/{child}/cmdline").read_text()) for child in found]
 
 
-def kill_last_worker(done: Path, progress: Recorded, killed: list[int]) -> None:
-    """Kills the process of the only task that is left, once it has told of snippets."""
-    end = time.monotonic() + 600
-    while time.monotonic() < end:
+def kill_last_worker(done: Path, progress: Recorded, killed: list[int], gate: Path) -> None:
+    """Kills the process of the only task that is left, which has told of snippets, before the gate."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end and not killed:
         if done.exists() and progress.snippets > 2:
             (raylet,) = [pid for pid, title in children(os.getpid()) if "raylet/raylet" in title]
             working = [pid for pid, title in children(raylet) if "_run" in title]
             if len(working) == 1:
                 os.kill(working[0], signal.SIGKILL)
                 killed.append(working[0])
-                return
         time.sleep(0.02)
+    gate.unlink()
 
 
 @pytest.mark.slow
 def test_killed_worker_leaves_the_results_of_a_local_run(
-    three_workers: Cluster, scorer: Scorer, caplog: pytest.LogCaptureFixture
+    three_workers: Cluster, gate: Path, scorer: Scorer, caplog: pytest.LogCaptureFixture
 ) -> None:
     out, progress, plans, killed = Path("out"), Recorded(), list[Plan](), list[int]()
 
@@ -175,8 +177,9 @@ def test_killed_worker_leaves_the_results_of_a_local_run(
         return progress
 
     killer = threading.Thread(
-        target=kill_last_worker, args=(out / "gate/short.mp4/scores.json", progress, killed)
+        target=kill_last_worker, args=(out / "gate/short.mp4/scores.json", progress, killed, gate)
     )
+    gate.touch()
     killer.start()
     outcomes = score_many(scorer, VIDEOS, out, begin=begin, place=score_elsewhere(three_workers, OPTIONS))
     killer.join()

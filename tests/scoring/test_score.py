@@ -40,7 +40,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
     save_checkpoint(path, Checkpoint(SSRL(**arguments).state_dict(), arguments, recipe, {}, {}))
     scorer = Scorer(path, "cpu", events=EventSettings(threshold=0.01))
     for one in scorer.extractor.passes:
-        scorer.extractor._engines[one.network] = Means()
+        scorer.extractor.networks.engines[one.network] = Means()
     return scorer
 
 

@@ -27,6 +27,8 @@ from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.scoring.stored import frame_scores, score_snippets
 from ssrl_pipeline.times import FrameTimes
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 CPU = torch.device("cpu")
 LIVE = {"clip": 1, "patch2x3": 6}
 
@@ -112,12 +114,14 @@ def test_heat_and_overlay(checkpoint: Path, make_video, tmp_path: Path) -> None:
     scorer.model.scaling.fit("patch2x3", [views["patch2x3"]])  # a random backbone's features are tiny
     scorer.model.head[-2].weight.data *= 100  # and an untrained head hardly looks at them
     result = scorer.score(path)
+    assert result.heat["2x3"].shape == (3, 6) and result.heat["2x3"].max() > 0.01
     with torch.no_grad():
         whole = scorer.model(views).scores.double().logit()
-        views["patch2x3"][:, :, 4] = scorer.model.scaling.patch2x3_mean
-        lost = (whole - scorer.model(views).scores.double().logit()).clamp(min=0)[0]
-    assert result.heat["2x3"].shape == (3, 6) and lost.max() > 0.01
-    np.testing.assert_allclose(result.heat["2x3"][:, 4], lost, atol=1e-4)
+        for patch in range(6):
+            without = {name: rows.clone() for name, rows in views.items()}
+            without["patch2x3"][:, :, patch] = scorer.model.scaling.patch2x3_mean
+            lost = (whole - scorer.model(without).scores.double().logit()).clamp(min=0)[0]
+            np.testing.assert_allclose(result.heat["2x3"][:, patch], lost, atol=1e-4)
     result.save(tmp_path / "out", overlay=True)
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "scores.npz")["heat_2x3"], result.heat["2x3"])
     with av.open(str(tmp_path / "out" / "overlay.mp4")) as container:

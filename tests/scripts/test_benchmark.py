@@ -17,6 +17,7 @@ from ssrl_pipeline.extractors.presets import Normalisation
 from ssrl_pipeline.models import SSRL
 
 
+@pytest.mark.usefixtures("quick_network")
 @pytest.mark.parametrize("preset", ["live", "gowtham"])
 def test_the_plain_way_gives_our_features(
     preset: str, make_video: Callable[..., Path], tmp_path: Path

@@ -19,8 +19,8 @@ from ssrl_pipeline.training.bags import Bags, load_bags
 from ssrl_pipeline.training.evidence import fit_evidence
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.kinds.linear import Rows, best_strength, fit_rows, held_out_rows, try_strengths
+from ssrl_pipeline.training.kinds.ssrl import ssrl_summary, train_ssrl
 from ssrl_pipeline.training.selection import Verdict, best_of
-from ssrl_pipeline.training.ssrl import ssrl_summary, train_ssrl
 
 CPU = torch.device("cpu")
 LENGTHS = {f"{kind}{i}": 6 for kind in "na" for i in range(6)}

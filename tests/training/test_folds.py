@@ -13,7 +13,7 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Label, Labels
 from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.held_out.folds import cross_validate, run_folds
+from ssrl_pipeline.training.held_out.folds import run_folds
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import TRAINERS
 from tests.helpers.commands import run_main
@@ -44,7 +44,7 @@ def test_no_video_is_scored_by_what_has_learnt_from_its_group(store, tmp_path: P
         assert "test" not in part.labels
 
     own = task(store, tmp_path / "run", kind)
-    scores = cross_validate(own, 4, train)
+    scores = run_folds(own, 4, train).scores
     assert sorted(scores) == sorted(set(LABELS) - {"test"})
     assert {video: len(values) for video, values in scores.items()} == {
         video: store.meta(video).snippets for video in scores
@@ -59,10 +59,10 @@ def test_no_video_is_scored_by_what_has_learnt_from_its_group(store, tmp_path: P
     def never(part: Task) -> None:
         raise AssertionError("a fold that is done is not done again")
 
-    again = cross_validate(own, 4, never)
+    again = run_folds(own, 4, never).scores
     assert all(np.array_equal(again[video], scores[video]) for video in scores)
     with pytest.raises(AssertionError, match="not done again"):  # of other settings: it is
-        cross_validate(task(store, tmp_path / "run", kind, average=0.5), 4, never)
+        run_folds(task(store, tmp_path / "run", kind, average=0.5), 4, never)
 
 
 def test_the_command_reports_the_folds_and_learns_from_all(

@@ -14,8 +14,8 @@ from ssrl_pipeline.data.splits import Split
 from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.held_out import folds as module
+from ssrl_pipeline.training.kinds.ssrl import train_ssrl
 from ssrl_pipeline.training.length import fitted
-from ssrl_pipeline.training.ssrl import train_ssrl
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
 

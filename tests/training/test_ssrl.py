@@ -25,17 +25,16 @@ from ssrl_pipeline.settings import (
     Settings,
     TrainSettings,
 )
-from ssrl_pipeline.training import ssrl as module
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.length import usual_length
-from ssrl_pipeline.training.seeds import train_seeds
-from ssrl_pipeline.training.ssrl import (
+from ssrl_pipeline.training.kinds.ssrl import (
     Evaluation,
-    RunningMean,
+    Trainer,
     TrainResult,
-    learning_rate,
     train_ssrl,
 )
+from ssrl_pipeline.training.length import usual_length
+from ssrl_pipeline.training.seeds import train_seeds
+from ssrl_pipeline.training.steps import Learner, RunningMean, learning_rate, seed_of
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
 
@@ -136,7 +135,7 @@ def test_frozen_scales_computed_once_give_the_losses_of_computing_them_again(
     store = with_second_scale(store)
     cached = run_training(store, tmp_path / "cached")
     passed: list[set[str]] = []
-    monkeypatch.setattr(module.Trainer, "_compute_frozen", lambda self, model, scales: None)
+    monkeypatch.setattr(Trainer, "_compute_frozen", lambda self, model, scales: None)
     forward = SSRL.forward
     monkeypatch.setattr(
         SSRL, "forward", lambda self, views: (passed.append(set(views)), forward(self, views))[1]
@@ -200,7 +199,7 @@ def test_a_batch_in_parts(store, tmp_path: Path) -> None:
     weights = []
     for parts in (1, 2):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "_training_mode", lambda model: model.eval())
+            patch.setattr("ssrl_pipeline.training.steps._training_mode", lambda model: model.eval())
             result = train_ssrl(
                 store,
                 LABELS,
@@ -240,7 +239,7 @@ def test_a_step_asks_the_device_for_its_terms_alone(
 ) -> None:
     """They are read at its end, by `tolist`; all that comes before could be under way on a GPU."""
     store, steps = with_second_scale(store), []
-    step = module.Trainer._step
+    step = Learner.step
 
     def watched(*arguments):
         with Asking() as asking:
@@ -248,7 +247,7 @@ def test_a_step_asks_the_device_for_its_terms_alone(
         steps.append(asking.asked)
         return result
 
-    monkeypatch.setattr(module.Trainer, "_step", watched)
+    monkeypatch.setattr(Learner, "step", watched)
     short = dataclasses.replace(SETTINGS, steps=2, evaluate_every=2, accumulate=2, precision="bfloat16")
     run_training(store, tmp_path / "run", short)
     assert steps == [[]] * 6
@@ -396,8 +395,8 @@ def test_validation_videos_are_drawn_by_the_seed() -> None:
 
 
 def test_batches_and_dropout_depend_on_the_step_alone() -> None:
-    assert module._seed(0, 1, 2) == module._seed(0, 1, 2)
+    assert seed_of(0, 1, 2) == seed_of(0, 1, 2)
     assert (
-        len({module._seed(seed, stage, step) for seed in range(3) for stage in range(3) for step in range(3)})
+        len({seed_of(seed, stage, step) for seed in range(3) for stage in range(3) for step in range(3)})
         == 27
     )

@@ -32,8 +32,8 @@ from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
 from ssrl_pipeline.extraction.stage import extract, extract_here
 from ssrl_pipeline.extractors import FeatureExtractor, extractor
+from ssrl_pipeline.extractors.backbones import BACKBONES, load_backbone
 from ssrl_pipeline.extractors.backbones.base import Backbone
-from ssrl_pipeline.extractors.extractor import BACKBONES
 from ssrl_pipeline.extractors.presets import PRESETS, Preset
 from ssrl_pipeline.extractors.views import Crops, Grid, Resize
 from ssrl_pipeline.features.opening import open_store
@@ -132,8 +132,8 @@ def each_adds(
 def test_features_of_each_backbone(
     cuda: FakeCuda, tiny: None, monkeypatch: pytest.MonkeyPatch, backbone: str, patches: str
 ) -> None:
-    loaded = extractor._load_backbone(backbone, "random")
-    monkeypatch.setattr(extractor, "_load_backbone", lambda *_: copy.deepcopy(loaded))
+    loaded = load_backbone(backbone, "random")
+    monkeypatch.setattr(extractor, "load_backbone", lambda *_: copy.deepcopy(loaded))
     snippets = noise(3)
     there, here = (make(device, backbone, patches=patches) for device in ("cuda", "cpu"))
     found = there.describe(snippets[:1])
@@ -187,7 +187,9 @@ def test_a_folder_of_videos(
         make_video(tmp_path / "videos" / f"{number}.mp4", frames, size=(SIZE[1], SIZE[0]))
     there, groups = make("cuda", batch=3), []
     start = there.start
-    monkeypatch.setattr(there, "start", lambda snippets, wanted: (groups.append(len(snippets)), start(snippets, wanted))[1])
+    monkeypatch.setattr(
+        there, "start", lambda snippets, wanted: (groups.append(len(snippets)), start(snippets, wanted))[1]
+    )
     there.describe(noise(1))  # makes the engine
     groups.clear(), cuda.forget()
     found, outcomes = extract(tmp_path / "videos", tmp_path / "there", there, place=extract_here(2))
@@ -368,7 +370,7 @@ def test_a_video_is_scored(
     video = make_video(tmp_path / "v.mp4", 150, size=(SIZE[1], SIZE[0]))
     path = save(tmp_path / "best.pt", kind, make("cpu").recipe)
     there = Scorer(path, "cuda")
-    there.extractor.batch = 4
+    there.extractor.memory.batch = 4
     cuda.forget()
     found, expected = there.score(video), Scorer(path, "cpu").score(video)
     assert found.snippet_scores.shape == (10,) and expected.snippet_scores.std() > 1e-4

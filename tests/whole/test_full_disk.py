@@ -32,7 +32,7 @@ from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.training.bags import Bags, load_bags
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.ssrl import train_ssrl
+from ssrl_pipeline.training.kinds.ssrl import train_ssrl
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
 
@@ -82,7 +82,7 @@ def means(clips: Tensor) -> Tensor:
 def extractor() -> FeatureExtractor:
     extractor = FeatureExtractor("i3d", "live", "cpu", "random")
     for one in extractor.passes:
-        extractor._engines[one.network] = means  # type: ignore[assignment]
+        extractor.networks.engines[one.network] = means  # type: ignore[assignment]
     return extractor
 
 
@@ -110,7 +110,7 @@ def test_score(tmp_path: Path, make_video: Callable[..., Path], extractor: Featu
     )
     scorer = Scorer(tmp_path / "x.pt", "cpu")
     scorer.extractor = extractor
-    lengths = {"a": 20, "b": 5000, "c": 20}
+    lengths = {"a": 20, "b": 2000, "c": 20}
     videos = {name: make_video(tmp_path / f"{name}.mp4", frames=frames) for name, frames in lengths.items()}
     clean, out = tmp_path / "clean", tmp_path / "scores"
     score_many(scorer, videos, clean)

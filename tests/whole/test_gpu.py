@@ -20,7 +20,7 @@ from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import ConfigError
 from ssrl_pipeline.extraction.stage import extract, extract_here
 from ssrl_pipeline.extractors import FeatureExtractor
-from ssrl_pipeline.extractors import extractor as extractor_module
+from ssrl_pipeline.extractors.backbones import BACKBONES
 from ssrl_pipeline.extractors.backbones.base import Backbone
 from ssrl_pipeline.extractors.backbones.weights import cache_path
 from ssrl_pipeline.extractors.engines.engines import ENGINES, check_engine, why_not
@@ -29,8 +29,8 @@ from ssrl_pipeline.extractors.views import Resize, kernels_for
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import LossSettings, ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.kinds.ssrl import train_ssrl
 from ssrl_pipeline.training.run_folder import Evaluation
-from ssrl_pipeline.training.ssrl import train_ssrl
 
 CHECK = Path(__file__).resolve().parents[2] / "scripts" / "gpu" / "gpu_check.py"
 
@@ -195,7 +195,7 @@ def test_where_the_memory_ends_the_batch_is_halved(
     extractor = make("cuda", batch=5)
     network, taken = extractor.passes[0].network, []
     extractor.describe([frames[:16]])  # makes the engine
-    engine = extractor._engines[network]
+    engine = extractor.networks.engines[network]
 
     def greedy(clips: torch.Tensor) -> torch.Tensor:
         if len(clips) > 2:
@@ -203,7 +203,7 @@ def test_where_the_memory_ends_the_batch_is_halved(
             taken.append(torch.empty(2 * everything, dtype=torch.uint8, device=clips.device))
         return engine(clips)
 
-    extractor._engines[network] = greedy  # type: ignore[assignment]
+    extractor.networks.engines[network] = greedy  # type: ignore[assignment]
     with caplog.at_level(logging.WARNING):
         found = extractor(frames)
     assert [message for message in caplog.messages if "out of memory" in message] and not taken
@@ -347,7 +347,7 @@ class Small(Backbone):
 def test_compiled_graphs_are_few(frames: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """For each size of clips one for whole groups and one for the rest; a second video makes none."""
     need("compile")
-    monkeypatch.setitem(extractor_module.BACKBONES, "i3d", Small)
+    monkeypatch.setitem(BACKBONES, "i3d", Small)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     extractor = make("cuda", engine="compile", batch=2)

@@ -52,6 +52,7 @@ NO_WEIGHTS = ("--weights", "nowhere.pth")
         (("watch", "0", "--webhook", "ftp://u:secret@h", *NO_MODEL), 2, ("ftp://***@h", "webhook")),
         (("watch", "0", "--webhook", "https://u:secret@h/x", *NO_MODEL), 1, ("nowhere.pt",)),
         (("watch", "0", "--metrics-port", STREAM), 2, ("rtsp://***@host/x?***",)),
+        (("watch", "0", "--page", STREAM, *NO_MODEL), 2, ("rtsp://***@host/x?***", "127.0.0.1:8000")),
     ],
 )
 def test_an_address_is_refused_before_anything_is_loaded_and_its_secrets_stay(

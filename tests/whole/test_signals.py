@@ -18,7 +18,10 @@ from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.results.video_scores import VideoScores
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals"),
+    pytest.mark.usefixtures("quick_network"),
+]
 CODES = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 
 
@@ -27,13 +30,13 @@ def stop(folder: Path, number: signal.Signals, ready: Callable[[], bool], *argum
     command = [sys.executable, "-m", "ssrl_pipeline", *arguments, "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in what runs behind, for all
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        return ended(process, number, ready)
-    finally:
-        process.kill()
+    ) as process:
+        try:
+            return ended(process, number, ready)
+        finally:
+            process.kill()
 
 
 def ended(process: "subprocess.Popen[str]", number: signal.Signals, ready: Callable[[], bool]) -> str:
@@ -71,7 +74,7 @@ def test_extract(tmp_path: Path, make_video: Callable[..., Path], number: signal
     make_video(tmp_path / "videos" / "a.mp4", frames=16)
     extractor = FeatureExtractor("i3d", "live", device="cpu", weights="random")
     extract(tmp_path / "videos", tmp_path / "features", extractor)
-    make_video(tmp_path / "videos" / "b.mp4", frames=16_000)
+    make_video(tmp_path / "videos" / "b.mp4", frames=8_000)
     options = ("--preset", "live", "--weights", "random")
 
     def within_the_second() -> bool:
@@ -102,7 +105,7 @@ def test_train(tmp_path: Path, tiny_store: Callable[..., FeatureStore], number: 
 @pytest.mark.parametrize("number", CODES)
 def test_score(tmp_path: Path, make_video: Callable[..., Path], number: signal.Signals) -> None:
     make_video(tmp_path / "videos" / "a.mp4", frames=20)
-    make_video(tmp_path / "videos" / "b.mp4", frames=16_000)
+    make_video(tmp_path / "videos" / "b.mp4", frames=8_000)
     recipe = FeatureExtractor("i3d", "live", device="cpu", weights="random").recipe
     model = {"feature_size": 1024, "scales": ["2x3"], "crops": 1, "dropout": 0.7}
     save_checkpoint(tmp_path / "x.pt", Checkpoint(SSRL(**model).state_dict(), model, recipe, {}, {}))

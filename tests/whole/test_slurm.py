@@ -18,6 +18,7 @@ from ssrl_pipeline.features.opening import open_store
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="Slurm's nodes run Linux"),
+    pytest.mark.usefixtures("quick_network"),
 ]
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "slurm"
 SRUN = """#!/usr/bin/env bash

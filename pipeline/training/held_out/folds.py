@@ -81,11 +81,6 @@ class Folds(NamedTuple):
                     rows.writerow((video, kind, label.group or "", number, f"{highest_tenth(scores):.6f}"))
 
 
-def cross_validate(task: Task, folds: int, train: Callable[[Task], object]) -> Scores:
-    """Out-of-fold scores of the training videos; arguments are those of :func:`run_folds`."""
-    return run_folds(task, folds, train).scores
-
-
 def run_folds(task: Task, folds: int, train: Callable[[Task], object]) -> Folds:
     """Holds out every training video once; in a group of processes, all call this and get the same.
 

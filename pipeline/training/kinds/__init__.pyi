@@ -13,3 +13,5 @@ from .linear import train_probe as train_probe
 from .linear import try_strengths as try_strengths
 from .normal_memory import memory_summary as memory_summary
 from .normal_memory import train_memory as train_memory
+from .ssrl import ssrl_summary as ssrl_summary
+from .ssrl import train_ssrl as train_ssrl

@@ -233,6 +233,7 @@ def certify(folder: Path) -> None:
     subprocess.run(own, cwd=folder, check=True, capture_output=True)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")  # paho's, where TLS fails
 def test_tls_and_a_password(tmp_path: Path, listen: Callable[..., Listener], tell_to: Any) -> None:
     try:
         certify(tmp_path)

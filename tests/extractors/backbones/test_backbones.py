@@ -1,5 +1,7 @@
 """The backbones against golden values, and how they take weights."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,27 @@ from helpers import golden
 from pytorchvideo.models.hub.resnet import i3d_r50
 
 from ssrl_pipeline.errors import WeightsError
-from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors import FeatureExtractor, Wanted, cut_snippets
 from ssrl_pipeline.extractors.backbones.inception import InceptionI3d, pad_same
 from ssrl_pipeline.extractors.backbones.resnet import I3dR50, I3dR50NL
+
+
+def described(
+    extractor: FeatureExtractor, frames: np.ndarray, *compared: Mapping[str, slice]
+) -> list[dict[str, np.ndarray]]:
+    """For each snippet, views as far as they are compared: name -> which of its crops or patches."""
+    wanted = []
+    for views in compared:
+        masks = [np.zeros(one.cut.count, bool) for one in extractor.passes]
+        for one, mask in zip(extractor.passes, masks, strict=True):
+            mask[views.get(one.cut.name, slice(0))] = True
+        wanted.append(Wanted(tuple(masks), tuple(map(np.zeros_like, masks))))
+    snippets = list(cut_snippets(frames, extractor.preset.drop_last, extractor.pending()))
+    assert len(snippets) == len(compared)
+    return extractor.describe(snippets, wanted)
+
+
+PATCHES = {f"patch{scale}": slice(None) for scale in ("2x3", "3x5", "4x7")}
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +59,11 @@ def test_inception_with_lopsided_padding(inception: FeatureExtractor, case: str)
 @golden.needs_golden
 def test_inception_views(inception: FeatureExtractor) -> None:
     values = golden.load("i3d_inception")
-    features = inception(values["frames"])
+    (features,) = described(inception, values["frames"], {**PATCHES, "clip": slice(4, 5)})
     assert golden.relative_error(features["clip"][0, 4], values["center224_features"]) < 1e-3
-    for scale in ("2x3", "3x5", "4x7"):
-        expected = values[f"patch{scale.replace('x', '')}"]
-        assert golden.relative_error(features[f"patch{scale}"][0], expected) < 1e-2
+    for name in PATCHES:
+        expected = values[name.replace("x", "")]
+        assert golden.relative_error(features[name][0], expected) < 1e-2
 
 
 @golden.needs_golden
@@ -61,11 +81,13 @@ def test_resnet_clip(kind: str) -> None:
 @golden.needs_golden
 def test_resnet_paper_views(resnet: FeatureExtractor) -> None:
     values = golden.load("i3d")
-    features = resnet(values["frames"])  # 25 frames: the second snippet is looped
-    assert golden.relative_error(features["clip"], values["tencrop_rtfm"]) < 1e-2
-    for scale in ("2x3", "3x5", "4x7"):
-        expected = values[f"patch{scale.replace('x', '')}"]
-        assert golden.relative_error(features[f"patch{scale}"][:1], expected) < 1e-2
+    clip = {"clip": slice(None)}
+    snippets = described(resnet, values["frames"], {**PATCHES, **clip}, clip)  # 25 frames: one is looped
+    clips = np.concatenate([views["clip"] for views in snippets])
+    assert golden.relative_error(clips, values["tencrop_rtfm"]) < 1e-2
+    for name in PATCHES:
+        expected = values[name.replace("x", "")]
+        assert golden.relative_error(snippets[0][name], expected) < 1e-2
 
 
 @golden.needs_golden

@@ -126,7 +126,7 @@ def test_a_second_engine_can_be_made() -> None:
             raise TypeError("cannot be copied")
 
     extractor = FeatureExtractor("i3d", "live", device="cpu", weights="random")
-    extractor._engines[nn.Identity()] = Stubborn()
+    extractor.networks.engines[nn.Identity()] = Stubborn()
     assert make_engine("eager", extractor.backbone, PIXELS, CPU).name == "eager"
 
 

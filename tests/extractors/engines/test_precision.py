@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -48,6 +49,7 @@ from ssrl_pipeline.scoring.stored import require_scorable
 from ssrl_pipeline.tf32 import allow_tf32
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+PRESET = os.environ.get("PRECISION_PRESET", "live")  # whose views the real weights describe
 NEW_SWITCHES = hasattr(torch.backends.cudnn, "conv")
 
 
@@ -278,7 +280,7 @@ def test_features_are_within_the_bounds() -> None:
 def test_features_by_the_real_weights_are_within_the_bounds(shared: Path) -> None:
     if not cache_path("i3d").is_file():
         pytest.skip("the weights are not cached")
-    extractor = FeatureExtractor("i3d", "fast", "cpu", engine="eager")
+    extractor = FeatureExtractor("i3d", PRESET, "cpu", engine="eager")
     frames = np.stack(list(islice(open_video(shared / "data" / "samples" / "vtest.avi").frames, 16)))
     for one in extractor.passes:
         clips = cut_views(frames, (one.cut,))[one.cut.name][:2]

@@ -155,7 +155,11 @@ def test_a_person_sees_the_cameras_and_plays_an_event_by_keyboard(stream: Shown,
     stream.wait("event_end")
     until(browser, "document.querySelector('#events li:not(.open) img')?.naturalWidth === 320")
     until(browser, "document.querySelector('#events b').textContent === 'gate'")
-    browser.execute_script("document.querySelector('#events li:last-child button').focus()")
+    on_it = "document.activeElement.matches('#events li:last-child button')"
+    for _ in range(20):
+        if browser.execute_script(f"return {on_it}"):
+            break
+        ActionChains(browser).send_keys(Keys.TAB).perform()
     ActionChains(browser).send_keys(Keys.ENTER).perform()
     moved = until(browser, "document.getElementById('player').currentTime")
     until(browser, f"document.getElementById('player').currentTime > {moved}")
@@ -293,8 +297,37 @@ def test_events_that_are_not_kept_are_shown_without_a_clip(browser: Any, tmp_pat
         until(browser, "document.querySelector('#events button')")
         assert "at 0:00:0" in browser.execute_script("return document.querySelector('.when').textContent")
         until(browser, "document.querySelector('#cameras .badge').textContent === 'ended'")
-        browser.execute_script("document.querySelector('#events button').click()")
+        found.page.tell({"type": "health_start", "camera": "film", "health": "out_of_focus"})
+        until(browser, "document.querySelector('.note').textContent === 'out of focus'")
+        hostile = "<img src=x onerror=alert(1)>"
+        event = {"type": "event_start", "camera": "film", "event": 9, "start_s": 3.0, "peak_score": 0.7}
+        found.page.tell({**event, "words": [hostile], "alarm": False})
+        texts = "[...document.querySelectorAll('#events .what .faint')].map(one => one.textContent)"
+        said = f"score 0.70 · {hostile} · outside the hours"
+        until(browser, f"{texts}.includes({json.dumps(said, ensure_ascii=False)})")
+        assert browser.execute_script("return document.querySelectorAll('.what img').length") == 0
+        browser.execute_script("document.querySelector('#events li:last-child button').click()")
         until(browser, "document.getElementById('nothing').textContent.includes('--events FOLDER')")
         assert browser.execute_script("return document.activeElement.id") == "close"
         browser.get("about:blank")
     assert errors(browser) == []
+
+
+def test_a_browser_finds_a_watch_that_was_started_again(browser: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        access = Access("127.0.0.1", free.getsockname()[1])
+    said: list[str] = []
+    with open_page(access, None, said.append) as page:
+        page.change([Plan(source, ANALYSIS) for source in parse_sources(["gate=rtsp://127.0.0.1:9/x"])])
+        page.tell({"type": "event_start", "camera": "gate", "event": 1, "start_s": 3.0, "peak_score": 0.7})
+        browser.get(said[0].split()[1])
+        until(browser, "document.querySelector('#cameras h3')?.textContent === 'gate'")
+        assert browser.execute_script("return document.querySelectorAll('#events li').length") == 1
+    until(browser, "!document.getElementById('cut').hidden")
+    with open_page(access, None, said.append) as page:
+        page.change([Plan(source, ANALYSIS) for source in parse_sources(["yard=rtsp://127.0.0.1:9/x"])])
+        until(browser, "document.querySelector('#cameras h3')?.textContent === 'yard'")
+        assert browser.execute_script("return document.getElementById('cut').hidden")
+        assert browser.execute_script("return document.querySelectorAll('#events li').length") == 0
+        browser.get("about:blank")
+    errors(browser)  # of connections that were refused meanwhile

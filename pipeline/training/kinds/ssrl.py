@@ -8,13 +8,9 @@ staged one is the paper's: stage one learns from the crops alone; each further
 stage starts from the best of the one before, freezes what `train.freeze` says,
 and adds one scale. The best is judged by the bags of validation videos. The same
 command goes on where a run was stopped (:mod:`ssrl_pipeline.training.run_folder`).
-
-A step's batch depends on the seed, the stage and the step alone, however many
-processes share it; its dropout on these and the process.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -22,8 +18,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import to_tree
@@ -38,16 +32,17 @@ from ssrl_pipeline.data import (
 )
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.models import SSRL, LinearProbe, Losses, LossWeights, MILLoss
+from ssrl_pipeline.models import SSRL, LinearProbe, LossWeights, MILLoss
 from ssrl_pipeline.scales import view_of
-from ssrl_pipeline.settings import ModelSettings, OptimiserSettings, TrainSettings
+from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.tf32 import allow_tf32
-from ssrl_pipeline.training.bags import balanced_batches, load_bags, share_of_batch
+from ssrl_pipeline.training.bags import balanced_batches, load_bags
 from ssrl_pipeline.training.evidence import fit_evidence
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.length import begun_with, check_shares, fitted, usual_length
 from ssrl_pipeline.training.run_folder import Evaluation, RunFolder, owned
 from ssrl_pipeline.training.selection import FrameJudge, Judge, NoJudge, ValidationJudge, Verdict, best_of
+from ssrl_pipeline.training.steps import Learner, seed_of
 
 
 class TrainResult(NamedTuple):
@@ -149,15 +144,10 @@ class Trainer:
         if state and state["stage"] > stage:
             return
         model = self._build(stage).to(self.group.device)
-        wrapped = self.group.wrap(model)
-        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.Adam(learned, weight_decay=settings.optimiser.weight_decay, fused=True)
-        average = RunningMean(model, settings.average)
+        learner = Learner(model, self.bags, self.loss, settings, self.group, stage, self.steps)
         done, best_step, best = 0, 0, Verdict()
         if state and state["stage"] == stage:
-            model.load_state_dict(state["model"])
-            average.load_state_dict(state["average"])
-            optimiser.load_state_dict(state["optimiser"])
+            learner.load_state(state)
             done, best_step, best = state["step"], state["best_step"], best_of(state)
             self.folder.state = None  # it may be large
         patience = self.steps if settings.patience is None else settings.patience * self.every
@@ -165,11 +155,13 @@ class Trainer:
         for step, index in islice(enumerate(batches, start=1), done, self.steps):
             if step - 1 - best_step >= patience:
                 break
-            terms = self._step(wrapped, model, optimiser, index, stage, step)
-            average.update_parameters(model)
+            terms = learner.step(index, step)
+            if not np.isfinite(list(terms.values())).all():
+                raise self._not_finite(stage, step, index)
+            learner.average.update_parameters(model)
             if step % self.every and step != self.steps:
                 continue
-            judged = cast(SSRL, average.module.eval())
+            judged = cast(SSRL, learner.average.module.eval())
             verdict = self.judge(judged)
             is_best = not best_step or verdict.beats(best)
             if is_best:
@@ -179,17 +171,8 @@ class Trainer:
                 stage, step, **terms, val_loss=verdict.val_loss, test_auc=verdict.test_auc, best=is_best
             )
             self.folder.log(evaluation)
-            self.folder.save_state(
-                {
-                    "stage": stage,
-                    "step": step,
-                    "best_step": best_step,
-                    "best": list(best),
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                }
-            )
+            where = {"stage": stage, "step": step, "best_step": best_step, "best": list(best)}
+            self.folder.save_state({**where, **learner.state()})
             if self.group.is_main:
                 report(evaluation)
         self.group.wait()  # for the stage's best, which the next one reads
@@ -205,7 +188,7 @@ class Trainer:
 
     def _build(self, stage: int) -> SSRL:
         """The stage's model: new where it is new, the best of the stage before and frozen elsewhere."""
-        torch.manual_seed(_seed(self.settings.seed, stage))
+        torch.manual_seed(seed_of(self.settings.seed, stage))
         model = SSRL(
             self.recipe["feature_size"],
             self.scales[: stage - 1],
@@ -243,41 +226,6 @@ class Trainer:
                 bags.branches[scale] = torch.cat([model.branch(scale, row).cpu() for row in rows])
             bags.move(device)
 
-    def _step(
-        self,
-        wrapped: nn.Module,
-        model: SSRL,
-        optimiser: torch.optim.Optimizer,
-        index: list[int],
-        stage: int,
-        step: int,
-    ) -> dict[str, float]:
-        """One step of the optimiser; returns the loss, its terms and the rate, as Evaluation names them."""
-        settings, group = self.settings, self.group
-        rate = learning_rate(settings.optimiser, step, self.steps)
-        for parameters in optimiser.param_groups:
-            parameters["lr"] = rate
-        torch.manual_seed(_seed(settings.seed, stage, step, *([group.rank] if group.rank else [])))
-        _training_mode(model)
-        optimiser.zero_grad()
-        sums = torch.zeros(len(Losses._fields), device=group.device)
-        for part in range(settings.accumulate):
-            own = share_of_batch(share_of_batch(index, part, settings.accumulate), group.rank, group.size)
-            views, abnormal = self.bags.batch(own, group.device)
-            with group.accumulating(wrapped, last=part == settings.accumulate - 1):
-                with torch.autocast(
-                    group.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
-                ):
-                    output = wrapped(views)
-                losses = self.loss.train()(output, abnormal, group.gather)
-                (losses.total * (group.size / settings.accumulate)).backward()
-            sums += torch.stack(losses).detach() / settings.accumulate
-        optimiser.step()
-        values = sums.tolist()  # here alone a step waits for a GPU
-        if not np.isfinite(values).all():
-            raise self._not_finite(stage, step, index)
-        return {**dict(zip(("loss", *Losses._fields[1:]), values, strict=True)), "lr": rate}
-
     def _not_finite(self, stage: int, step: int, index: list[int]) -> PipelineError:
         names = ", ".join(sorted({self.bags.videos[i] for i in index}))
         return PipelineError(
@@ -299,28 +247,6 @@ class Trainer:
                 "val_videos": list(self.split.val),
             },
         )
-
-
-class RunningMean(AveragedModel):
-    """The exponential running mean of a model's weights and statistics.
-
-    As its parent's with `get_ema_multi_avg_fn`, but that copies a number to the device
-    each time, for which the host waits until all that was begun is done.
-    """
-
-    def __init__(self, model: nn.Module, decay: float):
-        super().__init__(model, use_buffers=True)
-        self.decay = decay
-
-    @torch.no_grad()
-    def update_parameters(self, model: nn.Module) -> None:
-        means, latest = ([*part.parameters(), *part.buffers()] for part in (self.module, model))
-        floats = [i for i, mean in enumerate(means) if mean.is_floating_point()]
-        share = 1 - self.decay if self.n_averaged else 1.0
-        torch._foreach_lerp_([means[i] for i in floats], [latest[i] for i in floats], share)
-        for i in set(range(len(means))) - set(floats):  # counts of batches
-            means[i].copy_(latest[i])
-        self.n_averaged += 1
 
 
 def ssrl_summary(checkpoint: Checkpoint) -> str:
@@ -349,24 +275,3 @@ def stages_of(settings: TrainSettings, scales: Sequence[str]) -> range:
             f"patches the last one is {last} (features of --preset paper have four)"
         )
     return range(1, (settings.last_stage or last) + 1)
-
-
-def learning_rate(settings: OptimiserSettings, step: int, steps: int) -> float:
-    """The rate of one step (from 1) of a stage."""
-    rate = settings.lr * min(1.0, step / max(1, settings.warmup))
-    if settings.schedule == "cosine":
-        rate *= (1 + math.cos(math.pi * (step - 1) / steps)) / 2
-    return rate
-
-
-def _training_mode(model: nn.Module) -> None:
-    """Training mode, except for what is frozen: its batch norms and its dropout stay as they are."""
-    model.train()
-    for module in model.modules():
-        parameters = list(module.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
-            module.eval()
-
-
-def _seed(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
