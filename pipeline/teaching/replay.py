@@ -6,11 +6,12 @@
 Dimensions: N frames, T snippets, P patches.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ import torch
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.console import Note
-from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.data import StoredNames
+from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
 from ssrl_pipeline.events import ChosenRule, Event, EventSettings, choose_rule, find_events
 from ssrl_pipeline.extractors import find_device, snippet_of_frames
 from ssrl_pipeline.features import Features, open_features
@@ -124,9 +126,8 @@ def replay(
     first, second = ({pair[i].video: pair[i] for pair in both} for i in (0, 1))
     gone, come = _differences(first, second), _differences(second, first)
     sides: dict[tuple[bool, bool], list[Verdict]] = {}
-    for verdict in verdicts:
-        if verdict.moment.video in first:
-            sides.setdefault((_right(first, verdict), _right(second, verdict)), []).append(verdict)
+    for verdict in _found(verdicts, first):
+        sides.setdefault((_right(first, verdict), _right(second, verdict)), []).append(verdict)
     known = all(one.times.known for one in first.values())
     hours = sum(one.times.seconds(one.frames) for one in first.values()) / 3600 if known else None
     alarms = sum(len(one.events) for one in first.values()), sum(len(one.events) for one in second.values())
@@ -145,6 +146,18 @@ def replay(
         seconds=time.monotonic() - began,
     )
     return found, second
+
+
+def _found(verdicts: Sequence[Verdict], videos: Collection[str]) -> list[Verdict]:
+    """Those on these videos, by their names here: in whatever folder, as `learn` finds them."""
+    bare, found = StoredNames(videos), []
+    for verdict in verdicts:
+        with contextlib.suppress(LabelError):  # two fit
+            video = verdict.moment.video
+            name = video if video in videos else bare.find(video)
+            if name is not None:
+                found.append(verdict._replace(moment=verdict.moment._replace(video=name)))
+    return found
 
 
 def parse_since(text: str, now: float | None = None) -> float:

@@ -5,7 +5,6 @@ tells its number.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -24,8 +23,8 @@ from ssrl_pipeline.results.video_writer import VideoWriter
 from ssrl_pipeline.scoring.stored import frame_scores
 
 pytest.importorskip("selenium")
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
-from selenium.webdriver.chrome.service import Service
+from helpers.browser import chromium
+from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -43,18 +42,8 @@ ORDER = [HOSTILE, "old.avi", "calm.webm"]  # by their highest score
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chrome]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no Chromium with its chromedriver is installed")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = Chrome(options=options, service=Service(driver))
-    yield browser
-    browser.quit()
+    with chromium("--window-size=1280,900") as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

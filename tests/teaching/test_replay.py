@@ -62,7 +62,7 @@ def played(result: Result) -> dict[str, object]:
 def test_a_higher_threshold_on_stored_features(checkpoint: Path, run: Callable[..., Result]) -> None:
     add_verdict(Path("feedback.csv"), Verdict(Moment("new.mp4", 16 * 5, None), "normal"))
     add_verdict(Path("feedback.csv"), Verdict(Moment("new.mp4", None, 15.0), "abnormal"))
-    add_verdict(Path("feedback.csv"), Verdict(Moment("old.mp4", 16 * 5, None), "abnormal"))
+    add_verdict(Path("feedback.csv"), Verdict(Moment("gate/old.mp4", 16 * 5, None), "abnormal"))
     options = ("--now-checkpoint", checkpoint, "--now-threshold", 0.5, "--json")
     found = played(run("replay", *options, "--threshold", 0.99))
     assert found["alarms"] == [4, 2]
