@@ -243,7 +243,7 @@ def test_the_command_keeps_events(
 
 
 def test_a_page_is_served_until_the_command_ends(
-    checkpoint: Path, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, start: Start, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")

@@ -182,7 +182,8 @@ class Recorded:
     """The archive of a watch, which may go on meanwhile: clips with their events."""
 
     def __init__(self, folder: Path):
-        self.folder, self.clips = folder, folder
+        self.folder = folder
+        self.clips: Path | None = folder
         self.checkpoint: Path | None = None
         self.report: Path | None = None
         self.videos: list[Path] = []

@@ -54,7 +54,7 @@ class ReviewPage:
 
     def _state(self, request: Request) -> Response:
         items = self._queue.items()
-        about = {"feedback": str(self._queue.feedback), "advice": self._advice}
+        about: dict[str, Any] = {"feedback": str(self._queue.feedback), "advice": self._advice}
         about |= {"report": self._queue.source.report is not None}
         return self._answer({"items": [item.shown() for item in items], **about})
 
