@@ -29,19 +29,25 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.models.detector import Detector
+from ssrl_pipeline.models.detector import Detector, Hidden
 from ssrl_pipeline.tf32 import allow_tf32
 
 CHUNK = 256  # snippets that pass the model at once
 IN_MEMORY = 256 << 20  # bytes of summaries that need no file
 
 
-def score_long(model: Detector, chunks: Iterable[Mapping[str, Tensor]], device: torch.device) -> Tensor:
+def score_long(
+    model: Detector,
+    chunks: Iterable[Mapping[str, Tensor]],
+    device: torch.device,
+    hidden: Hidden | None = None,
+) -> Tensor:
     """The scores that `model` gives the whole video at once, without ever holding it.
 
     Args:
         model: on `device` and in evaluation mode.
         chunks: one after the other, each view name -> [n, P, F] of any n.
+        hidden: some of the views -> bool [1, P], patches that do not count; see :meth:`Detector.hide`.
 
     Returns:
         float32 [T], on the CPU.
@@ -50,7 +56,7 @@ def score_long(model: Detector, chunks: Iterable[Mapping[str, Tensor]], device: 
         ValueError: the model is in training mode, or there is no snippet.
         PipelineError: the temporary file cannot be written.
     """
-    with ScoreStream(model, device) as stream:
+    with ScoreStream(model, device, hidden=hidden) as stream:
         for chunk in chunks:
             stream.add(chunk)
         return stream.scores()
@@ -59,13 +65,17 @@ def score_long(model: Detector, chunks: Iterable[Mapping[str, Tensor]], device: 
 class ScoreStream:
     """Takes the features of one video as they come, then tells its scores; see :func:`score_long`."""
 
-    def __init__(self, model: Detector, device: torch.device, chunk: int = CHUNK):
+    def __init__(
+        self, model: Detector, device: torch.device, chunk: int = CHUNK, *, hidden: Hidden | None = None
+    ):
         if model.training:
             raise ValueError("the model is in training mode, where chunks differ from the whole; use eval()")
         self.model, self.device, self.chunk = model, device, chunk
-        self._parts: list[_Related | _Alone] = [
-            _Related(p, device, chunk) if p.related else _Alone(p) for p in model.parts
-        ]
+        shut = {name: which.to(device) for name, which in (hidden or {}).items()}
+        self._parts: list[_Related | _Alone] = []
+        for part in model.parts:
+            own = {name: which for name, which in shut.items() if name in part.views}
+            self._parts.append(_Related(part, device, chunk, own) if part.related else _Alone(part, own))
         self._waiting: list[Mapping[str, Tensor]] = []
         self._snippets = 0  # of those waiting
 
@@ -109,13 +119,13 @@ class ScoreStream:
 class _Alone:
     """A detector whose snippets do not know of one another."""
 
-    def __init__(self, model: Detector):
-        self.model = model
+    def __init__(self, model: Detector, hidden: Hidden):
+        self.model, self.hidden = model, hidden
         self._scores: list[Tensor] = []  # on the device, which nobody waits for until the end
 
     def add(self, views: Mapping[str, Tensor]) -> None:
         """View name -> [1, n, P, F]."""
-        self._scores.append(self.model.raw(views)[0])
+        self._scores.append(self.model.raw(views, self.hidden)[0])
 
     def scores(self) -> Tensor:
         """[T], on the CPU."""
@@ -130,15 +140,16 @@ class _Alone:
 class _Related:
     """A detector that relates snippets: the first pass in :meth:`add`, the second in :meth:`scores`."""
 
-    def __init__(self, model: Detector, device: torch.device, chunk: int):
-        self.model, self.device, self.chunk = model, device, chunk
+    def __init__(self, model: Detector, device: torch.device, chunk: int, hidden: Hidden):
+        self.model, self.device, self.chunk, self.hidden = model, device, chunk, hidden
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 (closed by close)
         self._snippets, self._shape = 0, (0, 0)  # T; R and W of the summaries, float32 [T, R, W] in the file
         self._gathered = torch.zeros((), dtype=torch.float64, device=self.device)  # then as the model has it
 
     def add(self, views: Mapping[str, Tensor]) -> None:
         """View name -> [1, n, P, F]."""
-        summary = self.model.summarise(views)  # [1, R, n, W]
+        shown = self.model.hide(views, self.hidden) if self.hidden else views
+        summary = self.model.summarise(shown)  # [1, R, n, W]
         _, rows, count, width = summary.shape
         self._snippets, self._shape = self._snippets + count, (rows, width)
         self._gathered = self._gathered + self.model.gather(summary).double()

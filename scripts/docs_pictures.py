@@ -23,7 +23,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 MOST = 200_000  # bytes of a picture
-WINDOW = "1200,1120"
+WINDOW = 1280, 800
 SHOWN = ("test_abnormal_03.mp4", "test_abnormal_00.mp4", "test_normal_02.mp4")  # the first one large
 SECOND = 4.2  # of the first one
 
@@ -55,23 +55,21 @@ def screenshot(report: Path) -> Image.Image:
     """The page with the first video at its moment, without the player's own controls."""
     options = ChromeOptions()
     options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
-    for option in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        f"--window-size={WINDOW}",
-    ):
+    for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
         options.add_argument(option)
     with Chrome(options=options, service=Service(shutil.which("chromedriver"))) as browser:
         wait = WebDriverWait(browser, 60)
+        size = {"width": WINDOW[0], "height": WINDOW[1], "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)  # of the page
         browser.get(report.as_uri())
-        buttons = browser.find_elements("css selector", "#videos button")
-        next(button for button in buttons if button.text == SHOWN[0]).click()
+        buttons = browser.find_elements("css selector", "#videos .video")
+        next(button for button in buttons if button.text.startswith(SHOWN[0])).click()
         wait.until(lambda _: browser.execute_script("return player.readyState >= 2"))
         browser.execute_script(f"player.controls = false; seek(frameAt({SECOND}))")
         wait.until(lambda _: browser.execute_script("return !player.seeking && player.readyState >= 2"))
-        browser.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
+        command = "ssrl-pipeline review scores"  # not where this script keeps them
+        browser.execute_script("$('review-command').textContent = arguments[0]", command)
+        browser.execute_script("document.activeElement.blur()")
         browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
         return Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
 

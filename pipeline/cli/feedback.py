@@ -86,7 +86,7 @@ def feedback_add(
         raise click.UsageError("say --normal or --abnormal")
     path = teaching.feedback_path(settings.data)
     moment = teaching.moment_of(settings.data, video, frame, time, patch, say)
-    given = teaching.Verdict(moment, word, note, _login() if who is None else who)
+    given = teaching.Verdict(moment, word, note, login_name() if who is None else who)
     verdict = teaching.add_verdict(path, given)
     if as_json:
         echo_json(_row(verdict))
@@ -132,7 +132,7 @@ def feedback_undo(
     if video is not None and (time is not None or frame is not None):
         at = teaching.moment_of(settings.data, video, frame, time, patch, lambda text: None)
     name = at.video if at else video and teaching.name_of(settings.data, video)
-    gone = teaching.undo(path, name, at, _login() if who is None else who, _warn)
+    gone = teaching.undo(path, name, at, login_name() if who is None else who, _warn)
     if as_json:
         echo_json(_row(gone))
     else:
@@ -150,7 +150,8 @@ def _warn(text: str) -> None:
     say(text, logging.WARNING)
 
 
-def _login() -> str:
+def login_name() -> str:
+    """Who runs this."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user without a name

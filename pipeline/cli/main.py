@@ -35,6 +35,7 @@ COMMANDS = {  # each is in the module of its name, which is loaded when the comm
     "labels": "Exchange labels and events with annotation tools.",
     "learn": "Make a checkpoint that has learnt from the verdicts of feedback.csv.",
     "replay": "Show what would have alarmed with other settings.",
+    "review": "Say in a browser which alarms were false.",
     "runs": "Compare the runs in a folder.",
     "score": "Score every frame of new videos.",
     "search": "Find moments of an archive of features by what is done in them.",

@@ -77,7 +77,8 @@ def replay(
 
     From stored features, or with --scores from results: no video is decoded. Alarms of one are gone or
     come where none of the other overlaps them; verdicts of feedback.csv are right where an alarm is
-    there, and only there, where it should be. What a masked patch adds to a score is taken off.
+    there, and only there, where it should be. A masked patch does not count, as with `watch`;
+    in results, what it adds to a score is taken off.
     """
     variants = [(now_checkpoint, now_threshold, now_masks), (checkpoint, threshold, masks)]
     found, shown = teaching.replay_settings(settings, variants, scores, since, page, device, say)

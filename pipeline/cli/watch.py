@@ -7,8 +7,7 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -20,15 +19,14 @@ import click
 from ssrl_pipeline import alarms, pages, watching
 from ssrl_pipeline.cli.options import config_option, scorer_options, set_option, setting, with_settings
 from ssrl_pipeline.config import ready_configs
-from ssrl_pipeline.console import Terminal, say
+from ssrl_pipeline.console import HangUps, ending_signals, say
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.pages import live
 from ssrl_pipeline.settings import CAMERA_SECTIONS, Settings
 from ssrl_pipeline.watching import parse_sources
 
+LOOK = 2.0  # seconds from one look at the files of checkpoints to the next
 LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
-HANGING_UP = 0.2  # seconds that the system may take to close a terminal, from its SIGHUP on
-LOOK_AT_TERMINAL = 5.0  # seconds
 
 
 @click.command()
@@ -77,7 +75,8 @@ def watch(
 
     A source is an address (rtsp://..., http://..., ...), a camera's number or a file, named
     as in gate=rtsp://host/stream; or -c names a file with cameras in it, which is read again on
-    SIGHUP (docs/live.md). Lines are of the types score, event_start, event_end,
+    SIGHUP (docs/live.md). A checkpoint whose file is replaced, as by `learn`, is taken up without a
+    restart. Lines are of the types score, event_start, event_end,
     health_start, health_end, connected, lost, dropped and end. Frames count from 0, ends are
     exclusive. A stream that is lost is opened again, one that is faster than the model loses
     whole snippets, and both are told; a file waits for the model, and its end ends it.
@@ -142,12 +141,14 @@ def _watch(
             page.tell(line)
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
-    def update(file: "watching.CameraFile") -> None:
-        plans = models.plans(file.cameras)
+    def change(plans: Sequence["watching.Plan"]) -> None:
         jobs[0].update(plans)
-        _tell_of(listeners, file)
         if page:
             page.change(plans)
+
+    def update(file: "watching.CameraFile") -> None:
+        change(models.plans(file.cameras))
+        _tell_of(listeners, file)
 
     with (
         alarms.open_recorder(settings.alarms, lambda name: jobs[0].recordings(name), tell) as recorder,
@@ -159,8 +160,8 @@ def _watch(
             alarms.kept_packets(settings.alarms),
             page.see if page else None,
         ) as job,
-        _signals() as (stop, received),
-        _reloaded(path, file, models, update, stop, received),
+        ending_signals() as (stop, received),
+        _renewed(path, file, models, change, update, (stop, received)),
     ):
         jobs.append(job)
         _tell_of(listeners, file)
@@ -204,61 +205,46 @@ def _check(file: "watching.CameraFile", models: "watching.Models", folder: Path,
 
 
 @contextmanager
-def _reloaded(
+def _renewed(
     path: Path | None,
     file: "watching.CameraFile",
     models: "watching.Models",
+    change: Callable[[Sequence["watching.Plan"]], None],
     update: Callable[["watching.CameraFile"], None],
-    stop: threading.Event,
-    received: list[int],
+    ending: tuple[threading.Event, list[int]],
 ) -> Iterator[None]:
-    """Reads the file of cameras again on each SIGHUP, beside the scoring, until the context ends.
+    """Until the context ends, beside the scoring: takes up checkpoints whose files are replaced and, on each
+    SIGHUP, reads the file of cameras again."""
+    stop, received = ending
 
-    One that comes because the terminal was closed stops the watch instead, or nothing where it began ignored,
-    as nohup has it.
-    """
-    if path is None or not hasattr(signal, "SIGHUP"):
-        yield
-        return
-    asked, ended, terminal = threading.Event(), threading.Event(), Terminal()
-
-    def reload_each_time() -> None:
-        current, was_gone = file, False
-        while not ended.is_set():
-            if not asked.wait(LOOK_AT_TERMINAL):
-                if was_gone:  # and no signal came: it was left behind, as with disown
-                    terminal.forget()
-                was_gone = terminal.is_gone
-                continue
-            time.sleep(HANGING_UP)
-            if ended.is_set():
+    def look_each_time() -> None:
+        current = file
+        while not hang_ups.over:
+            came = hang_ups.wait(LOOK)
+            if hang_ups.over:
                 return
-            asked.clear()
-            if terminal.is_gone:
-                terminal.be_quiet()
-                if before != signal.SIG_IGN:
-                    say("the terminal was closed")
-                    received.append(signal.SIGHUP)
-                    stop.set()
-                    return
-                terminal.forget()
-                continue
+            if came == "end":
+                say("the terminal was closed")
+                received.append(signal.SIGHUP)
+                stop.set()
+                return
+            what = path if came else "new checkpoints"
             try:
-                current = _reload(path, current, models, update)
+                if path is not None and came:
+                    current = _reload(path, current, models, update)
+                elif plans := models.renewed():
+                    change(plans)
             except Exception as error:  # said, for the cameras go on
                 known = isinstance(error, PipelineError | OSError)
-                say(str(error) if known else f"{path}: {type(error).__name__}", logging.ERROR)
-                say(f"{path} was not taken; the cameras go on as before")
+                say(str(error) if known else f"{what}: {type(error).__name__}", logging.ERROR)
+                say(f"{what}: not taken; the cameras go on as before")
 
-    before = signal.signal(signal.SIGHUP, lambda number, frame: asked.set())
-    thread = threading.Thread(target=reload_each_time, name="reloading", daemon=True)
-    thread.start()
+    thread = threading.Thread(target=look_each_time, name="reloading", daemon=True)
     try:
-        yield
+        with HangUps(path is not None) as hang_ups:
+            thread.start()
+            yield
     finally:
-        signal.signal(signal.SIGHUP, before)
-        ended.set()
-        asked.set()
         thread.join(alarms.LAST_WORDS)
 
 
@@ -316,34 +302,3 @@ def _end_by(number: int) -> NoReturn:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(128 + number)
-
-
-@contextmanager
-def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
-    """An event that SIGINT, SIGTERM and, where it is not ignored, SIGHUP set, and which of them came.
-
-    A second one acts as ever.
-    """
-    stop: threading.Event = threading.Event()
-    received: list[int] = []
-    before: dict[int, Any] = {}
-
-    def note(number: int, frame: object) -> None:
-        received.append(number)
-        stop.set()
-        restore()
-        if number not in (signal.SIGINT, signal.SIGTERM):  # a terminal's end comes from the shell, too
-            signal.signal(number, signal.SIG_IGN)
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before |= {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield stop, received
-    finally:
-        restore()

@@ -1,4 +1,3 @@
-from .hangup import Terminal as Terminal
 from .messages import are_json as are_json
 from .messages import hide_secrets as hide_secrets
 from .messages import is_address as is_address
@@ -14,6 +13,8 @@ from .progress import Note as Note
 from .progress import Outcome as Outcome
 from .progress import Plan as Plan
 from .progress import Progress as Progress
+from .signals import HangUps as HangUps
+from .signals import ending_signals as ending_signals
 from .terminal import SnippetBar as SnippetBar
 from .terminal import progress_bar as progress_bar
 from .terminal import table as table

@@ -1,6 +1,7 @@
 from .heat_map import frame_heat as frame_heat
 from .pictures import load_peaks as load_peaks
 from .pictures import read_pictures as read_pictures
+from .report import heat_maps as heat_maps
 from .report import report_entry as report_entry
 from .report import save_report as save_report
 from .video_scores import PEAKS as PEAKS

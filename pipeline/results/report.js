@@ -120,10 +120,17 @@ function show(at) {
 
 function markEvent(index) {
   if (index === current) return;
-  const buttons = $("events").getElementsByTagName("button");
+  const buttons = $("videos").querySelectorAll(".chosen .event");
   buttons[current]?.removeAttribute("aria-current");
   buttons[index]?.setAttribute("aria-current", "true");
+  if (buttons[index]) reveal(buttons[index]);
   current = index;
+}
+
+function reveal(button) {
+  // In the list, where it scrolls by itself: the page stays where it is.
+  const list = $("videos"), own = button.getBoundingClientRect(), box = list.getBoundingClientRect();
+  list.scrollTop += Math.max(0, own.bottom - box.bottom + 8) + Math.min(0, own.top - box.top - 8);
 }
 
 function placePlayhead(score) {
@@ -278,11 +285,12 @@ function choose(index) {
   player.src = video.link;
   findBeginning();
   timeline.setAttribute("aria-valuemax", video.frames - 1);
-  [...$("videos").rows].forEach((row, i) => {
-    row.classList.toggle("chosen", i === index);
-    row.querySelector("button").setAttribute("aria-pressed", i === index);
+  for (const marked of $("videos").querySelectorAll("[aria-current]")) marked.removeAttribute("aria-current");
+  current = -1;
+  [...$("videos").children].forEach((item, i) => {
+    item.classList.toggle("chosen", i === index);
+    item.querySelector(".video").setAttribute("aria-pressed", i === index);
   });
-  listEvents();
   listFacts();
   draw();
   show(0);
@@ -302,26 +310,6 @@ function findBeginning() {
 
 function setShape(width, height) {
   $("screen").style.setProperty("--shape", (width || 16) / (height || 9));
-}
-
-const until = (event) => (video.fps ? clock(event.end_s) : `frame ${event.end_frame}`);
-
-function listEvents() {
-  current = -1;
-  $("no-events").hidden = video.events.length > 0;
-  $("events").replaceChildren(...video.events.map((event) => {
-    const last = event.end_frame - 1;
-    const words = element("span", {},
-      element("strong", {}, `${event.event}. ${when(video, event.start_frame)} \u2013 ${until(event)}`),
-      element("span", {}, `highest ${number(event.peak_score)} at ${when(video, event.peak_frame)}`),
-      ...(event.words.length ? [element("span", {}, `looks like ${event.words.join(", ")} (${event.patch})`)] : []),
-      element("span", { className: "faint" }, `mean ${number(event.mean_score)}, frames ${event.start_frame} to ${last}`),
-    );
-    const button = element("button", { type: "button", onclick: () => seek(event.start_frame) });
-    if (event.picture) button.append(element("img", { src: event.picture, alt: "", width: 120 }));
-    button.append(words);
-    return element("li", {}, button);
-  }));
 }
 
 function listFacts() {
@@ -346,14 +334,43 @@ function listFacts() {
 function listVideos() {
   const events = page.videos.reduce((sum, entry) => sum + entry.events.length, 0);
   $("overview").textContent = `${count(page.videos.length, "video")}, ${count(events, "event")}`;
-  $("ranking").hidden = page.videos.length < 2;
   $("videos").replaceChildren(...page.videos.map((entry, i) => {
-    const name = element("button", { type: "button", onclick: () => choose(i) }, entry.name);
-    const cell = (text, className = "") => element("td", { className }, text);
-    return element("tr", {}, cell(`${i + 1}`), element("td", {}, name), cell(number(entry.max)),
-      cell(when(entry, entry.peak_frame)), cell(`${entry.events.length}`), cell(number(entry.mean), "extra"),
-      cell(entry.fps ? clock(entry.duration_s) : `${entry.frames} frames`, "extra"));
+    const peak = `highest ${number(entry.max)} at ${when(entry, entry.peak_frame)}`;
+    const head = element("button", { type: "button", className: "video", onclick: () => choose(i) },
+      element("strong", {}, entry.name),
+      element("span", { className: "faint" }, entry.events.length ? peak : `no event; ${peak}`),
+    );
+    const listed = entry.events.map((event) => element("li", {}, eventButton(entry, i, event)));
+    return element("li", {}, head, ...(listed.length ? [element("ol", { className: "events" }, ...listed)] : []));
   }));
+}
+
+function eventButton(entry, index, event) {
+  const until = entry.fps ? clock(event.end_s) : `frame ${event.end_frame}`;
+  const words = element("span", {},
+    element("strong", {}, `${event.event}. ${when(entry, event.start_frame)} \u2013 ${until}`),
+    element("span", {}, `highest ${number(event.peak_score)} at ${when(entry, event.peak_frame)}`),
+    ...(event.words.length ? [element("span", {}, `looks like ${event.words.join(", ")} (${event.patch})`)] : []),
+  );
+  const go = () => {
+    if (entry !== video) choose(index);
+    seek(event.start_frame);
+    $("screen").scrollIntoView({ block: "nearest" }); // on a phone it is above
+  };
+  const title = `mean ${number(event.mean_score)}, frames ${event.start_frame} to ${event.end_frame - 1}`;
+  const button = element("button", { type: "button", className: "event", title, onclick: go });
+  if (event.picture) button.append(element("img", { src: event.picture, alt: "", width: 96, loading: "lazy" }));
+  button.append(words);
+  return button;
+}
+
+function tellOfReview() {
+  // A server of `review` shows this page with ?review, which is the way back to it.
+  const served = location.protocol.startsWith("http") && new URLSearchParams(location.search).has("review");
+  $("review-command").textContent = page.review;
+  $("review-link").hidden = !served;
+  $("review-hint").hidden = served;
+  if (served) $("review-link").href = "./";
 }
 
 function refuse() {
@@ -401,6 +418,7 @@ $("next").addEventListener("click", () => jump(1));
 $("heat-on").addEventListener("change", drawHeat);
 
 watchPlayer();
+tellOfReview();
 listVideos();
 choose(0);
 watchTimeline();

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -86,6 +87,7 @@ def save_report(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     page = {
         "version": __version__,
         "snippet_frames": SNIPPET_FRAMES,
+        "review": f"ssrl-pipeline review {shlex.quote(str(path.parent))}",
         "videos": sorted(entries, key=lambda entry: -entry["max"]),
     }
     parts = {

@@ -1,4 +1,6 @@
 from .cameras import Cameras as Cameras
+from .cameras import Fitted as Fitted
+from .inputs import camera_of as camera_of
 from .inputs import find_inputs as find_inputs
 from .onnx import export_onnx as export_onnx
 from .reuse import ContentIndex as ContentIndex

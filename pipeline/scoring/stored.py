@@ -57,7 +57,11 @@ def with_precision_of(recipe: Recipe, other: Recipe) -> Recipe:
 
 
 def score_snippets(
-    video: str, model: Detector, features: Mapping[str, np.ndarray], device: torch.device
+    video: str,
+    model: Detector,
+    features: Mapping[str, np.ndarray],
+    device: torch.device,
+    hidden: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Scores one whole video of any length; features that are mapped from the disk are read in chunks.
 
@@ -65,6 +69,7 @@ def score_snippets(
         video: its name, for the error.
         model: on `device` and in evaluation mode.
         features: view name -> [T, P, F].
+        hidden: some of the views -> bool [P], patches that do not count; see :meth:`Detector.hide`.
 
     Returns:
         float32 [T].
@@ -72,7 +77,8 @@ def score_snippets(
     Raises:
         PipelineError: a score is not a number, as features are not.
     """
-    return finite_scores(video, score_long(model, in_chunks(model, features), device))
+    shut = {name: torch.from_numpy(which)[None] for name, which in (hidden or {}).items()}
+    return finite_scores(video, score_long(model, in_chunks(model, features), device, shut))
 
 
 def in_chunks(model: Detector, features: Mapping[str, np.ndarray]) -> Iterator[dict[str, Tensor]]:

@@ -4,9 +4,15 @@ from .exchange import write_tables as write_tables
 from .formats import FORMATS as FORMATS
 from .learning import learn as learn
 from .place import feedback_path as feedback_path
+from .place import learning_commands as learning_commands
 from .place import moment_of as moment_of
 from .place import name_of as name_of
+from .place import names_in_store as names_in_store
 from .start import replay_settings as replay_settings
+from .verdicts import ABNORMAL as ABNORMAL
+from .verdicts import NORMAL as NORMAL
+from .verdicts import UNDO as UNDO
+from .verdicts import Moment as Moment
 from .verdicts import Verdict as Verdict
 from .verdicts import add_verdict as add_verdict
 from .verdicts import parse_patch as parse_patch

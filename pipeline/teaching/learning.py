@@ -9,7 +9,7 @@ leaves no trace, and without any the scores are the original's to the last bit.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,17 +17,16 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, thresholds_by
 from ssrl_pipeline.console import Note
-from ssrl_pipeline.data import Annotations, Labels
+from ssrl_pipeline.data import Annotations, Label, Labels
 from ssrl_pipeline.disk import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError
 from ssrl_pipeline.evaluation import highest_tenth
-from ssrl_pipeline.events import choose_rule
 from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.models import MOST_LEVEL
-from ssrl_pipeline.scoring import require_scorable, score_snippets
+from ssrl_pipeline.scoring import Cameras, camera_of, require_scorable, score_snippets
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.teaching.lessons import Placed, bags, moments, placed
 from ssrl_pipeline.teaching.place import feedback_path
@@ -102,7 +101,13 @@ def learn(
     require_scorable(original.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     verdicts = placed(store, read_verdicts(feedback_path(settings.data), note), note)
     labels = _labels(settings, store, note)
-    learnt = learn_from(original, path, store, verdicts, labels, settings, find_device(device))
+    groups = camera_of(store.videos(), settings.data, note=note) if original.cameras else {}
+    if unknown := {one.video for one in verdicts if original.cameras and groups.get(one.video) is None}:
+        note(
+            f"learnt by the common detector: nothing says which camera {_named(unknown)} is of; a column "
+            "group in the labels does, or -o data.group=folder"
+        )
+    learnt = learn_from(original, path, store, verdicts, labels, settings, find_device(device), groups, note)
     if learnt.worse and not force:
         raise PipelineError(f"{out}: not written, for it is worse than {path}: {learnt.worse}; see --force")
     save_checkpoint(out, learnt.checkpoint)
@@ -117,34 +122,105 @@ def learn_from(
     labels: Labels,
     settings: Settings,
     device: torch.device,
+    groups: Mapping[str, str | None] | None = None,
+    note: Note = lambda text: None,
 ) -> Learnt:
     """The checkpoint that has learnt from verdicts, and how it does.
+
+    What is said of a camera that has a detector of its own is learnt by that one alone, the rest by the
+    common one.
 
     Args:
         path: of the original, for the record.
         labels: of the videos that it learned from, which are learnt from once more beside the verdicts.
+        groups: video -> its camera, of a checkpoint that was adapted to some.
+        note: is told of detectors that have nothing to learn, where others have.
+
+    Raises:
+        PipelineError: none has anything to learn.
     """
+    groups = groups or {}
     val = {v: one.abnormal for v, one in labels.items() if v in _validation(original, labels)}
-    before = _judge(original, store, verdicts, val, settings, device)
+    judging = (store, verdicts, val, groups, settings, device)
+    before = _judge(original, *judging)
     if not verdicts:
         return Learnt(_recorded(original, original, path, []), path, 0, before, before)
-    model = original.at_level(0).build()
+    taught: dict[str | None, Checkpoint] = {}
+    idle: list[str] = []
+    for camera in (None, *original.cameras):
+        own = [one for one in verdicts if _camera(original, groups, one.video) == camera]
+        if own:
+            part, known = _part(original, labels, camera)
+            if (new := _taught(part, store, known, own, device)) is not None:
+                taught[camera] = new
+            else:
+                whose = "" if camera is None else f"camera {camera!r}: "
+                hint = (
+                    "a memory learns from normal ones alone"
+                    if part.kind == "memory"
+                    else "train another kind"
+                )
+                idle.append(
+                    f"{path}: {whose}a detector of the kind {part.kind} has nothing to learn from these "
+                    f"verdicts: {hint}"
+                )
+    if not taught:
+        raise PipelineError(idle[0])
+    for line in idle:
+        note(line)
+    new = _recorded(_joined(original, taught), original, path, verdicts)
+    return Learnt(new, path, len(verdicts), before, _judge(new, *judging))
+
+
+def _camera(original: Checkpoint, groups: Mapping[str, str | None], video: str) -> str | None:
+    """The camera whose own detector scores a video; None: the common one does."""
+    group = groups.get(video)
+    return group if group in original.cameras else None
+
+
+def _part(original: Checkpoint, labels: Labels, camera: str | None) -> tuple[Checkpoint, Labels]:
+    """The common detector, or a camera's as if trained on the footage that it was adapted to; with labels."""
+    if camera is None:
+        return dataclasses.replace(original, cameras={}), labels
+    own = original.for_camera(camera)
+    footage = [str(video) for video in own.provenance.get("adapted_to", ())]
+    provenance = {**own.provenance, "train_videos": footage, "val_videos": []}
+    known = {video: label for video, label in labels.items() if label.group == camera}
+    known |= {video: Label(False, None, camera) for video in footage}
+    return dataclasses.replace(own, provenance=provenance), known
+
+
+def _joined(original: Checkpoint, taught: Mapping[str | None, Checkpoint]) -> Checkpoint:
+    """The original with what was taught in the place of what it was; the rest scores as it did."""
+    new = dataclasses.replace(taught.get(None, original), cameras={})
+    for camera in original.cameras:
+        own = original.for_camera(camera)
+        if camera in taught:
+            provenance = {**own.provenance, "threshold": taught[camera].provenance["threshold"]}
+            own = dataclasses.replace(taught[camera], provenance=provenance)
+        new = new.with_camera(camera, own)
+    same = original.cameras.keys() - taught.keys()
+    by = [cell for cell in thresholds_by(original.provenance) if cell.get("group") in same]
+    if by:  # with_camera has taken them out, as of other scores
+        record = new.provenance["threshold"]
+        threshold = {**record, "by": [*thresholds_by(new.provenance), *by]}
+        new = dataclasses.replace(new, provenance={**new.provenance, "threshold": threshold})
+    return new
+
+
+def _taught(
+    part: Checkpoint, store: Features, labels: Labels, verdicts: Sequence[Placed], device: torch.device
+) -> Checkpoint | None:
+    """One detector after its lessons, calibrated; None where there was nothing to learn."""
+    model = part.at_level(0).build()
     known = set(store.videos())
-    train = [v for v in original.videos("train") if v in labels and v in known]
+    train = [v for v in part.videos("train") if v in labels and v in known]
     lessons = [*moments(store, model.views, verdicts), *bags(store, model.views, labels, train)]
     if not model.learn(lessons):
-        raise PipelineError(
-            f"{path}: a detector of the kind {original.kind} has nothing to learn from these verdicts: "
-            + (
-                "a memory learns from normal ones alone"
-                if original.kind == "memory"
-                else "train another kind"
-            )
-        )
-    raw = Checkpoint.of(model.eval(), original.recipe, original.settings, original.provenance)
-    raw = dataclasses.replace(raw, words=original.words, provenance=original.provenance)
-    new = _recorded(_calibrated(original, raw, store, labels, verdicts, device), original, path, verdicts)
-    return Learnt(new, path, len(verdicts), before, _judge(new, store, verdicts, val, settings, device))
+        return None
+    raw = Checkpoint.of(model.eval(), part.recipe, part.settings, part.provenance)
+    raw = dataclasses.replace(raw, words=part.words, provenance=part.provenance)
+    return _calibrated(part, raw, store, labels, verdicts, device)
 
 
 def find_original(checkpoint: Path) -> tuple[Path, Checkpoint]:
@@ -242,15 +318,26 @@ def _judge(
     store: Features,
     verdicts: Sequence[Placed],
     val: Mapping[str, bool],
+    groups: Mapping[str, str | None],
     settings: Settings,
     device: torch.device,
 ) -> Judged:
-    model = checkpoint.build().to(device)
-    threshold = choose_rule(settings.events, checkpoint.provenance.get("threshold")).rule.threshold
+    cameras = Cameras(checkpoint, device, settings.events)
     known = set(store.videos())
     needed = {one.video for one in verdicts} | (val.keys() & known)
-    scores = {v: score_snippets(v, model, store.read(v, model.views), device) for v in sorted(needed)}
-    right = sum(bool(scores[one.video][one.snippet] >= threshold) == one.verdict.abnormal for one in verdicts)
+    fitted = {video: cameras.of(groups.get(video)) for video in sorted(needed)}
+    scores = {
+        v: score_snippets(v, one.model, store.read(v, one.model.views), device) for v, one in fitted.items()
+    }
+    right = 0
+    for one in verdicts:
+        alarms = scores[one.video][one.snippet] >= fitted[one.video].chosen.rule.threshold
+        right += bool(alarms) == one.verdict.abnormal
     judged = [(abnormal, highest_tenth(scores[v])) for v, abnormal in val.items() if v in known]
     both = len({abnormal for abnormal, _ in judged}) == 2
     return Judged(right, float(roc_auc_score(*zip(*judged, strict=True))) if both else float("nan"))
+
+
+def _named(videos: Collection[str]) -> str:
+    first, *others = sorted(videos)
+    return f"{first} (and {len(others)} more)" if others else first

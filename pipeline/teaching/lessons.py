@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.console import Note
-from ssrl_pipeline.data import Labels
-from ssrl_pipeline.errors import StoreError
+from ssrl_pipeline.data import Labels, StoredNames
+from ssrl_pipeline.errors import LabelError, StoreError
 from ssrl_pipeline.extractors import snippet_of_frames
 from ssrl_pipeline.features import Features, segment_means
 from ssrl_pipeline.scales import parse_scale, scale_of
@@ -45,17 +45,21 @@ class Placed(NamedTuple):
 
 
 def placed(store: Features, verdicts: Sequence[Verdict], note: Note) -> list[Placed]:
-    """The verdicts on moments of stored videos; `note` is told of the others."""
+    """The verdicts on moments of stored videos, in whatever folder; `note` is told of the others."""
     videos, found = set(store.videos()), []
+    bare = StoredNames(videos)
     for verdict in verdicts:
         try:
-            if verdict.moment.video not in videos:
+            video = verdict.moment.video
+            name = video if video in videos else bare.find(video)
+            if name is None:
                 raise StoreError(f"{verdict.moment}: the store {store.root} holds no such video")
-            moment, meta = located(store, verdict.moment), store.meta(verdict.moment.video)
+            verdict = verdict._replace(moment=verdict.moment._replace(video=name))
+            moment, meta = located(store, verdict.moment), store.meta(name)
             snippets = snippet_of_frames(meta.frames, meta.snippets, store.starts(moment.video))
             assert moment.frame is not None
             found.append(Placed(verdict, int(snippets[moment.frame])))
-        except StoreError as error:
+        except (StoreError, LabelError) as error:
             note(f"not learnt from: {error}")
     return found
 

@@ -1,11 +1,14 @@
 """Where verdicts stand as the settings name them, and the moments that people name in videos of the store."""
 
+import contextlib
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from ssrl_pipeline.console import Note
-from ssrl_pipeline.data import labels_path
+from ssrl_pipeline.data import StoredNames, labels_path
 from ssrl_pipeline.disk import one_name
-from ssrl_pipeline.errors import ConfigError, PipelineError, StoreError
+from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError, StoreError
 from ssrl_pipeline.features import Features, is_store, open_features
 from ssrl_pipeline.settings import DataSettings
 from ssrl_pipeline.teaching.verdicts import Moment, Patch
@@ -46,6 +49,57 @@ def moment_of(
 def name_of(data: DataSettings, video: str) -> str:
     """A video's name in the store, by it or by the path of its file; else what is given."""
     return _known_name(_store(data, lambda text: None), data, video)
+
+
+def names_in_store(data: DataSettings, note: Note) -> Callable[[Path], str]:
+    """What names a video's file as verdicts do: as the store does or, where it lacks it, as `extract` would.
+
+    Args:
+        note: is told where there is no store, and of the first video that is not in it.
+    """
+    store = _store(data, note)
+    known = set(store.videos()) if store else set()
+    bare, lacking = StoredNames(known), set[str]()
+
+    def name(path: Path) -> str:
+        below = path.name
+        with contextlib.suppress(ValueError):
+            below = one_name(path.absolute().relative_to(Path(data.videos).absolute()).as_posix())
+        if below in known:
+            return below
+        try:
+            found = bare.find(str(path))
+        except LabelError:
+            found = None
+        if found is None and store and not lacking:
+            note(f"{below}: the store {store.root} has no features of it; verdicts are learnt from with them")
+        if found is None:
+            lacking.add(below)
+        return found or below
+
+    if store is None:
+        note(f"no store {data.features}: verdicts are kept, and learnt from with features")
+    return name
+
+
+def learning_commands(data: DataSettings, checkpoint: Path | None, clips: Path | None = None) -> list[str]:
+    """What learns from the verdicts that the settings name.
+
+    Args:
+        checkpoint: None: it is left to be named.
+        clips: a folder of videos whose features are needed first.
+    """
+    plain, commands = DataSettings(), []
+    store = [] if data.features == plain.features else ["--features", data.features]
+    if clips is not None:
+        made = _store(data, lambda text: None)
+        recipe = [] if made is None else ["--preset", str(made.recipe.get("preset"))]
+        commands.append(["extract", "--videos", str(clips), *recipe, *store])
+    table = ["--feedback", data.feedback] if data.feedback else []
+    labels = ["--labels", data.labels] if data.labels else []
+    taught = [str(checkpoint or "CHECKPOINT"), "--out", "taught.pt"]
+    commands.append(["learn", *taught, *store, *table, *labels])
+    return [shlex.join(["ssrl-pipeline", *command]) for command in commands]
 
 
 def _store(data: DataSettings, note: Note) -> Features | None:

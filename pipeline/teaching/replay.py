@@ -6,11 +6,12 @@
 Dimensions: N frames, T snippets, P patches.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,18 +20,19 @@ import torch
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.console import Note
-from ssrl_pipeline.errors import ConfigError, PipelineError
-from ssrl_pipeline.events import ChosenRule, Event, choose_rule, find_events
+from ssrl_pipeline.data import StoredNames
+from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
+from ssrl_pipeline.events import ChosenRule, Event, EventSettings, choose_rule, find_events
 from ssrl_pipeline.extractors import find_device, snippet_of_frames
 from ssrl_pipeline.features import Features, open_features
-from ssrl_pipeline.models import CHUNK, Detector
 from ssrl_pipeline.results import VideoScores, load_result
-from ssrl_pipeline.scales import view_of
-from ssrl_pipeline.scoring import frame_scores, require_scorable, score_snippets
+from ssrl_pipeline.scales import parse_scale, view_of
+from ssrl_pipeline.scoring import Cameras, Fitted, camera_of, frame_scores, require_scorable, score_snippets
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.teaching.lessons import cells_of
 from ssrl_pipeline.teaching.verdicts import Patch, Verdict
 from ssrl_pipeline.times import FrameTimes
+from ssrl_pipeline.watching import Sight
 
 _AGO = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s*(?P<unit>min|h|d|w)")
 _UNITS = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
@@ -104,6 +106,9 @@ def replay(
         since: videos whose files are older are left out, seconds since 1970; None: none is.
         note: is told of videos that cannot be read.
 
+    Raises:
+        ConfigError: a mask covers nothing that counts, or all.
+
     Returns:
         The comparison, and the videos with the second variant.
     """
@@ -112,7 +117,7 @@ def replay(
     sources = _results(scores, since, note) if scores else None
     failed: list[str] = []
     if sources is None:
-        played = _from_features(settings, (now, then), rules, since, find_device(device), failed, note)
+        played = _from_features(settings, (now, then), since, find_device(device), failed, note)
     else:
         played = _from_results(sources, (now, then), rules, settings)
     both = list(played)
@@ -121,9 +126,8 @@ def replay(
     first, second = ({pair[i].video: pair[i] for pair in both} for i in (0, 1))
     gone, come = _differences(first, second), _differences(second, first)
     sides: dict[tuple[bool, bool], list[Verdict]] = {}
-    for verdict in verdicts:
-        if verdict.moment.video in first:
-            sides.setdefault((_right(first, verdict), _right(second, verdict)), []).append(verdict)
+    for verdict in _found(verdicts, first):
+        sides.setdefault((_right(first, verdict), _right(second, verdict)), []).append(verdict)
     known = all(one.times.known for one in first.values())
     hours = sum(one.times.seconds(one.frames) for one in first.values()) / 3600 if known else None
     alarms = sum(len(one.events) for one in first.values()), sum(len(one.events) for one in second.values())
@@ -144,6 +148,18 @@ def replay(
     return found, second
 
 
+def _found(verdicts: Sequence[Verdict], videos: Collection[str]) -> list[Verdict]:
+    """Those on these videos, by their names here: in whatever folder, as `learn` finds them."""
+    bare, found = StoredNames(videos), []
+    for verdict in verdicts:
+        with contextlib.suppress(LabelError):  # two fit
+            video = verdict.moment.video
+            name = video if video in videos else bare.find(video)
+            if name is not None:
+                found.append(verdict._replace(moment=verdict.moment._replace(video=name)))
+    return found
+
+
 def parse_since(text: str, now: float | None = None) -> float:
     """ "24h", "30 min", "7d", or a date and time, as seconds since 1970. Raises ConfigError: it is none."""
     if ago := _AGO.fullmatch(text.strip()):
@@ -155,39 +171,43 @@ def parse_since(text: str, now: float | None = None) -> float:
 
 
 def _rule(settings: Settings, variant: Variant) -> ChosenRule:
-    """The rule of a variant; of results without a checkpoint each has its own."""
-    events = settings.events
-    if variant.threshold is not None:
-        events = dataclasses.replace(events, threshold=variant.threshold)
+    """The rule of a variant; of results without a checkpoint each has its own, and so may cameras."""
     record = load_checkpoint(variant.checkpoint).provenance.get("threshold") if variant.checkpoint else None
-    return choose_rule(events, record)
+    return choose_rule(_events(settings, variant), record)
+
+
+def _events(settings: Settings, variant: Variant) -> EventSettings:
+    if variant.threshold is None:
+        return settings.events
+    return dataclasses.replace(settings.events, threshold=variant.threshold)
 
 
 def _from_features(
     settings: Settings,
     variants: Sequence[Variant],
-    rules: Sequence[ChosenRule],
     since: float | None,
     device: torch.device,
     failed: list[str],
     note: Note,
 ) -> Iterator[tuple[Played, Played]]:
     store = open_features(settings.data.features, settings.data.layout)
-    models: dict[Path, Detector] = {}
+    played = []
     for variant in variants:
         assert variant.checkpoint is not None
-        if variant.checkpoint not in models:
-            checkpoint = load_checkpoint(variant.checkpoint)
-            require_scorable(
-                checkpoint.recipe, store.recipe, str(variant.checkpoint), f"the store {store.root}"
-            )
-            models[variant.checkpoint] = checkpoint.build().to(device)
-    for video in store.videos():
+        checkpoint = load_checkpoint(variant.checkpoint)
+        require_scorable(checkpoint.recipe, store.recipe, str(variant.checkpoint), f"the store {store.root}")
+        played.append((variant, Cameras(checkpoint, device, _events(settings, variant))))
+    videos = store.videos()
+    groups = camera_of(videos, settings.data, note=note)
+    for video in videos:
         try:
             if since is not None and store.meta(video).source_mtime_ns < since * 1e9:
                 continue
-            yield _both(store, video, models, variants, rules, device)
+            fitted = [(cameras.of(groups[video]), variant.masks) for variant, cameras in played]
+            yield _both(store, video, fitted, device)
         except PipelineError as error:
+            if isinstance(error, ConfigError):
+                raise
             note(str(error))
             failed.append(video)
 
@@ -195,46 +215,50 @@ def _from_features(
 def _both(
     store: Features,
     video: str,
-    models: Mapping[Path, Detector],
-    variants: Sequence[Variant],
-    rules: Sequence[ChosenRule],
+    fitted: Sequence[tuple[Fitted, tuple[Patch, ...]]],
     device: torch.device,
 ) -> tuple[Played, Played]:
-    """Of one video; a detector that both have scores it once."""
-    views = {name for model in models.values() for name in model.views}
+    """Of one video; what scores it in the same way with both does so once."""
+    views = {name for one, _ in fitted for name in one.model.views}
     features, meta, times = store.read(video, views), store.meta(video), store.times(video)
-    scores = {path: score_snippets(video, model, features, device) for path, model in models.items()}
+    known: dict[tuple[str, tuple[Patch, ...]], np.ndarray] = {}
     played = []
-    for variant, rule in zip(variants, rules, strict=True):
-        assert variant.checkpoint is not None
-        own = scores[variant.checkpoint]
-        if variant.masks:
-            heat = _heat(models[variant.checkpoint], features, own >= rule.rule.low, device)
-            own = masked(own, heat, variant.masks)
-        frames = frame_scores(own, meta.frames, store.starts(video))
-        played.append(Played(video, find_events(frames, times, rule.rule), times, meta.frames, None))
+    for one, masks in fitted:
+        key = one.sha256, masks
+        if key not in known:
+            hidden = hidden_by(masks, one.model.views)
+            known[key] = score_snippets(video, one.model, features, device, hidden)
+        frames = frame_scores(known[key], meta.frames, store.starts(video))
+        events = find_events(frames, times, one.chosen.rule)
+        played.append(Played(video, events, times, meta.frames, None))
     return played[0], played[1]
 
 
-@torch.no_grad()
-def _heat(
-    model: Detector, features: Mapping[str, np.ndarray], wanted: np.ndarray, device: torch.device
-) -> dict[str, np.ndarray]:
-    """Scale -> [T, P], of the chunks of snippets in which some are wanted; 0 elsewhere."""
-    heat: dict[str, np.ndarray] = {}
-    for begin in range(0, len(wanted), CHUNK):
-        part = slice(begin, begin + CHUNK)
-        if wanted[part].any():
-            views = {n: torch.from_numpy(np.array(features[n][part], np.float32))[None] for n in model.views}
-            found = model.heat({name: view.to(device) for name, view in views.items()})
-            if not found:
-                raise ConfigError(
-                    f"--mask: a detector of the kind {model.kind} tells no patch of these views"
-                )
-            for scale, rows in found.items():
-                whole = heat.setdefault(scale, np.zeros((len(wanted), rows.shape[2]), np.float32))
-                whole[part] = rows[0].cpu().numpy()
-    return heat
+def hidden_by(masks: Sequence[Patch], views: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """View -> bool [P]: the patches that do not count, as `watch` leaves them out: of which half is masked.
+
+    Args:
+        views: of a detector, name -> P.
+
+    Raises:
+        ConfigError: it looks at no such patch, or at no other.
+    """
+    if not masks:
+        return {}
+    hidden = Sight(tuple(map(_corners, masks))).hidden(views)
+    said = " ".join(f"--mask {mask}" for mask in masks)
+    if not hidden:
+        raise ConfigError(f"{said}: covers half of no patch that the detector looks at ({', '.join(views)})")
+    if closed := [view for view, which in hidden.items() if which.all()]:
+        raise ConfigError(f"{said}: leaves nothing of {closed[0]}")
+    return hidden
+
+
+def _corners(mask: Patch) -> tuple[tuple[float, float], ...]:
+    rows, columns = parse_scale(mask.scale)
+    row, column = divmod(mask.cell, columns)
+    left, right, top, bottom = column / columns, (column + 1) / columns, row / rows, (row + 1) / rows
+    return (left, top), (right, top), (right, bottom), (left, bottom)
 
 
 def masked(scores: np.ndarray, heat: Mapping[str, np.ndarray], masks: Sequence[Patch]) -> np.ndarray:

@@ -3,16 +3,17 @@
 ssrl-pipeline watch gate=rtsp://gate/stream --metrics-port 9100
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ssrl_pipeline.checkpoint import load_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.console import say
 from ssrl_pipeline.disk import find_checkpoint
-from ssrl_pipeline.errors import CheckpointError
+from ssrl_pipeline.errors import CheckpointError, PipelineError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import Keep
 from ssrl_pipeline.scoring import Cameras, Scorer
@@ -40,6 +41,9 @@ class Models:
         self._extractors: dict[tuple[Any, ...], FeatureExtractor] = {}
         self._loaded: dict[_Version, tuple[Analysis, Cameras]] = {}
         self._views: dict[_Version, Mapping[str, int]] = {}
+        self._watched: list[tuple[CameraEntry, _Version]] = []  # as `plans` had them last
+        self._seen: set[_Version] = set()  # of files that were replaced, at the last look
+        self._refused: set[_Version] = set()
 
     def views(self, checkpoint: Path | None) -> Mapping[str, int]:
         """What a checkpoint's model looks at: name -> number of patches or crops.
@@ -71,6 +75,10 @@ class Models:
         loaded = {version: self._loaded.get(version) for version in versions}
         self._loaded = {version: known or self._load(version[0]) for version, known in loaded.items()}
         self._say_own(entries, versions)
+        self._watched = list(zip(entries, versions, strict=True))
+        return self._plans()
+
+    def _plans(self) -> list[Plan]:
         return [
             Plan(
                 entry.source,
@@ -79,8 +87,37 @@ class Models:
                 entry.sight,
                 entry.hours,
             )
-            for entry, version in zip(entries, versions, strict=True)
+            for entry, version in self._watched
         ]
+
+    def renewed(self) -> list[Plan] | None:
+        """What is to be watched now that files of checkpoints are others; None: none is.
+
+        To be called every few seconds. A file that was replaced is taken once it has stayed as it is from one
+        call to the next, and fits. One that does not is said, and what was loaded before goes on.
+        """
+        news = {}
+        for version, (_, cameras) in self._loaded.items():
+            fresh = _version(version[0])
+            if fresh is None or fresh == version or fresh in self._refused:
+                continue
+            if fresh not in self._seen:
+                self._seen.add(fresh)
+                continue
+            try:
+                _require_like(version[0], cameras.checkpoint)
+                news[version] = fresh, self._load(version[0])
+            except (PipelineError, OSError) as error:
+                self._refused.add(fresh)
+                say(f"{error}; the cameras go on with {version[0]} as it was", logging.ERROR)
+        if not news:
+            return None
+        self._seen.clear()
+        self._loaded = dict(news.get(version, (version, known)) for version, known in self._loaded.items())
+        self._watched = [
+            (entry, news[version][0] if version in news else version) for entry, version in self._watched
+        ]
+        return self._plans()
 
     def _say_own(self, entries: Sequence[CameraEntry], versions: Sequence[_Version]) -> None:
         """Which cameras have a detector or thresholds of their own."""
@@ -93,12 +130,10 @@ class Models:
 
     def _find(self, checkpoint: Path | None) -> _Version:
         path = find_checkpoint(checkpoint or self._checkpoint, Path(self._settings.data.runs))
-        try:
-            state = path.stat()
-        except OSError:
+        if (version := _version(path)) is None:
             load_checkpoint(path)  # says what is wrong with it
-            raise
-        return path, state.st_mtime_ns, state.st_size
+            raise CheckpointError(f"{path}: cannot be read")
+        return version
 
     def _load(self, path: Path) -> tuple[Analysis, Cameras]:
         of, events = self._settings.extract, self._settings.events
@@ -127,6 +162,32 @@ class Models:
             teller=scorer.teller,
         )
         return analysis, scorer.cameras
+
+
+def _version(path: Path) -> _Version | None:
+    """Of a file as it is; None where it is not there."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return path, state.st_mtime_ns, state.st_size
+
+
+def _require_like(path: Path, before: Checkpoint) -> None:
+    """Raises CheckpointError: what is in a file cannot take a running checkpoint's place."""
+    after = load_checkpoint(path)
+    if after.kind != before.kind:
+        raise CheckpointError(
+            f"{path}: was replaced by a detector of the kind {after.kind}, not {before.kind}; "
+            "start again to watch with it"
+        )
+    if after.recipe != before.recipe:
+        names = before.recipe.keys() | after.recipe.keys()
+        other = sorted(name for name in names if before.recipe.get(name) != after.recipe.get(name))
+        raise CheckpointError(
+            f"{path}: was replaced by a detector of other features ({', '.join(other)}); "
+            "start again to watch with it"
+        )
 
 
 def _of_camera(common: Analysis, cameras: Cameras, name: str) -> Analysis:

@@ -310,7 +310,7 @@ def test_without_a_file_of_cameras_sighup_ends_it_as_sigterm_does(
 
 
 def test_a_page_is_served_until_the_command_ends(
-    checkpoint: Path, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, start: Start, make_video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")

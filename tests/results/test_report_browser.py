@@ -5,7 +5,6 @@ tells its number.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -24,8 +23,8 @@ from ssrl_pipeline.results.video_writer import VideoWriter
 from ssrl_pipeline.scoring.stored import frame_scores
 
 pytest.importorskip("selenium")
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
-from selenium.webdriver.chrome.service import Service
+from helpers.browser import chromium
+from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -37,23 +36,14 @@ SCORES = {
     "old.avi": [0.1, 0.1, 0.6, 0.1, 0.1, 0.1],
 }
 TRUTH = np.repeat([False, True, False], 32)  # of the hostile one
+EVENTS = "#videos .chosen .event"  # of the chosen video
 ORDER = [HOSTILE, "old.avi", "calm.webm"]  # by their highest score
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chrome]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no Chromium with its chromedriver is installed")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = Chrome(options=options, service=Service(driver))
-    yield browser
-    browser.quit()
+    with chromium("--window-size=1280,900") as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -223,14 +213,17 @@ def report(browser: Chrome, page: Path) -> Iterator[Report]:
 
 
 def test_numbers_are_those_of_scores_json(report: Report, page: Path) -> None:
-    rows = [[cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for row in report.all("#videos tr")]
-    assert [row[1] for row in rows] == ORDER
-    for row in rows:
-        said = json.loads((page.parent / row[1] / "scores.json").read_text())
+    buttons = report.all("#videos .video")
+    assert [button.text.partition("\n")[0] for button in buttons] == ORDER
+    listed = [len(item.find_elements(By.CSS_SELECTOR, ".event")) for item in report.all("#videos > li")]
+    for button, name, events in zip(buttons, ORDER, listed, strict=True):
+        said = json.loads((page.parent / name / "scores.json").read_text())
         summary = said["summary"]
-        assert row[2] == f"{summary['max']:.4f}" and row[5] == f"{summary['mean']:.4f}"
-        assert row[3] == f"0:{summary['peak_time_s']:04.1f}" and row[4] == str(said["events"])
-    assert report.find("#name").text == HOSTILE
+        highest = f"highest {summary['max']:.4f} at 0:{summary['peak_time_s']:04.1f}"
+        assert button.text.endswith(highest) and ("no event" in button.text) == (said["events"] == 0)
+        button.click()
+        assert f"mean {summary['mean']:.4f}" in report.find("#numbers").text and events == said["events"]
+    buttons[0].click()
     assert report.find("#overview").text == "3 videos, 3 events"
     text = report.find("#origin").text
     assert "ssrl" in text and "runs/a/best.pt" in text and "i3d, live" in text
@@ -279,7 +272,7 @@ def test_frames_of_uneven_times_are_those_that_are_shown(uneven_report: Report) 
         frame = report.frame()
         assert near[0] <= frame <= near[1]
         check(frame)
-    for button, frame in zip(report.all("#events button"), (16, 64), strict=True):
+    for button, frame in zip(report.all(EVENTS), (16, 64), strict=True):
         button.click()
         check(frame)
         assert f"frame {frame}: score" in report.find("#readout").text
@@ -329,10 +322,11 @@ def test_without_a_rate_frames_are_found_by_the_players_length(report: Report) -
 
 
 def test_an_event_seeks_and_is_marked(report: Report) -> None:
-    events = report.all("#events button")
+    events = report.all(EVENTS)
     assert len(events) == 2
     assert "0:08.0 \u2013 0:10.0" in events[1].text and "highest 0.9000" in events[1].text
-    pictures = report.run("return [...document.querySelectorAll('#events img')].map((i) => i.naturalWidth)")
+    widths = "return [...document.querySelectorAll('#videos .chosen img')].map((i) => i.naturalWidth)"
+    pictures = report.run(widths)
     assert pictures == [160, 160]
     events[1].click()
     assert report.time() == pytest.approx(64.5 / FPS, abs=1e-3)
@@ -396,7 +390,7 @@ def test_an_empty_readout_takes_its_room(report: Report) -> None:
 def test_ground_truth_is_shaded_where_it_is_known(report: Report) -> None:
     band = "return plot.layout.shapes.filter((s) => s.type === 'rect').map((s) => [s.x0, s.x1])"
     assert report.run(band) == [[32 / FPS, 64 / FPS]] and report.find("#truth").is_displayed()
-    report.all("#videos button")[1].click()
+    report.all("#videos .video")[1].click()
     assert report.run(band) == [] and not report.find("#truth").is_displayed()
 
 
@@ -445,32 +439,32 @@ def test_heat_is_that_of_the_playhead(report: Report) -> None:
     assert report.run(LEVELS) == [0, 0, pytest.approx(0.9 * 0.6 * 255, abs=1), 0, 0, 0]
     report.find("#heat-on").click()
     assert not report.find("#heat").is_displayed()
-    report.all("#videos button")[2].click()
+    report.all("#videos .video")[2].click()
     assert not report.find("#heat-choice").is_displayed()
 
 
 def test_another_video_is_chosen_from_the_ranking(report: Report) -> None:
     report.press("n")
-    report.all("#videos button")[2].click()
+    report.all("#videos .video")[2].click()
     assert report.find("#name").text == "calm.webm"
     assert report.time() == pytest.approx(0, abs=0.1) and report.frame() == 0
-    assert report.find("#no-events").is_displayed() and report.all("#events button") == []
+    assert "no event" in report.find("#videos .chosen .video").text and report.all(EVENTS) == []
     assert not report.find("#next").is_enabled()
-    chosen = [button.get_attribute("aria-pressed") for button in report.all("#videos button")]
+    chosen = [button.get_attribute("aria-pressed") for button in report.all("#videos .video")]
     assert chosen == ["false", "false", "true"]
     changes = report.run("return plot.data[1].y.slice(0, -1)")
     assert changes == pytest.approx([0.1, 0.2, 0.1], abs=1e-4)
 
 
 def test_what_a_browser_cannot_play_is_said_and_the_timeline_works(report: Report) -> None:
-    report.all("#videos button")[1].click()
+    report.all("#videos .video")[1].click()
     report.until(lambda: report.find("#unplayable").is_displayed(), "the sentence")
     text = report.find("#unplayable").text
     assert "cannot play old.avi" in text and "AVI" in text and "ffmpeg" in text
     assert not report.find("#play").is_enabled()
     report.press("n")
     assert report.frame() == 32 and report.find("#readout").text.endswith("score 0.6000")
-    report.all("#videos button")[0].click()
+    report.all("#videos .video")[0].click()
     assert not report.find("#unplayable").is_displayed() and report.find("#play").is_enabled()
     report.press("n")
     assert report.time() == pytest.approx(16.5 / FPS, abs=1e-3)
@@ -493,6 +487,35 @@ def test_what_we_write_plays(browser: Chrome, tmp_path: Path) -> None:
     report.until(lambda: report.frame() > 66, "the playhead to move")
 
 
+@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080), (1024, 640)])
+def test_on_a_desk_there_is_nothing_to_scroll_for(report: Report, size: tuple[int, int]) -> None:
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+    report.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    report.browser.refresh()
+    report.time()
+    page = "const page = document.documentElement; return [page.scrollWidth, page.scrollHeight]"
+    assert report.run(page) == list(size)
+    listed, screen, timeline = (report.find(f"#{name}").rect for name in ("videos", "screen", "timeline"))
+    assert listed["x"] + listed["width"] < screen["x"] and listed["y"] + listed["height"] <= size[1]
+    assert timeline["y"] >= screen["y"] + screen["height"]
+    assert timeline["y"] + timeline["height"] <= size[1] and screen["height"] >= 180
+
+
+def test_an_event_of_another_video_is_a_click_away(report: Report) -> None:
+    report.find("#videos > li:nth-child(2) .event").click()
+    assert report.find("#name").text == "old.avi" and report.frame() == 32
+    report.find("#videos > li:nth-child(1) .events li:nth-child(2) .event").click()
+    assert report.find("#name").text == HOSTILE and report.frame() == 64
+    report.until(lambda: report.time() == pytest.approx(64.5 / FPS, abs=1e-3), "the event's moment")
+    assert [event.get_attribute("aria-current") for event in report.all(".event")] == [None, "true", None]
+
+
+def test_the_way_to_review_is_told(report: Report, page: Path) -> None:
+    command = f"ssrl-pipeline review {page.parent}"
+    assert report.find("#review-command").text == command
+    assert not report.find("#review-link").is_displayed()
+
+
 def test_phone_width(report: Report) -> None:
     metrics = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
     report.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -510,10 +533,12 @@ def test_contrast_in_light_and_dark(report: Report, scheme: str) -> None:
     report.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     paper = report.colour("body", "backgroundColor")
     assert (sum(paper) > 600) == (scheme == "light")
-    for selector in ("body", "#numbers", ".hint", "#videos tr:last-child button", "th"):
+    for selector in ("body", "#numbers", ".hint", "#videos li:last-child .faint", "#origin"):
         assert contrast(report.colour(selector, "color"), paper) >= 4.5, selector
-    panel = report.colour("#events button", "backgroundColor")
-    assert contrast(report.colour("#events .faint", "color"), panel) >= 4.5
+    panel = report.colour(".event", "backgroundColor")
+    assert contrast(report.colour(".event span", "color"), panel) >= 4.5
+    marked = report.colour(".chosen > .video", "backgroundColor")
+    assert contrast(report.colour(".chosen > .video .faint", "color"), marked) >= 4.5
     report.until(
         lambda: contrast(report.colour("#plot .xtick text", "fill"), paper) >= 4.5, "the plot's colours"
     )

@@ -144,6 +144,13 @@ def test_the_latest_verdict_on_a_snippet_counts(store: FeatureStore) -> None:
     assert lesson.normal["clip"][:, 0].tolist() == [0 < t < 6 for t in range(T)]
 
 
+def test_a_verdict_finds_its_video_in_whatever_folder(store: FeatureStore) -> None:
+    told: list[str] = []
+    given = [said("gate/n2.mp4", 5, "normal"), said("gate/n9.mp4", 5, "normal")]
+    (found,) = placed(store, given, told.append)
+    assert (found.video, found.snippet) == ("n2.mp4", 5) and "gate/n9.mp4" in told[0]
+
+
 @pytest.mark.parametrize("kind", ["probe", "ssrl", "blend"])
 def test_weights_learn_from_clicks_and_the_same_gives_the_same(store: FeatureStore, kind: str) -> None:
     verdicts = [said("a0.mp4", 9, "abnormal"), said("n2.mp4", 5, "normal")]
@@ -187,17 +194,91 @@ def test_undo_restores_scores_to_the_last_bit(
     assert torch.equal(raw(none.build(), "n2.mp4"), raw(original.build(), "n2.mp4"))
 
 
-def test_what_is_worse_is_refused(store: FeatureStore, run: Callable[..., Result]) -> None:
+def test_what_gets_more_verdicts_wrong_is_refused(store: FeatureStore, run: Callable[..., Result]) -> None:
+    """What was called normal looks like what was called abnormal before and after it."""
     path, _ = write_checkpoint()
-    add_verdict(Path("feedback.csv"), said("n2.mp4", 4, "abnormal"))
-    add_verdict(Path("feedback.csv"), said("n2.mp4", 6, "normal", Patch("2x3", 0)))
-    add_verdict(Path("feedback.csv"), said("n2.mp4", 5, "normal"))
-    add_verdict(Path("feedback.csv"), said("n2.mp4", 5, "abnormal", Patch("2x3", 4)))
+    for snippet, word in ((4, "abnormal"), (6, "abnormal"), (5, "normal")):
+        add_verdict(Path("feedback.csv"), said("n2.mp4", snippet, word))
     refused = run("learn", path, "--out", "new.pt")
-    assert refused.code == 1 or "verdicts right" in refused.out
+    assert refused.code == 1 and "1 of 3 verdicts right, not 2" in refused.err
+    assert not Path("new.pt").exists()
     add_verdict(Path("feedback.csv"), Verdict(Moment("elsewhere.mp4", 3, None), "normal"))
     told = run("learn", path, "--out", "new.pt", "--force")
     assert told.code == 0 and "holds no such video" in told.err
+    assert "verdicts right: 2 before, 1 now" in told.out and Path("new.pt").exists()
+
+
+def test_what_tells_validation_videos_apart_less_well_is_refused(
+    store: FeatureStore, run: Callable[..., Result]
+) -> None:
+    """An abnormal one shows what was called normal elsewhere."""
+    path, _ = write_checkpoint()
+    rows = [f"{name},normal,train" for name in NORMAL[:2]] + ["n2.mp4,abnormal,val", "odd.mp4,normal,val"]
+    Path("labels.csv").write_text("video,label,split\n" + "\n".join(rows) + "\n")
+    odd = video("n0.mp4")
+    odd["patch2x3"][2, 0, 2] += 10
+    for name, features in (("n3.mp4", video("n2.mp4")), ("odd.mp4", odd)):
+        with store.writer(name) as writer:
+            writer.append(features)
+            writer.meta = made_up_meta(T, 16.0)
+    add_verdict(Path("feedback.csv"), said("n3.mp4", 5, "normal"))
+    refused = run("learn", path, "--out", "new.pt")
+    assert refused.code == 1 and "AUC of the validation videos 0.0000, not 1.0000" in refused.err
+    assert "verdicts right" not in refused.err and not Path("new.pt").exists()
+
+
+def test_a_cameras_detector_learns_by_itself_and_the_others_stay(
+    store: FeatureStore, run: Callable[..., Result]
+) -> None:
+    path, common = write_checkpoint()
+    record = {
+        "value": 0.5,
+        "asked": 0.01,
+        "unit": "frame",
+        "split": "held-out footage",
+        "videos": 1,
+        "share": 0.0,
+    }
+    whole = common
+    for camera in ("gate", "yard"):
+        own = dataclasses.replace(common.at_level(0.1), provenance={**common.provenance, "threshold": record})
+        footage = {**own.provenance, "adapted_to": [NORMAL[1]]}
+        whole = whole.with_camera(camera, dataclasses.replace(own, provenance=footage))
+    save_checkpoint(path, whole)
+    groups = {"n2.mp4": "gate", "a0.mp4": "yard"}
+    rows = [
+        f"{name},{'ab' * (name in ABNORMAL)}normal,{groups.get(name, '')}" for name in (*NORMAL, *ABNORMAL)
+    ]
+    Path("labels.csv").write_text("video,label,group\n" + "\n".join(rows) + "\n")
+    feedback = Path("feedback.csv")
+
+    def learnt() -> Checkpoint:
+        done = run("learn", path, "--out", "new.pt", "--force")
+        assert done.code == 0, done.err
+        return load_checkpoint(Path("new.pt"))
+
+    def shas(checkpoint: Checkpoint) -> dict[str | None, str]:
+        return {camera: checkpoint.for_camera(camera).sha256 for camera in (None, "gate", "yard")}
+
+    before = shas(whole)
+    add_verdict(feedback, said("n2.mp4", 5, "normal"))
+    after = shas(learnt())
+    assert {camera for camera, sha in after.items() if sha != before[camera]} == {"gate"}
+    model = learnt().for_camera("gate").build()
+    assert (raw(model, "n2.mp4")[4:7] < 0.5).all()
+
+    add_verdict(feedback, said("a1.mp4", 9, "normal"))  # of no camera
+    add_verdict(feedback, said("a0.mp4", 9, "abnormal"))
+    told = run("learn", path, "--out", "new.pt", "--force")
+    assert "camera 'yard'" in told.err and "nothing to learn" in told.err
+    assert "nothing says which camera a1.mp4 is of" in told.err
+    both = shas(load_checkpoint(Path("new.pt")))
+    assert both["gate"] == after["gate"] and both["yard"] == before["yard"]
+    assert both[None] != before[None]
+
+    for _ in range(3):
+        undo(feedback, None, None, "", print)
+    assert shas(learnt()) == before
 
 
 def test_mistakes_are_told(store: FeatureStore, run: Callable[..., Result]) -> None:

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.commands import Result
 from helpers.stores import RECIPE, made_up_meta
 from PIL import Image
 
-from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.errors import ConfigError
 from ssrl_pipeline.events import ChosenRule, EventRule
 from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.models import fit_memory
 from ssrl_pipeline.results.video_scores import VideoScores
-from ssrl_pipeline.teaching.replay import masked, parse_since
+from ssrl_pipeline.scoring.stored import score_snippets
+from ssrl_pipeline.teaching.replay import hidden_by, masked, parse_since
 from ssrl_pipeline.teaching.verdicts import Moment, Patch, Verdict, add_verdict
 
 F, T = 4, 24
@@ -60,7 +62,7 @@ def played(result: Result) -> dict[str, object]:
 def test_a_higher_threshold_on_stored_features(checkpoint: Path, run: Callable[..., Result]) -> None:
     add_verdict(Path("feedback.csv"), Verdict(Moment("new.mp4", 16 * 5, None), "normal"))
     add_verdict(Path("feedback.csv"), Verdict(Moment("new.mp4", None, 15.0), "abnormal"))
-    add_verdict(Path("feedback.csv"), Verdict(Moment("old.mp4", 16 * 5, None), "abnormal"))
+    add_verdict(Path("feedback.csv"), Verdict(Moment("gate/old.mp4", 16 * 5, None), "abnormal"))
     options = ("--now-checkpoint", checkpoint, "--now-threshold", 0.5, "--json")
     found = played(run("replay", *options, "--threshold", 0.99))
     assert found["alarms"] == [4, 2]
@@ -78,12 +80,36 @@ def test_a_higher_threshold_on_stored_features(checkpoint: Path, run: Callable[.
     assert (recent["videos"], recent["alarms"]) == (1, [2, 1])
 
 
-def test_a_mask_takes_off_what_its_patch_adds(checkpoint: Path, run: Callable[..., Result]) -> None:
-    found = played(
-        run("replay", "--now-checkpoint", checkpoint, "--mask", "2x3:5", "--since", "1h", "--json")
-    )
+def test_a_masked_patch_does_not_count(checkpoint: Path, run: Callable[..., Result]) -> None:
+    """Scores are those of features in which nothing ever happened there, as `watch` has them."""
+    options = ("--now-checkpoint", checkpoint, "--since", "1h", "--json")
+    found = played(run("replay", *options, "--mask", "2x3:5"))
     assert found["alarms"] == [2, 1]
     assert [one["start"] for one in found["gone"]] == [14 * 16]  # type: ignore[attr-defined]
+    assert played(run("replay", *options, "--mask", "2x3:0"))["alarms"] == [2, 2]
+    halves = ("--mask", "4x3:8", "--mask", "4x3:11")
+    finer = played(run("replay", *options, *halves))
+    assert finer["gone"] == found["gone"]
+    model = load_checkpoint(checkpoint).build()
+    strange, quiet = noise(2), noise(2)
+    strange[:, 5] = 40 * noise(3)[:, 5]
+    hidden, device = hidden_by([Patch("2x3", 5)], model.views), torch.device("cpu")
+    scores = [score_snippets("", model, {"patch2x3": rows}, device, hidden) for rows in (strange, quiet)]
+    np.testing.assert_array_equal(*scores)
+
+
+@pytest.mark.parametrize(
+    ("masks", "mentions"),
+    [
+        (["8x12:0"], "covers half of no patch that the detector looks at (patch2x3)"),
+        (["1x2:0", "1x2:1"], "leaves nothing of patch2x3"),
+    ],
+)
+def test_masks_that_cannot_be_meant(
+    checkpoint: Path, run: Callable[..., Result], masks: list[str], mentions: str
+) -> None:
+    refused = run("replay", "--now-checkpoint", checkpoint, *(f"--mask={mask}" for mask in masks))
+    assert refused.code == 2 and mentions in refused.err
 
 
 def test_masking_by_heat() -> None:

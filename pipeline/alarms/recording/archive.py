@@ -10,6 +10,7 @@
 Days and times in names are UTC. Every file appears whole or not at all. One `watch` at a time writes here.
 """
 
+import contextlib
 import json
 import re
 import sqlite3
@@ -227,6 +228,15 @@ def read_events(folder: Path, most: int, before: float = float("inf"), of: str |
         return read_rows(index, f"id IN ({latest})", before, of, of, most)
     finally:
         index.close()
+
+
+def note_verdict(folder: Path, of: str, word: str | None) -> None:
+    """What was said of an event, by which its files stay longer; None: nothing any more.
+
+    Another process may write the index meanwhile. Where it cannot be written, the event has none.
+    """
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(open_index(folder / INDEX)) as index:
+        index.execute("UPDATE events SET verdict = ? WHERE id = ?", (word, of))
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+from .page import open_review as open_review

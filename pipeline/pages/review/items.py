@@ -1,0 +1,248 @@
+"""What is reviewed: events of results of `score`, or of the archive that `watch --events` writes.
+
+Times are seconds of what is played: the video of a result, or the clip of an event.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ssrl_pipeline.alarms import box_of, note_verdict, read_events
+from ssrl_pipeline.disk import read_json
+from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.results import PEAKS, VideoScores, heat_maps, load_peaks, load_result
+from ssrl_pipeline.teaching import Moment
+
+AROUND = 10.0  # seconds of the curve to either side of an event
+MOST = 5000  # events of an archive
+ROUNDED = 6e-4  # seconds that a time from a browser may be too early
+FAR = 10.0  # seconds from an event, from which on a verdict is on something else
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One event."""
+
+    id: str
+    video: str  # as verdicts name it
+    title: str  # as people are told it
+    begin: float
+    end: float
+    peak: float
+    score: float
+    frames: tuple[int, int, int] | None = None  # start, end and peak; None: times alone are known
+    when: str | None = None  # UTC, ISO 8601, of its start
+    words: tuple[str, ...] = ()
+    patch: str = ""
+
+    def apart(self, moment: Moment) -> float:
+        """Seconds from a moment to the event; 0 within it."""
+        if moment.video != self.video:
+            return float("inf")
+        if moment.frame is not None and self.frames:
+            start, end, _ = self.frames
+            gap = max(start - moment.frame, moment.frame - end + 1, 0)
+            return gap * (self.end - self.begin) / (end - start)
+        if moment.time is None:
+            return float("inf")
+        return max(self.begin - moment.time, moment.time - self.end, 0.0)
+
+    def shown(self) -> Json:
+        """Fit for JSON."""
+        numbers = {name: round(getattr(self, name), 3) for name in ("begin", "end", "peak")}
+        words = {"words": list(self.words), "patch": self.patch}
+        return {
+            "id": self.id,
+            "title": self.title,
+            "score": self.score,
+            "when": self.when,
+            **numbers,
+            **words,
+        }
+
+
+class Media(NamedTuple):
+    """A file, or what is in one."""
+
+    folder: Path
+    path: str | None = None
+    content: bytes | None = None
+
+
+class Source(Protocol):
+    """Where items are from."""
+
+    checkpoint: Path | None  # that is to learn from verdicts, as far as it is known
+    clips: Path | None  # what features are needed of, before
+    report: Path | None  # of `score`; None: there is none
+    videos: list[Path]  # that it shows
+
+    def items(self) -> list[Item]: ...
+
+    def detail(self, item: Item) -> Json:
+        """`threshold`, `curve` [[second, score], ...] and `heat`, as of :func:`heat_maps` with `starts`."""
+
+    def clip(self, item: Item) -> Media: ...
+
+    def still(self, item: Item) -> Media: ...
+
+    def moment(self, item: Item, time: float) -> Moment:
+        """Of a second of what is played."""
+
+    def told(self, item: Item, word: str | None) -> None:
+        """A verdict was given, or None: taken back."""
+
+
+class Results:
+    """The folders below one that `score` wrote.
+
+    Args:
+        name_of: the path of a video's file -> its name in verdicts.
+        note: is told of results that are left out.
+    """
+
+    def __init__(self, folder: Path, name_of: Callable[[Path], str], note: Callable[[str], object]):
+        self.checkpoint: Path | None = None
+        self.clips: Path | None = None
+        self.report = folder / "report.html" if (folder / "report.html").is_file() else None
+        self.videos: list[Path] = []
+        self._items: list[Item] = []
+        self._of: dict[str, Path] = {}
+        for said in sorted(folder.rglob("scores.json")):
+            try:
+                result = load_result(said.parent)[0]
+            except PipelineError as error:
+                note(f"left out: {error}")
+                continue
+            if result.events and not result.timing.known:
+                note(f"left out: {said.parent}: its events have no times, for the rate is unknown")
+                continue
+            name = name_of(result.video)
+            self.videos.append(result.video)
+            self.checkpoint = result.checkpoint
+            for event in result.events:
+                assert event.start_s is not None and event.end_s is not None and event.peak_s is not None
+                one = f"r{len(self._items)}"
+                title = said.parent.relative_to(folder).as_posix()
+                item = Item(
+                    *(one, name, title if title != "." else result.video.name),
+                    *(event.start_s, event.end_s, event.peak_s, event.peak_score),
+                    frames=(event.start, event.end, event.peak),
+                    words=event.words,
+                    patch=event.patch,
+                )
+                self._of[one] = said.parent
+                self._items.append(item)
+
+    def items(self) -> list[Item]:
+        return self._items
+
+    def detail(self, item: Item) -> Json:
+        result = _loaded(self._of[item.id])
+        starts = result.starts
+        first = np.arange(len(result.snippet_scores)) * 16 if starts is None else starts
+        seconds = result.timing.starts(len(result.scores))[np.minimum(first, len(result.scores) - 1)]
+        near = (seconds >= item.begin - AROUND - 1) & (seconds <= item.end + AROUND)
+        scores = result.snippet_scores[near]
+        curve = [[round(float(t), 3), round(float(s), 4)] for t, s in zip(seconds[near], scores, strict=True)]
+        heat = None
+        if result.heat and near.any():
+            rows = {scale: values[near] for scale, values in result.heat.items()}
+            heat = heat_maps(rows, scores, np.arange(len(scores)))
+        return {"threshold": result.chosen.rule.threshold, "curve": curve, "heat": heat}
+
+    def clip(self, item: Item) -> Media:
+        video = _loaded(self._of[item.id]).video.absolute()
+        return Media(video.parent, video.name)
+
+    def still(self, item: Item) -> Media:
+        folder = self._of[item.id]
+        assert item.frames
+        try:
+            return Media(folder, content=load_peaks(folder / PEAKS).get(item.frames[2]))
+        except (PipelineError, OSError):
+            return Media(folder)
+
+    def moment(self, item: Item, time: float) -> Moment:
+        times, frames = _loaded(self._of[item.id]).timing, len(_loaded(self._of[item.id]).scores)
+        frame = max(0, min(frames - 1, times.frame_at(time + ROUNDED)))
+        begin, end = float(times.starts(frame + 1)[frame]), float(times.ends(frame + 1)[frame])
+        return Moment(item.video, frame, round((begin + end) / 2, 3))
+
+    def told(self, item: Item, word: str | None) -> None:
+        pass
+
+
+class Recorded:
+    """The archive of a watch, which may go on meanwhile: clips with their events."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.clips: Path | None = folder
+        self.checkpoint: Path | None = None
+        self.report: Path | None = None
+        self.videos: list[Path] = []
+        self._rows: dict[str, Mapping[str, Any]] = {}
+
+    def items(self) -> list[Item]:
+        found = []
+        for row in read_events(self.folder, MOST):
+            if row["clip"] is None or row["end"] is None or row["clip_first"] is None:
+                continue
+            self._rows[row["id"]] = row
+            rate = (row["end"] - row["start"]) / (row["end_s"] - row["start_s"])
+            begin, end, peak = ((row[name] - row["clip_first"]) / rate for name in ("start", "end", "peak"))
+            about = tuple(row["words"]), row["patch"] or ""
+            found.append(
+                Item(
+                    *(row["id"], row["clip"], row["camera"], max(0.0, begin), end, peak, row["peak_score"]),
+                    *(None, row["start_time"], *about),
+                )
+            )
+        return found
+
+    def detail(self, item: Item) -> Json:
+        row = self._rows[item.id]
+        shift = item.begin - row["start_s"]
+        try:
+            said = read_json((self.folder / row["clip"]).with_suffix(".json"))["scores"]
+            curve = [[round(time + shift, 3), score] for time, score in said]
+        except (PipelineError, OSError, KeyError, TypeError, ValueError):
+            curve = []
+        return {"threshold": None, "curve": curve, "heat": None, "box": box_of(row["patch"])}
+
+    def clip(self, item: Item) -> Media:
+        return Media(self.folder, self._rows[item.id]["clip"])
+
+    def still(self, item: Item) -> Media:
+        return Media(self.folder, self._rows[item.id]["still"])
+
+    def moment(self, item: Item, time: float) -> Moment:
+        return Moment(item.video, None, round(max(0.0, time), 3))
+
+    def told(self, item: Item, word: str | None) -> None:
+        note_verdict(self.folder, item.id, word)
+
+
+def open_source(folder: Path, name_of: Callable[[Path], str], note: Callable[[str], object]) -> Source:
+    """What a folder holds.
+
+    Raises:
+        ConfigError: neither results nor an archive.
+    """
+    if (folder / "index.sqlite").is_file():
+        return Recorded(folder)
+    results = Results(folder, name_of, note)
+    if not any(folder.rglob("scores.json")):
+        raise ConfigError(f"{folder}: holds neither results of `score` nor the events of `watch --events`")
+    return results
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(folder: Path) -> VideoScores:
+    return load_result(folder)[0]

@@ -1,0 +1,113 @@
+"""The queue: which event comes first, and what has been said of each; feedback.csv alone knows the latter."""
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ssrl_pipeline.errors import LabelError
+from ssrl_pipeline.pages.review.items import FAR, Item, Json, Source
+from ssrl_pipeline.teaching import UNDO, Moment, Verdict, add_verdict, read_verdicts, undo
+
+
+class Queue:
+    """Events and the verdicts on them; for any thread.
+
+    Args:
+        feedback: the table, which others may write and edit at the same time.
+        who: says so where a browser names nobody.
+        say: takes a line for people, of each line of the table that is none once.
+    """
+
+    def __init__(self, source: Source, feedback: Path, who: str, say: Callable[[str], object]):
+        self.source, self.feedback, self._who, self._say = source, feedback, who, say
+        self._lock = threading.Lock()
+        self.problems: list[str] = []  # lines of the table that are no verdicts
+        self._known: dict[str, Item] = {}
+
+    def item(self, of: str) -> Item | None:
+        """By its id."""
+        if of not in self._known:
+            self.items()
+        return self._known.get(of)
+
+    def items(self) -> list[Item]:
+        """The most useful first."""
+        found = by_use(self.source.items())
+        self._known = {item.id: item for item in found}
+        return found
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """Id of an item -> the latest verdict that counts on it.
+
+        Raises:
+            LabelError: the table is none.
+        """
+        return {of: said[-1] for of, said in self._assigned().items()}
+
+    def give(self, item: Item, word: str, time: float, who: str = "") -> Moment:
+        """A verdict on a moment; an earlier one on another moment of the event is taken back behind it."""
+        with self._lock:
+            moment, who = self.source.moment(item, time), who or self._who
+            before = self._assigned().get(item.id, [])
+            add_verdict(self.feedback, Verdict(moment, word, who=who))
+            for verdict in before:
+                if verdict.moment.key != moment.key:
+                    add_verdict(self.feedback, Verdict(verdict.moment, UNDO, who=who))
+            self.source.told(item, word)
+        return moment
+
+    def take_back(self, item: Item, who: str = "") -> bool:
+        """The latest verdict on an event; False: there is none, as when another was faster."""
+        with self._lock:
+            said = self._assigned().get(item.id)
+            if not said:
+                return False
+            with contextlib.suppress(LabelError):  # it is gone already
+                undo(self.feedback, item.video, said[-1].moment, who or self._who, lambda text: None)
+            left = self._assigned().get(item.id)
+            self.source.told(item, left[-1].word if left else None)
+        return True
+
+    def _assigned(self) -> dict[str, list[Verdict]]:
+        """Each verdict goes to the event that it is nearest to."""
+        problems: list[str] = []
+        said = read_verdicts(self.feedback, problems.append) if self.feedback.exists() else []
+        for line in problems:
+            if line not in self.problems:
+                self._say(line)
+        self.problems = problems
+        of_video: dict[str, list[Item]] = {}
+        for item in self._known.values() or self.items():
+            of_video.setdefault(item.video, []).append(item)
+        found: dict[str, list[Verdict]] = {}
+        for verdict in said:
+            near = min(
+                of_video.get(verdict.moment.video, ()),
+                key=lambda item: item.apart(verdict.moment),
+                default=None,
+            )
+            if near and near.apart(verdict.moment) <= FAR:
+                found.setdefault(near.id, []).append(verdict)
+        return found
+
+
+def by_use(items: Sequence[Item]) -> list[Item]:
+    """By turns the highest score that is left, and the one nearest the threshold, which is the lowest."""
+    ranked = sorted(items, key=lambda item: -item.score)
+    half = (len(ranked) + 1) // 2
+    pairs = itertools.zip_longest(ranked[:half], reversed(ranked[half:]))
+    return [item for pair in pairs for item in pair if item is not None]
+
+
+def told(verdict: Verdict) -> Json:
+    """Fit for JSON."""
+    at = verdict.moment
+    return {
+        "word": verdict.word,
+        "who": verdict.who,
+        "when": verdict.when,
+        "time": at.time,
+        "frame": at.frame,
+    }
