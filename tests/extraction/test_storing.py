@@ -21,6 +21,7 @@ from ssrl_pipeline.extractors import FeatureExtractor, Repeats, UnchangedRule, d
 from ssrl_pipeline.extractors import reader as reading
 from ssrl_pipeline.extractors.batcher import Feed
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
+from ssrl_pipeline.extractors.engines.networks import Networks
 from ssrl_pipeline.extractors.reader import ViewArrays
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.video_files import FeatureWriter
@@ -159,19 +160,19 @@ def test_the_next_views_are_cut_while_the_network_works(
     videos: Path, quick: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut, begun = quick._cut, threading.Semaphore(0)
-    run, waits = quick._run, iter([2])  # the second cut is begun before the first network ends
+    run, waits = Networks.__call__, iter([2])  # the second cut is begun before the first network ends
 
     def counted(snippets: Sequence[np.ndarray], wanted: Any) -> Any:
         begun.release()
         return cut(snippets, wanted)
 
-    def late(*arguments: Any) -> Any:
+    def late(networks: Networks, *arguments: Any) -> Any:
         for _ in range(next(waits, 0)):
             assert begun.acquire(timeout=60)
-        return run(*arguments)
+        return run(networks, *arguments)
 
     monkeypatch.setattr(quick, "_cut", counted)
-    monkeypatch.setattr(quick, "_run", late)
+    monkeypatch.setattr(Networks, "__call__", late)
     assert len(quick.from_video(videos / "b.mp4")["clip"]) == 5
 
 

@@ -289,7 +289,7 @@ def test_slower_videos_are_told_once(
     said = capsys.readouterr().err
     note = "15.mkv has fewer frames than 25 a second (as few as 15): all are taken, none is invented"
     assert said.count(note) == said.count("none is invented") == 1
-    assert "live views at 25 frames a second" in said
+    assert "live views and motion at 25 frames a second" in said
     assert run_main(*command, "--fps", "25") == 0
     assert "none is invented" not in capsys.readouterr().err
     assert run_main(*command, "--fps", "1001") == 2

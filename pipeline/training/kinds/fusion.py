@@ -128,7 +128,8 @@ def try_weights(
     balance = np.where(truth, 1 / truth.sum(), 1 / (~truth).sum())
     trials = []
     for weight in WEIGHTS:
-        videos = np.array([highest_tenth(add_odds(both, (weight, 1 - weight)).numpy()) for both in scores])
+        mixed = [add_odds(both, (weight, 1 - weight)).numpy() for both in scores]
+        videos = np.array([highest_tenth(one, least=1) for one in mixed])  # as earlier versions blended
         loss = log_loss(truth, np.clip(videos, 1e-6, 1 - 1e-6), sample_weight=balance)
         trials.append(WeightTrial(weight, float(roc_auc_score(truth, videos)), float(loss)))
     return trials

@@ -67,6 +67,7 @@ def test_the_template_means_what_it_says() -> None:
     assert SECRET not in repr(file) and "topic-7" not in repr(file)
     settings = load_config(Settings, TEMPLATE, [], {}, CAMERA_SECTIONS)
     assert settings.watch.timeout == 15 and file.others["watch"] == {"timeout": 15}
+    assert settings.page.address == file.others["page"]["address"] == "127.0.0.1:8000"
     assert is_camera_file(TEMPLATE) and not is_camera_file(TEMPLATE.parents[1] / "configs" / "demo.yaml")
 
 
