@@ -198,15 +198,12 @@ def evaluate_checkpoint(
     seed: int = 0,
     events: EventSettings | None = None,
 ) -> EvaluationResult:
-    """Scores the videos of a split and compares every frame with the ground truth.
-
-    Videos of a group that the checkpoint was adapted to are scored by its own detector.
+    """Scores the videos of a split, each by its group's own detector, against the truth of every frame.
 
     Args:
         split: train, val or test, as in the labels.
         classes: video -> class of its anomaly, or several, where that is known.
-        threshold: frames of normal videos that score as much are false alarms; None: the one that scoring
-            takes, which is the settings', that of the video's group, the checkpoint's, or 0.5.
+        threshold: of false alarms; None: the settings', that of the video's group, the checkpoint's, or 0.5.
         bootstrap: number of draws behind the intervals; 0 for none.
         seed: of the bootstrap.
         events: how scores become events, which alarm; a threshold of None is the checkpoint's.
@@ -218,8 +215,9 @@ def evaluate_checkpoint(
     require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     truth = ground_truth(store, labels, intervals, split)
     cameras = Cameras(checkpoint, device, _at(threshold, events or EventSettings()))
-    scores = {v: score_stored(v, cameras.of(labels[v].group).model, store, device) for v in truth}
-    rules = {video: cameras.rule(labels[video].group).rule for video in truth}
+    fitted = {video: cameras.of(labels[video].group) for video in truth}
+    scores = {video: score_stored(video, one.model, store, device) for video, one in fitted.items()}
+    rules = {video: one.chosen.rule for video, one in fitted.items()}
     thresholds = {video: rule.threshold for video, rule in rules.items()}
     spread, class_spread = _intervals(scores, truth, classes or {}, bootstrap, seed, thresholds)
     times = {video: store.times(video) for video in truth}

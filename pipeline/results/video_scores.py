@@ -176,15 +176,7 @@ class VideoScores:
         with whole_folder(Path(folder)) as scratch:
             _save_table(scratch / "scores.csv", self)
             write_json(scratch / "scores.json", {**self.summary(), "drawn": drawn._asdict()})
-            arrays: dict[str, Any] = {"scores": self.scores, "snippet_scores": self.snippet_scores}
-            arrays |= {f"heat_{scale}": rows for scale, rows in self.heat.items()}
-            if self.stamps is not None:
-                arrays["times"] = self.stamps
-            if self.starts is not None:
-                arrays["starts"] = self.starts
-            if self.words is not None:
-                arrays |= {f"words_{name}": rows for name, rows in self.words._asdict().items()}
-            np.savez(scratch / "scores.npz", fps=self.fps, **arrays)
+            np.savez(scratch / "scores.npz", fps=self.fps, **self._arrays())
             save_events(scratch, events, str(self.video), self.fps, self.chosen.rule, self.chosen.origin)
             save_timeline(scratch / "timeline.png", shown)
             peaks = peak_frames(events)
@@ -198,6 +190,18 @@ class VideoScores:
             if wanted:
                 save_contact_sheet(scratch / "contact_sheet.png", self.video.name, events, pictures)
                 save_peaks(scratch / PEAKS, pictures, peaks)
+
+    def _arrays(self) -> dict[str, Any]:
+        """What scores.npz holds."""
+        arrays: dict[str, Any] = {"scores": self.scores, "snippet_scores": self.snippet_scores}
+        arrays |= {f"heat_{scale}": rows for scale, rows in self.heat.items()}
+        if self.stamps is not None:
+            arrays["times"] = self.stamps
+        if self.starts is not None:
+            arrays["starts"] = self.starts
+        if self.words is not None:
+            arrays |= {f"words_{name}": rows for name, rows in self.words._asdict().items()}
+        return arrays
 
     @classmethod
     def load(cls, folder: str | Path) -> "VideoScores":

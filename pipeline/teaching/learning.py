@@ -154,22 +154,19 @@ def learn_from(
             if (new := _taught(part, store, known, own, device)) is not None:
                 taught[camera] = new
             else:
-                whose = "" if camera is None else f"camera {camera!r}: "
-                hint = (
-                    "a memory learns from normal ones alone"
-                    if part.kind == "memory"
-                    else "train another kind"
-                )
-                idle.append(
-                    f"{path}: {whose}a detector of the kind {part.kind} has nothing to learn from these "
-                    f"verdicts: {hint}"
-                )
+                idle.append(f"{path}: {_nothing_learnt(part.kind, camera)}")
     if not taught:
         raise PipelineError(idle[0])
     for line in idle:
         note(line)
     new = _recorded(_joined(original, taught), original, path, verdicts)
     return Learnt(new, path, len(verdicts), before, _judge(new, *judging))
+
+
+def _nothing_learnt(kind: str, camera: str | None) -> str:
+    whose = "" if camera is None else f"camera {camera!r}: "
+    hint = "a memory learns from normal ones alone" if kind == "memory" else "train another kind"
+    return f"{whose}a detector of the kind {kind} has nothing to learn from these verdicts: {hint}"
 
 
 def _camera(original: Checkpoint, groups: Mapping[str, str | None], video: str) -> str | None:

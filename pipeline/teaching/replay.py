@@ -26,17 +26,14 @@ from ssrl_pipeline.events import ChosenRule, Event, EventSettings, choose_rule, 
 from ssrl_pipeline.extractors import find_device, snippet_of_frames
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.results import VideoScores, load_result
-from ssrl_pipeline.scales import parse_scale, view_of
 from ssrl_pipeline.scoring import Cameras, Fitted, camera_of, frame_scores, require_scorable, score_snippets
 from ssrl_pipeline.settings import Settings
-from ssrl_pipeline.teaching.lessons import cells_of
+from ssrl_pipeline.teaching.masks import hidden_by, masked
 from ssrl_pipeline.teaching.verdicts import Patch, Verdict
 from ssrl_pipeline.times import FrameTimes
-from ssrl_pipeline.watching import Sight
 
 _AGO = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s*(?P<unit>min|h|d|w)")
 _UNITS = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
-EPS = 1e-6
 
 
 class Variant(NamedTuple):
@@ -124,20 +121,15 @@ def replay(
     if not both:
         raise PipelineError("no videos to replay" + (" since then" if since else ""))
     first, second = ({pair[i].video: pair[i] for pair in both} for i in (0, 1))
-    gone, come = _differences(first, second), _differences(second, first)
-    sides: dict[tuple[bool, bool], list[Verdict]] = {}
-    for verdict in _found(verdicts, first):
-        sides.setdefault((_right(first, verdict), _right(second, verdict)), []).append(verdict)
-    known = all(one.times.known for one in first.values())
-    hours = sum(one.times.seconds(one.frames) for one in first.values()) / 3600 if known else None
+    sides = _judged(verdicts, first, second)
     alarms = sum(len(one.events) for one in first.values()), sum(len(one.events) for one in second.values())
     found = Comparison(
         rules,
         len(first),
-        hours,
+        _hours(first),
         alarms,
-        gone,
-        come,
+        gone=_differences(first, second),
+        come=_differences(second, first),
         kept=sides.get((True, True), []),
         lost=sides.get((True, False), []),
         won=sides.get((False, True), []),
@@ -146,6 +138,22 @@ def replay(
         seconds=time.monotonic() - began,
     )
     return found, second
+
+
+def _judged(
+    verdicts: Sequence[Verdict], first: Mapping[str, Played], second: Mapping[str, Played]
+) -> dict[tuple[bool, bool], list[Verdict]]:
+    """Verdicts by whether each of the variants is right about them."""
+    sides: dict[tuple[bool, bool], list[Verdict]] = {}
+    for verdict in _found(verdicts, first):
+        sides.setdefault((_right(first, verdict), _right(second, verdict)), []).append(verdict)
+    return sides
+
+
+def _hours(played: Mapping[str, Played]) -> float | None:
+    """Of video; None where a rate is unknown."""
+    known = all(one.times.known for one in played.values())
+    return sum(one.times.seconds(one.frames) for one in played.values()) / 3600 if known else None
 
 
 def _found(verdicts: Sequence[Verdict], videos: Collection[str]) -> list[Verdict]:
@@ -232,49 +240,6 @@ def _both(
         events = find_events(frames, times, one.chosen.rule)
         played.append(Played(video, events, times, meta.frames, None))
     return played[0], played[1]
-
-
-def hidden_by(masks: Sequence[Patch], views: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """View -> bool [P]: the patches that do not count, as `watch` leaves them out: of which half is masked.
-
-    Args:
-        views: of a detector, name -> P.
-
-    Raises:
-        ConfigError: it looks at no such patch, or at no other.
-    """
-    if not masks:
-        return {}
-    hidden = Sight(tuple(map(_corners, masks))).hidden(views)
-    said = " ".join(f"--mask {mask}" for mask in masks)
-    if not hidden:
-        raise ConfigError(f"{said}: covers half of no patch that the detector looks at ({', '.join(views)})")
-    if closed := [view for view, which in hidden.items() if which.all()]:
-        raise ConfigError(f"{said}: leaves nothing of {closed[0]}")
-    return hidden
-
-
-def _corners(mask: Patch) -> tuple[tuple[float, float], ...]:
-    rows, columns = parse_scale(mask.scale)
-    row, column = divmod(mask.cell, columns)
-    left, right, top, bottom = column / columns, (column + 1) / columns, row / rows, (row + 1) / rows
-    return (left, top), (right, top), (right, bottom), (left, bottom)
-
-
-def masked(scores: np.ndarray, heat: Mapping[str, np.ndarray], masks: Sequence[Patch]) -> np.ndarray:
-    """Scores [T] less what the masked patches add to their log odds.
-
-    Args:
-        heat: scale -> [T, P], log odds; of several scales the one with the most there counts.
-    """
-    added = np.zeros(len(scores))
-    for scale, rows in heat.items():
-        cells = np.any([cells_of(view_of(scale), rows.shape[1], mask) for mask in masks], axis=0)
-        added = np.maximum(added, rows[:, cells].sum(axis=1))
-    clipped = np.clip(scores.astype(np.float64), EPS, 1 - EPS)
-    odds = np.log(clipped) - np.log1p(-clipped) - added
-    lowered = 1 / (1 + np.exp(-odds))
-    return np.where(added > 0, lowered, scores).astype(np.float32)
 
 
 def _results(folder: Path, since: float | None, note: Note) -> dict[str, tuple[Path, VideoScores]]:

@@ -19,7 +19,8 @@ from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.models import fit_memory
 from ssrl_pipeline.results.video_scores import VideoScores
 from ssrl_pipeline.scoring.stored import score_snippets
-from ssrl_pipeline.teaching.replay import hidden_by, masked, parse_since
+from ssrl_pipeline.teaching.masks import hidden_by, masked
+from ssrl_pipeline.teaching.replay import parse_since
 from ssrl_pipeline.teaching.verdicts import Moment, Patch, Verdict, add_verdict
 
 F, T = 4, 24

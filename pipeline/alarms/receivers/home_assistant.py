@@ -22,11 +22,28 @@ def discovery(base: str, slug: str, camera: str, prefix: str = PREFIX) -> tuple[
     """
     own, node = f"{base}/{slug}", f"{base}_{slug}".replace("/", "_")
     running = {"topic": f"{base}/status"}
+    return f"{prefix}/device/{node}/config", {
+        "device": {
+            "identifiers": [node],
+            "name": camera,
+            "manufacturer": "ssrl-pipeline",
+            "model": "Anomaly detection",
+            "sw_version": __version__,
+        },
+        "origin": ORIGIN,
+        "availability": [running, {"topic": f"{own}/availability"}],
+        "availability_mode": "all",
+        "components": _components(own, node, running),
+    }
+
+
+def _components(own: str, node: str, running: dict[str, str]) -> dict[str, Any]:
+    """What Home Assistant shows of a camera, by our own keys."""
 
     def entity(platform: str, key: str, name: str, **more: Any) -> dict[str, Any]:
         return {"platform": platform, "unique_id": f"{node}_{key}", "name": name, **more}
 
-    components = {
+    return {
         "score": entity(
             "sensor",
             "score",
@@ -66,17 +83,4 @@ def discovery(base: str, slug: str, camera: str, prefix: str = PREFIX) -> tuple[
             icon="mdi:bell-off",
             availability=[running],
         ),
-    }
-    return f"{prefix}/device/{node}/config", {
-        "device": {
-            "identifiers": [node],
-            "name": camera,
-            "manufacturer": "ssrl-pipeline",
-            "model": "Anomaly detection",
-            "sw_version": __version__,
-        },
-        "origin": ORIGIN,
-        "availability": [running, {"topic": f"{own}/availability"}],
-        "availability_mode": "all",
-        "components": components,
     }
