@@ -37,7 +37,7 @@ ANY_PORT = "127.0.0.1:0"
 @videos_option
 @settings_options
 def review(settings: Settings, folder: Path, who: str | None) -> None:
-    """Say in a browser which events of FOLDER were false alarms, and which were not.
+    """Say in a browser which alarms were false.
 
     FOLDER is what `score` wrote, or the folder of `watch --events`, which may go on meanwhile. Each event
     comes with its video: n says that it was normal, a that something abnormal happens at the playhead,

@@ -367,7 +367,10 @@ function eventButton(entry, index, event) {
 function tellOfReview() {
   // A server of `review` shows this page with ?review, which is the way back to it.
   const served = location.protocol.startsWith("http") && new URLSearchParams(location.search).has("review");
-  $("review-command").textContent = page.review;
+  const folders = decodeURIComponent(location.pathname).split("/").slice(0, -1);
+  const name = folders.at(-1) || "FOLDER";
+  $("review-command").textContent = `ssrl-pipeline review ${/^[\w.,:@%+-]+$/.test(name) ? name : `'${name}'`}`;
+  $("review-command").title = folders.join("/");
   $("review-link").hidden = !served;
   $("review-hint").hidden = served;
   if (served) $("review-link").href = "./";

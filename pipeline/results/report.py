@@ -14,7 +14,6 @@ import json
 import math
 import os
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -87,7 +86,6 @@ def save_report(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     page = {
         "version": __version__,
         "snippet_frames": SNIPPET_FRAMES,
-        "review": f"ssrl-pipeline review {shlex.quote(str(path.parent))}",
         "videos": sorted(entries, key=lambda entry: -entry["max"]),
     }
     parts = {

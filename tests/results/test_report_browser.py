@@ -511,8 +511,9 @@ def test_an_event_of_another_video_is_a_click_away(report: Report) -> None:
 
 
 def test_the_way_to_review_is_told(report: Report, page: Path) -> None:
-    command = f"ssrl-pipeline review {page.parent}"
+    command = f"ssrl-pipeline review {page.parent.name}"
     assert report.find("#review-command").text == command
+    assert report.find("#review-command").get_attribute("title") == str(page.parent)
     assert not report.find("#review-link").is_displayed()
 
 
