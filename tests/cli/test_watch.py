@@ -20,7 +20,7 @@ from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL
 
 Start = Callable[..., "subprocess.Popen[str]"]
-pytestmark = pytest.mark.usefixtures("quick_network")
+pytestmark = pytest.mark.usefixtures("quick_network", "usual_signals")
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def test_every_kind_and_every_blend_is_tried_by_what_it_says_of_videos() -> None
     truth = {video: video.startswith("a") for video in VIDEOS}
     trials = {trial.kinds: trial for trial in try_all(scores, truth)}
     assert len(trials) == 7
-    one = [np.sort(scores["ssrl"][video])[-1] for video in VIDEOS]  # a tenth of 8 is one
+    one = [np.sort(scores["ssrl"][video])[-3:].mean() for video in VIDEOS]  # a tenth of 8 is less than three
     assert trials["ssrl",].auc == pytest.approx(roc_auc_score(list(truth.values()), one))
 
     kinds = ("probe", "memory")
@@ -42,7 +42,7 @@ def test_every_kind_and_every_blend_is_tried_by_what_it_says_of_videos() -> None
     odds = {
         v: sum(logit(scores[k][v]) / unit / 2 for k, unit in zip(kinds, units, strict=True)) for v in VIDEOS
     }
-    both = [odds[video].max() for video in VIDEOS]
+    both = [np.sort(expit(odds[video]))[-3:].mean() for video in VIDEOS]
     assert trials[kinds].auc == pytest.approx(roc_auc_score(list(truth.values()), both))
     np.testing.assert_allclose(mix(trials[kinds], scores, "a1"), expit(odds["a1"]), atol=1e-5)
 

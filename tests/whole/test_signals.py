@@ -29,7 +29,6 @@ def stop(folder: Path, number: signal.Signals, ready: Callable[[], bool], *argum
     """Starts a command, signals it as soon as it is ready, and gives its messages."""
     command = [sys.executable, "-m", "ssrl_pipeline", *arguments, "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in what runs behind, for all
     with subprocess.Popen(
         command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:

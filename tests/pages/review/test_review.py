@@ -23,6 +23,7 @@ from ssrl_pipeline.pages.review.queue import by_use
 from ssrl_pipeline.teaching.verdicts import read_verdicts
 
 Open = Callable[..., Any]
+pytestmark = pytest.mark.usefixtures("usual_signals")
 
 
 def post(url: str, path: str, said: object, **headers: str) -> Answer:
