@@ -105,13 +105,13 @@ def choose(trials: Sequence[Trial], scores: Mapping[Kind, Scores], truth: dict[s
     classes = [np.flatnonzero(abnormal == kind) for kind in (False, True)]
     rows = [np.concatenate([draws.choice(own, len(own)) for own in classes]) for _ in range(DRAWS)]
 
+    def drawn(trial: Trial) -> np.ndarray:
+        return np.array([roc_auc_score(abnormal[row], ranks[trial.kinds][row]) for row in rows])
+
+    usually = drawn(usual)
+
     def leads(trial: Trial) -> bool:
-        gains = [
-            roc_auc_score(abnormal[row], ranks[trial.kinds][row])
-            - roc_auc_score(abnormal[row], ranks[usual.kinds][row])
-            for row in rows
-        ]
-        return trial.auc - usual.auc > np.std(gains)
+        return bool(trial.auc - usual.auc > np.std(drawn(trial) - usually))
 
     return max([usual, *filter(leads, trials)], key=lambda trial: trial.auc)
 
