@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ssrl_pipeline.models import Detector
-from ssrl_pipeline.scales import scale_of, view_of
+from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.tf32 import allow_tf32
 
 MOST_PEAKS = 1024  # of one event: its score has risen so often
@@ -81,8 +81,3 @@ class RecentHeat:
             scale: np.where(own[view_of(scale)], 0, rows) if view_of(scale) in own else rows
             for scale, rows in found.items()
         }
-
-
-def has_heat(model: Detector) -> bool:
-    """Whether patches are looked at at all."""
-    return any(map(scale_of, model.views))

@@ -107,7 +107,7 @@ def test_an_archive_is_remembered_with_names_that_can_be_shown(watched: Watched)
     rows = [
         {**row, "id": f"r{n}", "camera": camera, "made": float(n), "state": state, "still": "x.jpg"}
         for n, (camera, state) in enumerate(
-            [("gate", "done"), (ADDRESS, "interrupted"), ("/home/me/yard.mp4", "open")]
+            [("gate", "done"), (ADDRESS, "interrupted"), ("/videos/yard.mp4", "open")]
         )
     ]
     watched.board.remember(rows)
