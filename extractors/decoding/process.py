@@ -33,9 +33,9 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """One worker. What it writes is read by threads, so that this works on all systems.
 
-    A worker that decodes ahead of its consumer is stopped altogether (SIGSTOP, where
-    there is such a thing): the decoder's threads would go on. Nothing but memory and time
-    depends on it.
+    A worker that decodes ahead of its consumer, and is asked for nothing, is stopped
+    altogether (SIGSTOP, where there is such a thing): the decoder's threads would go on.
+    Nothing but memory and time depends on it.
 
     Args:
         task: the first line that it gets, as :mod:`ssrl_pipeline.extractors.decoding.worker` says.
@@ -165,15 +165,20 @@ class WorkerProcess:
         if "asked" in answer:
             with self._lock:
                 told = self._asked.pop(answer["asked"], None)
+                self._stop_if_ahead()
             if told:
                 told(answer)
             return
         if "times" in answer:
             with self._lock:
                 self._held += 1
-                if self._held >= self._ahead:
-                    self._signal("SIGSTOP")
+                self._stop_if_ahead()
         self._answers.put(answer)
+
+    def _stop_if_ahead(self) -> None:
+        """Not while it has something to answer, which would then have to wait for the consumer."""
+        if self._held >= self._ahead and not self._asked:
+            self._signal("SIGSTOP")
 
     def _overhear(self) -> None:
         assert self._process.stderr

@@ -96,14 +96,14 @@ with distributed.join("cpu") as group:
         with group.main_first():
             time.sleep(4 if group.is_main else 0)
         sys.stdout.write(f"{group.gather(torch.tensor([group.rank])).tolist()}\\n")
-        sys.exit()
-    group.collect(None)  # all are connected
-    if group.rank == 1:
-        if what == "work that it began itself":
-            all_reduce(torch.zeros(1), async_op=True)
-        time.sleep(1)
-        print("raised at", time.time())
-        raise ValueError("the fault of one")
+    else:
+        group.collect(None)  # all are connected
+        if group.rank == 1:
+            if what == "work that it began itself":
+                all_reduce(torch.zeros(1), async_op=True)
+            time.sleep(1)
+            print("raised at", time.time())
+            raise ValueError("the fault of one")
     if what == "wait":
         group.wait()
     if what == "main_first":

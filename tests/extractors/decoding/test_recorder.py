@@ -1,7 +1,9 @@
 """Clips and stills out of a decoding process: of the stream's own frames, all, and never at its cost."""
 
+import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,6 +250,24 @@ def test_a_process_is_asked_beside_its_frames_and_behind_them(tmp_path: Path) ->
     opened.close()
     opened.ask("late", still, answers.put)
     assert answers.get(timeout=20)["error"] == "its decoder has ended"
+
+
+def test_a_process_that_is_as_far_ahead_as_it_may_be_answers_too(tmp_path: Path) -> None:
+    source = marked_video(tmp_path / "a.mp4", 250)
+    answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    for i in range(5):
+        with open_video(source, keep=Keep(100.0)) as opened:
+            for _ in itertools.islice(opened.frames, 71):
+                pass
+            still = {"ask": "still", "frame": 70, "path": str(tmp_path / f"{i}.jpg"), "box": None}
+            opened.ask("still", still, answers.put)
+            assert answers.get(timeout=20) == {"asked": "still"}
+            pid = opened._conversation.worker.pid
+            stat = Path(f"/proc/{pid}/stat")
+            deadline = time.monotonic() + 20
+            while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "T":
+                assert time.monotonic() < deadline  # it is stopped once that is done
+                time.sleep(0.01)
 
 
 def test_a_decoder_that_crashes_answers_what_was_asked(
