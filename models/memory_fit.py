@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 MOST_FOLDS = 10  # up to as many videos each is held out alone, more are held out in groups
 PRIOR_VIDEOS = 20  # how many videos a position needs until its own spread counts as much as that of all
@@ -50,6 +49,8 @@ def coreset(rows: np.ndarray, size: int) -> np.ndarray:
 
 def held_out_distances(rows: np.ndarray, videos: np.ndarray, limit: int, neighbours: int) -> np.ndarray:
     """Mean distance of every row [N, F] to its nearest neighbours among other videos' rows: [N]."""
+    from sklearn.neighbors import NearestNeighbors  # takes long to load, and only training is here
+
     distances = np.empty(len(rows), np.float32)
     for held in folds(videos):
         normal = rows[~held]

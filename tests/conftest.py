@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from ssrl_pipeline.cluster.ray import Cluster, ClusterOptions, connected
 from ssrl_pipeline.extractors.backbones.inception import InceptionI3d
+from ssrl_pipeline.extractors.engines import precision
 from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
 
@@ -51,12 +52,16 @@ def usual_signals() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def quick_engine() -> Iterator[None]:
-    """`auto` is eager in float32 in tests: converting the backbone takes longer than their few snippets."""
+def quick_engine() -> Iterator[Callable[[], frozenset[str]]]:
+    """`auto` is eager in float32 in tests: converting the backbone takes longer than their few snippets.
+
+    Yields what tells the precisions that this processor has indeed.
+    """
+    abilities = precision.abilities
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ssrl_pipeline.extractors.engines.precision.abilities", lambda: frozenset({"INT8"}))
+        patch.setattr(precision, "abilities", lambda: frozenset({"INT8"}))
         patch.setattr("ssrl_pipeline.extractors.engines.engines.AUTO", ("eager",))
-        yield
+        yield abilities
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2
+import scipy
 
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events.find import event_bounds
@@ -61,7 +61,7 @@ class FalseAlarms(NamedTuple):
         """
         if self.hours is None:
             return None
-        return float(chi2.ppf(CONFIDENCE, 2 * (self.events + 1)) / (2 * self.hours))
+        return float(scipy.stats.chi2.ppf(CONFIDENCE, 2 * (self.events + 1)) / (2 * self.hours))
 
 
 class Calibration(NamedTuple):

@@ -1,6 +1,7 @@
 """The whole pipeline as a new user first sees it: real I3D weights, real training, some minutes."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.demo import render
 from ssrl_pipeline.demo.render import RenderPlan
+from ssrl_pipeline.extractors.engines import precision
 
 WHOLE = os.environ.get("DEMO") == "whole"
 SOME = {"train": 6, "val": 2, "test": 3}  # videos of a label; of the whole demo 9, 3 and 6
@@ -48,7 +50,10 @@ def is_taken(name: str) -> bool:
 
 
 @pytest.mark.slow
-def test_demo_finds_the_anomalies(tmp_path: Path) -> None:
+def test_demo_finds_the_anomalies(
+    tmp_path: Path, quick_engine: Callable[[], frozenset[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "abilities", quick_engine)  # in bfloat16, where a user's demo is
     if not WHOLE:
         render_some(tmp_path / "demo" / "videos" / "seed0")
     result = CliRunner().invoke(

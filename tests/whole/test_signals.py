@@ -20,7 +20,7 @@ from ssrl_pipeline.results.video_scores import VideoScores
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals"),
-    pytest.mark.usefixtures("quick_network"),
+    pytest.mark.usefixtures("quick_network", "usual_signals"),
 ]
 CODES = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 

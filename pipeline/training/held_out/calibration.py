@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import beta
 
 from ssrl_pipeline.checkpoint import Checkpoint
 from ssrl_pipeline.data import Labels
@@ -101,7 +101,7 @@ def most_likely_share(share: float, groups: int) -> float:
     much alike, and a share between 0 and 1 spreads no more than yes or no does.
     """
     hits = share * groups
-    return float(beta.ppf(CONFIDENCE, hits + 1, groups - hits)) if hits < groups else 1.0
+    return float(scipy.stats.beta.ppf(CONFIDENCE, hits + 1, groups - hits)) if hits < groups else 1.0
 
 
 def describe(checkpoint: Checkpoint) -> str:

@@ -283,7 +283,7 @@ def test_features_by_the_real_weights_are_within_the_bounds(shared: Path) -> Non
     extractor = FeatureExtractor("i3d", PRESET, "cpu", engine="eager")
     frames = np.stack(list(islice(open_video(shared / "data" / "samples" / "vtest.avi").frames, 16)))
     for one in extractor.passes:
-        clips = cut_views(frames, (one.cut,))[one.cut.name][:2]
+        clips = cut_views(frames, (one.cut,))[one.cut.name][:1]
         assert_within_bounds(distances(extractor, clips))
 
 
