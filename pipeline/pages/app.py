@@ -24,7 +24,7 @@ from ssrl_pipeline.pages.guard import Guard
 
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 MEDIA = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".png": "image/png", ".webm": "video/webm"}
-SHARED = "ssrl_pipeline.pages"  # whose files all pages have: look.css
+SHARED = "ssrl_pipeline.pages"  # whose files all pages have
 
 
 @dataclass(frozen=True)

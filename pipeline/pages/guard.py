@@ -22,7 +22,7 @@ MOST_BODY = 64 << 10  # bytes
 PATIENCE = 10.0  # seconds for a body
 SAY_AGAIN = 60.0  # seconds from one word of a fault to the next
 STAY = 30 * 86400  # seconds that a browser keeps the cookie
-PUBLIC = "/look.css"  # which the question for the token needs as well
+PUBLIC = ("/look.css", "/icon.svg")  # which the question for the token needs as well
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
@@ -38,7 +38,8 @@ HEADERS = {
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>Token</title><link rel="stylesheet" href="/look.css">
+<meta name="color-scheme" content="light dark"><title>Token</title>
+<link rel="stylesheet" href="/look.css"><link rel="icon" href="/icon.svg" type="image/svg+xml">
 {head}</head><body class="gate"><main>{body}</main></body></html>
 """
 _ASK = """<h1>Which token?</h1><p role="status">{said}</p>
@@ -111,7 +112,7 @@ class Guard:
 
     def _unknown(self, request: Request) -> Response | None:
         """The question for the token, or what follows its answer; None: it is known who asks."""
-        if self._access.token is None or request.url.path == PUBLIC:
+        if self._access.token is None or request.url.path in PUBLIC:
             return None
         name = f"ssrl-{(request.scope.get('server') or ('', 0))[1]}"  # cookies do not tell ports apart
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")

@@ -250,7 +250,8 @@ def test_without_the_token_nothing_is_given(served: Served) -> None:
     assert ask(url, Cookie=f"{cookie}={TOKEN}").code == ask(url, Cookie=f"{cookie}=").code == 401
     asked = ask(url, Accept="text/html")
     assert asked.code == 401 and b'name="token"' in asked.body
-    assert ask(url, "/look.css").code == 200
+    assert b'href="/icon.svg"' in asked.body  # which a browser would look for elsewhere, and not find
+    assert ask(url, "/look.css").code == ask(url, "/icon.svg").code == 200
     assert ask(url, "/add", "POST", b"", Origin=url[:-1]).code == 401
 
 

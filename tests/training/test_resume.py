@@ -12,7 +12,7 @@ import torch
 
 from ssrl_pipeline.features.store import FeatureStore
 
-KILLS = 3
+KILLS = 2
 SETTINGS = (
     *("-o", "train.schedule=staged", "-o", "train.segments=8", "-o", "train.steps=60"),
     *("-o", "train.evaluate_every=3", "-o", "train.optimiser.schedule=cosine"),
