@@ -180,7 +180,7 @@ def _evaluations(folder: Path, provenance: Mapping[str, Any]) -> tuple[dict[str,
         try:
             content = read_json(path)
             judged = content["judged"]
-            figures = {name: float(content[name]) for name in FIGURES if content[name] is not None}
+            figures = {name: float(content[name]) for name in FIGURES if content.get(name) is not None}
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(_damaged(path, error))
             continue

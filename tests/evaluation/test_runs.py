@@ -177,6 +177,16 @@ def test_a_checkpoint_of_odd_content_is_damaged(make: Make, tmp_path: Path, part
     assert "best.pt: damaged" in run.notes[0]
 
 
+def test_an_evaluation_of_before_a_figure_was_there_is_read(make: Make, tmp_path: Path) -> None:
+    path = make("a", auc=0.8) / "evaluation-test" / "metrics.json"
+    content = json.loads(path.read_text())
+    del content[FIGURES[1]]
+    write_json(path, content)
+    (run,) = find_runs(tmp_path / "runs")
+    assert run.notes == () and run.evaluations["test"]["auc"] == 0.8
+    assert FIGURES[1] not in run.evaluations["test"]
+
+
 def test_damaged_and_outdated_evaluations_are_said(make: Make, tmp_path: Path) -> None:
     folder = make("a", auc=0.8)
     write_text(folder / "evaluation-val" / "metrics.json", "{")

@@ -1,11 +1,11 @@
-"""What is reviewed: events of results of `score`, or of the archive that `watch --events` writes.
+"""What is reviewed: events of results of `score` and what nearly was one, or the archive of `watch --events`.
 
 Times are seconds of what is played: the video of a result, or the clip of an event.
 """
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,11 +14,13 @@ import numpy as np
 from ssrl_pipeline.alarms import box_of, note_verdict, read_events
 from ssrl_pipeline.disk import read_json
 from ssrl_pipeline.errors import ConfigError, PipelineError
+from ssrl_pipeline.events import Event, find_events
 from ssrl_pipeline.results import PEAKS, VideoScores, heat_maps, load_peaks, load_result
 from ssrl_pipeline.teaching import Moment
 
 AROUND = 10.0  # seconds of the curve to either side of an event
 MOST = 5000  # events of an archive
+MOST_MISSES = 20  # of all results, those nearest the threshold
 ROUNDED = 6e-4  # seconds that a time from a browser may be too early
 FAR = 10.0  # seconds from an event, from which on a verdict is on something else
 Json = dict[str, Any]
@@ -26,7 +28,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Item:
-    """One event."""
+    """One event, or what would be one if the threshold were a little lower."""
 
     id: str
     video: str  # as verdicts name it
@@ -39,6 +41,12 @@ class Item:
     when: str | None = None  # UTC, ISO 8601, of its start
     words: tuple[str, ...] = ()
     patch: str = ""
+    threshold: float | None = None  # of the score; None: not known
+
+    @property
+    def alarm(self) -> bool:
+        """Whether it was one."""
+        return self.threshold is None or self.score >= self.threshold
 
     def apart(self, moment: Moment) -> float:
         """Seconds from a moment to the event; 0 within it."""
@@ -60,6 +68,7 @@ class Item:
             "id": self.id,
             "title": self.title,
             "score": self.score,
+            "alarm": self.alarm,
             "when": self.when,
             **numbers,
             **words,
@@ -125,7 +134,7 @@ class Results:
             name = name_of(result.video)
             self.videos.append(result.video)
             self.checkpoint = result.checkpoint
-            for event in result.events:
+            for event in [*result.events, *near_misses(result)]:
                 assert event.start_s is not None and event.end_s is not None and event.peak_s is not None
                 one = f"r{len(self._items)}"
                 title = said.parent.relative_to(folder).as_posix()
@@ -135,9 +144,13 @@ class Results:
                     frames=(event.start, event.end, event.peak),
                     words=event.words,
                     patch=event.patch,
+                    threshold=result.chosen.rule.threshold,
                 )
                 self._of[one] = said.parent
                 self._items.append(item)
+        misses = sorted((one for one in self._items if not one.alarm), key=lambda one: -one.score)
+        left_out = {one.id for one in misses[MOST_MISSES:]}
+        self._items = [one for one in self._items if one.id not in left_out]
 
     def items(self) -> list[Item]:
         return self._items
@@ -176,6 +189,15 @@ class Results:
 
     def told(self, item: Item, word: str | None) -> None:
         pass
+
+
+def near_misses(result: VideoScores) -> list[Event]:
+    """What a threshold as low as the rule's lower one would tell besides."""
+    rule = result.chosen.rule
+    if not result.timing.known:
+        return []
+    found = find_events(result.scores, result.timing, replace(rule, threshold=rule.low, hysteresis=1.0))
+    return [event for event in found if event.peak_score < rule.threshold]
 
 
 class Recorded:

@@ -92,7 +92,7 @@ function take(news) {
 function entry(item) {
   const words = element("span", {},
     element("b", {}, item.title),
-    element("span", {}, `${when(item)}, score ${item.score.toFixed(2)}`),
+    element("span", {}, `${when(item)}, score ${item.score.toFixed(2)}${item.alarm ? "" : ", no alarm"}`),
     element("span", { id: `said-${item.id}`, className: "said" }),
   );
   const picture = element("img", { src: `/still/${item.id}`, alt: "", loading: "lazy" });
@@ -131,7 +131,7 @@ async function show(item) {
   playable = true;
   $("title").textContent = item.title;
   const looks = item.words.length ? `; looks like ${item.words.join(", ")}${item.patch ? ` (${item.patch})` : ""}` : "";
-  $("about").textContent = `${when(item)}, highest score ${item.score.toFixed(2)}${looks}`;
+  $("about").textContent = `${when(item)}, highest score ${item.score.toFixed(2)}${item.alarm ? "" : ", below the threshold: no alarm"}${looks}`;
   $("unplayable").hidden = true;
   $("still").hidden = true;
   player.hidden = false;

@@ -1,7 +1,6 @@
 """The queue: which event comes first, and what has been said of each; feedback.csv alone knows the latter."""
 
 import contextlib
-import itertools
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -94,11 +93,11 @@ class Queue:
 
 
 def by_use(items: Sequence[Item]) -> list[Item]:
-    """By turns the highest score that is left, and the one nearest the threshold, which is the lowest."""
-    ranked = sorted(items, key=lambda item: -item.score)
-    half = (len(ranked) + 1) // 2
-    pairs = itertools.zip_longest(ranked[:half], reversed(ranked[half:]))
-    return [item for pair in pairs for item in pair if item is not None]
+    """By turns the highest score, and the one nearest its threshold: the lowest, where that is not known."""
+    highest = sorted(items, key=lambda item: -item.score)
+    nearest = sorted(items, key=lambda item: abs(item.score - (item.threshold or 0.0)))
+    found = {item.id: item for pair in zip(highest, nearest, strict=True) for item in pair}
+    return list(found.values())
 
 
 def told(verdict: Verdict) -> Json:

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from helpers.commands import captured
 from helpers.pages import Answer, ask
 
 from ssrl_pipeline.alarms.recording.archive import open_archive, read_events
 from ssrl_pipeline.disk import write_json
-from ssrl_pipeline.pages.review.items import Item
+from ssrl_pipeline.events import ChosenRule, EventRule
+from ssrl_pipeline.pages.review.items import Item, Results
 from ssrl_pipeline.pages.review.queue import by_use
+from ssrl_pipeline.results.video_scores import VideoScores
 from ssrl_pipeline.teaching.verdicts import read_verdicts
 
 Open = Callable[..., Any]
@@ -47,6 +50,19 @@ def test_the_highest_come_first_and_those_nearest_the_threshold_between_them() -
     items = [Item(str(score), "v", "v", 0, 1, 0.5, score) for score in scores]
     assert [item.score for item in by_use(items)] == [0.9, 0.5, 0.8, 0.6, 0.7]
     assert by_use([]) == []
+
+
+def test_what_was_nearly_an_event_is_asked_too(tmp_path: Path) -> None:
+    values = np.full(12, 0.1, np.float32)
+    values[[1, 2, 4, 7, 10]] = [0.9, 0.45, 0.39, 0.41, 0.499]  # 0.45 is of the event at 0.9, by hysteresis
+    VideoScores(
+        **{"video": tmp_path / "a.mp4", "scores": values.repeat(16), "snippet_scores": values, "fps": 8.0},
+        **{"width": 160, "height": 120, "decoder": "none", "checkpoint": Path("best.pt"), "recipe": {}},
+        chosen=ChosenRule(EventRule(threshold=0.5, shortest=0.0, gap=0.0), "a test"),
+    ).save(tmp_path / "scores", contact_sheet=False)
+    items = by_use(Results(tmp_path / "scores", lambda video: video.name, print).items())
+    found = [(round(item.score, 3), item.begin, item.end, item.shown()["alarm"]) for item in items]
+    assert found == [(0.9, 2.0, 6.0, True), (0.499, 20.0, 22.0, False), (0.41, 14.0, 16.0, False)]
 
 
 def test_a_verdict_is_a_line_and_so_is_what_takes_it_back(open_it: Open, tmp_path: Path) -> None:
