@@ -82,6 +82,15 @@ def _place(kind: type, tree: Tree, fault: str, file: str | Path | None, text: st
     return ""
 
 
+def place_in(file: str | Path | None, key: str, value: Any) -> str:
+    """The file and the line of "key.sub", as faults of its use begin; "" where it has not that value."""
+    text = _read(file) if file else ""
+    tree: Any = _tree(file, text) if file else {}
+    for name in key.split("."):
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return "" if tree is None or tree != value else f"{file}, line {_line_of(text, key)}: "
+
+
 def _line_of(text: str, path: str) -> int:
     """Where "key.sub" stands in YAML; where a part of it is not there, the part before it."""
     node, line = yaml.compose(text, PlainLoader), 1

@@ -18,11 +18,11 @@ import click
 
 from ssrl_pipeline import alarms, pages, watching
 from ssrl_pipeline.cli.options import config_option, scorer_options, set_option, setting, with_settings
-from ssrl_pipeline.config import ready_configs
+from ssrl_pipeline.config import place_in, ready_configs
 from ssrl_pipeline.console import HangUps, ending_signals, say
-from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.pages import live
-from ssrl_pipeline.settings import CAMERA_SECTIONS, Settings
+from ssrl_pipeline.settings import CAMERA_SECTIONS, PageSettings, Settings
 from ssrl_pipeline.watching import parse_sources
 
 LOOK = 2.0  # seconds from one look at the files of checkpoints to the next
@@ -99,6 +99,7 @@ def watch(
     models = watching.Models(settings, checkpoint, device)
     path = _camera_file(config, sources)
     listeners = alarms.Listeners(_flagged(command, url))
+    access = _access(settings.page, config)
     file: watching.CameraFile
     if path:
         file = _read(path, models.views_if_any if check else models.views)
@@ -107,7 +108,7 @@ def watch(
     if check:
         _check(file, models, pictures, settings.watch.timeout)
         return
-    with _page(settings) as page:
+    with _page(access, settings.alarms.folder) as page:
         metrics = None if metrics_port is None else (metrics_host, metrics_port)
         received, failed = _watch(settings, models, file, path, listeners, page, metrics)
     if received:
@@ -116,9 +117,18 @@ def watch(
         raise PipelineError(f"{', '.join(failed)}: not read to the end")
 
 
-def _page(settings: Settings) -> "AbstractContextManager[live.LivePage | None]":
-    access = pages.read_access(settings.page)
-    folder = settings.alarms.folder
+def _access(page: PageSettings, config: str | None) -> "pages.Access | None":
+    """Raises ConfigError, with the place where the fault is one of the file's."""
+    try:
+        return pages.read_access(page)
+    except ConfigError as error:
+        of = "token_file" if page.token_file and page.token_file in str(error) else "address"
+        raise ConfigError(f"{place_in(config, f'page.{of}', getattr(page, of))}{error}") from None
+
+
+def _page(
+    access: "pages.Access | None", folder: str | None
+) -> "AbstractContextManager[live.LivePage | None]":
     return live.open_page(access, Path(folder) if folder else None, say) if access else nullcontext()
 
 

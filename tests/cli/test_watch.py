@@ -189,6 +189,9 @@ def test_a_closed_stdout_ends_the_command(checkpoint: Path, start: Start, make_v
         (("0", "--page", "nonsense"), 2, ("page 'nonsense'", "127.0.0.1:8000")),
         (("0", "--page", "0.0.0.0:8000"), 2, ("page 0.0.0.0:8000", "needs a token", "SSRL_PAGE_TOKEN")),
         (("-c", "page.yaml"), 2, ("page.adress", "did you mean 'address'")),
+        (("-c", "where.yaml"), 2, ("where.yaml, line 4: page 'nonsense': not an address",)),
+        (("-c", "where.yaml", "--page", "none"), 2, ("page 'none': not an address",)),
+        (("-c", "token.yaml"), 2, ("token.yaml, line 4: page.token_file none.txt: cannot be read",)),
         (("0", "-c", "cameras.yaml"), 2, ("cameras.yaml", "not both")),
         (("-c", "faulty.yaml"), 2, ("faulty.yaml", "3 faults")),
         (("-c", "faulty.yaml", "--check"), 2, ("faulty.yaml", "2 faults")),
@@ -208,6 +211,9 @@ def test_mistakes_are_said_at_once(
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cameras.yaml").write_text("cameras: {gate: rtsp://u:secret@host/x}", "utf-8")
+    cameras = "cameras: {gate: 0}\npage:\n  hosts: []\n"
+    (tmp_path / "where.yaml").write_text(f"{cameras}  address: nonsense\n", "utf-8")
+    (tmp_path / "token.yaml").write_text(f"{cameras}  token_file: none.txt\n  address: '8000'\n", "utf-8")
     (tmp_path / "page.yaml").write_text("cameras: {gate: 0}\npage: {adress: 127.0.0.1:8000}", "utf-8")
     (tmp_path / "faulty.yaml").write_text("cameras:\n  a: gone.mp4\n  b: gopher://u:secret@host", "utf-8")
     monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", "watch", *arguments])
