@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ssrl_pipeline.adapting.footage import Part, StoredFootage, cut, folds, footage
 from ssrl_pipeline.checkpoint import Checkpoint
@@ -59,6 +60,7 @@ def adapt_checkpoint(
     memory: MemorySettings,
     device: torch.device,
     seed: int = 0,
+    words: Mapping[str, Tensor] | None = None,
 ) -> Adapted:
     """Adapts a checkpoint to one camera.
 
@@ -70,6 +72,7 @@ def adapt_checkpoint(
         memory: of what is remembered, where the detector has no memory of its own, and how many snippets
             are looked at.
         seed: of the draw, where there are more.
+        words: what the camera shows, against which its events have words; None: what all cameras show.
 
     Raises:
         PipelineError: there is too little footage, features are damaged, or no threshold does.
@@ -98,7 +101,11 @@ def adapt_checkpoint(
         scores[0] = [_mixed(both, weights) for both in zip(*scores, strict=True)]
     else:
         model = models[0]
-    return _calibrated(checkpoint, model, store, group, parts, scores[0], false_alarms, bool(views))
+    found = _calibrated(checkpoint, model, store, group, parts, scores[0], false_alarms)
+    own = dataclasses.replace(found, words=dict(words or {}))
+    record = own.provenance["threshold"]
+    counted = len(own.provenance["adapted_to"]), len(parts), record["frames"], record["share"], record["most"]
+    return Adapted(checkpoint.with_camera(group, own), group, *counted, bool(views))
 
 
 def _calibrated(
@@ -109,8 +116,8 @@ def _calibrated(
     parts: Sequence[Part],
     held: Sequence[np.ndarray],
     false_alarms: float,
-    remembers: bool,
-) -> Adapted:
+) -> Checkpoint:
+    """Of the camera alone."""
     known = checkpoint.recipe["views"].keys() >= model.views.keys()
     recipe = checkpoint.recipe if known else store.recipe
     own = Checkpoint.of(model, recipe, checkpoint.settings, {**checkpoint.provenance})
@@ -121,11 +128,7 @@ def _calibrated(
     labels = {video: Label(False, None, group) for video in scores}
     split = f"{ORIGIN} of camera {group!r}"
     own = calibrated(own, scores, store, labels, false_alarms, split, sources=len(parts))
-    provenance = {**own.provenance, "adapted_to": list(scores)}
-    fitted = checkpoint.with_camera(group, dataclasses.replace(own, provenance=provenance))
-    record = own.provenance["threshold"]
-    counted = len(scores), len(parts), record["frames"], record["share"], record["most"]
-    return Adapted(fitted, group, *counted, remembers)
+    return dataclasses.replace(own, provenance={**own.provenance, "adapted_to": list(scores)})
 
 
 def _remembered(model: Detector, memory: MemorySettings, store: Features) -> dict[str, int]:

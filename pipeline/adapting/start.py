@@ -20,6 +20,7 @@ from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.scoring import Scorer
 from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.training import usual_words
 
 KEPT = "cameras"  # the folder, beside the checkpoint, of the features of cameras' footage
 
@@ -70,12 +71,12 @@ def _adapted(
     """One camera after the other, each into the checkpoint of the one before; at least one."""
     found: list[Adapted] = []
     for name, normal in footage.items():
-        known = checkpoint.cameras.get(name)
+        known, seed = checkpoint.cameras.get(name), settings.train.seed
         try:
+            words, _ = usual_words(store, normal, settings.actions, settings.extract.weights, seed)
             one = adapt_checkpoint(
                 *(checkpoint, store, name, normal, settings.train.false_alarms, settings.memory),
-                device,
-                settings.train.seed,
+                *(device, seed, words),
             )
         except LabelError:
             raise

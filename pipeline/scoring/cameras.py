@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from ssrl_pipeline.checkpoint import Checkpoint
-from ssrl_pipeline.events import ChosenRule, EventSettings, choose_rule
+from ssrl_pipeline.events import ChosenRule, EventSettings, Usual, choose_rule
 from ssrl_pipeline.models import Detector
 
 MOST_NAMED = 5
@@ -23,7 +23,7 @@ class Fitted(NamedTuple):
     model: Detector  # on the device and in evaluation mode
     chosen: ChosenRule
     sha256: str  # of all that decides its scores
-    is_own: bool  # whether the model was adapted to this camera
+    usual: Usual | None  # against which its events have words; None: not known
 
 
 class Cameras:
@@ -38,7 +38,7 @@ class Cameras:
     def __init__(self, checkpoint: Checkpoint, device: torch.device, events: EventSettings | None = None):
         self.checkpoint, self._device, self._events = checkpoint, device, events or EventSettings()
         self._rules: dict[tuple[str | None, int | None], ChosenRule] = {}
-        self._built: dict[str | None, tuple[Detector, str]] = {}  # by the group that it was adapted to
+        self._built: dict[str | None, Fitted] = {}  # by the group that it was adapted to
 
     @property
     def names(self) -> list[str]:
@@ -54,8 +54,9 @@ class Cameras:
         own = group if group in self.checkpoint.cameras else None
         if own not in self._built:
             checkpoint = self.checkpoint.for_camera(own)
-            self._built[own] = checkpoint.build().to(self._device), checkpoint.sha256
-        return Fitted(group, self._built[own][0], self.rule(group), self._built[own][1], own is not None)
+            model, usual = checkpoint.build().to(self._device), Usual.read(checkpoint.words)
+            self._built[own] = Fitted(own, model, self.rule(own), checkpoint.sha256, usual)
+        return self._built[own]._replace(group=group, chosen=self.rule(group))
 
     def rule(self, group: str | None, hour: int | None = None) -> ChosenRule:
         """What makes frames an event, for videos of a group at an hour of the day; None: not known."""

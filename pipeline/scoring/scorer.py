@@ -15,8 +15,9 @@ import numpy as np
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.disk import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, VideoError
-from ssrl_pipeline.events import VIEW, EventSettings, Usual, WordStream, WordTeller
+from ssrl_pipeline.events import VIEW, EventSettings, WordStream
 from ssrl_pipeline.extractors import FeatureExtractor, Repeats, UnchangedRule, find_device
+from ssrl_pipeline.extractors.backbones import ActionHead
 from ssrl_pipeline.extractors.engines import offered, unnamed
 from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
@@ -74,7 +75,6 @@ class Scorer:
         self.cameras = Cameras(self.checkpoint, self.device, events)
         common = self.cameras.of(None)
         self.model, self.chosen, self.checkpoint_sha256 = common.model, common.chosen, common.sha256
-        self.usual = Usual.read(self.checkpoint.words)
         recipe = self.checkpoint.recipe
         if weights is None and recipe.get("weights_sha256") == "random":
             weights = "random"
@@ -120,7 +120,7 @@ class Scorer:
             VideoError: the video cannot be decoded.
         """
         video, fitted = Path(video), self.cameras.of(group)
-        heat, words = HeatStream(fitted.model, self.device), self._words()
+        heat, words = HeatStream(fitted.model, self.device), self._words(fitted)
         with ScoreStream(fitted.model, self.device) as stream:
 
             def write(features: Mapping[str, np.ndarray]) -> None:
@@ -163,7 +163,7 @@ class Scorer:
         names = f"the checkpoint {self.path}", f"the store {store.root}"
         require_scorable(self.checkpoint.recipe, store.recipe, *names)
         fitted = self.cameras.of(group)
-        heat, words = HeatStream(fitted.model, self.device), self._words()
+        heat, words = HeatStream(fitted.model, self.device), self._words(fitted)
         features = store.read(stored, {*fitted.model.views, *([VIEW] if words else [])})
         meta, times, starts = store.meta(stored), store.times(stored), store.starts(stored)
         with ScoreStream(fitted.model, self.device) as stream:
@@ -189,14 +189,12 @@ class Scorer:
         return None if self.extractor.head else "the backbone's weights have no classifier that names actions"
 
     @property
-    def teller(self) -> WordTeller | None:
-        """Of words against what is usual by the checkpoint; None where either is not known."""
-        head = None if self.wordless else self.extractor.head
-        return WordTeller(head, self.usual) if head and self.usual else None
+    def head(self) -> ActionHead | None:
+        """What names actions; None: nothing does."""
+        return None if self.wordless else self.extractor.head
 
-    def _words(self) -> WordStream | None:
-        head = None if self.wordless else self.extractor.head
-        return WordStream(head, self.usual) if head else None
+    def _words(self, fitted: Fitted) -> WordStream | None:
+        return WordStream(self.head, fitted.usual) if self.head else None
 
     def _result(
         self,

@@ -2,6 +2,7 @@ from .group import Group as Group
 from .held_out import calibrated as calibrated
 from .held_out import raw_scores as raw_scores
 from .held_out import validation_videos as validation_videos
+from .kinds.actions import usual_words as usual_words
 from .kinds.normal_memory import draw_snippets as draw_snippets
 from .kinds.normal_memory import reader as reader
 from .run_folder import Evaluation as Evaluation

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssrl_pipeline.events import EventRule, WordTeller
+from ssrl_pipeline.events import EventRule, Usual, WordTeller
 from ssrl_pipeline.extractors import Pending, Unchanged, ViewArrays, Wanted, describe_all
+from ssrl_pipeline.extractors.backbones import ActionHead
 from ssrl_pipeline.models import Detector
 from ssrl_pipeline.watching.cameras import Hours, Sight
 from ssrl_pipeline.watching.sources import Source
@@ -30,7 +31,13 @@ class Analysis:
     pending: Callable[[], Pending] = Pending  # where a camera's snippets fill up, for `describe`
     unchanged: Callable[[], Unchanged] = describe_all  # decides what is wanted of a camera's
     chosen_fps: float | None = None  # frames a second that are described (extractors/rate.py); None: all
-    teller: WordTeller | None = None  # of the words of events; None: they have none
+    head: ActionHead | None = field(default=None, compare=False)  # names actions; None: nothing does
+    usual: Usual | None = field(default=None, compare=False)  # against which; None: it is not known
+
+    @property
+    def teller(self) -> WordTeller | None:
+        """Of the words of events; None: they have none."""
+        return WordTeller(self.head, self.usual) if self.head and self.usual else None
 
     @property
     def reading(self) -> tuple[Any, ...]:

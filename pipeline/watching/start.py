@@ -147,7 +147,7 @@ class Models:
         extractor = scorer.extractor
         say(f"watching with {path} on {scorer.device} in {extractor.precision}")
         say(f"events: {scorer.chosen}")
-        if scorer.teller is None:
+        if not (scorer.head and scorer.cameras.of(None).usual):
             unknown = "the checkpoint does not know what its cameras normally show; one trained anew does"
             say(f"events have no words: {scorer.wordless or unknown}")
         analysis = Analysis(
@@ -159,7 +159,8 @@ class Models:
             pending=extractor.pending,
             unchanged=extractor.unchanged,
             chosen_fps=extractor.fps,
-            teller=scorer.teller,
+            head=scorer.head,
+            usual=scorer.cameras.of(None).usual,
         )
         return analysis, scorer.cameras
 
@@ -194,7 +195,7 @@ def _of_camera(common: Analysis, cameras: Cameras, name: str) -> Analysis:
     """The common analysis, with what the checkpoint has for the camera by itself."""
     own, rules = cameras.of(name), tuple(cameras.rule(name, hour).rule for hour in range(24))
     by_hour = rules if set(rules) != {own.chosen.rule} else ()
-    return replace(common, model=own.model, rule=own.chosen.rule, by_hour=by_hour)
+    return replace(common, model=own.model, rule=own.chosen.rule, by_hour=by_hour, usual=own.usual)
 
 
 @contextmanager

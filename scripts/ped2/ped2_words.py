@@ -16,7 +16,7 @@ import torch
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.console.terminal import table
-from ssrl_pipeline.data.labels import Label, read_intervals
+from ssrl_pipeline.data.labels import read_intervals
 from ssrl_pipeline.events.find import Event, find_events
 from ssrl_pipeline.events.rule import EventSettings, choose_rule
 from ssrl_pipeline.events.words import VIEW, SnippetWords, Usual, WordTeller, worded
@@ -82,7 +82,7 @@ def usual_of(store: FeatureStore, videos: list[str]) -> Usual:
     """What some normal videos show."""
     recipe = store.recipe
     head = action_head(recipe["backbone"], recipe["weights_sha256"])
-    found = Usual.read(measure_usual(head, store, {video: Label(False, None) for video in videos}))
+    found = Usual.read(measure_usual(head, store, list(videos)))
     assert found
     return found
 

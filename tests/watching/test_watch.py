@@ -118,7 +118,7 @@ class Watched:
         patient: bool = True,
         rule: EventRule = EventRule(),  # noqa: B008 (frozen)
         pending: Callable[[], Pending] = Pending,
-        teller: WordTeller | None = None,
+        words: tuple[ActionHead, Usual] | tuple[()] = (),
         **settings: Any,
     ):
         torch.manual_seed(1)
@@ -142,7 +142,8 @@ class Watched:
                 video.busy = lambda: any(post.camera.waiting() for post in self.job.posts)
             return video
 
-        analysis = Analysis(self.model, CPU, watch_closely, rule, pending=pending, teller=teller)
+        head, usual = words or (None, None)
+        analysis = Analysis(self.model, CPU, watch_closely, rule, pending=pending, head=head, usual=usual)
         plans = [Plan(source, analysis) for source in sources]
         limits = WatchSettings(**{"delay": 0} | settings)
         self.job = Watch(plans, limits, self.tell, self.said.append, patiently)
@@ -230,7 +231,8 @@ def test_a_file_is_scored_to_its_end_and_its_events_are_those_of_its_scores(
 def test_events_have_the_words_that_a_file_has(make_video: Callable[..., Path], tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", frames=300, size=SIZE)
     torch.manual_seed(0)
-    teller = WordTeller(ActionHead(torch.randn(400, F), torch.randn(400)), Usual(*torch.rand(2, 6, 400)))
+    words = ActionHead(torch.randn(400, F), torch.randn(400)), Usual(*torch.rand(2, 6, 400))
+    teller = WordTeller(*words)
     rows: list[SnippetWords] = []
 
     def with_patches(images: np.ndarray) -> ViewArrays:
@@ -245,7 +247,7 @@ def test_events_have_the_words_that_a_file_has(make_video: Callable[..., Path], 
     threshold = float(np.quantile(np.array(plain.scores(), np.float32), 0.6))
     rule = EventRule(threshold=threshold, hysteresis=1.0, gap=1.0)
     watched = Watched(
-        parse_sources([f"a={path}"]), extractor=with_patches, rule=rule, teller=teller, window=4, delay=1
+        parse_sources([f"a={path}"]), extractor=with_patches, rule=rule, words=words, window=4, delay=1
     )
     watched.run()
     of_frames = np.repeat(np.array(watched.scores(), np.float32), 16)[:300]

@@ -100,20 +100,31 @@ def add_usual(
     Raises:
         StoreError: features of a video are damaged.
     """
+    usual, reason = usual_words(store, normal_videos(labels), settings, weights, seed)
+    if usual:
+        save_checkpoint(path, replace(load_checkpoint(path), words=usual))
+    return reason
+
+
+def usual_words(
+    store: Features, normal: list[str], settings: ActionSettings, weights: str | None, seed: int
+) -> tuple[dict[str, Tensor], str | None]:
+    """What a checkpoint keeps of what normal videos show, as `words`, or nothing and why it cannot be told.
+
+    Raises:
+        StoreError: features of a video are damaged.
+    """
     recipe = store.recipe
     if VIEW not in recipe["views"]:
-        return f"the features have no view {VIEW}"
-    if not normal_videos(labels):
-        return "there is no normal training video"
+        return {}, f"the features have no view {VIEW}"
+    if not normal:
+        return {}, "there is no normal training video"
     try:
         head = action_head(str(recipe.get("backbone")), recipe.get("weights_sha256"), weights)
     except WeightsError as error:
-        return str(error)
-    checkpoint = load_checkpoint(path)
-    usual = measure_usual(head, store, labels, settings.sample, seed)
-    if usual:
-        save_checkpoint(path, replace(checkpoint, words=usual))
-    return None if usual else "no normal training video has a snippet"
+        return {}, str(error)
+    usual = measure_usual(head, store, normal, settings.sample, seed)
+    return usual, None if usual else "no normal training video has a snippet"
 
 
 def normal_videos(labels: Labels) -> list[str]:
@@ -122,9 +133,9 @@ def normal_videos(labels: Labels) -> list[str]:
 
 
 def measure_usual(
-    head: ActionHead, store: Features, labels: Labels, most: int = 4096, seed: int = 0
+    head: ActionHead, store: Features, normal: list[str], most: int = 4096, seed: int = 0
 ) -> dict[str, Tensor]:
-    """What normal training videos show: mean and deviation, float32 [P, A], of the log probabilities.
+    """What normal videos show: mean and deviation, float32 [P, A], of the log probabilities.
 
     Args:
         head: the classifier.
@@ -135,7 +146,7 @@ def measure_usual(
         What a checkpoint keeps as `words`; nothing where there is no snippet.
     """
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for patches in _usual_patches(store, normal_videos(labels), most, seed):
+    for patches in _usual_patches(store, normal, most, seed):
         found = head.log_probabilities(patches).double()  # [n, P, A]
         count, total, squares = count + len(found), total + found.sum(0), squares + (found**2).sum(0)
     if not count:
