@@ -15,8 +15,8 @@ from ssrl_pipeline.extractors.engines.engines import ENGINES
 
 WHOLE = os.environ.get("GPU_CHECK") == "whole"
 SOME = {  # of the steps: one of each kind, none that compiles or starts others
-    *("versions", "copies", "peaks", "backbone-eager", "kernels"),
-    *("features-eager", "end-to-end", "training", "scoring", "watch", "memory"),
+    *("versions", "peaks", "backbone-eager", "kernels"),
+    *("features-eager", "end-to-end", "training", "watch"),
 }
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "gpu" / "gpu_check.py"
 
