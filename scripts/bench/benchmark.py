@@ -52,6 +52,7 @@ def main() -> None:
     )
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=["eager", "openvino"])
     parser.add_argument(
+        "--precisions",
         nargs="+",
         choices=PRECISIONS,
         default=["float32"],
