@@ -95,9 +95,13 @@ function entry(item) {
     element("span", {}, `${when(item)}, score ${item.score.toFixed(2)}${item.alarm ? "" : ", no alarm"}`),
     element("span", { id: `said-${item.id}`, className: "said" }),
   );
-  const picture = element("img", { src: `/still/${item.id}`, alt: "", loading: "lazy" });
-  picture.addEventListener("error", () => picture.remove());
-  return element("li", {}, element("button", { type: "button", id: `go-${item.id}`, onclick: () => show(item) }, picture, words));
+  const parts = [words];
+  if (item.alarm) {
+    const picture = element("img", { src: `/still/${item.id}`, alt: "", loading: "lazy" });
+    picture.addEventListener("error", () => picture.remove());
+    parts.unshift(picture);
+  }
+  return element("li", {}, element("button", { type: "button", id: `go-${item.id}`, onclick: () => show(item) }, ...parts));
 }
 
 function upcoming(place) {
@@ -132,6 +136,7 @@ async function show(item) {
   $("title").textContent = item.title;
   const looks = item.words.length ? `; looks like ${item.words.join(", ")}${item.patch ? ` (${item.patch})` : ""}` : "";
   $("about").textContent = `${when(item)}, highest score ${item.score.toFixed(2)}${item.alarm ? "" : ", below the threshold: no alarm"}${looks}`;
+  $("false").hidden = !item.alarm;
   $("unplayable").hidden = true;
   $("still").hidden = true;
   player.hidden = false;
