@@ -43,8 +43,8 @@ class Checkpoint:
     provenance: dict[str, Any]  # stage, step, validation loss, training and validation videos, versions
     # What cameras normally show, for the words of events: mean and deviation [P, A]; empty: not known.
     words: dict[str, Any] = field(default_factory=dict)
-    # What `adapt` found for single cameras, by their groups: "model" and "provenance" as above, of the
-    # weights those that are not the common ones, and "words" where the camera has its own.
+    # What `adapt` found for single cameras, by their groups: "model" and "provenance" as above, of
+    # "weights" and "words" those that are not the common ones.
     cameras: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -87,7 +87,7 @@ class Checkpoint:
             if not all(isinstance(value, Tensor) for value in weights.values()):
                 raise TypeError("weights hold something else than tensors")
             changes = {"weights": self._own_weights(weights, own["names"]), "model": {**model}}
-            changes["words"] = {**own.get("words", self.words)}
+            changes["words"] = {**self.words, **own.get("words", {})}
             provenance = {**self.provenance, **known, "threshold": {**known["threshold"]}}
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
@@ -111,8 +111,8 @@ class Checkpoint:
         }
         known = {key: value for key, value in adapted.provenance.items() if self.provenance.get(key) != value}
         camera = {"weights": own, "names": list(adapted.weights), "model": adapted.model, "provenance": known}
-        if adapted.words:
-            camera["words"] = adapted.words
+        if words := {name: one for name, one in adapted.words.items() if one is not self.words.get(name)}:
+            camera["words"] = words
         provenance, record = self.provenance, self.provenance.get("threshold")
         if by := thresholds_by(self.provenance):
             left = [cell for cell in by if cell.get("group") != group]

@@ -94,18 +94,21 @@ def adapt_checkpoint(
             for number in out:
                 kept[number] = _score(one.eval().to(device), store, parts[number], device)
     models = adapted(range(len(parts)))
-    if views:
-        units = [max(_deviation(kept), LEAST) for kept in scores]
-        weights = {one.kind: 1 / unit / len(models) for one, unit in zip(models, units, strict=True)}
-        model: Detector = Blend.of(models, weights)
-        scores[0] = [_mixed(both, weights) for both in zip(*scores, strict=True)]
-    else:
-        model = models[0]
-    found = _calibrated(checkpoint, model, store, group, parts, scores[0], false_alarms)
-    own = dataclasses.replace(found, words=dict(words or {}))
+    model, held = _blended(models, scores) if views else (models[0], held)
+    own = _calibrated(checkpoint, model, store, group, parts, held, false_alarms)
+    own = dataclasses.replace(own, words={**(words or {})})
     record = own.provenance["threshold"]
     counted = len(own.provenance["adapted_to"]), len(parts), record["frames"], record["share"], record["most"]
     return Adapted(checkpoint.with_camera(group, own), group, *counted, bool(views))
+
+
+def _blended(
+    models: Sequence[Detector], scores: Sequence[Sequence[np.ndarray]]
+) -> tuple[Detector, list[np.ndarray]]:
+    """One detector of several, each in units of its deviation on held-out parts, and what it scores there."""
+    units = [max(_deviation(kept), LEAST) for kept in scores]
+    weights = {one.kind: 1 / unit / len(models) for one, unit in zip(models, units, strict=True)}
+    return Blend.of(models, weights), [_mixed(both, weights) for both in zip(*scores, strict=True)]
 
 
 def _calibrated(

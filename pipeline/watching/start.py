@@ -160,7 +160,6 @@ class Models:
             unchanged=extractor.unchanged,
             chosen_fps=extractor.fps,
             head=scorer.head,
-            usual=scorer.cameras.of(None).usual,
         )
         return analysis, scorer.cameras
 

@@ -8,9 +8,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from helpers.processes import state
 
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video, probe, video
@@ -39,12 +41,9 @@ def children() -> set[int]:
     return {int(pid) for pid in text.split()}
 
 
-def state(pid: int) -> str:
-    """R, S, T (stopped), Z, ..., or nothing where there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+def held() -> list[set[Any]]:
+    """What this process has: children, open files, threads."""
+    return [children(), *(set(os.listdir(f"/proc/self/{what}")) for what in ("fd", "task"))]  # noqa: PTH208
 
 
 def still(pid: int) -> bool:
@@ -221,14 +220,13 @@ def test_memory_is_bounded_however_slow_the_consumer_is(
 def test_nothing_is_left_of_many_videos(make_video: Callable[..., Path], tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", frames=3)
     gc.collect()
-    before = [children(), *(set(os.listdir(f"/proc/self/{what}")) for what in ("fd", "task"))]  # noqa: PTH208
+    before = held()
     for i in range(15):
         frames = open_video(path).frames
         assert len([next(frames) for _ in range(1 + i % 3)]) == 1 + i % 3
     del frames
     gc.collect()
-    after = [children(), *(set(os.listdir(f"/proc/self/{what}")) for what in ("fd", "task"))]  # noqa: PTH208
-    assert [a - b for a, b in zip(after, before, strict=True)] == [set()] * 3  # what others left may end
+    assert [a - b for a, b in zip(held(), before, strict=True)] == [set()] * 3  # what others left may end
 
 
 @on_linux
