@@ -1,8 +1,10 @@
 """mosquitto, started by a test; where it is missing, the test skips and says so."""
 
+import getpass
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +34,7 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
         lines = [f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {folder}/"]
         lines += ["autosave_on_changes true", "autosave_interval 1", *more]
+        lines.append(f"user {getpass.getuser()}")  # started by root, it would not be let into the folder
         if not any("password_file" in line for line in more):
             lines.append("allow_anonymous true")
         self._config = folder / "mosquitto.conf"
@@ -60,7 +63,10 @@ class Broker:
 
 
 class Listener:
-    """A client that keeps all that it hears, and that the broker remembers while it is away."""
+    """A client that keeps all that it hears, and that the broker remembers while it is away.
+
+    What the broker sends again after a crash because it had not yet saved our acknowledgement is kept once.
+    """
 
     def __init__(self, port: int, topic: str = "#", name: str = "listener", set_up: Any = None):
         self.heard: list[tuple[str, bytes, bool]] = []
@@ -68,11 +74,19 @@ class Listener:
         if set_up:
             set_up(client)
         client.reconnect_delay_set(1, 1)
-        client.on_message = lambda c, u, m: self.heard.append((m.topic, m.payload, m.retain))
+        client.on_message = self._hear
         client.on_connect = lambda *_: client.subscribe(topic, 1)
+        subscribed = threading.Event()
+        client.on_subscribe = lambda *_: subscribed.set()
         client.connect("127.0.0.1", port)
         client.loop_start()
         self.publish = client.publish
+        assert subscribed.wait(20), f"the broker did not let {name} subscribe"
+
+    def _hear(self, client: paho.Client, _: Any, message: paho.MQTTMessage) -> None:
+        heard = (message.topic, message.payload, message.retain)
+        if not (message.dup and heard in self.heard):
+            self.heard.append(heard)
 
     def of(self, topic: str) -> list[bytes]:
         return [payload for found, payload, _ in list(self.heard) if found == topic]

@@ -5,6 +5,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,9 @@ def test_what_a_camera_does_is_told(
     (tmp_path / "still.jpg").write_bytes(JPEG)
     receiver.tell({"type": "connected", "camera": "front door"})
     until(lambda: heard.last("ssrl/front_door/availability") == "online")
-    assert heard.last("ssrl/status") == "online"
-    assert heard.last("ssrl/front_door/alarm") == "OFF" and heard.last("ssrl/front_door/health") == "ok"
+    until(lambda: heard.last("ssrl/status") == "online")
+    until(lambda: heard.last("ssrl/front_door/alarm") == "OFF")
+    until(lambda: heard.last("ssrl/front_door/health") == "ok")
 
     def tell(kind: str, **more: Any) -> None:
         receiver.tell(line(kind, camera="front door", **more))
@@ -92,7 +94,7 @@ def test_what_a_camera_does_is_told(
     attributes = json.loads(heard.last("ssrl/front_door/attributes") or "")
     assert attributes["words"] == ["running"]
     health = [payload.decode() for payload in heard.of("ssrl/front_door/health")]
-    assert health == ["ok", "frozen", "moved", "frozen"]
+    assert [state for state, _ in groupby(health)] == ["ok", "frozen", "moved", "frozen"]
     events = [json.loads(payload) for payload in heard.of("ssrl/front_door/event")]
     assert events[0]["id"] == "2026-1"
     assert len({event["id"] for event in events}) == 4  # start and end of `moved` have the same
@@ -165,7 +167,8 @@ def test_a_broker_that_forgot_all_is_told_again(
     heard = listen(broker.port)
     until(lambda: heard.last("ssrl/gate/alarm"))
     until(lambda: heard.last("homeassistant/device/ssrl_gate/config"))
-    assert heard.of("ssrl/gate/alarm") == [b"OFF"] and heard.last("ssrl/status") == "online"
+    until(lambda: heard.last("ssrl/status") == "online")
+    assert heard.of("ssrl/gate/alarm") == [b"OFF"]
 
 
 def test_the_last_will_says_that_we_are_gone(
@@ -231,7 +234,6 @@ def test_tls_and_a_password(tmp_path: Path, listen: Callable[..., Listener], tel
         tmp_path,
         f"certfile {tmp_path}/server.pem",
         f"keyfile {tmp_path}/server.key",
-        "user root",
         f"password_file {tmp_path}/users",
     )
     broker.start()
@@ -255,7 +257,7 @@ def test_tls_and_a_password(tmp_path: Path, listen: Callable[..., Listener], tel
         heard = listen(broker.port, "ssrl/#", set_up=set_up)
         receiver, said = tell_to(broker.port, **options)
         receiver.tell(line("event_start"))
-        until(lambda: heard.of("ssrl/gate/event"))
+        until(lambda: heard.of("ssrl/gate/event"), lambda: f"{said} {broker.log.read_text()}")
         assert said == []
     finally:
         broker.stop()
