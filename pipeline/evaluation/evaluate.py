@@ -26,7 +26,6 @@ from ssrl_pipeline.data import (
 from ssrl_pipeline.disk import find_checkpoint, require_writable, whole_folder, write_json
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation.bootstrap import LEVEL, Interval, bootstrap_intervals
-from ssrl_pipeline.evaluation.curves import save_pr, save_roc
 from ssrl_pipeline.evaluation.groups import Alarms, GroupFigures, count_alarms, group_figures
 from ssrl_pipeline.evaluation.metrics import (
     Classes,
@@ -105,6 +104,8 @@ class EvaluationResult(NamedTuple):
             raise PipelineError(
                 f"{folder}: holds {foreign[0]!r}, which is of no evaluation; choose another --out"
             )
+        from ssrl_pipeline.evaluation.curves import save_pr, save_roc  # loads matplotlib
+
         videos = list(self.truth)
         with whole_folder(folder) as scratch:
             write_json(scratch / "metrics.json", {"checkpoint": str(checkpoint), **self.summary()})

@@ -19,6 +19,8 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.cli import options as cli_options
 from ssrl_pipeline.features.store import FeatureStore
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 QUICK = ("--preset", "live", "--weights", "random", "--device", "cpu")
 
 

@@ -41,6 +41,8 @@ from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.camera import Camera, Ended, Item, Snippet
 from ssrl_pipeline.watching.sources import parse_sources
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 SIZE = (64, 48)
 CPU = torch.device("cpu")
 
