@@ -4,6 +4,9 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Where this is set, each of the hundreds of processes that tests start compiles all of PyTorch anew.
+unset PYTHONDONTWRITEBYTECODE
+
 python="${PYTHON:-python3}"
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
     echo "error: $python is not Python 3.10 or newer; install one, or name it: PYTHON=python3.12 $0" >&2
