@@ -14,8 +14,10 @@ from gpu_steps_backbone import class_of
 from ssrl_pipeline.extractors.engines.engines import ENGINES
 
 WHOLE = os.environ.get("GPU_CHECK") == "whole"
-# Of the steps: one of each kind, none that compiles or starts others, and none that those have within them.
-SOME = {"backbone-eager", "kernels", "end-to-end", "training", "watch"}
+SOME = {  # of the steps: one of each kind, none that compiles or starts others
+    *("versions", "peaks", "backbone-eager", "kernels"),
+    *("features-eager", "end-to-end", "training", "watch"),
+}
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "gpu" / "gpu_check.py"
 
 

@@ -53,7 +53,7 @@ def is_within(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "scripts"), [(1, (1, 2)), (2, (3,))])
+@pytest.mark.parametrize(("processes", "scripts"), [(1, (1, 3)), (2, (4,))])
 def test_each_stage_goes_on_from_the_best_of_the_one_before(
     processes: int, scripts: tuple[int, ...], made_up: tuple[FeatureStore, Labels], tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from ssrl_pipeline.features.store import FeatureStore
 
 KILLS = 2
 SETTINGS = (
-    *("-o", "train.schedule=staged", "-o", "train.segments=8", "-o", "train.steps=30"),
+    *("-o", "train.schedule=staged", "-o", "train.segments=8", "-o", "train.steps=60"),
     *("-o", "train.evaluate_every=3", "-o", "train.optimiser.schedule=cosine"),
 )
 
@@ -45,7 +45,7 @@ def test_killed_at_random_moments(project: Path, capsys: pytest.CaptureFixture[s
     whole = start(project, "whole")
     assert whole.wait(300) == 0
     evaluations = progress(project, "whole")
-    assert evaluations == 2 * 30 / 3
+    assert evaluations == 2 * 60 / 3
     seed = time.time_ns()
     moments, killed_at = random.Random(seed), []
     for kill in range(KILLS):

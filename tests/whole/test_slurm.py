@@ -97,7 +97,7 @@ def ranks(parent: int) -> list[int]:
 
 
 def test_two_nodes_meet_train_and_go_on_after_a_kill(project: Path, slurm: None) -> None:
-    settings = (*STAGED, "-o", "train.steps=16", "-o", "train.evaluate_every=4", "-o", "train.segments=8")
+    settings = (*STAGED, "-o", "train.steps=32", "-o", "train.evaluate_every=4", "-o", "train.segments=8")
     variables = {"LABELS": "labels.csv", "ARGUMENTS": " ".join(("--device", "cpu", *settings))}
     process = start("train_multinode.sbatch", project, NAME="killed", **variables)
     end = time.monotonic() + 120
