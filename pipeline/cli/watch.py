@@ -157,7 +157,8 @@ def _watch(
             page.change(plans)
 
     def update(file: "watching.CameraFile") -> None:
-        change(models.plans(file.cameras))
+        with models.trying():
+            change(models.plans(file.cameras))
         _tell_of(listeners, file)
 
     with (

@@ -73,13 +73,17 @@ def read_access(settings: PageSettings, default: str | None = None) -> Access | 
         raise PipelineError(f"the page needs {missing[0]}; pip install 'ssrl-pipeline[web]'")
     token = _token(settings)
     more = {name.lower().rstrip(".") for name in settings.hosts}
+    if outside := sorted(name for name in more if name not in LOOPBACK and not _is_loopback(name)):
+        what = f"page.hosts {outside[0]}: whoever reaches that name reaches the page"
+    else:
+        what = f"page {address}: others can reach it"
+    if token is None and (outside or not _is_loopback(host)):
+        raise ConfigError(
+            f"{what}, so it needs a token; put one of {SHORTEST} characters or more into the variable "
+            f"{TOKEN}, or into a file that page.token_file names"
+        )
     if _is_loopback(host):
         return Access(host, port, token, frozenset({*LOOPBACK, host.lower(), *more}))
-    if token is None:
-        raise ConfigError(
-            f"page {address}: others can reach it, so it needs a token; put one of {SHORTEST} characters or "
-            f"more into the variable {TOKEN}, or into a file that page.token_file names"
-        )
     own = {host.lower(), *_own_names()}
     return Access(host, port, token, frozenset({*LOOPBACK, *own, *more}), numeric=True)
 

@@ -219,7 +219,7 @@ class Camera:
                     return
                 with self.recordings.reading(video, self.frames):
                     self._read(video, lost_at, live=True)
-            except VideoError as error:
+            except (VideoError, OSError) as error:  # too many open files, or no memory for a process
                 reason = self._shown(error) + ("" if self.frames > before else self.source.hint)
             if self._stopped.is_set():
                 return

@@ -110,6 +110,13 @@ class Health:
                 del self._since[ill]
         return self._note("lost", lost, now)
 
+    def over(self, now: float) -> list[News]:
+        """Nobody looks any more: what was told to be wrong is so no longer."""
+        news = [News(ill, False, since, now) for ill, since in self._told.items()]
+        self._told.clear()
+        self._since.clear()
+        return news
+
     def _found(self, seen: Seen, now: float) -> dict[Ill, bool | None]:
         """What is wrong by one picture; None: that cannot be said."""
         same = seen.change <= SAME and seen.changes <= ALIKE

@@ -40,7 +40,9 @@ class RecentHeat:
         self._window.append((frame, views))
 
     def score(self, frame: int, score: float, low: float) -> None:
-        """Of a snippet that was added."""
+        """Of a snippet; one that came before there were zones, and was not added, has no heat."""
+        if all(first != frame for first, _ in self._window):
+            return
         if score < low:
             self._highest = None
         elif self._highest is None or score > self._highest:

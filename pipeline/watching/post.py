@@ -102,10 +102,10 @@ class Post:
         snippet = self.due.popleft()
         assert isinstance(snippet, Snippet)
         self.score, self.behind_s = score, time.monotonic() - snippet.clock
-        if self.heat:
-            self.heat.score(snippet.frame, score, self.plan.rule.low)
         self._look_at_the_clock()
         self.events.rule = self.plan.rule_at(_hour(self, snippet.time_s))
+        if self.heat:
+            self.heat.score(snippet.frame, score, self.events.rule.low)
         try:
             news = self.events.add(
                 score, snippet.times.starts(snippet.frames), snippet.times.ends(snippet.frames)
@@ -238,6 +238,12 @@ class Post:
             self.due.append(item)
         else:
             self._tell_events(self.events.skip(item.frames))
+
+    def part(self) -> None:
+        """Its source is not watched any more: what is open of it ends."""
+        self.finish()
+        if self.health:
+            self._tell_health(self.health.over(time.monotonic()))
 
     def finish(self) -> None:
         """No neighbour follows: what waits is scored among what there is, and an open event ends."""

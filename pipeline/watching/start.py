@@ -65,6 +65,16 @@ class Models:
                 raise
             return {}
 
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """What is watched stays what it was where the block raises."""
+        before = self._loaded, self._watched
+        try:
+            yield
+        except BaseException:
+            self._loaded, self._watched = before
+            raise
+
     def plans(self, entries: Sequence[CameraEntry]) -> list[Plan]:
         """What is to be watched; models that are not needed any more are let go.
 

@@ -129,9 +129,7 @@ class Watch:
                 post.finish()
             if told := tell_repeats(post.unchanged.repeats for post in self.posts):
                 self._say(told)
-            end = time.monotonic() + SETTLING
-            for post in self.posts:
-                post.camera.recordings.settle(end)
+            settle([post.camera for post in self.posts])
         finally:
             cameras = [*self._left, *(post.camera for post in self.posts)]
             for camera in cameras:
@@ -186,9 +184,12 @@ class Watch:
             now.append(post)
         names = {post.name for post in now}
         for post in before.values():
-            post.finish()
-            post.camera.stop()
+            post.part()
+            for other in now:
+                if other.name == post.name:  # ids of events go on
+                    other.event = max(other.event, post.event)
             self._left = [camera for camera in self._left if not camera.join(0)] + [post.camera]
+            threading.Thread(target=_leave, args=(post.camera,), daemon=True).start()
             if not post.ended:
                 note = "its source is another now" if post.name in names else "it is not watched any more"
                 line = {"type": "end", "camera": post.name, "frames": post.camera.frames, "error": None}
@@ -224,6 +225,21 @@ class Watch:
             post.add(snippet, seen)
             if score is not None:
                 post.tell_score(score)
+
+
+def settle(cameras: Sequence[Camera]) -> None:
+    """Ends the clips of all cameras where they are, and waits a little until they are whole."""
+    for camera in cameras:
+        camera.recordings.end()
+    end = time.monotonic() + SETTLING
+    for camera in cameras:
+        camera.recordings.wait(end)
+
+
+def _leave(camera: Camera) -> None:
+    """The clip of an event that has just ended is made whole first."""
+    settle([camera])
+    camera.stop()
 
 
 def _hidden(plans: Sequence[Plan]) -> dict[str, Tensor]:

@@ -40,7 +40,9 @@ def marked_video(
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.gop_size = keys
-        if codec.startswith("lib"):
+        if codec == "libsvtav1":
+            stream.options = {"preset": "12", "crf": "18", "svtav1-params": f"keyint={keys}"}
+        elif codec.startswith("lib"):
             stream.options = {"bf": str(bframes), "preset": "ultrafast", "crf": "18"}
             stream.options |= {
                 "x265-params": f"keyint={keys}:log-level=none",

@@ -391,6 +391,9 @@ def test_who_may_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             ConfigError, match=f"page .*{address[-5:]}: others can reach it, so it needs a token"
         ):
             access(address)
+    with pytest.raises(ConfigError, match=r"page.hosts cams.example: whoever .* it needs a token"):
+        access("8000", hosts=["cams.example"])  # behind a proxy
+    assert access("8000", hosts=["localhost", "127.0.0.3"])
     monkeypatch.setenv("SSRL_PAGE_TOKEN", TOKEN)
     found = access("0.0.0.0:8000", hosts=["Cams.example."])
     assert found and found.token == TOKEN and TOKEN not in repr(found)

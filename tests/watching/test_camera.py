@@ -225,6 +225,21 @@ def test_a_decoder_that_hangs_crashes_or_grows_is_ended_and_the_stream_opened_ag
     assert sum(map(is_snippet, found)) == 2
 
 
+def test_a_machine_without_room_for_another_process_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a stream that is not there: it is told, and the camera goes on when there is room."""
+    tries = itertools.count()
+
+    def full(*arguments: object, **options: object) -> None:
+        next(tries)
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Camera, "_open", full)
+    monkeypatch.setattr(camera_module, "FIRST_WAIT", 0.01)
+    found = items("rtsp://127.0.0.1/x", until=lambda some: bool(some) and next(tries) > 5)
+    assert [type(item) for item in found] == [Lost]
+    assert isinstance(found[0], Lost) and "Too many open files" in found[0].reason
+
+
 def test_hardware_decodes_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert acceleration("none") == ("", None)
     with pytest.raises(VideoError, match="no decoding by abacus .*auto takes what there is"):

@@ -102,7 +102,9 @@ class Stream:
 class Cameras:
     """A watch of streams that are made up; the lines that it tells, by camera."""
 
-    def __init__(self, streams: dict[str, Callable[[], Iterator[np.ndarray]]], plans: Sequence[Plan]):
+    def __init__(
+        self, streams: dict[str, Callable[[], Iterator[np.ndarray]]], plans: Sequence[Plan], delay: int = 0
+    ):
         self.lines: list[Line] = []
         self.opened: list[str] = []
         self.stop = threading.Event()
@@ -119,7 +121,7 @@ class Cameras:
             )
             return stream
 
-        self.watch = Watch(plans, WatchSettings(delay=0), self.tell, lambda text: None, opener)
+        self.watch = Watch(plans, WatchSettings(delay=delay), self.tell, lambda text: None, opener)
 
     def tell(self, line: Line) -> None:
         self.lines.append(line)
@@ -297,13 +299,31 @@ def test_a_new_threshold_mask_or_model_keeps_the_camera_open() -> None:
         assert cameras.of("a", "event_end")[0]["end"] < 16 * len(frames)
 
 
+def test_new_zones_leave_alone_what_still_waits_for_its_score() -> None:
+    """With a delay, the last snippet of before has no heat when its score comes."""
+    of, streams = analysis(), {"a": endless(dict.fromkeys(range(100_000), "5"))}
+    cameras = Cameras(streams, [Plan(source(), of)], delay=1)
+    change(cameras, 3, [Plan(source(), of, sight=Sight(zones=(Zone("door", CORNER),)))])
+    cameras.run(40)
+    assert len(cameras.scores("a")) >= 40
+    assert next(line["type"] for line in cameras.events()) == "event_start"
+
+
 def test_another_address_is_opened_and_the_old_one_closed() -> None:
+    """What was open of the old one ends, and numbers of events go on."""
     of = analysis()
-    cameras = Cameras({"a": endless()}, [Plan(source(), of)])
+    cameras = Cameras({"a": endless(dict.fromkeys(range(100_000), "5"))}, [Plan(source(), of)])
     other = Source("a", "rtsp://elsewhere/a", "stream")
+    (post,) = cameras.watch.posts
+    assert post.health
+    post.health._told["out_of_focus"] = 0.0
     change(cameras, 3, [Plan(other, of)])
     cameras.run(20)
     assert cameras.opened == ["a", "a"]
+    events = [(line["type"], line["event"]) for line in cameras.events()]
+    assert events[:3] == [("event_start", 1), ("event_end", 1), ("event_start", 2)]
+    (over,) = cameras.of("a", "health_end")
+    assert over["health"] == "out_of_focus"
     kinds = [line["type"] for line in cameras.of("a", "connected", "end")]
     assert kinds == ["connected", "end", "connected"]
     assert cameras.of("a", "end")[0]["note"] == "its source is another now"

@@ -38,7 +38,7 @@ class Clip:
 
     def __init__(self, key: str, path: Path, stream: Any, longest: float, lock: threading.RLock):
         self.key, self._stream, self._longest, self._lock = key, stream, longest, lock
-        self._codec = stream.codec_context.name
+        self._codec = stream.codec_context.codec.canonical_name  # not the decoder's, as libdav1d
         plays = self._codec in IN_MP4 and (self._codec != "h264" or stream.codec_context.pix_fmt in PLAIN)
         self._path = path.with_suffix(".mp4" if plays else ".mkv")
         self._waiting: deque[Kept] = deque()
@@ -169,7 +169,7 @@ class ClipFile:
                 av.open(str(scratch), "w", format=form, options=options)
             )
             self._stream = self._container.add_stream_from_template(stream, opaque=True)
-            if is_mp4 and (tag := TAGS.get(stream.codec_context.name)):
+            if is_mp4 and (tag := TAGS.get(stream.codec_context.codec.canonical_name)):
                 self._stream.codec_context.codec_tag = tag
             self._stack = stack.pop_all()
 

@@ -79,13 +79,14 @@ class Recordings:
         """
         self._ask(key, frame, {"ask": "still", "path": str(path.absolute()), "box": box}, told)
 
-    def settle(self, end: float) -> None:
-        """Ends all clips where they are, and waits for them until `end`, of time.monotonic()."""
-        with self._lock:
-            videos = [video for _, video in self._videos]
-        for video in videos:
+    def end(self) -> None:
+        """Ends all clips where they are."""
+        for video in self._current():
             video.ask("end", {"ask": "end"}, lambda answer: None)
-        while any(video.waits for video in videos) and time.monotonic() < end:
+
+    def wait(self, end: float) -> None:
+        """Waits until all is answered, or until `end`, of time.monotonic()."""
+        while any(video.waits for video in self._current()) and time.monotonic() < end:
             time.sleep(POLL)
 
     def close(self) -> None:
@@ -95,6 +96,10 @@ class Recordings:
                 timer.cancel()
         for _, video in videos:
             video.close()
+
+    def _current(self) -> list[Video]:
+        with self._lock:
+            return [video for _, video in self._videos]
 
     def _drop(self, video: Video) -> None:
         with self._lock:

@@ -72,27 +72,39 @@ class Pace(Filter):
 
 
 class AlarmRule(Filter):
-    """Decides at the start of an event whether it is told; its end follows that."""
+    """Decides at the start of an event whether it is told; its end follows that.
+
+    The end of an event waits for its clip, and may come after the start of the camera's next event.
+    """
 
     def __init__(self, receiver: Receiver):
         super().__init__(receiver)
-        self._held_back = set[str]()  # cameras whose open event is not told
+        self._held_back = set[tuple[str, int | None]]()  # open events that are not told: camera and number
 
     def admits(self, message: Message) -> bool:
         kind, camera = message["type"], message["camera"]
+        event = camera, message.get("event")
         if kind == "event_start":
             held_back = self.holds_back(camera)
-            (self._held_back.add if held_back else self._held_back.discard)(camera)
+            self.started(*event)
+            if held_back:
+                self._held_back.add(event)
             return not held_back
         if kind == "event_end":
-            self.ended(camera)
-        return not (kind.startswith("event_") and camera in self._held_back)
+            self.ended(*event)
+            was_held_back = event in self._held_back
+            self._held_back.discard(event)
+            return not was_held_back
+        return True
 
     def holds_back(self, camera: str) -> bool:
         """Whether an event that starts now is not told."""
         raise NotImplementedError
 
-    def ended(self, camera: str) -> None:
+    def started(self, camera: str, event: int | None) -> None:
+        """An event has started, told or not."""
+
+    def ended(self, camera: str, event: int | None) -> None:
         """An event has ended, told or not."""
 
 
@@ -113,12 +125,19 @@ class Cooldown(AlarmRule):
     def __init__(self, receiver: Receiver, seconds: float, clock: Clock = time.monotonic):
         super().__init__(receiver)
         self._seconds, self._clock, self._end = seconds, clock, dict[str, float]()
+        self._open = dict[str, int | None]()  # the camera's last event, until its end is told
 
     def holds_back(self, camera: str) -> bool:
-        return self._clock() - self._end.get(camera, float("-inf")) < self._seconds
+        """Also where the last event's end is not told yet: it is over, as the next one starts."""
+        return camera in self._open or self._clock() - self._end.get(camera, float("-inf")) < self._seconds
 
-    def ended(self, camera: str) -> None:
+    def started(self, camera: str, event: int | None) -> None:
+        self._open[camera] = event
+
+    def ended(self, camera: str, event: int | None) -> None:
         self._end[camera] = self._clock()
+        if self._open.get(camera) == event:
+            del self._open[camera]
 
 
 class Interval(AlarmRule):

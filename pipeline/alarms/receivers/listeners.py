@@ -26,13 +26,22 @@ class Listeners:
         self._open: dict[str, tuple[Options, Receiver]] = {
             name: (options, self._opened(name, options)) for name, options in self._of_all.items()
         }
-        self._of: dict[str, list[Receiver]] = {}  # by camera
+        self._of: dict[str, list[Receiver]] = {}  # by camera; also those that are not watched any more
+        self._closed: list[Receiver] = []  # by the last change
+        self._told: dict[tuple[Any, Any], list[Receiver]] = {}  # camera and open event -> who knows of it
 
     def tell(self, line: Mapping[str, Any]) -> None:
         """Returns at once; events outside the hours at which a camera alarms are told to nobody."""
-        if line.get("alarm", True):
-            for receiver in self._of.get(line["camera"], ()):
-                receiver.tell(line)
+        if not line.get("alarm", True):
+            return
+        wanted = self._of.get(line["camera"], [])
+        event = line["camera"], line.get("event")
+        if line["type"] == "event_start":
+            self._told[event] = wanted
+        elif line["type"] == "event_end":  # who was told of its start, whatever the file says by now
+            wanted = [one for one in self._told.pop(event, wanted) if one not in self._closed]
+        for receiver in wanted:
+            receiver.tell(line)
 
     def change(self, receivers: Mapping[str, Options], cameras: Mapping[str, Sequence[str] | None]) -> None:
         """Takes others; who is among them as before goes on, others get time for their last words.
@@ -50,7 +59,13 @@ class Listeners:
         }
         gone = [receiver for name, (_, receiver) in self._open.items() if name not in kept]
         self._open = kept | opened
-        self._of = {
+        self._closed = [*gone]
+        left = {
+            camera: [one for one in known if one not in gone]
+            for camera, known in self._of.items()
+            if camera not in cameras
+        }  # what has happened to them until now is still to come
+        self._of = left | {
             camera: [
                 self._open[name][1]
                 for name in wanted

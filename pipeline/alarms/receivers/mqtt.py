@@ -84,6 +84,8 @@ def make(options: MqttOptions, mutes: Mutes, say: Say) -> Recipient:
         raise ConfigError(f"qos: {options.qos!r} is not 1 or 2")
     if bool(options.cert) != bool(options.key):
         raise ConfigError("cert and key: both or neither")
+    if not options.tls and (options.ca or options.cert):
+        raise ConfigError("tls: ca, cert and key are for `tls: true`; without it, nothing is encrypted")
     if options.password and not options.user:
         raise ConfigError("user: there is a password and no user")
     return Recipient(Mqtt(options, mutes, say), TYPES, seconds(options.score, "score"))
@@ -98,6 +100,7 @@ class Mqtt(Target):
         self._run = f"{int(time.time()):x}"  # events are counted anew with every start
         self._names: dict[str, str] = {}  # in topics -> the camera's
         self._health: dict[str, list[str]] = {}  # of a camera, what is not well, the newest last
+        self._events: dict[str, set[int]] = {}  # of a camera, those that are open
         self._retained: dict[str, str | bytes] = {f"{self._base}/status": "online"}
         self._lock = threading.RLock()
         self._told_away = self._started = False
@@ -128,7 +131,9 @@ class Mqtt(Target):
             self._tell_health(own, message)
             self._tell_event(own, message, f"{message['health']}-{message.get('start_time')}")
         else:
-            self._keep(f"{own}/alarm", "ON" if kind == "event_start" else "OFF")
+            events = self._events.setdefault(camera, set())
+            (events.add if kind == "event_start" else events.discard)(message["event"])
+            self._keep(f"{own}/alarm", "ON" if events else "OFF")
             self._keep(f"{own}/attributes", json.dumps(dict(message)))
             if image := picture_of(message):
                 self._keep(f"{own}/picture", image)
@@ -170,7 +175,8 @@ class Mqtt(Target):
             if slug in self._names:
                 return slug
             self._names[slug] = camera
-            if isinstance(prefix := self._options.discovery, str):
+            if prefix := self._options.discovery:
+                prefix = PREFIX if prefix is True else prefix
                 topic, payload = discovery(self._base, slug, camera, prefix)
                 self._keep(topic, json.dumps(payload))
             for key, value in (

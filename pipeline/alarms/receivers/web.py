@@ -17,6 +17,7 @@ from ssrl_pipeline.errors import ConfigError, PipelineError
 
 LIMIT = 10.0  # seconds an attempt
 WAITS = (1.0, 4.0, 15.0, 30.0, *[60.0] * 6)  # seconds before each further attempt; seven minutes in all
+TIMEOUT = 504  # a proxy's answer: the server behind it may have taken the request
 MOST = 1 << 20  # bytes of an answer that are read
 
 
@@ -96,7 +97,7 @@ class Server:
                     return answer.read(MOST)
             except urllib.error.HTTPError as error:
                 reason, code = f"answered {error.code}", error.code
-                lasting = code < 500 and code != 429
+                lasting = (code < 500 and code != 429) or (once and code == TIMEOUT)
                 error.close()
             except (OSError, ValueError, http.client.HTTPException) as error:
                 failure = error.reason if isinstance(error, urllib.error.URLError) else error

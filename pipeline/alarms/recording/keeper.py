@@ -120,7 +120,11 @@ class Keeper:
         """Removes what is too old or too much."""
         rows = self._archive.rows("state NOT IN (?, 'open')", EXPIRED)
         for row in expired(rows, self._settings, time.time()):
-            self._archive.expire(row)
+            try:
+                self._archive.expire(row)
+            except OSError as error:  # one file that stays is no reason to keep others, or to lose an event
+                self._say(f"{error.filename}: cannot be removed ({error.strerror})")
+                return
 
     def _run(self) -> None:
         tidied = float("-inf")

@@ -178,7 +178,7 @@ class EventRecorder:
         waited = time.monotonic() - event.since
         if event.told is None and (not event.stills_due or waited > STILL_WAIT):
             event.told = time.time()
-            still = str(event.picture) if event.still_frame is not None else None
+            still = str(event.picture.absolute()) if event.still_frame is not None else None
             self._pass_on({**event.start, "id": event.id, "still": still, "clip": None})
             row = {"state": OPEN, "made": event.made, "told": event.told} | row_of(event.start)
             row |= {"still": still and self._archive.relative(event.picture)}

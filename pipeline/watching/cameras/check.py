@@ -92,7 +92,8 @@ def _check(
     if not times:
         return Checked(source.name, "no frames")
     fps = (rate_of(np.array(times), video.info.fps) if len(times) > 1 else None) or video.info.fps
-    path = folder / f"{source.name}.png"
+    name = source.name.replace("/", "_").replace("\\", "_").strip("_.") or "camera"  # it may be a path
+    path = folder / f"{name}.png"
     scales = [scale for view in views(entry.checkpoint) if (scale := scale_of(view))]
     with whole_file(path) as unfinished:
         draw_sight(image, entry.sight, scales).save(unfinished, format="png")

@@ -147,6 +147,12 @@ def test_failures_are_told_and_an_event_is_created_once(frigate: FakeFrigate) ->
         Frigate(Server(other.url)).deliver(line("event_start"))
 
 
+def test_a_proxys_timeout_is_not_asked_for_again(frigate: FakeFrigate) -> None:
+    frigate.codes = [504]
+    with pytest.raises(PipelineError, match="answered 504; attempts: 1"):
+        receiver(frigate).deliver(line("event_start"))
+
+
 def test_an_answer_that_does_not_come_is_not_asked_for_again(
     frigate: FakeFrigate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

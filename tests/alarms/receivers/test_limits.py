@@ -10,6 +10,7 @@ class Told:
 
     def __init__(self) -> None:
         self.now, self.got, self.closed = 0.0, list[tuple[float, str]](), False
+        self.event = 0
 
     def clock(self) -> float:
         return self.now
@@ -22,8 +23,11 @@ class Told:
 
 
 def play(told: Told, receiver: Any, *lines: tuple[float, str], camera: str = "gate") -> None:
+    """An event has the number of its start."""
     for told.now, kind in lines:
-        receiver.tell({"type": kind, "camera": camera})
+        kind, _, number = kind.partition(" ")
+        told.event += kind == START
+        receiver.tell({"type": kind, "camera": camera, "event": int(number or told.event)})
 
 
 START, END = "event_start", "event_end"
@@ -59,6 +63,22 @@ def test_a_mute_holds_back_events_that_start_in_it_and_nothing_else() -> None:
     mutes.mute("gate", 60)
     mutes.mute("gate", 0)
     assert not mutes.is_muted("gate") and not mutes.is_muted("yard")
+
+
+def test_the_end_of_an_event_may_come_after_the_next_start() -> None:
+    """As with --events, where it waits for the clip."""
+    lines = [(0, START), (8, START), (9, f"{END} 1"), (20, f"{END} 2"), (70, START), (80, f"{END} 3")]
+    told = Told()
+    play(told, Interval(told, 60, told.clock), *lines)
+    assert told.got == [(0, START), (9, END), (70, START), (80, END)]
+    told = Told()
+    play(told, Cooldown(told, 60, told.clock), *lines)
+    assert told.got == [(0, START), (9, END)]  # the third starts 50 seconds after the end of the second
+    told = Told()
+    mutes = Mutes(told.clock)
+    mutes.mute("gate", 5)
+    play(told, Muted(told, mutes), *lines)
+    assert told.got == [(8, START), (20, END), (70, START), (80, END)]
 
 
 def test_scores_are_paced_by_camera_and_types_chosen() -> None:

@@ -106,6 +106,23 @@ def test_what_a_camera_does_is_told(
     assert said == []
 
 
+def test_an_alarm_is_on_while_any_event_of_the_camera_is_open(
+    broker: Broker, listen: Callable[..., Listener], tell_to: Any
+) -> None:
+    """The end of the first is told late, as it waits for its clip."""
+    heard = listen(broker.port, "#")
+    receiver, _ = tell_to(broker.port, discovery=True)
+    for kind, number in (("event_start", 1), ("event_start", 2), ("event_end", 1)):
+        receiver.tell(line(kind, number))
+    until(lambda: len(heard.of("ssrl/gate/event")) == 3)
+    until(lambda: heard.last("ssrl/gate/alarm") == "ON")
+    receiver.tell(line("event_end", 2))
+    until(lambda: heard.last("ssrl/gate/alarm") == "OFF")
+    states = [payload.decode() for payload in heard.of("ssrl/gate/alarm")]
+    assert [state for state, _ in groupby(states)][-2:] == ["ON", "OFF"]
+    assert heard.last("homeassistant/device/ssrl_gate/config")
+
+
 def test_it_closes_though_the_broker_is_away(broker: Broker, tell_to: Any) -> None:
     receiver, said = tell_to(broker.port)
     receiver.tell({"type": "connected", "camera": "gate"})

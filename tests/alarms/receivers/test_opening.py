@@ -31,6 +31,7 @@ FRIGATE = {"type": "frigate", "url": "http://h:5000"}
         ({**MQTT, "topic": "a/#"}, "topic: 'a/#'"),
         ({**MQTT, "tls": True, "ca": "nowhere.pem"}, "ca: nowhere.pem: no such file"),
         ({**MQTT, "tls": True, "cert": "nowhere.pem"}, "cert and key"),
+        ({**MQTT, "ca": "ca.pem"}, "without it, nothing is encrypted"),
         ({**MQTT, "cooldown": "soon"}, "cooldown is a duration"),
         ({**MQTT, "score": "-1"}, "score is a duration"),
         ({"type": "webhook"}, "url"),

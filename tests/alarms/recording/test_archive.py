@@ -102,6 +102,24 @@ def test_where_there_is_too_much_the_oldest_go_and_confirmed_ones_last() -> None
     assert gone(6) == [] and gone(4.5) == [1, 2] and gone(2) == [1, 2, 4, 5] and gone(1.5) == [1, 2, 4, 5, 0]
 
 
+def test_a_file_that_cannot_be_removed_costs_no_other_event(
+    archive: Archive, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stays(row: object) -> None:
+        raise PermissionError(13, "Permission denied", "old.mp4")
+
+    monkeypatch.setattr(archive, "expire", stays)
+    event(archive, made=DAY)  # of 1970
+    keeper = Keeper(archive, AlarmSettings(), said.append)
+    row = {"id": "x", "camera": "gate", "state": "done", "made": NOW, "peak": 5, "start_s": 0.0, "end_s": 1.0}
+    answers = []
+    clip = archive.place("gate")[1]
+    keeper.give(lambda: answers.append(keeper.keep(row, clip, {"error": "none"}, None, None)))
+    keeper.close(20)
+    assert answers == [{"clip": None, "still": None}]
+    assert "old.mp4: cannot be removed (Permission denied)" in said
+
+
 def test_expired_events_leave_no_file_and_no_empty_folder(archive: Archive) -> None:
     row, other = event(archive), event(archive, "yard")
     archive.expire(row)

@@ -58,6 +58,7 @@ class Here:
         ("libx264", 0, ".mp4", ".mp4"),
         ("libx264", 3, ".ts", ".mp4"),
         ("libx265", 2, ".mkv", ".mp4"),
+        ("libsvtav1", 0, ".mp4", ".mp4"),
         ("mpeg4", 0, ".mp4", ".mkv"),
         ("mjpeg", 0, ".avi", ".mkv"),
     ],

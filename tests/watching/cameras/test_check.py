@@ -32,6 +32,13 @@ def test_cameras_are_told_of_in_their_order_and_drawn(make_video, tmp_path: Path
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["yard gate.png"]
 
 
+def test_a_source_without_a_name_is_drawn_in_the_folder_too(make_video, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", frames=20)
+    entry = CameraEntry(Source(str(path), str(path), "file"))
+    (checked,) = check_cameras([entry], lambda checkpoint: {"clip": 1}, tmp_path / "new", 5.0)
+    assert checked.picture and checked.picture.parent == tmp_path / "new"
+
+
 def test_masks_are_darkened_zones_outlined_and_the_rest_is_the_picture() -> None:
     image = np.full((360, 640, 3), 200, np.uint8)
     left = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
