@@ -122,7 +122,7 @@ def test_a_patch_that_the_probe_sees_has_heat() -> None:
 
 def test_it_is_trained_kept_and_told(store, tmp_path: Path) -> None:
     labels = {v: label._replace(split="val" if v[1] in "45" else "train") for v, label in LABELS.items()}
-    checkpoint = load_checkpoint(trained(store, tmp_path / "run", labels).best)
+    checkpoint = load_checkpoint(trained(store, tmp_path / "run", labels))
     model = checkpoint.build()
     assert isinstance(model, SSRL) and model.probe is not None and model.probe.linear.weight.any()
     found = checkpoint.provenance["validation"]
@@ -133,9 +133,9 @@ def test_it_is_trained_kept_and_told(store, tmp_path: Path) -> None:
 
 
 def test_neither_without_it_nor_in_the_published_schedule_is_there_a_probe(store, tmp_path: Path) -> None:
-    assert load_checkpoint(trained(store, tmp_path / "without", evidence=False).best).build().probe is None
+    assert load_checkpoint(trained(store, tmp_path / "without", evidence=False)).build().probe is None
     settings = TrainSettings(steps=2, evaluate_every=2, batch_size=2, schedule="staged")
-    best = train_ssrl(store, LABELS, tmp_path / "staged", ModelSettings(), settings, Group(CPU)).best
+    best = train_ssrl(store, LABELS, tmp_path / "staged", ModelSettings(), settings, Group(CPU))
     assert "evidence" not in load_checkpoint(best).model
 
 

@@ -16,6 +16,7 @@ from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.held_out import folds as module
 from ssrl_pipeline.training.kinds.ssrl import train_ssrl
 from ssrl_pipeline.training.length import fitted
+from ssrl_pipeline.training.run_folder import read_evaluations
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
 
@@ -76,9 +77,9 @@ def test_a_run_goes_on_with_the_numbers_it_began_with(store, tmp_path: Path) -> 
     assert "false_alarms" not in state["identity"]["train"]
     left = TrainSettings(segments=8)
     found = train_ssrl(store, LABELS, tmp_path / "old", ModelSettings(), left, ALONE)
-    assert [e.step for e in found.evaluations] == [4, 8, 12]
-    expected = load_checkpoint(whole.best).weights
-    assert all(torch.equal(v, expected[n]) for n, v in load_checkpoint(found.best).weights.items())
+    assert [e.step for e in read_evaluations(tmp_path / "old")] == [4, 8, 12]
+    expected = load_checkpoint(whole).weights
+    assert all(torch.equal(v, expected[n]) for n, v in load_checkpoint(found).weights.items())
 
 
 def test_a_few_videos_are_trained_on_for_as_long_as_folds_find_best(

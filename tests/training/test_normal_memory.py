@@ -290,7 +290,7 @@ def test_clear_errors(trained, tiny_store, replace_view, tmp_path: Path) -> None
     damaged = np.array(store.read("n2")["patch2x3"])
     damaged[4, 2, 1] = np.inf
     replace_view(store, "n2", "patch2x3", damaged)
-    with pytest.raises(StoreError, match="patch2x3 features of 'n2' are no numbers"):
+    with pytest.raises(StoreError, match="patch2x3 features of 'n2' are not finite"):
         train_memory(store, normal_labels(*NORMAL), tmp_path, MemorySettings(), 0)
     with pytest.raises(StoreError, match="lacks 1 of 2"):
         train_memory(store, normal_labels("n0", "gone"), tmp_path, MemorySettings(), 0)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -26,13 +27,9 @@ from ssrl_pipeline.settings import (
     TrainSettings,
 )
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.kinds.ssrl import (
-    Evaluation,
-    Trainer,
-    TrainResult,
-    train_ssrl,
-)
+from ssrl_pipeline.training.kinds.ssrl import Evaluation, Trainer, train_ssrl
 from ssrl_pipeline.training.length import usual_length
+from ssrl_pipeline.training.run_folder import read_evaluations
 from ssrl_pipeline.training.seeds import train_seeds
 from ssrl_pipeline.training.steps import Learner, RunningMean, learning_rate, seed_of
 from ssrl_pipeline.training.task import Task
@@ -59,10 +56,16 @@ def store(tiny_store):
     return tiny_store(dict.fromkeys(LABELS, 10), dict.fromkeys(abnormal, PLANTED))
 
 
-def run_training(store, run: Path, settings: TrainSettings = SETTINGS, **changes) -> TrainResult:
-    return train_ssrl(
+class Trained(NamedTuple):
+    best: Path
+    evaluations: list[Evaluation]
+
+
+def run_training(store, run: Path, settings: TrainSettings = SETTINGS, **changes) -> Trained:
+    best = train_ssrl(
         store, changes.get("labels", LABELS), run, MODEL, settings, ALONE, changes.get("report", print)
     )
+    return Trained(best, read_evaluations(run))
 
 
 def same_weights(a: Path, b: Path) -> bool:
@@ -181,12 +184,12 @@ def test_test_videos_choose_only_where_that_is_asked_for(store, tmp_path: Path) 
     intervals = {video: [(64, 112)] for video, label in LABELS.items() if label.abnormal}
     settings = dataclasses.replace(SETTINGS, select_on="test")
     arguments = (store, LABELS, tmp_path / "test", MODEL, settings, ALONE)
-    result = train_ssrl(*arguments, intervals=intervals)
-    best = load_checkpoint(result.best)
+    best = load_checkpoint(train_ssrl(*arguments, intervals=intervals))
     judged = evaluate_checkpoint(best, store, LABELS, intervals, "test", CPU).metrics.auc
     assert best.provenance["test_auc"] == pytest.approx(judged)
-    assert judged == pytest.approx(max(e.test_auc for e in result.evaluations if e.stage == 2))
-    assert all(e.val_loss is None for e in result.evaluations)
+    evaluations = read_evaluations(tmp_path / "test")
+    assert judged == pytest.approx(max(e.test_auc for e in evaluations if e.stage == 2))
+    assert all(e.val_loss is None for e in evaluations)
     with pytest.raises(LabelError, match="select_on=test needs the anomalous intervals"):
         train_ssrl(*arguments[:2], tmp_path / "without", *arguments[3:])
 
@@ -200,7 +203,7 @@ def test_a_batch_in_parts(store, tmp_path: Path) -> None:
     for parts in (1, 2):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("ssrl_pipeline.training.steps._training_mode", lambda model: model.eval())
-            result = train_ssrl(
+            best = train_ssrl(
                 store,
                 LABELS,
                 tmp_path / str(parts),
@@ -208,7 +211,7 @@ def test_a_batch_in_parts(store, tmp_path: Path) -> None:
                 dataclasses.replace(settings, accumulate=parts),
                 ALONE,
             )
-        weights.append(load_checkpoint(result.best).weights)
+        weights.append(load_checkpoint(best).weights)
     for name in weights[0]:
         torch.testing.assert_close(weights[0][name], weights[1][name], rtol=0, atol=1e-5)
     with pytest.raises(ConfigError, match="make it a multiple of 3"):

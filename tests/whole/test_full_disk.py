@@ -140,7 +140,7 @@ def test_train_and_evaluate(store: FeatureStore, tmp_path: Path) -> None:
 
     def fit(run: Path) -> Path:
         model = ModelSettings(scales=("2x3",))
-        return train_ssrl(store, LABELS, run, model, settings, Group(torch.device("cpu"))).best
+        return train_ssrl(store, LABELS, run, model, settings, Group(torch.device("cpu")))
 
     clean = fit(tmp_path / "runs" / "clean")
     stage = (tmp_path / "runs" / "clean" / "stage1.pt").stat().st_size

@@ -30,7 +30,7 @@ from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.settings import LossSettings, ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.kinds.ssrl import train_ssrl
-from ssrl_pipeline.training.run_folder import Evaluation
+from ssrl_pipeline.training.run_folder import Evaluation, read_evaluations
 
 CHECK = Path(__file__).resolve().parents[2] / "scripts" / "gpu" / "gpu_check.py"
 
@@ -266,7 +266,8 @@ def run_training(
     options |= {"loss": LossSettings(dropout=0), "optimiser": OptimiserSettings(lr=3e-3, warmup=1)}
     settings = TrainSettings(**options)  # type: ignore[arg-type]
     model = ModelSettings(dropout=0, patches="relation")
-    return train_ssrl(store, LABELS, run, model, settings, Group(torch.device(device)), report).evaluations
+    train_ssrl(store, LABELS, run, model, settings, Group(torch.device(device)), report)
+    return read_evaluations(run)
 
 
 @pytest.mark.parametrize(("precision", "off"), [("float32", 1e-4), ("bfloat16", 4e-2)])

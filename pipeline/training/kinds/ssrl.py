@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -45,12 +45,6 @@ from ssrl_pipeline.training.selection import FrameJudge, Judge, NoJudge, Validat
 from ssrl_pipeline.training.steps import Learner, seed_of
 
 
-class TrainResult(NamedTuple):
-    best: Path
-    evaluations: list[Evaluation]
-    split: Split
-
-
 def train_ssrl(
     store: Features,
     labels: Labels,
@@ -60,8 +54,10 @@ def train_ssrl(
     group: Group,
     report: Callable[[Evaluation], object] = lambda evaluation: None,
     intervals: Intervals | None = None,
-) -> TrainResult:
+) -> Path:
     """Trains all stages, or goes on where an earlier call with the same arguments was stopped.
+
+    Returns the best checkpoint, in the run's folder.
 
     Args:
         store: features of at least all videos to learn from and to choose by.
@@ -83,8 +79,7 @@ def train_ssrl(
         trainer = Trainer(store, labels, split, run, model_settings, settings, group, intervals)
         for stage in trainer.stages:
             trainer.train_stage(stage, report)
-        best = trainer.folder.finish(trainer.stages[-1])
-    return TrainResult(best, trainer.folder.evaluations, split)
+        return trainer.folder.finish(trainer.stages[-1])
 
 
 class Trainer:
