@@ -1,6 +1,8 @@
+from .choices import BackboneName as BackboneName
 from .choices import EngineName as EngineName
 from .choices import Patches as Patches
 from .choices import PrecisionName as PrecisionName
+from .choices import PresetName as PresetName
 from .choices import UnchangedName as UnchangedName
 from .engines import find_device as find_device
 from .extractor import FeatureExtractor as FeatureExtractor

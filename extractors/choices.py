@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+BackboneName = Literal["i3d", "i3d_r50", "i3d_r50_nl"]
+PresetName = Literal["paper", "fast", "live", "gowtham"]
 EngineName = Literal["auto", "openvino", "triton", "compile", "eager"]
 PrecisionName = Literal["auto", "float32", "tf32", "bfloat16", "float16", "int8"]
 Patches = Literal["exact", "dense"]

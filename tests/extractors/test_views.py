@@ -3,6 +3,7 @@
 import logging
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as torchvision
 
 from ssrl_pipeline.extractors import views
+from ssrl_pipeline.extractors.backbones import BACKBONES
+from ssrl_pipeline.extractors.choices import BackboneName, PresetName
 from ssrl_pipeline.extractors.decoding import open_video
 from ssrl_pipeline.extractors.presets import PRESETS, Preset
 from ssrl_pipeline.extractors.views import Crops, Grid, Resize, cut_views
@@ -170,3 +173,8 @@ def test_where_triton_fails_pytorch_resizes(
         assert views.kernels_for(torch.device("cpu")) is None
     assert caplog.messages == ["Triton does not resize on cpu, PyTorch does: the cache cannot be"]
     views.kernels_for.cache_clear()
+
+
+def test_the_names_to_choose_from_are_those_that_there_are() -> None:
+    assert get_args(PresetName) == tuple(PRESETS)
+    assert get_args(BackboneName) == tuple(BACKBONES)
