@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ssrl_pipeline.events import EventSettings
-from ssrl_pipeline.extractors import FASTEST_RATE, EngineName, Patches, PrecisionName, UnchangedName
+from ssrl_pipeline.extractors import (
+    FASTEST_RATE,
+    BackboneName,
+    EngineName,
+    Patches,
+    PrecisionName,
+    PresetName,
+    UnchangedName,
+)
 
 DatasetName = Literal["ucf_crime", "shanghaitech", "xd_violence"]
 Kind = Literal["ssrl", "memory", "fused", "actions", "probe", "motion", "auto"]
@@ -36,8 +44,8 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    backbone: str = "i3d"  # the network: i3d, i3d_r50 or i3d_r50_nl
-    preset: str = "paper"  # the views of a snippet: paper, fast, live or gowtham
+    backbone: BackboneName = "i3d"  # the network
+    preset: PresetName = "paper"  # the views of a snippet
     weights: str | None = None  # a file of the backbone's weights; None: the published ones
     dtype: StoredDtype = "float32"  # of the stored features
     engine: EngineName = "auto"  # what runs the backbone
@@ -90,7 +98,7 @@ class LossSettings:
     magnitude: float = 0.0  # weight of: abnormal features long, normal ones short; published: 1e-4
     smoothness: float = 8e-4  # weight of the squared steps between neighbouring scores of abnormal bags
     sparsity: float = 8e-3  # weight of the norm of abnormal bags' scores: few snippets are anomalous
-    dropout: float = 0.3  # of magnitudes before the greatest are picked; short bags bear little
+    dropout: float = 0.3  # of magnitudes before the greatest are picked; use little with short bags
     across_videos: bool = False  # smoothness over the flattened batch, as the published code has it
 
     def __post_init__(self) -> None:

@@ -46,7 +46,7 @@ def commands_page() -> str:
     parts = [MADE, "# Commands\n", _help(cli), "\n" + _options(cli)]
     parts.append("\nWhat `-o` and `-c` set is in [settings.md](settings.md).")
     for command, path in _commands(cli, ()):
-        usage = " ".join(["ssrl-pipeline", *path, *map(_argument, _arguments(command))])
+        usage = " ".join(filter(None, ["ssrl-pipeline", *path, *map(_argument, _arguments(command))]))
         parts += [f"\n## {' '.join(path)}\n", f"    {usage}\n", _help(command), "\n" + _options(command)]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -124,7 +124,7 @@ def _arguments(command: click.Command) -> list[click.Argument]:
 
 
 def _argument(argument: click.Argument) -> str:
-    name = argument.metavar or (argument.name or "").upper()
+    name = (argument.name or "").upper() if argument.metavar is None else argument.metavar
     shown = f"{name}..." if argument.nargs == -1 and argument.metavar is None else name
     return shown if argument.required or not shown else f"[{shown}]"
 
@@ -136,10 +136,12 @@ def _options(command: click.Command) -> str:
             continue
         names = ", ".join(f"`{name}`" for name in (*one.opts, *one.secondary_opts))
         about = one.help or ""
+        if one.required:
+            about += "  [required]"
         if one.show_default and not isinstance(one.default, bool):
             about += f"  [default: {one.default}]"
         rows.append((names, _value(one), about))
-    return _table(("option", "value", "what it does"), rows)
+    return _table(("option", "value", "what it does"), rows) if rows else ""
 
 
 def _value(option: click.Option) -> str:

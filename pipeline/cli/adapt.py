@@ -50,9 +50,9 @@ def adapt(
 
     Give some hours of a new camera's footage in which nothing happened (--videos), or stored features of it
     (--features). Its own scaling, a memory of what it shows, and the threshold are written into the
-    checkpoint: 0.5 is the score that no more of its held-out frames reach than -o train.false_alarms=0.01
-    says. `score` and `watch` take them for the videos of this camera, others as before. Several cameras go
-    into one checkpoint; adapting to one again replaces what was.
+    checkpoint: at most the share -o train.false_alarms=0.01 of its held-out frames scores 0.5 or more.
+    `score` and `watch` use them for the videos of this camera; others are scored as before. One checkpoint
+    holds several cameras; adapting to a camera again replaces its entry.
     """
     found = adapting.adapt_run(settings, checkpoint, videos, group, device, SnippetBar)
     if as_json:

@@ -28,7 +28,7 @@ from ssrl_pipeline.settings import Settings
     type=click.FloatRange(min=0),
     default=0.01,
     show_default=True,
-    help="That normal videos may raise, per what --per says.",
+    help="False alarms that normal videos may raise, in the unit of --per.",
 )
 @click.option(
     "--per",
@@ -43,7 +43,7 @@ from ssrl_pipeline.settings import Settings
     type=click.Choice(["val", "test"]),
     default="val",
     show_default=True,
-    help="Whose normal videos. What is calibrated on test is no longer judged fairly there.",
+    help="The split whose normal videos are used. A test split used here no longer judges fairly.",
 )
 @click.option(
     "--by",
@@ -67,7 +67,7 @@ def calibrate(
     device: str,
     as_json: bool,
 ) -> None:
-    """Set the threshold of events by the false alarms that you can bear.
+    """Set the threshold of events by the rate of false alarms that you accept.
 
     Scores stored normal videos that the model did not learn from, those labelled
     of split val or else those that its training set aside; finds the lowest

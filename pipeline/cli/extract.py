@@ -35,8 +35,8 @@ NAMED = 5  # videos in a message
 @setting("data.videos", "Folder of videos, or one video.", metavar="DIR")
 @frames_option
 @features_option
-@setting("extract.preset", "Views of a snippet: paper, fast, live or gowtham.", metavar="NAME")
-@setting("extract.backbone", "i3d, i3d_r50 or i3d_r50_nl.", metavar="NAME")
+@setting("extract.preset", "Views of a snippet.")
+@setting("extract.backbone", "Network that describes them.")
 @weights_option
 @setting(
     "extract.fps",

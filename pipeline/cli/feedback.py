@@ -99,7 +99,7 @@ def feedback_add(
 @settings_options
 @json_option
 def feedback_list(settings: Settings, as_json: bool) -> None:
-    """Show the verdicts that count. Lines that are none are told with their numbers."""
+    """Show the verdicts that count. Invalid lines are reported by number."""
     rows = [_row(one) for one in teaching.read_verdicts(teaching.feedback_path(settings.data), _warn)]
     if as_json:
         echo_json(rows)

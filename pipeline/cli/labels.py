@@ -47,7 +47,12 @@ def labels() -> None:
     help="Frames a second that the tool counted by: Label Studio's frameRate.",
 )
 @click.option("--by-time", is_flag=True, help="Frames of another rate are taken as times.")
-@click.option("--abnormal", multiple=True, metavar="LABEL", help="That counts.  [default: all but 'normal']")
+@click.option(
+    "--abnormal",
+    multiple=True,
+    metavar="LABEL",
+    help="A label that means abnormal.  [default: all but 'normal']",
+)
 @click.option("--out", type=PATH, default=Path(), help="Folder for the tables.  [default: here]")
 @click.option("--overwrite", is_flag=True, help="Replace tables that are there.")
 @click.option("--skip", is_flag=True, help="Write what fits, though some videos do not.")

@@ -29,25 +29,33 @@ MOST = 20  # alarms of a kind in the terminal
 
 
 @click.command()
-@click.option("--checkpoint", type=PATH, help="Of then.  [default: that of now]")
-@click.option("--threshold", type=_threshold, help="Of then.  [default: as the checkpoint was calibrated]")
+@click.option("--checkpoint", type=PATH, help="The checkpoint to try.  [default: the one used now]")
+@click.option(
+    "--threshold",
+    type=_threshold,
+    help="The threshold to try.  [default: as that checkpoint was calibrated]",
+)
 @click.option(
     "--mask",
     "masks",
     multiple=True,
     type=patch_option,
     metavar="RxC:N",
-    help="A patch that does not count then.",
+    help="A patch to leave out in the trial.",
 )
-@click.option("--now-checkpoint", type=PATH, help="Of now.  [default: the newest run]")
-@click.option("--now-threshold", type=_threshold, help="Of now.  [default: as the checkpoint was calibrated]")
+@click.option("--now-checkpoint", type=PATH, help="The checkpoint used now.  [default: the newest run]")
+@click.option(
+    "--now-threshold",
+    type=_threshold,
+    help="The threshold used now.  [default: as that checkpoint was calibrated]",
+)
 @click.option(
     "--now-mask",
     "now_masks",
     multiple=True,
     type=patch_option,
     metavar="RxC:N",
-    help="A patch that does not count now.",
+    help="A patch that is left out now.",
 )
 @click.option("--since", metavar="TIME", help="Videos whose files are newer: 24h, 7d, or a date and time.")
 @click.option("--scores", type=PATH, metavar="DIR", help="A folder that `score` wrote, in place of features.")
@@ -75,10 +83,10 @@ def replay(
 ) -> None:
     """Show what would have alarmed with other settings, beside what alarms now.
 
-    From stored features, or with --scores from results: no video is decoded. Alarms of one are gone or
-    come where none of the other overlaps them; verdicts of feedback.csv are right where an alarm is
-    there, and only there, where it should be. A masked patch does not count, as with `watch`;
-    in results, what it adds to a score is taken off.
+    It reads stored features or, with --scores, results; no video is decoded. An alarm has gone, or come,
+    if no alarm of the other settings overlaps it. A verdict of feedback.csv is met if there is an alarm
+    exactly where there should be one. A masked patch does not count, as with `watch`; in results, what it
+    adds to a score is subtracted.
     """
     variants = [(now_checkpoint, now_threshold, now_masks), (checkpoint, threshold, masks)]
     found, shown = teaching.replay_settings(settings, variants, scores, since, page, device, say)

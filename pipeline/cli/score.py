@@ -85,13 +85,13 @@ def score(
     rate of false alarms by `ssrl-pipeline calibrate`. report.html shows all videos
     of the run beside their scores, in any browser.
 
-    Of a checkpoint that `adapt` or `calibrate --by group` has fitted to cameras, each video takes what
-    is its own camera's: that of --group, else the group in the labels or, with -o data.group=folder, its
-    folder; which was taken is told.
+    If `adapt` or `calibrate --by group` has fitted the checkpoint to cameras, each video is scored as its
+    own camera's: that of --group, else the group in the labels or, with -o data.group=folder, its folder.
+    A line names the camera.
 
-    A folder's videos are named by their path below it; how many files were left out,
-    since their endings are of no video, is told. What is done already is
-    skipped; if only the threshold has changed, events and pictures are made anew.
+    A folder's videos are named by their path below it. Files without the extension of a video are
+    skipped and counted. Finished videos are skipped; if only the threshold has changed, their events
+    and pictures are made again.
     """
     cluster = read_cluster(flags)
     found = find_inputs(videos, out, say, settings.extract.frames is not None)

@@ -37,9 +37,14 @@ from ssrl_pipeline.settings import Settings
     "--folds",
     type=click.IntRange(2),
     metavar="N",
-    help="Cross-validate the training videos in N parts that part no group, then learn from all.",
+    help="Cross-validate the training videos in N folds that keep groups together, then learn from all.",
 )
-@setting("model.kind", "ssrl; memory, of normal videos alone; fused, both; or actions.", flag="--model")
+@setting(
+    "model.kind",
+    "ssrl; memory, of normal videos alone; fused, both of them; actions, by name; probe, a linear one; "
+    "motion; or auto, which compares some of them.",
+    flag="--model",
+)
 @click.option(
     "--actions",
     metavar="NAME NAME ...",

@@ -143,7 +143,7 @@ def clear_leftovers(folder: Path, name: str | None = None) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """In UTF-8; what of a file's name is none is spelt out as JSON does it, and read back by it."""
+    """In UTF-8. Bytes of a file's name that are not UTF-8 are escaped as in JSON, which reads them back."""
     with whole_file(target) as scratch:
         scratch.write_text(text, encoding="utf-8", errors="backslashreplace")
 

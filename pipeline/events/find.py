@@ -57,7 +57,7 @@ def find_events(scores: np.ndarray, times: FrameTimes, rule: EventRule) -> list[
         rule: see the module.
 
     Raises:
-        PipelineError: a score is no number.
+        PipelineError: a score is not finite.
     """
     bounds = event_bounds(scores, times, rule)
     peaks = np.array([start + _peak(scores[start:end]) for start, end in bounds.tolist()], np.int64)

@@ -148,7 +148,7 @@ class EventStream:
         """
         value = np.float32(score)
         if not np.isfinite(value):
-            raise PipelineError(f"a score is {score}, no number; the features or the checkpoint are damaged")
+            raise PipelineError(f"a score is {score}, not finite; the features or the checkpoint are damaged")
         self._close_to = CLOSE * float(ends[-1] - starts[-1])
         news = []
         cuts = np.flatnonzero(starts[1:] - ends[:-1] > self._rule.gap + self._close_to) + 1

@@ -89,7 +89,7 @@ def read_words(arrays: Mapping[str, np.ndarray], snippets: int) -> SnippetWords 
     if types != [np.uint16, np.float16, np.uint8] or any(rows.shape != shape for rows in words):
         raise ValueError("the words are of other types or shapes than they should be")
     if len(shape) != 2 or shape[0] != snippets or not shape[1] or not np.isfinite(words.values).all():
-        raise ValueError(f"the words are {list(shape)}, not of {snippets} snippets, or no numbers")
+        raise ValueError(f"the words are {list(shape)}, not of {snippets} snippets, or not finite")
     if words.actions.max() >= len(action_names()) or words.patches.max() >= len(PLACES):
         raise ValueError("the words name an action or a patch that there is not")
     return words

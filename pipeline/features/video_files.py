@@ -47,13 +47,13 @@ class FeatureWriter:
         self.starts: np.ndarray | None = None  # int64 [T], where they are not every 16th frame
 
     def append(self, features: Mapping[str, np.ndarray]) -> None:
-        """view name -> [n, P, D]. Raises StoreError where a feature is no number in the store's type."""
+        """view name -> [n, P, D]. Raises StoreError where a feature is not finite in the store's type."""
         for name, writer in self._writers.items():
             with np.errstate(over="ignore"):
                 rows = features[name].astype(writer.dtype)
             if not np.isfinite(rows).all():
                 raise StoreError(
-                    f"{name} features of snippet {writer.rows} are no numbers as {writer.dtype}; look for "
+                    f"{name} features of snippet {writer.rows} are not finite as {writer.dtype}; look for "
                     "damaged weights (`ssrl-pipeline weights verify`), or use --dtype float32"
                 )
             writer.append(rows)

@@ -318,7 +318,7 @@ def _check(result: VideoScores, said: Mapping[str, Any]) -> None:
         if numbers.dtype != np.float32 or numbers.shape != shape or not numbers.size:
             raise ValueError(f"{name} is {numbers.dtype} {list(numbers.shape)}, not float32 {list(shape)}")
         if not np.isfinite(numbers).all():
-            raise ValueError(f"{name} are no numbers")
+            raise ValueError(f"{name} are not finite")
     if abs(float(result.scores.max()) - said["summary"]["max"]) > 1e-6:
         raise ValueError("the highest score is not that of scores.json")
 

@@ -34,7 +34,7 @@ from ssrl_pipeline.results import (
 from ssrl_pipeline.scoring.reuse import ContentIndex
 from ssrl_pipeline.scoring.scorer import Scorer
 
-EXTRACTED, STORED, REDRAWN = "extracted", "stored", "events anew"  # what was done for a result
+EXTRACTED, STORED, REDRAWN = "extracted", "stored", "events updated"  # what was done for a result
 
 
 class Job(NamedTuple):

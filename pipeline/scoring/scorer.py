@@ -158,7 +158,7 @@ class Scorer:
 
         Raises:
             StoreError: the store is of another recipe, lacks the video, or what it has is damaged.
-            PipelineError: the features are no numbers.
+            PipelineError: the features are not finite.
         """
         names = f"the checkpoint {self.path}", f"the store {store.root}"
         require_scorable(self.checkpoint.recipe, store.recipe, *names)

@@ -108,5 +108,5 @@ def as_tensors(views: Iterable[str], features: Mapping[str, np.ndarray]) -> dict
 
 def finite_scores(video: str, scores: Tensor) -> np.ndarray:
     if not scores.isfinite().all():
-        raise PipelineError(f"{video}: the scores are no numbers; the features or the checkpoint are damaged")
+        raise PipelineError(f"{video}: the scores are not finite; the features or the checkpoint are damaged")
     return scores.numpy()

@@ -173,8 +173,8 @@ def test_a_folder_without_videos(run: Callable[..., Result], tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "mentions"),
     [
-        (("extract", "--preset", "papier"), ["'papier'", "paper, fast, live"]),
-        (("extract", "--backbone", "vgg"), ["'vgg'", "i3d, i3d_r50, i3d_r50_nl"]),
+        (("extract", "--preset", "papier"), ["'papier'", "'paper', 'fast', 'live'"]),
+        (("extract", "--backbone", "vgg"), ["'vgg'", "'i3d', 'i3d_r50', 'i3d_r50_nl'"]),
         (("extract", "--dtype", "float8"), ["'float8'", "'float32', 'float16'"]),
         (("extract", "--device", "tpu"), ["'tpu'", "cuda:N"]),
         (("extract", "--device", "cuda:x"), ["'cuda:x'"]),

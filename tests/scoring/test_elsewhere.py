@@ -213,7 +213,7 @@ def test_stored_features_and_other_rules_as_on_one_machine(three_workers: Cluste
             *(high.build("cpu"), videos, Path("out")),
             **{"intervals": {"short.mp4": [(70, 90)]}, "note": notes.append, **place},
         )
-        assert second.status == "events anew"
+        assert second.status == "events updated"
         assert notes == ["short.mp4: has 20 frames, but an anomalous interval is 70 to 90; not shown"]
         expected.append(contents(Path("out")))
         shutil.rmtree("out")

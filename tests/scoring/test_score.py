@@ -104,11 +104,11 @@ def test_another_rule_or_truth_draws_anew_without_extraction(
 ) -> None:
     scores = np.load(out / "36/v.mp4/scores.npz")["scores"]
     truth = {"36/v.mp4": [(3, 9)]}
-    assert statuses(score_many(scorer, videos, out, intervals=truth)) == ["skipped", "events anew"]
+    assert statuses(score_many(scorer, videos, out, intervals=truth)) == ["skipped", "events updated"]
     assert json.loads((out / "36/v.mp4/scores.json").read_text())["drawn"]["truth"] == [[3, 9]]
     with_rule(scorer, monkeypatch, 0.999)
     outcomes = score_many(scorer, videos, out, intervals=truth)
-    assert statuses(outcomes) == ["events anew", "events anew"]
+    assert statuses(outcomes) == ["events updated", "events updated"]
     assert [o.summary["events"] for o in outcomes] == [0, 0]
     assert not (out / "36/v.mp4/contact_sheet.png").exists()
     np.testing.assert_array_equal(np.load(out / "36/v.mp4/scores.npz")["scores"], scores)
@@ -123,7 +123,7 @@ def test_what_is_damaged_or_changed_is_redone(
     expected = "extracted"
     if damage == "timeline.png":
         file.unlink()
-        expected = "events anew"
+        expected = "events updated"
     elif damage == "source":
         said = json.loads((file.parent / "scores.json").read_text())
         said["source"] |= {"mtime_ns": 1, "sha256": "other"}

@@ -191,7 +191,7 @@ def test_stored_features_of_a_long_video(tiny_store, dtype: str) -> None:
     np.testing.assert_allclose(score_snippets("a", model, features, CPU), expected, atol=1e-6)
     damaged = {name: rows.copy() for name, rows in features.items()}
     damaged["patch2x3"][CHUNK + 1, 2, 3] = np.nan
-    with pytest.raises(PipelineError, match="a: the scores are no numbers"):
+    with pytest.raises(PipelineError, match="a: the scores are not finite"):
         score_snippets("a", model, damaged, CPU)
 
 

@@ -380,7 +380,7 @@ def test_features_that_are_no_numbers_are_not_stored(
     store = tiny_store({"a.mp4": 1}, dtype="float16")
     features = {name: np.zeros((1, count, 16)) for name, count in store.recipe["views"].items()}
     features["clip"][0, 0, 3] = value
-    with pytest.raises(StoreError, match="clip features of snippet 0 are no numbers"), store.writer("b") as w:
+    with pytest.raises(StoreError, match="clip features of snippet 0 are not finite"), store.writer("b") as w:
         w.append(features)
     assert store.videos() == ["a.mp4"]
 

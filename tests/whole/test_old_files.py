@@ -269,7 +269,7 @@ def test_results_are_kept_and_another_threshold_needs_no_extraction(
     assert len(before) == 2
     assert set(camera(run, 0.3).values()) == {"skipped"}
     for threshold in ("0.05", "0.95"):
-        assert set(camera(run, float(threshold)).values()) == {"events anew"}
+        assert set(camera(run, float(threshold)).values()) == {"events updated"}
         for name, events in EXPECTED["camera"].items():
             folder = Path("scores", name)
             same(json.loads((folder / "events.json").read_text()), events[threshold], 0)

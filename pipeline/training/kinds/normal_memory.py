@@ -106,7 +106,7 @@ def reader(store: Features, rows: dict[str, np.ndarray]) -> Callable[[str], np.n
             part[:] = store.read(video, [view], check=whole)[view][index]
             if not np.isfinite(part).all():
                 raise StoreError(
-                    f"{store.root}: {view} features of {video!r} are no numbers; extract it again"
+                    f"{store.root}: {view} features of {video!r} are not finite; extract it again"
                 )
             begin += len(index)
         return features
