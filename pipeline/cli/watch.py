@@ -108,9 +108,9 @@ def watch(
     if check:
         _check(file, models, pictures, settings.watch.timeout)
         return
-    with _page(access, settings.alarms.folder) as page:
+    with HangUps(path is not None) as hang_ups, _page(access, settings.alarms.folder) as page:
         metrics = None if metrics_port is None else (metrics_host, metrics_port)
-        received, failed = _watch(settings, models, file, path, listeners, page, metrics)
+        received, failed = _watch(settings, models, file, (path, hang_ups), listeners, page, metrics)
     if received:
         _end_by(received[0])
     if failed:
@@ -136,7 +136,7 @@ def _watch(
     settings: Settings,
     models: "watching.Models",
     file: "watching.CameraFile",
-    path: Path | None,
+    origin: tuple[Path | None, HangUps],
     listeners: "alarms.Listeners",
     page: "live.LivePage | None",
     metrics: tuple[str, int] | None,
@@ -171,8 +171,8 @@ def _watch(
             alarms.kept_packets(settings.alarms),
             page.see if page else None,
         ) as job,
-        ending_signals() as (stop, received),
-        _renewed(path, file, models, change, update, (stop, received)),
+        ending_signals(hang_up=origin[0] is None) as (stop, received),
+        _renewed(origin, file, models, change, update, (stop, received)),
     ):
         jobs.append(job)
         _tell_of(listeners, file)
@@ -217,7 +217,7 @@ def _check(file: "watching.CameraFile", models: "watching.Models", folder: Path,
 
 @contextmanager
 def _renewed(
-    path: Path | None,
+    origin: tuple[Path | None, HangUps],
     file: "watching.CameraFile",
     models: "watching.Models",
     change: Callable[[Sequence["watching.Plan"]], None],
@@ -226,7 +226,7 @@ def _renewed(
 ) -> Iterator[None]:
     """Until the context ends, beside the scoring: takes up checkpoints whose files are replaced and, on each
     SIGHUP, reads the file of cameras again."""
-    stop, received = ending
+    (path, hang_ups), (stop, received) = origin, ending
 
     def look_each_time() -> None:
         current = file
@@ -252,10 +252,10 @@ def _renewed(
 
     thread = threading.Thread(target=look_each_time, name="reloading", daemon=True)
     try:
-        with HangUps(path is not None) as hang_ups:
-            thread.start()
-            yield
+        thread.start()
+        yield
     finally:
+        hang_ups.end()
         thread.join(alarms.LAST_WORDS)
 
 

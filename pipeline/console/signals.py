@@ -16,10 +16,13 @@ HANGING_UP = 0.2  # seconds that the system may take to close a terminal, from i
 
 
 @contextmanager
-def ending_signals() -> Iterator[tuple[threading.Event, list[int]]]:
+def ending_signals(hang_up: bool = True) -> Iterator[tuple[threading.Event, list[int]]]:
     """An event that SIGINT, SIGTERM and, where it is not ignored, SIGHUP set, and which of them came.
 
     A second one acts as ever.
+
+    Args:
+        hang_up: whether SIGHUP is an end; else it is left as it is.
     """
     stop: threading.Event = threading.Event()
     received: list[int] = []
@@ -37,7 +40,7 @@ def ending_signals() -> Iterator[tuple[threading.Event, list[int]]]:
             signal.signal(number, handler)
 
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    if hang_up and hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     before |= {number: signal.signal(number, note) for number in numbers}
     try:
@@ -70,12 +73,16 @@ class HangUps:
     def __exit__(self, *error: object) -> None:
         if self._heard:
             signal.signal(signal.SIGHUP, self._before)
+        self.end()
+
+    def end(self) -> None:
+        """Nobody listens any more; ends a :meth:`wait`."""
         self._over = True
         self._came.set()
 
     @property
     def over(self) -> bool:
-        """Whether the context has ended, which also ends a :meth:`wait`."""
+        """Whether nobody listens any more."""
         return self._over
 
     def wait(self, seconds: float) -> Literal["wish", "end"] | None:

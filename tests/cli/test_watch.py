@@ -113,7 +113,10 @@ receivers:
     path = tmp_path / "cameras.yaml"
     path.write_text(first, "utf-8")
     job = start("-c", path, "--checkpoint", checkpoint)
-    said = lines_until(job, "gate: not there")
+    said = lines_until(job, "watching with")
+    job.send_signal(signal.SIGHUP)  # while models are loaded; it is answered when they are
+    said += lines_until(job, "was read again")
+    said += lines_until(job, "gate: not there") if "gate: not there" not in "".join(said) else []
     path.write_text(first + "  bell: {type: pigeon}\nevents: {gap: 3}\n", "utf-8")
     job.send_signal(signal.SIGHUP)
     said += lines_until(job, "go on as before")
