@@ -24,7 +24,7 @@ INTERRUPTED, TERMINATED = 130, 143  # 128 and the number of SIGINT or SIGTERM
 
 COMMANDS = {  # each is in the module of its name, which is loaded when the command is used
     "adapt": "Fit a checkpoint to a camera by what it normally shows, without labels.",
-    "calibrate": "Set the threshold of events by the false alarms that you can bear.",
+    "calibrate": "Set the threshold of events by the rate of false alarms that you accept.",
     "dataset": "Look at a dataset's annotations and features.",
     "demo": "Run the whole pipeline on videos that it renders itself, with real I3D weights.",
     "evaluate": "Compare scores with the ground truth of every frame.",

@@ -162,6 +162,6 @@ def test_an_event_without_end_takes_no_memory(steady: bool) -> None:
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
-def test_a_score_that_is_no_number_is_refused(score: float) -> None:
-    with pytest.raises(PipelineError, match="no number"):
+def test_a_score_that_is_not_finite_is_refused(score: float) -> None:
+    with pytest.raises(PipelineError, match="not finite"):
         EventStream(EventRule()).add(score, *at(1.0, 0, 1))
