@@ -73,7 +73,7 @@ def read_access(settings: PageSettings, default: str | None = None) -> Access | 
         raise PipelineError(f"the page needs {missing[0]}; pip install 'ssrl-pipeline[web]'")
     token = _token(settings)
     more = {name.lower().rstrip(".") for name in settings.hosts}
-    if outside := sorted(name for name in more if name not in LOOPBACK and not _is_loopback(name)):
+    if outside := sorted(name for name in more if not _is_loopback(name)):
         what = f"page.hosts {outside[0]}: whoever reaches that name reaches the page"
     else:
         what = f"page {address}: others can reach it"

@@ -129,7 +129,7 @@ class Watch:
                 post.finish()
             if told := tell_repeats(post.unchanged.repeats for post in self.posts):
                 self._say(told)
-            settle([post.camera for post in self.posts])
+            _settle([post.camera for post in self.posts])
         finally:
             cameras = [*self._left, *(post.camera for post in self.posts)]
             for camera in cameras:
@@ -182,16 +182,15 @@ class Watch:
             if post.plan != plan:
                 post.alter(plan, self._scorer(plan))
             now.append(post)
-        names = {post.name for post in now}
+        named = {post.name: post for post in now}
         for post in before.values():
             post.part()
-            for other in now:
-                if other.name == post.name:  # ids of events go on
-                    other.event = max(other.event, post.event)
+            if other := named.get(post.name):
+                other.event = max(other.event, post.event)  # numbers of events go on
             self._left = [camera for camera in self._left if not camera.join(0)] + [post.camera]
             threading.Thread(target=_leave, args=(post.camera,), daemon=True).start()
             if not post.ended:
-                note = "its source is another now" if post.name in names else "it is not watched any more"
+                note = "its source is another now" if other else "it is not watched any more"
                 line = {"type": "end", "camera": post.name, "frames": post.camera.frames, "error": None}
                 self._tell(line | {"note": note})
                 self._say(f"{post.name}: {note}")
@@ -227,7 +226,7 @@ class Watch:
                 post.tell_score(score)
 
 
-def settle(cameras: Sequence[Camera]) -> None:
+def _settle(cameras: Sequence[Camera]) -> None:
     """Ends the clips of all cameras where they are, and waits a little until they are whole."""
     for camera in cameras:
         camera.recordings.end()
@@ -238,7 +237,7 @@ def settle(cameras: Sequence[Camera]) -> None:
 
 def _leave(camera: Camera) -> None:
     """The clip of an event that has just ended is made whole first."""
-    settle([camera])
+    _settle([camera])
     camera.stop()
 
 

@@ -27,7 +27,6 @@ class Listeners:
             name: (options, self._opened(name, options)) for name, options in self._of_all.items()
         }
         self._of: dict[str, list[Receiver]] = {}  # by camera; also those that are not watched any more
-        self._closed: list[Receiver] = []  # by the last change
         self._told: dict[tuple[Any, Any], list[Receiver]] = {}  # camera and open event -> who knows of it
 
     def tell(self, line: Mapping[str, Any]) -> None:
@@ -39,7 +38,8 @@ class Listeners:
         if line["type"] == "event_start":
             self._told[event] = wanted
         elif line["type"] == "event_end":  # who was told of its start, whatever the file says by now
-            wanted = [one for one in self._told.pop(event, wanted) if one not in self._closed]
+            still_open = [receiver for _, receiver in self._open.values()]
+            wanted = [one for one in self._told.pop(event, wanted) if one in still_open]
         for receiver in wanted:
             receiver.tell(line)
 
@@ -59,7 +59,6 @@ class Listeners:
         }
         gone = [receiver for name, (_, receiver) in self._open.items() if name not in kept]
         self._open = kept | opened
-        self._closed = [*gone]
         left = {
             camera: [one for one in known if one not in gone]
             for camera, known in self._of.items()

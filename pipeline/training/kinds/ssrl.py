@@ -57,8 +57,6 @@ def train_ssrl(
 ) -> Path:
     """Trains all stages, or goes on where an earlier call with the same arguments was stopped.
 
-    Returns the best checkpoint, in the run's folder.
-
     Args:
         store: features of at least all videos to learn from and to choose by.
         labels: videos without a split are training videos.
@@ -66,6 +64,9 @@ def train_ssrl(
         group: this process among those that train together.
         report: called after every evaluation, in the main process.
         intervals: of the test videos, where `select_on` is test.
+
+    Returns:
+        The best checkpoint, in the run's folder.
 
     Raises:
         PipelineError: labels, store and settings do not fit each other, the
