@@ -115,10 +115,8 @@ class FeatureExtractor:
         self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
         self.normalisation = self.preset.normalisation or Normalisation(self.backbone.mean, self.backbone.std)
         kept = None if weights == "random" else cache_path(backbone).parent / "ssrl_pipeline_graphs"
-        self.networks = Networks(
-            *(engine, self.normalisation, self.device, self.precision, Graphs(kept, self.calibration)),
-            self.memory,
-        )
+        graphs = Graphs(kept, self.calibration)
+        self.networks = Networks(engine, self.normalisation, self.device, self.precision, graphs, self.memory)
         self.networks.follow(self.backbone)
         self.passes = plan_passes(self.backbone, self.preset.views, patches)
         if engine != "auto" and (reason := why_not(engine, self.device, self.backbone)):

@@ -43,7 +43,7 @@ class VideoFeatures(NamedTuple):
     repeats: Repeats | None = None  # of what had not changed; without counts where all was described
 
 
-class Job(Protocol):
+class Sink(Protocol):
     """A video, and what wants its features; called from one thread alone."""
 
     @property
@@ -59,7 +59,7 @@ class Opener(Protocol):
     def __call__(self, path: Path, *, started: Callable[[Callable[[], None]], None]) -> Video: ...
 
 
-J = TypeVar("J", bound=Job)
+J = TypeVar("J", bound=Sink)
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,11 @@ class ActionDetector(Detector):
     @property
     def arguments(self) -> dict[str, Any]:
         return {
-            **{"feature_size": self.feature_size, "views": self.views, "total": self.total},
-            **{"chosen": self.chosen, "actions": self.actions},
+            "feature_size": self.feature_size,
+            "views": self.views,
+            "total": self.total,
+            "chosen": self.chosen,
+            "actions": self.actions,
         }
 
     def set_usual(self, evidence: Tensor, quantile: float) -> None:

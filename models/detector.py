@@ -19,14 +19,14 @@ Hidden = Mapping[str, Tensor]  # view name -> bool [B, P]: patches that do not c
 MOST_LEVEL = 80  # log odds; single precision tells scores down to -87
 
 
-class Scored(Protocol):
+class Scores(Protocol):
     """What a detector's forward gives, a named tuple; a kind may give more."""
 
     @property
     def scores(self) -> Tensor:
         """[B, T], 0 to 1."""
 
-    def _replace(self, *, scores: Tensor) -> "Scored": ...
+    def _replace(self, *, scores: Tensor) -> "Scores": ...
 
 
 class Footage(Protocol):
@@ -70,7 +70,7 @@ class Detector(nn.Module):
         """Of its class: what a checkpoint keeps beside the weights, numbers, text, lists and mappings."""
         raise NotImplementedError
 
-    def forward(self, views: Mapping[str, Tensor]) -> Scored:
+    def forward(self, views: Mapping[str, Tensor]) -> Scores:
         """Scores whole videos: view name -> [B, T, P, F].
 
         Raises:

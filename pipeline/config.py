@@ -22,7 +22,7 @@ from ssrl_pipeline.errors import ConfigError
 
 T = TypeVar("T")
 Tree = dict[str, Any]
-MOST = 4 << 20  # bytes of a file
+MOST_BYTES = 4 << 20  # bytes of a file
 
 
 def load_config(
@@ -213,7 +213,7 @@ def ready_configs() -> dict[str, Any]:
 
 def config_text(path: Path) -> str:
     """Raises ConfigError where it is no text, or too much of it, and OSError where it cannot be read."""
-    if (size := path.stat().st_size) > MOST:
+    if (size := path.stat().st_size) > MOST_BYTES:
         raise ConfigError(f"{path}: {size} bytes are too many for a file of settings")
     raw = path.read_bytes()
     try:

@@ -22,7 +22,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
-MOST = 200_000  # bytes of a picture
+MOST_BYTES = 200_000  # bytes of a picture
 WINDOW = 1280, 800
 SHOWN = ("test_abnormal_03.mp4", "test_abnormal_00.mp4", "test_normal_02.mp4")  # the first one large
 SECOND = 4.2  # of the first one
@@ -86,8 +86,8 @@ def save(picture: Image.Image, path: Path) -> None:
     if path.suffix == ".png":
         picture = picture.quantize(256, dither=Image.Dither.NONE)
     picture.save(path, optimize=True, quality=90)
-    if path.stat().st_size > MOST:
-        raise SystemExit(f"error: {path} has {path.stat().st_size} bytes, more than {MOST}")
+    if path.stat().st_size > MOST_BYTES:
+        raise SystemExit(f"error: {path} has {path.stat().st_size} bytes, more than {MOST_BYTES}")
     print(f"{path}: {picture.width}x{picture.height}, {path.stat().st_size} bytes")
 
 

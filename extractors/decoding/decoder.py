@@ -58,7 +58,7 @@ def open_file(name: str, threads: int = 0) -> Opened:
     """
     path = Path(name)
     try:
-        with location(path) as place:
+        with opened_name(path) as place:
             container = _open(place)
         stream = _video(container)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -162,7 +162,7 @@ def read_header(path: Path) -> VideoInfo:
         VideoError: not a video.
     """
     try:
-        with location(path) as name, _open(name) as container:
+        with opened_name(path) as name, _open(name) as container:
             return _info(container, _video(container))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise not_a_video(path, error) from error
@@ -178,7 +178,7 @@ def guess_frames(path: Path) -> int:
     """
     count, read_bytes, whole = 0, 0, True
     try:
-        with location(path) as name, _open(name) as container:
+        with opened_name(path) as name, _open(name) as container:
             for packet in container.demux(_video(container)):
                 count, read_bytes = count + (packet.size > 0), read_bytes + packet.size
                 if read_bytes >= GUESSED_BY:
@@ -320,7 +320,7 @@ def _opened_live(container: Any, stream: Any, threads: int, seconds: float, hard
 
 
 @contextmanager
-def location(path: Path) -> Iterator[str]:
+def opened_name(path: Path) -> Iterator[str]:
     """What libav opens: absolute, for it takes `concat:a.mp4` for something else than a file.
 
     Names are UTF-8 to libav; a file whose name is not is opened by its descriptor.

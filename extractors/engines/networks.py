@@ -71,7 +71,12 @@ class Networks:
         """uint8 [B, 3, t, h, w] -> float32 [B, D], or [B, P, D] of a network that describes patches."""
         if network not in self.engines:
             self.engines[network] = make_engine(
-                *(self.engine, network, self.normalisation, self.device, self.precision, self.graphs)
+                self.engine,
+                network,
+                self.normalisation,
+                self.device,
+                precision=self.precision,
+                graphs=self.graphs,
             )
         rows: list[Tensor] = []
         pixels, done = clips[0, 0].numel(), 0

@@ -87,10 +87,7 @@ class _Module(nn.Module):
 
     def __init__(self, module: Mixed):
         super().__init__()
-        sharing = [
-            module.branch_0,
-            *(cast(Unit3d, branch[0]) for branch in (module.branch_1, module.branch_2)),
-        ]
+        sharing = [module.branch_0, cast(Unit3d, module.branch_1[0]), cast(Unit3d, module.branch_2[0])]
         self.shared, self.sizes = _Convolution(sharing), [len(unit.conv.weight) for unit in sharing]
         self.branch_1 = _Convolution([cast(Unit3d, module.branch_1[1])])
         self.branch_2 = _Convolution([cast(Unit3d, module.branch_2[1])])

@@ -48,8 +48,16 @@ def _resample(x: Tensor, places: int) -> Tensor:
     # Triton starts kernels on the current device.
     with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
         _resample_kernel[(blocks * outer,)](
-            *(x, y, taps.first, taps.weights),
-            *(length, places, inner, blocks, taps.weights.shape[1], taps.precision),
+            x,
+            y,
+            taps.first,
+            taps.weights,
+            length,
+            places,
+            inner,
+            blocks,
+            taps=taps.weights.shape[1],
+            precision=taps.precision,
             BLOCK=BLOCK,
         )
     return y

@@ -159,7 +159,9 @@ def _memory(
         lambda view: seen.read(view).numpy(),
         views,
         seen.parts,
-        *(of.limit, of.neighbours, of.alarm),
+        of.limit,
+        of.neighbours,
+        of.alarm,
         {view: view_size(store.recipe, view) for view in views},
     )
 

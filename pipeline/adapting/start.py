@@ -11,7 +11,7 @@ import torch
 
 from ssrl_pipeline.adapting.adapt import Adapted, adapt_checkpoint
 from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, load_checkpoint
-from ssrl_pipeline.console import FAILED, Plan, Progress, say
+from ssrl_pipeline.console import FAILED, Progress, Workload, say
 from ssrl_pipeline.data import Annotations, Label, Labels, grouped, labels_path
 from ssrl_pipeline.disk import checkpoint_file, one_name
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
@@ -31,7 +31,7 @@ def adapt_run(
     videos: Path | None,
     group: str | None,
     device: str = "auto",
-    show: Callable[[Plan], Progress] = lambda plan: Progress(),
+    show: Callable[[Workload], Progress] = lambda workload: Progress(),
 ) -> list[Adapted]:
     """Adapts a checkpoint, in its file, to one camera or to each that the labels name.
 
@@ -39,7 +39,7 @@ def adapt_run(
         checkpoint: a file, or a run's folder for its best.pt.
         videos: a folder of one camera's normal footage; None: the store that the settings name has it.
         group: the camera; None: the folder's name or, of a store, each group of its videos.
-        show: told the plan of an extraction, gives what shows the progress.
+        show: told the workload of an extraction, gives what shows the progress.
 
     Raises:
         PipelineError: there is no such checkpoint, or too little footage of a camera that was named.
@@ -75,8 +75,15 @@ def _adapted(
         try:
             words, _ = usual_words(store, normal, settings.actions, settings.extract.weights, seed)
             one = adapt_checkpoint(
-                *(checkpoint, store, name, normal, settings.train.false_alarms, settings.memory),
-                *(device, seed, words),
+                checkpoint,
+                store,
+                name,
+                normal,
+                settings.train.false_alarms,
+                memory=settings.memory,
+                device=device,
+                seed=seed,
+                words=words,
             )
         except LabelError:
             raise
@@ -99,7 +106,7 @@ def _extracted(
     videos: Path,
     group: str,
     device: str,
-    show: Callable[[Plan], Progress],
+    show: Callable[[Workload], Progress],
 ) -> tuple[Features, list[str]]:
     """The features of a folder's videos, which are kept beside the checkpoint: a later command goes on."""
     of = settings.extract

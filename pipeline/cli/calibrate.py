@@ -1,5 +1,6 @@
 """The command `calibrate`."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from ssrl_pipeline.cli.options import (
     features_option,
     json_option,
     labels_option,
+    one_of,
     runs_option,
     settings_options,
 )
 from ssrl_pipeline.console import hours_or_minutes, say, table
-from ssrl_pipeline.events import THRESHOLD
-from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.events import THRESHOLD, AlarmUnit, ThresholdsBy
+from ssrl_pipeline.settings import SelectOn, Settings
 
 
 @click.command()
@@ -33,21 +35,21 @@ from ssrl_pipeline.settings import Settings
 @click.option(
     "--per",
     "unit",
-    type=click.Choice(["frame", "hour"]),
+    type=one_of(AlarmUnit),
     default="frame",
     show_default=True,
     help="frame: share of frames at or above the threshold; hour: events per hour of video.",
 )
 @click.option(
     "--split",
-    type=click.Choice(["val", "test"]),
+    type=one_of(SelectOn),
     default="val",
     show_default=True,
     help="The split whose normal videos are used. A test split used here no longer judges fairly.",
 )
 @click.option(
     "--by",
-    type=click.Choice(["group", "hour"]),
+    type=one_of(ThresholdsBy),
     multiple=True,
     help="Thresholds by camera (group), by hour of the day, or both, where there is enough footage.",
 )
@@ -61,7 +63,7 @@ def calibrate(
     settings: Settings,
     checkpoint: Path | None,
     false_alarms: float,
-    unit: str,
+    unit: AlarmUnit,
     split: str,
     by: tuple[Any, ...],
     device: str,
@@ -107,7 +109,11 @@ def _show(path: Path, result: "evaluation.Calibrated") -> None:
         f"{result.abnormal_videos} abnormal videos"
     )
     header = (
-        *("false alarms", "threshold", "of normal frames", "events per hour", "at most (95 %)"),
+        "false alarms",
+        "threshold",
+        "of normal frames",
+        "events per hour",
+        "at most (95 %)",
         "abnormal videos found",
     )
     click.echo(table(_rows(result), header))
@@ -122,23 +128,18 @@ def _rows(result: "evaluation.Calibrated") -> list[tuple[Any, ...]]:
     for line in result.tried:
         asked = f"score of {THRESHOLD:g}" if line.asked is None else f"{line.asked:g} per {unit}"
         chosen = " (asked for)" if line.asked == result.calibration.asked else ""
-        rates = (line.found.per_hour, line.found.most_per_hour)
-        rows.append(
-            (
-                *(asked + chosen, f"{line.found.threshold:.6g}", line.found.share),
-                *(float("nan") if rate is None else rate for rate in rates),
-                line.detected,
-            )
-        )
+        found = line.found
+        rates = [math.nan if rate is None else rate for rate in (found.per_hour, found.most_per_hour)]
+        rows.append((asked + chosen, f"{found.threshold:.6g}", found.share, *rates, line.detected))
     return rows
 
 
 def _cell_rows(result: "evaluation.Calibrated") -> list[tuple[Any, ...]]:
     common = f"{result.calibration.rule.threshold:.6g} (common)"
-    return [
-        (
-            *(cell.name, f"{cell.found.threshold:.6g}" if cell.found else common, cell.frames, cell.videos),
-            cell.found.share if cell.found else float("nan"),
+    rows = []
+    for cell in result.cells:
+        threshold, share = (
+            (f"{cell.found.threshold:.6g}", cell.found.share) if cell.found else (common, math.nan)
         )
-        for cell in result.cells
-    ]
+        rows.append((cell.name, threshold, cell.frames, cell.videos, share))
+    return rows

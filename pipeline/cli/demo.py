@@ -1,11 +1,10 @@
 """The command `demo`."""
 
 from pathlib import Path
-from typing import get_args
 
 import click
 
-from ssrl_pipeline.cli.options import PATH, device_option
+from ssrl_pipeline.cli.options import PATH, device_option, one_of
 from ssrl_pipeline.disk import require_writable
 from ssrl_pipeline.extractors import EngineName
 
@@ -18,7 +17,7 @@ from ssrl_pipeline.extractors import EngineName
 @device_option
 @click.option(
     "--engine",
-    type=click.Choice(get_args(EngineName)),
+    type=one_of(EngineName),
     default="auto",
     show_default=True,
     help="What runs the backbone.",

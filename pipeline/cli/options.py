@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -39,6 +39,11 @@ def setting(
     )
 
 
+def one_of(choice: Any) -> click.Choice[str]:
+    """A type for what may be any of a `Literal`."""
+    return click.Choice(get_args(choice))
+
+
 def with_settings(command: Command, beside: Sequence[str] = ()) -> Command:
     """Gives a command `settings`: defaults < file < --set < the options made by :func:`setting`.
 
@@ -66,7 +71,9 @@ config_option = click.option(
     "-c", "--config", metavar="FILE", help="YAML file of settings, or a ready one's name."
 )
 set_option = click.option(
-    *("-o", "--set", "assignments"),
+    "-o",
+    "--set",
+    "assignments",
     multiple=True,
     metavar="KEY=VALUE",
     help="Set one setting, as in -o train.steps=200.",
@@ -82,7 +89,7 @@ labels_option = setting(
 )
 runs_option = setting("data.runs", "Folder of all runs.", metavar="DIR")
 checkpoint_option = click.option(
-    *("--checkpoint", "checkpoint"),
+    "--checkpoint",
     type=PATH,
     help="Checkpoint, or a run's folder for its best.pt.  [default: the newest run]",
 )
@@ -119,8 +126,13 @@ def settings_options(command: Command) -> Command:
 def scorer_options(command: Command) -> Command:
     """What says which model scores, and what runs it."""
     options = (
-        *(checkpoint_option, runs_option, weights_option, device_option),
-        *(engine_option, precision_option, calibration_option),
+        checkpoint_option,
+        runs_option,
+        weights_option,
+        device_option,
+        engine_option,
+        precision_option,
+        calibration_option,
     )
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 

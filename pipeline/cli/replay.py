@@ -25,7 +25,7 @@ from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.settings import Settings
 
 _threshold = click.FloatRange(0, 1, min_open=True)
-MOST = 20  # alarms of a kind in the terminal
+MOST_SHOWN = 20  # alarms of a kind in the terminal
 
 
 @click.command()
@@ -96,7 +96,7 @@ def replay(
         click.echo(table(shown, ("", "now", "then")))
         for title, changes in (("alarms that go", found.gone), ("alarms that come", found.come)):
             click.echo(f"{title}: {len(changes)}")
-            rows = [(c.video, _when(c.event), f"{c.event.peak_score:.3g}") for c in changes[:MOST]]
+            rows = [(c.video, _when(c.event), f"{c.event.peak_score:.3g}") for c in changes[:MOST_SHOWN]]
             if rows:
                 click.echo(table(rows, ("video", "time", "score")))
     if page:

@@ -7,9 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +24,6 @@ from ssrl_pipeline.pages import live
 from ssrl_pipeline.settings import CAMERA_SECTIONS, PageSettings, Settings
 from ssrl_pipeline.watching import parse_sources
 
-LOOK = 2.0  # seconds from one look at the files of checkpoints to the next
 LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
 
 
@@ -92,25 +90,17 @@ def watch(
     With --page, a browser shows the cameras as they are now, and their events (extra web). An address that
     others can reach needs a token, in the variable SSRL_PAGE_TOKEN or a file (-o page.token_file=FILE).
     """
-    if events is not None:
-        settings = replace(settings, alarms=replace(settings.alarms, folder=str(events)))
-    if hwaccel is not None:
-        settings = replace(settings, watch=replace(settings.watch, hwaccel=hwaccel))
     models = watching.Models(settings, checkpoint, device)
     path = _camera_file(config, sources)
     listeners = alarms.Listeners(_flagged(command, url))
     access = _access(settings.page, config)
-    file: watching.CameraFile
-    if path:
-        file = _read(path, models.views_if_any if check else models.views)
-    else:
-        file = watching.CameraFile(tuple(map(watching.CameraEntry, parse_sources(sources))))
+    file = _cameras(path, sources, models.views_if_any if check else models.views)
     if check:
         _check(file, models, pictures, settings.watch.timeout)
         return
     with HangUps(path is not None) as hang_ups, _page(access, settings.alarms.folder) as page:
-        metrics = None if metrics_port is None else (metrics_host, metrics_port)
-        received, failed = _watch(settings, models, file, (path, hang_ups), listeners, page, metrics)
+        at = None if metrics_port is None else (metrics_host, metrics_port)
+        received, failed = _watch(settings, models, file, path, hang_ups, listeners, page, at)
     if received:
         _end_by(received[0])
     if failed:
@@ -136,14 +126,16 @@ def _watch(
     settings: Settings,
     models: "watching.Models",
     file: "watching.CameraFile",
-    origin: tuple[Path | None, HangUps],
+    path: Path | None,
+    hang_ups: HangUps,
     listeners: "alarms.Listeners",
     page: "live.LivePage | None",
     metrics: tuple[str, int] | None,
 ) -> tuple[list[int], list[str]]:
-    """The signals that ended it, and the recordings that could not be read to their end."""
+    """Until it ends: the signals that ended it, and the recordings that could not be read to their end."""
     jobs: list[watching.Watch] = []  # the one that follows
-    plans = models.plans(file.cameras)
+    plans, read = models.plans(file.cameras), partial(_read, views=models.views)
+    tell_of = partial(_tell_of, listeners)
 
     def tell(line: dict[str, Any]) -> None:
         listeners.tell(line)
@@ -156,10 +148,10 @@ def _watch(
         if page:
             page.change(plans)
 
-    def update(file: "watching.CameraFile") -> None:
-        with models.trying():
-            change(models.plans(file.cameras))
-        _tell_of(listeners, file)
+    def end() -> None:
+        say("the terminal was closed")
+        received.append(signal.SIGHUP)
+        stop.set()
 
     with (
         alarms.open_recorder(settings.alarms, lambda name: jobs[0].recordings(name), tell) as recorder,
@@ -171,11 +163,11 @@ def _watch(
             alarms.kept_packets(settings.alarms),
             page.see if page else None,
         ) as job,
-        ending_signals(hang_up=origin[0] is None) as (stop, received),
-        _renewed(origin, file, models, change, update, (stop, received)),
+        ending_signals(hang_up=path is None) as (stop, received),
+        watching.Reloader(models, change, tell_of, file, path, read).beside(hang_ups, end),
     ):
         jobs.append(job)
-        _tell_of(listeners, file)
+        tell_of(file)
         if page:
             page.change(plans)
             page.remember()
@@ -204,6 +196,15 @@ def _read(path: Path, views: Callable[[Path | None], Mapping[str, int]]) -> "wat
         raise
 
 
+def _cameras(
+    path: Path | None, sources: Sequence[str], views: Callable[[Path | None], Mapping[str, int]]
+) -> "watching.CameraFile":
+    """Those of a file, or else those that the command names."""
+    if path:
+        return _read(path, views)
+    return watching.CameraFile(tuple(map(watching.CameraEntry, parse_sources(sources))))
+
+
 def _check(file: "watching.CameraFile", models: "watching.Models", folder: Path, timeout: float) -> None:
     checked = watching.check_cameras(file.cameras, models.views_if_any, folder, timeout)
     for one in checked:
@@ -213,64 +214,6 @@ def _check(file: "watching.CameraFile", models: "watching.Models", folder: Path,
             click.echo(str(one))
     if failed := [one.name for one in checked if one.problem]:
         raise PipelineError(f"{', '.join(failed)}: cannot be opened")
-
-
-@contextmanager
-def _renewed(
-    origin: tuple[Path | None, HangUps],
-    file: "watching.CameraFile",
-    models: "watching.Models",
-    change: Callable[[Sequence["watching.Plan"]], None],
-    update: Callable[["watching.CameraFile"], None],
-    ending: tuple[threading.Event, list[int]],
-) -> Iterator[None]:
-    """Until the context ends, beside the scoring: takes up checkpoints whose files are replaced and, on each
-    SIGHUP, reads the file of cameras again."""
-    (path, hang_ups), (stop, received) = origin, ending
-
-    def look_each_time() -> None:
-        current = file
-        while not hang_ups.over:
-            came = hang_ups.wait(LOOK)
-            if hang_ups.over:
-                return
-            if came == "end":
-                say("the terminal was closed")
-                received.append(signal.SIGHUP)
-                stop.set()
-                return
-            what = path if came else "new checkpoints"
-            try:
-                if path is not None and came:
-                    current = _reload(path, current, models, update)
-                elif plans := models.renewed():
-                    change(plans)
-            except Exception as error:  # said, for the cameras go on
-                known = isinstance(error, PipelineError | OSError)
-                say(str(error) if known else f"{what}: {type(error).__name__}", logging.ERROR)
-                say(f"{what}: not taken; the cameras go on as before")
-
-    thread = threading.Thread(target=look_each_time, name="reloading", daemon=True)
-    try:
-        thread.start()
-        yield
-    finally:
-        hang_ups.end()
-        thread.join(alarms.LAST_WORDS)
-
-
-def _reload(
-    path: Path,
-    before: "watching.CameraFile",
-    models: "watching.Models",
-    update: Callable[["watching.CameraFile"], None],
-) -> "watching.CameraFile":
-    file = _read(path, models.views)
-    if file.others != before.others:
-        say(f"{path}: settings outside cameras and receivers are read at the start alone", logging.WARNING)
-    update(file)
-    say(f"{path} was read again; cameras: {', '.join(entry.source.name for entry in file.cameras)}")
-    return file
 
 
 def _run(

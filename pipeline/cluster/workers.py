@@ -5,12 +5,32 @@ video, and tells what becomes of them. A video whose process dies is tried again
 one that kills its process ends as a failure of its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 from ssrl_pipeline.console import Outcome, Progress
 
 TRIES = 3  # of a video whose process dies
+
+Task = TypeVar("Task", contravariant=True)
+Tool = TypeVar("Tool", contravariant=True)
+Store = TypeVar("Store", contravariant=True)
+Result = TypeVar("Result", covariant=True)
+
+
+class Place(Protocol[Task, Tool, Store, Result]):
+    """Where a stage's work is done: in this process, or by :class:`Workers`."""
+
+    def __call__(
+        self, tasks: Mapping[str, Task], tool: Tool, store: Store, progress: Progress, /
+    ) -> Iterable[Result]:
+        """What becomes of each video, as they come; `progress` is told of all.
+
+        Args:
+            tasks: video -> what is to be done with it.
+            tool: does it here, or is what others are planned by.
+            store: of features.
+        """
 
 
 class Post(Progress):

@@ -11,8 +11,8 @@ from .progress import FAILED as FAILED
 from .progress import SKIPPED as SKIPPED
 from .progress import Note as Note
 from .progress import Outcome as Outcome
-from .progress import Plan as Plan
 from .progress import Progress as Progress
+from .progress import Workload as Workload
 from .signals import HangUps as HangUps
 from .signals import ending_signals as ending_signals
 from .terminal import SnippetBar as SnippetBar

@@ -9,7 +9,7 @@ Note = Callable[[str], None]  # told what a user should know
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
 
 
-class Plan(NamedTuple):
+class Workload(NamedTuple):
     """What a stage has before it."""
 
     videos: int

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ssrl_pipeline.console.messages import are_json, one_line, say
-from ssrl_pipeline.console.progress import FAILED, Outcome, Plan, Progress
+from ssrl_pipeline.console.progress import FAILED, Outcome, Progress, Workload
 
 __all__ = ["SnippetBar", "progress_bar", "say", "table"]
 
@@ -88,9 +88,9 @@ def _state(of: Mapping[str, Any], desc: str | None) -> str:
 class SnippetBar(Progress):
     """Videos done, snippets per second and the time left, on stderr."""
 
-    def __init__(self, plan: Plan):
-        self.videos, self.finished = plan.videos, 0
-        self.bar = progress_bar(total=plan.snippets, unit="snippet", disable=not plan.todo)
+    def __init__(self, workload: Workload):
+        self.videos, self.finished = workload.videos, 0
+        self.bar = progress_bar(total=workload.snippets, unit="snippet", disable=not workload.todo)
 
     def start(self, video: str) -> None:
         self.bar.set_description(one_line(f"{self.finished + 1}/{self.videos} {video[-30:]}"))

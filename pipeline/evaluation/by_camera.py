@@ -8,16 +8,15 @@ Dimensions: N frames.
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssrl_pipeline.data import Labels
 from ssrl_pipeline.errors import LabelError, PipelineError
-from ssrl_pipeline.events import Calibration, FalseAlarms, calibrate, cell_name
+from ssrl_pipeline.events import Calibration, FalseAlarms, ThresholdsBy, calibrate, cell_name
 from ssrl_pipeline.times import FrameTimes
 
-By = Literal["group", "hour"]
 FRAMES = 1000  # that are enough where no false alarm at all is asked for
 EXPECTED = 10  # frames that should alarm
 VIDEOS, HOURS = 3, 1.0  # one of which it takes
@@ -50,7 +49,10 @@ class Cell(NamedTuple):
         """What `--json` prints."""
         found = self.found
         return {
-            **{"group": self.group, "hour": self.hour, "frames": self.frames, "videos": self.videos},
+            "group": self.group,
+            "hour": self.hour,
+            "frames": self.frames,
+            "videos": self.videos,
             "threshold": found and found.threshold,
             "share": found and found.share,
             "per_hour": found and found.per_hour,
@@ -64,7 +66,7 @@ class Cell(NamedTuple):
         return {**said, "value": said.pop("threshold"), "enough": self.found is not None}
 
 
-def thresholds_by(footage: Footage, common: Calibration, by: Collection[By]) -> list[Cell]:
+def thresholds_by(footage: Footage, common: Calibration, by: Collection[ThresholdsBy]) -> list[Cell]:
     """A cell for each camera, each hour, and each camera's hours, as far as they are asked for.
 
     Raises:
@@ -106,7 +108,7 @@ def hours_of(start: float | None, times: FrameTimes, frames: int) -> np.ndarray 
 
 
 def _cells(
-    groups: Mapping[str, str | None], hours: Mapping[str, np.ndarray | None], by: Collection[By]
+    groups: Mapping[str, str | None], hours: Mapping[str, np.ndarray | None], by: Collection[ThresholdsBy]
 ) -> list[tuple[str | None, int | None]]:
     named = sorted({group for group in groups.values() if group is not None})
     of_day = {video: np.unique(known).tolist() for video, known in hours.items() if known is not None}

@@ -12,12 +12,14 @@ from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, load_checkpoi
 from ssrl_pipeline.data import Annotations, Labels, check_videos
 from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import LabelError, PipelineError
-from ssrl_pipeline.evaluation.by_camera import By, Cell, Footage, thresholds_by
+from ssrl_pipeline.evaluation.by_camera import Cell, Footage, thresholds_by
 from ssrl_pipeline.events import (
     THRESHOLD,
+    AlarmUnit,
     Calibration,
     EventRule,
     FalseAlarms,
+    ThresholdsBy,
     calibrate,
     count_false_alarms,
     share_detected,
@@ -54,8 +56,11 @@ class Calibrated(NamedTuple):
             "abnormal_videos": self.abnormal_videos,
             "tried": [
                 {
-                    **{"asked": line.asked, "threshold": line.found.threshold, "share": line.found.share},
-                    **{"per_hour": line.found.per_hour, "most_per_hour": line.found.most_per_hour},
+                    "asked": line.asked,
+                    "threshold": line.found.threshold,
+                    "share": line.found.share,
+                    "per_hour": line.found.per_hour,
+                    "most_per_hour": line.found.most_per_hour,
                     "detected": None if np.isnan(line.detected) else line.detected,
                 }
                 for line in self.tried
@@ -68,10 +73,10 @@ def calibrate_run(
     settings: Settings,
     checkpoint: Path | None,
     false_alarms: float,
-    unit: str,
+    unit: AlarmUnit,
     split: str = "val",
     device: str = "auto",
-    by: Collection[By] = (),
+    by: Collection[ThresholdsBy] = (),
 ) -> tuple[Path, Calibrated]:
     """:func:`calibrate_checkpoint` with what the settings name; the threshold is written into the file.
 
@@ -98,11 +103,11 @@ def calibrate_checkpoint(
     store: Features,
     labels: Labels,
     false_alarms: float,
-    unit: str,
+    unit: AlarmUnit,
     split: str,
     rule: EventRule,
     device: torch.device,
-    by: Collection[By] = (),
+    by: Collection[ThresholdsBy] = (),
 ) -> Calibrated:
     """Scores held-out videos and calibrates with the normal ones; see :func:`calibrate` for the figures.
 

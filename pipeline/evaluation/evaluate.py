@@ -120,7 +120,7 @@ class EvaluationResult(NamedTuple):
             )
 
 
-class Judged(NamedTuple):
+class Evaluated(NamedTuple):
     """What was evaluated, and where the result lies."""
 
     checkpoint: Path
@@ -137,7 +137,7 @@ def evaluate_run(
     threshold: float | None = None,
     bootstrap: int = 0,
     out: Path | None = None,
-) -> Judged:
+) -> Evaluated:
     """:func:`evaluate` with the features, labels and ground truth that the settings name.
 
     Args:
@@ -175,7 +175,7 @@ def evaluate_run(
     folder = out or evaluation_folder(path, split)
     if folder:
         result.save(folder, path)
-    return Judged(path, result, folder)
+    return Evaluated(path, result, folder)
 
 
 def evaluation_folder(checkpoint: Path, split: str) -> Path | None:

@@ -10,9 +10,11 @@ from .find import ASSUMED_FPS as ASSUMED_FPS
 from .find import Event as Event
 from .find import find_events as find_events
 from .rule import THRESHOLD as THRESHOLD
+from .rule import AlarmUnit as AlarmUnit
 from .rule import ChosenRule as ChosenRule
 from .rule import EventRule as EventRule
 from .rule import EventSettings as EventSettings
+from .rule import ThresholdsBy as ThresholdsBy
 from .rule import cell_name as cell_name
 from .rule import choose_rule as choose_rule
 from .stream import EventNews as EventNews

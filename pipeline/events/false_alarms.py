@@ -18,17 +18,16 @@ Dimensions: N frames.
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import scipy
 
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events.find import event_bounds
-from ssrl_pipeline.events.rule import EventRule
+from ssrl_pipeline.events.rule import AlarmUnit, EventRule
 from ssrl_pipeline.times import FrameTimes
 
-UNITS = ("frame", "hour")
 CONFIDENCE = 0.95
 RANKS = 1000  # of the highest scores, each of which is tried as a threshold; below these, steps of 1 %
 
@@ -67,7 +66,7 @@ class FalseAlarms(NamedTuple):
 class Calibration(NamedTuple):
     rule: EventRule  # with the threshold that was found
     asked: float
-    unit: str
+    unit: AlarmUnit
     found: FalseAlarms
 
     @property
@@ -91,7 +90,7 @@ def calibrate(
     scores: Mapping[str, np.ndarray],
     times: Mapping[str, FrameTimes],
     false_alarms: float,
-    unit: str = "frame",
+    unit: AlarmUnit = "frame",
     rule: EventRule | None = None,
 ) -> Calibration:
     """The lowest threshold at which normal videos raise no more false alarms than asked for.
@@ -106,7 +105,7 @@ def calibrate(
         scores: normal video -> float32 [N], 0 to 1.
         times: video -> when its frames are shown.
         false_alarms: share of frames, at least 0 and less than 1; or events per hour.
-        unit: one of UNITS.
+        unit: what `false_alarms` is counted in.
         rule: how scores become events; its threshold does not matter.
 
     Raises:
@@ -118,7 +117,7 @@ def calibrate(
         raise PipelineError(
             "no frames of normal videos to calibrate with; extract some and label them normal"
         )
-    if unit not in UNITS or not 0 <= false_alarms < (1 if unit == "frame" else math.inf):
+    if unit not in get_args(AlarmUnit) or not 0 <= false_alarms < (1 if unit == "frame" else math.inf):
         raise PipelineError(
             f"false alarms: {false_alarms:g} per {unit}; a share of frames is at least 0 and less than 1, "
             "a number of events per hour zero or more"

@@ -6,10 +6,12 @@ It holds thresholds and lengths; :mod:`ssrl_pipeline.events.find` says how they 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ssrl_pipeline.errors import CheckpointError
 
+AlarmUnit = Literal["frame", "hour"]  # false alarms per which are asked for
+ThresholdsBy = Literal["group", "hour"]  # of whose cameras or hours of the day a checkpoint keeps its own
 THRESHOLD = 0.5  # where nothing was calibrated: what the field counts false alarms at (Sultani et al. 2018)
 
 

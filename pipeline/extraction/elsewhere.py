@@ -18,7 +18,7 @@ import torch
 from ssrl_pipeline.cluster import Post, Workers, require_visible
 from ssrl_pipeline.console import DONE, Outcome, Progress
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extraction.stage import WORKERS, ExtractorOptions, Place
+from ssrl_pipeline.extraction.stage import WORKERS, Extracting, ExtractorOptions
 from ssrl_pipeline.extraction.storing import Claimed, claim, store_videos
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.features import FeatureStore, open_store, require_same_recipe
@@ -34,7 +34,7 @@ class _Bench(NamedTuple):
 
 def extract_elsewhere(
     workers: Workers, options: ExtractorOptions, videos_at_once: int | None = None
-) -> Place:
+) -> Extracting:
     """For :func:`ssrl_pipeline.extraction.stage.extract`.
 
     What it yields ends with a PipelineError where a node lacks the videos, the store or the weights. On a CPU

@@ -8,12 +8,13 @@ extractions may share a store: each takes the next video that no other is at.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ssrl_pipeline.console import SKIPPED, Outcome, Plan, Progress
+from ssrl_pipeline.cluster import Place
+from ssrl_pipeline.console import SKIPPED, Outcome, Progress, Workload
 from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extraction.storing import claim_each, store_videos
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
@@ -87,20 +88,10 @@ class ExtractorOptions(NamedTuple):
         return extractor
 
 
-class Place(Protocol):
-    """Where the work is done."""
-
-    def __call__(
-        self,
-        videos: Mapping[str, Path],
-        extractor: FeatureExtractor,
-        store: FeatureStore,
-        progress: Progress,
-    ) -> Iterable[Outcome]:
-        """What becomes of each video, as they come; `progress` is told of all."""
+Extracting = Place[Path, FeatureExtractor, FeatureStore, Outcome]
 
 
-def extract_here(workers: int | None = None) -> Place:
+def extract_here(workers: int | None = None) -> Extracting:
     """In this process.
 
     Args:
@@ -121,8 +112,8 @@ def extract(
     features: Path | str,
     extractor: FeatureExtractor,
     dtype: str = "float32",
-    begin: Callable[[Plan], Progress] = lambda plan: Progress(),
-    place: Place | None = None,
+    begin: Callable[[Workload], Progress] = lambda workload: Progress(),
+    place: Extracting | None = None,
 ) -> tuple[FeatureStore, list[Outcome]]:
     """Extracts what of some videos the store does not hold yet, the longest video first.
 
@@ -131,7 +122,7 @@ def extract(
         features: the store, a folder or its URL; made where it is missing.
         extractor: that extracts, or plans what other places extract.
         dtype: of the stored features.
-        begin: told the plan, gives what is told of the progress.
+        begin: told the workload, gives what is told of the progress.
         place: does the work, see :mod:`ssrl_pipeline.extraction.elsewhere` for others; None: this process.
 
     Returns:
@@ -142,8 +133,8 @@ def extract(
     """
     videos = videos_of(videos, extractor.picture_fps is not None)
     store = create_store(features, extractor.recipe, dtype)
-    todo, plan = _plan(videos, store, extractor)
-    progress = begin(plan)
+    todo, workload = _plan(videos, store, extractor)
+    progress = begin(workload)
     place = place or extract_here()
     try:
         outcomes = _skip(videos.keys() - todo.keys(), store, progress)
@@ -155,7 +146,7 @@ def extract(
 
 def _plan(
     videos: Mapping[str, Path], store: FeatureStore, extractor: FeatureExtractor
-) -> tuple[dict[str, Path], Plan]:
+) -> tuple[dict[str, Path], Workload]:
     """What the store does not hold, the longest first: so that no worker is left alone with it at the end."""
     fps = extractor.picture_fps
     todo = [name for name, path in videos.items() if not store.is_current(name, path, fps)]
@@ -165,7 +156,7 @@ def _plan(
     longest_first = sorted(todo, key=lambda name: -counts[name])
     snippets = sum(counts.values())
     size = snippets * snippet_bytes(store.recipe, store.dtype)
-    return {name: videos[name] for name in longest_first}, Plan(len(videos), len(todo), snippets, size)
+    return {name: videos[name] for name in longest_first}, Workload(len(videos), len(todo), snippets, size)
 
 
 def snippet_bytes(recipe: Recipe, dtype: str) -> int:

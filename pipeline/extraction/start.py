@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssrl_pipeline.cluster import ClusterOptions, chosen_workers, parse_devices
-from ssrl_pipeline.console import DONE, Outcome, Plan, Progress, say, size
+from ssrl_pipeline.console import DONE, Outcome, Progress, Workload, say, size
 from ssrl_pipeline.disk import free_bytes, require_writable
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.estimate import Estimate, estimate
@@ -23,7 +23,7 @@ def extract_videos(
     device: str = "auto",
     devices: str | None = None,
     cluster: ClusterOptions | None = None,
-    show: Callable[[Plan], Progress] = lambda plan: Progress(),
+    show: Callable[[Workload], Progress] = lambda workload: Progress(),
 ) -> tuple[FeatureStore, list[Outcome]]:
     """:func:`ssrl_pipeline.extraction.stage.extract` with the extractor that the settings name.
 
@@ -31,7 +31,7 @@ def extract_videos(
         videos: name -> path, as `find_videos` finds them.
         features: the store, a folder or its address.
         device: as of :func:`chosen_workers`, as are `devices` and `cluster`.
-        show: told the plan, gives what shows the progress.
+        show: told the workload, gives what shows the progress.
     """
     chosen = settings.extract
     names = parse_devices(devices, device) if devices else [device]
@@ -46,9 +46,9 @@ def extract_videos(
             extractor = options.build(device)
             place, on = extract_here(chosen.workers), f"{extractor.device} in {extractor.precision}"
 
-        def begin(plan: Plan) -> Progress:
-            _tell(plan, options, on, features)
-            return show(plan)
+        def begin(workload: Workload) -> Progress:
+            _tell(workload, options, on, features)
+            return show(workload)
 
         store, outcomes = extract(videos, features, extractor, chosen.dtype, begin, place)
     _tell_slow(store, outcomes)
@@ -78,7 +78,12 @@ def estimate_videos(
 
 def _options(of: ExtractSettings, features: Path | str) -> ExtractorOptions:
     return ExtractorOptions(
-        *(of.backbone, of.preset, of.weights, of.patches, of.engine, of.precision),
+        of.backbone,
+        of.preset,
+        of.weights,
+        patches=of.patches,
+        engine=of.engine,
+        precision=of.precision,
         picture_fps=of.frames,
         fps=of.fps,
         calibration=of.calibration,
@@ -94,11 +99,11 @@ def _rule(of: ExtractSettings, features: Path | str) -> UnchangedRule | None:
     return UnchangedRule() if of.unchanged == "repeat" else None
 
 
-def _tell(plan: Plan, options: ExtractorOptions, on: str, features: Path | str) -> None:
+def _tell(workload: Workload, options: ExtractorOptions, on: str, features: Path | str) -> None:
     """Says what will be done."""
-    if isinstance(features, Path) and plan.bytes > (free := free_bytes(features)):
+    if isinstance(features, Path) and workload.bytes > (free := free_bytes(features)):
         say(
-            f"the disk of {features} is too small: the features will take {size(plan.bytes)}, "
+            f"the disk of {features} is too small: the features will take {size(workload.bytes)}, "
             f"{size(free)} are free; --dtype float16 halves them"
         )
     dense = " with dense patches" if options.patches == "dense" else ""
@@ -106,8 +111,8 @@ def _tell(plan: Plan, options: ExtractorOptions, on: str, features: Path | str) 
     motion = " and motion" if options.motion else ""
     repeat = "" if options.unchanged is None else ", those that do not change once"
     recipe = f"{options.preset} views{motion}{dense}{rate}{repeat}, {options.backbone} on {on}"
-    say(f"{plan.videos} videos, {plan.todo} to extract: {recipe}")
-    if on.startswith("cpu") and options.preset == "paper" and plan.todo:
+    say(f"{workload.videos} videos, {workload.todo} to extract: {recipe}")
+    if on.startswith("cpu") and options.preset == "paper" and workload.todo:
         say("a CPU needs seconds for a snippet of the paper's views; --preset fast takes a third of that")
 
 

@@ -9,7 +9,7 @@ that folder, the videos, the checkpoint and the results are where all nodes of a
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.features import FeatureStore, open_store
 from ssrl_pipeline.results import load_result
 from ssrl_pipeline.scoring.cameras import Decides
-from ssrl_pipeline.scoring.score import Job, Place, Scored, carry_out, failed
+from ssrl_pipeline.scoring.score import Job, Scored, Scoring, carry_out, failed
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 
 
@@ -36,7 +36,7 @@ class _Bench(NamedTuple):
     out: Path
 
 
-def score_elsewhere(workers: Workers, options: ScorerOptions) -> Place:
+def score_elsewhere(workers: Workers, options: ScorerOptions) -> Scoring:
     """For :func:`ssrl_pipeline.scoring.score.score_many`: the longest videos are given out first.
 
     What it yields ends with a PipelineError where a node lacks the videos, the checkpoint, its weights or the
@@ -48,23 +48,23 @@ def score_elsewhere(workers: Workers, options: ScorerOptions) -> Place:
     """
 
     def place(
-        jobs: Sequence[Job], scorer: Scorer, store: FeatureStore | None, progress: Progress
+        jobs: Mapping[str, Job], scorer: Scorer, store: FeatureStore | None, progress: Progress
     ) -> Iterator[Scored]:
         if not jobs:
             return
-        out, features = jobs[0].out, store.root if store else None
+        out, features = next(iter(jobs.values())).out, store.root if store else None
         out.mkdir(parents=True, exist_ok=True)
         bench = _Bench(options, scorer.cameras.decides(), features, Path.cwd(), out)
-        by_name = {job.name: job for job in sorted(jobs, key=lambda job: -job.snippets)}
+        longest_first = dict(sorted(jobs.items(), key=lambda item: -item[1].snippets))
         written = []
-        for outcome in workers.map(by_name, partial(_score, bench), progress):
-            job = by_name[outcome.video]
+        for outcome in workers.map(longest_first, partial(_score, bench), progress):
+            job = jobs[outcome.video]
             scored = outcome if isinstance(outcome, Scored) else failed(job, outcome.reason)
             if scored.status != FAILED:
                 written.append(job.name)
             yield scored
         if workers.elsewhere:
-            require_visible(written, lambda name: load_result(by_name[name].folder))
+            require_visible(written, lambda name: load_result(jobs[name].folder))
 
     return place
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssrl_pipeline.console import FAILED, SKIPPED, Note, Outcome, Plan, Progress
+from ssrl_pipeline.cluster import Place
+from ssrl_pipeline.console import FAILED, SKIPPED, Note, Outcome, Progress, Workload
 from ssrl_pipeline.data import Intervals, intervals_of
 from ssrl_pipeline.disk import SourceFile, on_disk
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError
@@ -69,20 +70,14 @@ class Scored(Outcome):
     notes: tuple[str, ...] = ()  # what a user should know
 
 
-class Place(Protocol):
-    """Where the work is done."""
-
-    def __call__(
-        self, jobs: Sequence[Job], scorer: Scorer, store: FeatureStore | None, progress: Progress
-    ) -> Iterator[Scored]:
-        """What becomes of each job, as they come; `progress` is told of all."""
+Scoring = Place[Job, Scorer, FeatureStore | None, Scored]
 
 
 def score_here(
-    jobs: Sequence[Job], scorer: Scorer, store: FeatureStore | None, progress: Progress
+    jobs: Mapping[str, Job], scorer: Scorer, store: FeatureStore | None, progress: Progress
 ) -> Iterator[Scored]:
     """One after the other, in order."""
-    for job in jobs:
+    for job in jobs.values():
         progress.start(job.name)
         scored = carry_out(job, scorer, store, progress.snippet)
         progress.finish(scored)
@@ -100,9 +95,9 @@ def score_many(
     contact_sheet: bool = True,
     overlay: bool = False,
     overwrite: bool = False,
-    begin: Callable[[Plan], Progress] = lambda plan: Progress(),
+    begin: Callable[[Workload], Progress] = lambda workload: Progress(),
     note: Note = lambda message: None,
-    place: Place = score_here,
+    place: Scoring = score_here,
 ) -> list[Scored]:
     """Scores videos into folders below `out`, and writes report.html of all of them there.
 
@@ -117,7 +112,7 @@ def score_many(
         contact_sheet: whether to take frames of the events.
         overlay: whether to write overlay.mp4.
         overwrite: score again what is done.
-        begin: told the plan, gives what is told of the progress.
+        begin: told the workload, gives what is told of the progress.
         note: is told what a user should know.
         place: does the work; see :mod:`ssrl_pipeline.scoring.elsewhere` for others.
 
@@ -132,8 +127,11 @@ def score_many(
     kept = [step for step in planned if isinstance(step, Scored)]
     jobs = _counted([step for step in planned if isinstance(step, Job)], scorer)
     todo = sum(job.status == EXTRACTED and job.source is not None for job in jobs)
-    progress = begin(Plan(len(videos), todo, sum(job.snippets for job in jobs)))
-    done = chain(_passed(kept, progress), place(jobs, scorer, index.store if index else None, progress))
+    progress = begin(Workload(len(videos), todo, sum(job.snippets for job in jobs)))
+    done = chain(
+        _passed(kept, progress),
+        place({job.name: job for job in jobs}, scorer, index.store if index else None, progress),
+    )
     return _reported(done, videos, out, progress, note, scorer.extractor.fps)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.disk import checkpoint_file
@@ -82,19 +83,18 @@ class Scorer:
             backbone, preset = recipe["backbone"], recipe["preset"]
         except KeyError as error:
             raise CheckpointError(f"{self.path}: its recipe names no {error}") from error
-        wanted = precision
-        if precision is None:
-            wanted = "float32"
-        elif precision == "auto":
-            own = recipe.get("precision")
-            wanted = own if own and own in offered(self.device, engine) else unnamed(self.device)
         rule = UnchangedRule.of_recipe(recipe)
         if unchanged != "auto":
             rule = (rule or UnchangedRule()) if unchanged == "repeat" else None
         options = {
-            **{"patches": recipe.get("patches", "exact"), "fps": recipe.get("fps"), "unchanged": rule},
-            **{"engine": engine, "precision": wanted, "calibration": calibration},
-            **{"picture_fps": picture_fps, "motion": MOTION in recipe.get("views", ())},
+            "patches": recipe.get("patches", "exact"),
+            "fps": recipe.get("fps"),
+            "motion": MOTION in recipe.get("views", ()),
+            "unchanged": rule,
+            "engine": engine,
+            "precision": _precision(precision, recipe.get("precision"), self.device, engine),
+            "calibration": calibration,
+            "picture_fps": picture_fps,
         }
         key = (backbone, preset, device, weights, *options.values())
         known = {} if extractors is None else extractors
@@ -224,6 +224,15 @@ class Scorer:
         features = f"{recipe['backbone']} {recipe['preset']}"
         threshold = f"threshold {self.chosen.rule.threshold:.4g}"
         return f"<Scorer {str(self.path)!r}: {kind} on {features}, {threshold}, {self.device}>"
+
+
+def _precision(wanted: str | None, own: str | None, device: torch.device, engine: str) -> str:
+    """Of a scorer's backbone: `auto` is the features' own where the device works in it."""
+    if wanted is None:
+        return "float32"
+    if wanted != "auto":
+        return wanted
+    return own if own and own in offered(device, engine) else unnamed(device)
 
 
 class ScorerOptions(NamedTuple):

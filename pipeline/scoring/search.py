@@ -27,7 +27,7 @@ from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.times import FrameTimes
 
 
-class Moment(NamedTuple):
+class FoundMoment(NamedTuple):
     """One snippet."""
 
     score: float  # probability of the actions together, in the patch where it is greatest
@@ -38,7 +38,7 @@ class Moment(NamedTuple):
 
 
 class Found(NamedTuple):
-    moments: list[Moment]  # the best first
+    moments: list[FoundMoment]  # the best first
     videos: int  # that were searched
     failed: list[str]  # those whose features are missing or damaged
 
@@ -89,7 +89,7 @@ def search_store(
     if VIEW not in recipe["views"]:
         raise StoreError(f"{store.root}: has no view {VIEW}, in which actions are looked for")
     head = action_head(str(recipe.get("backbone")), recipe.get("weights_sha256"), weights, may_fetch=True)
-    best: list[tuple[float, int, Moment]] = []  # a heap, the least first; of equals the earlier stays
+    best: list[tuple[float, int, FoundMoment]] = []  # a heap, the least first; of equals the earlier stays
     count, number, failed = 0, 0, []
     for video in store.videos():
         try:
@@ -110,7 +110,7 @@ def search_store(
 
 def _moments(
     store: Features, video: str, head: ActionHead, actions: Sequence[int], most: int, apart: float
-) -> Iterator[Moment]:
+) -> Iterator[FoundMoment]:
     """The best of one video, each at least so far from the better ones."""
     patches, chosen = store.read(video, [VIEW])[VIEW], list(actions)
     scores, places = np.empty(len(patches)), np.empty(len(patches), np.int64)
@@ -131,7 +131,7 @@ def _moments(
         free &= np.abs(starts - starts[t]) >= max(apart, 1e-9)
         free[t] = False
         shown = float(starts[t]) if times.known else None
-        yield Moment(float(scores[t]), video, t * SNIPPET_FRAMES, shown, PLACES[places[t]])
+        yield FoundMoment(float(scores[t]), video, t * SNIPPET_FRAMES, shown, PLACES[places[t]])
 
 
 def _starts(times: FrameTimes, snippets: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ssrl_pipeline.cluster import ClusterOptions, chosen_workers
-from ssrl_pipeline.console import Plan, Progress, say
+from ssrl_pipeline.console import Progress, Workload, say
 from ssrl_pipeline.data import intervals_to_show
 from ssrl_pipeline.disk import find_checkpoint, require_writable
 from ssrl_pipeline.features import location
@@ -13,7 +13,7 @@ from ssrl_pipeline.results import require_encoder
 from ssrl_pipeline.scoring.elsewhere import score_elsewhere
 from ssrl_pipeline.scoring.inputs import camera_of, match_names
 from ssrl_pipeline.scoring.reuse import open_index
-from ssrl_pipeline.scoring.score import Place, Scored, score_here, score_many
+from ssrl_pipeline.scoring.score import Scored, Scoring, score_here, score_many
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 from ssrl_pipeline.settings import Settings
 
@@ -32,7 +32,7 @@ def score_videos(
     overlay: bool = False,
     overwrite: bool = False,
     must_reuse: bool = False,
-    show: Callable[[Plan], Progress] = lambda plan: Progress(),
+    show: Callable[[Workload], Progress] = lambda workload: Progress(),
 ) -> list[Scored]:
     """:func:`ssrl_pipeline.scoring.score.score_many` with what the settings name.
 
@@ -43,7 +43,7 @@ def score_videos(
         device: as of :func:`chosen_workers`, as are `devices` and `cluster`.
         group: the camera that all of them are of; None: as the settings say of each.
         must_reuse: a store that cannot be used is an error.
-        show: told the plan, gives what shows the progress.
+        show: told the workload, gives what shows the progress.
     """
     options = _prepared(settings, checkpoint, out, overlay)
     features = location(settings.data.features)
@@ -73,9 +73,15 @@ def _prepared(settings: Settings, checkpoint: Path | None, out: Path, overlay: b
     require_writable(out)
     if overlay:
         require_encoder()
-    path, of = find_checkpoint(checkpoint, Path(settings.data.runs)), settings.extract
+    of = settings.extract
     return ScorerOptions(
-        *(path, of.weights, settings.events, of.engine, of.precision, of.frames, of.calibration),
+        find_checkpoint(checkpoint, Path(settings.data.runs)),
+        of.weights,
+        settings.events,
+        engine=of.engine,
+        precision=of.precision,
+        picture_fps=of.frames,
+        calibration=of.calibration,
         unchanged=of.unchanged,
     )
 
@@ -93,7 +99,7 @@ def _tell(scorer: Scorer, groups: Mapping[str, str | None], first: str) -> None:
 @contextmanager
 def _placed(
     options: ScorerOptions, device: str, devices: str | None, cluster: ClusterOptions | None
-) -> Iterator[tuple[Scorer, Place, str]]:
+) -> Iterator[tuple[Scorer, Scoring, str]]:
     """A scorer to plan by, what does the work, and where that is, in words."""
     with chosen_workers(device, devices, cluster) as workers:
         if workers:

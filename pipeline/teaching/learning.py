@@ -40,7 +40,7 @@ WORSE = 0.01  # of the AUC of validation videos, from which on a checkpoint is w
 EPS = 1e-6
 
 
-class Judged(NamedTuple):
+class Standing(NamedTuple):
     """How a checkpoint does."""
 
     right: int  # verdicts: on the right side of the threshold
@@ -51,8 +51,8 @@ class Learnt(NamedTuple):
     checkpoint: Checkpoint
     original: Path
     verdicts: int  # learnt from
-    before: Judged
-    after: Judged
+    before: Standing
+    after: Standing
 
     @property
     def worse(self) -> str:
@@ -318,7 +318,7 @@ def _judge(
     groups: Mapping[str, str | None],
     settings: Settings,
     device: torch.device,
-) -> Judged:
+) -> Standing:
     cameras = Cameras(checkpoint, device, settings.events)
     known = set(store.videos())
     needed = {one.video for one in verdicts} | (val.keys() & known)
@@ -332,7 +332,7 @@ def _judge(
         right += bool(alarms) == one.verdict.abnormal
     judged = [(abnormal, highest_tenth(scores[v])) for v, abnormal in val.items() if v in known]
     both = len({abnormal for abnormal, _ in judged}) == 2
-    return Judged(right, float(roc_auc_score(*zip(*judged, strict=True))) if both else float("nan"))
+    return Standing(right, float(roc_auc_score(*zip(*judged, strict=True))) if both else float("nan"))
 
 
 def _named(videos: Collection[str]) -> str:

@@ -79,7 +79,9 @@ class Comparison(NamedTuple):
         """What `--json` prints."""
         return {
             "thresholds": [rule.rule.threshold for rule in self.rules],
-            **{"videos": self.videos, "hours": self.hours, "alarms": list(self.alarms)},
+            "videos": self.videos,
+            "hours": self.hours,
+            "alarms": list(self.alarms),
             **{name: [_told(change) for change in getattr(self, name)] for name in ("gone", "come")},
             "verdicts": {name: len(getattr(self, name)) for name in ("kept", "lost", "won", "wrong")},
             "failed": self.failed,

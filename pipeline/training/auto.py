@@ -35,7 +35,7 @@ from ssrl_pipeline.training.held_out import FOLDS, Folds, HeldOut, Scores, run_f
 from ssrl_pipeline.training.run_folder import owned
 from ssrl_pipeline.training.task import Task
 
-KINDS: tuple[Kind, ...] = ("probe", "ssrl", "memory", "motion")
+TRIED: tuple[Kind, ...] = ("probe", "ssrl", "memory", "motion")
 DRAWS = 200  # of videos, for the standard error of a lead
 LEAST = 1e-3  # a deviation of log odds, where normal snippets do not differ
 
@@ -117,8 +117,8 @@ def choose(trials: Sequence[Trial], scores: Mapping[Kind, Scores], truth: dict[s
 
 
 def fitting(store: Features) -> tuple[Kind, ...]:
-    """Those of KINDS that the store has the views for."""
-    return tuple(kind for kind in KINDS if kind != MotionDetector.kind or MOTION in store.recipe["views"])
+    """Those of TRIED that the store has the views for."""
+    return tuple(kind for kind in TRIED if kind != MotionDetector.kind or MOTION in store.recipe["views"])
 
 
 def summary(checkpoint: Checkpoint) -> str:

@@ -20,7 +20,7 @@ from ssrl_pipeline.training.bags import Bags
 from ssrl_pipeline.training.group import Group
 
 
-class Verdict(NamedTuple):
+class Validated(NamedTuple):
     """What is known of a model's weights at one step."""
 
     val_loss: float | None = None  # cross-entropy of the validation bags, both classes alike
@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
         """What is logged and kept."""
         return {"val_loss": self.val_loss, "test_auc": self.test_auc}
 
-    def beats(self, best: "Verdict") -> bool:
+    def beats(self, best: "Validated") -> bool:
         """Whether it is better than the best so far, by more than chance.
 
         Of validation bags, whose losses differ by more than one standard error of their mean
@@ -50,18 +50,18 @@ class Verdict(NamedTuple):
         return best.cost - self.cost > chance
 
 
-def best_of(state: dict[str, Any]) -> Verdict:
-    """The verdict on the best checkpoint so far, from a state that this or an older version has saved."""
+def best_of(state: dict[str, Any]) -> Validated:
+    """What is known of the best checkpoint so far, from a state that this or an older version has saved."""
     if "best" in state:
         val_loss, test_auc, losses = state["best"]
-        return Verdict(val_loss, test_auc, tuple(losses))
-    return Verdict(val_loss=state["best_cost"]) if math.isfinite(state["best_cost"]) else Verdict()
+        return Validated(val_loss, test_auc, tuple(losses))
+    return Validated(val_loss=state["best_cost"]) if math.isfinite(state["best_cost"]) else Validated()
 
 
 class Judge(Protocol):
     """Tells how good a model in evaluation mode is."""
 
-    def __call__(self, model: SSRL) -> Verdict: ...
+    def __call__(self, model: SSRL) -> Validated: ...
 
     def rivals(self, model: SSRL) -> dict[str, float]:
         """How the model last judged and others do by the same videos, for the record."""
@@ -71,8 +71,8 @@ class Judge(Protocol):
 class NoJudge:
     """Where no video is kept to choose by: the last step counts as the best."""
 
-    def __call__(self, model: SSRL) -> Verdict:
-        return Verdict()
+    def __call__(self, model: SSRL) -> Validated:
+        return Validated()
 
     def rivals(self, model: SSRL) -> dict[str, float]:
         return {}
@@ -86,7 +86,7 @@ class ValidationJudge:
         self._scores = torch.empty(0)  # [V], of the bags, by the model last judged
 
     @torch.no_grad()
-    def __call__(self, model: SSRL) -> Verdict:
+    def __call__(self, model: SSRL) -> Validated:
         own = range(self.group.rank, len(self.bags.videos), self.group.size)
         scores: dict[int, float] = {}
         for start in range(0, len(own), self.batch_size):
@@ -101,7 +101,7 @@ class ValidationJudge:
         losses = F.binary_cross_entropy(ordered, abnormal.float(), reduction="none")
         shares = torch.where(abnormal, 1 / abnormal.sum(), 1 / (~abnormal).sum()) / 2
         each = losses * shares * len(losses)
-        return Verdict(val_loss=float(each.mean()), losses=tuple(each.tolist()))
+        return Validated(val_loss=float(each.mean()), losses=tuple(each.tolist()))
 
     @torch.no_grad()
     def rivals(self, model: SSRL) -> dict[str, float]:
@@ -125,13 +125,13 @@ class FrameJudge:
     def __init__(self, store: Features, truth: Mapping[str, np.ndarray], group: Group):
         self.store, self.truth, self.group = store, truth, group
 
-    def __call__(self, model: SSRL) -> Verdict:
+    def __call__(self, model: SSRL) -> Validated:
         scores = {}
         for video in sorted(self.truth)[self.group.rank :: self.group.size]:
             scores[video] = score_stored(video, model, self.store, self.group.device)
         for other in self.group.collect(scores):
             scores |= other
-        return Verdict(test_auc=frame_metrics(scores, self.truth).auc)
+        return Validated(test_auc=frame_metrics(scores, self.truth).auc)
 
     def rivals(self, model: SSRL) -> dict[str, float]:
         return {}

@@ -182,7 +182,7 @@ def _motion(task: Task) -> None:
 
 
 def _auto(task: Task) -> HeldOut | None:
-    trainers = {kind: TRAINERS[kind].train for kind in auto.KINDS}
+    trainers = {kind: TRAINERS[kind].train for kind in auto.TRIED}
     return auto.train_auto(task, trainers, lambda part: _of_known_length(part, FOLDS))
 
 

@@ -7,6 +7,7 @@ from .cameras.check import check_cameras as check_cameras
 from .cameras.masks import Sight as Sight
 from .capacity import measure_capacity as measure_capacity
 from .plan import Plan as Plan
+from .reloading import Reloader as Reloader
 from .sources import parse_sources as parse_sources
 from .start import Models as Models
 from .start import open_watch as open_watch

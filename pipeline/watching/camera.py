@@ -22,8 +22,7 @@ from ssrl_pipeline.extractors import SNIPPET_FRAMES, FrameChoice, Pending
 from ssrl_pipeline.extractors.decoding import Keep, Limits, Recordings, Video, open_live, open_video
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.times import FrameTimes
-from ssrl_pipeline.watching.clocks import LiveClock, rate_of
-from ssrl_pipeline.watching.sources import Source
+from ssrl_pipeline.watching.sources import LiveClock, Source, rate_of
 
 TELLING = 2.0  # seconds of a live stream after which its rate is told, where a snippet takes longer
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds from one attempt to open a lost stream to the next

@@ -146,10 +146,14 @@ class Models:
         return version
 
     def _load(self, path: Path) -> tuple[Analysis, Cameras]:
-        of, events = self._settings.extract, self._settings.events
-        how = (of.weights, events, of.engine, of.precision)
+        of = self._settings.extract
         scorer = Scorer(
-            *(path, self._device, *how),
+            path,
+            self._device,
+            of.weights,
+            self._settings.events,
+            engine=of.engine,
+            precision=of.precision,
             calibration=of.calibration,
             unchanged=of.unchanged,
             extractors=self._extractors,

@@ -9,6 +9,7 @@ loaded everything, so starting again costs nothing. The decoding processes are r
 """
 
 import argparse
+import filecmp
 import multiprocessing
 import random
 import sys
@@ -70,12 +71,15 @@ def finish(videos: Path, store: Path, extractor: FeatureExtractor) -> float:
     return time.perf_counter() - started
 
 
-def contents(folder: Path) -> dict[str, bytes | None]:
-    """Everything below a folder, hidden or not: path -> content, None for a folder."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
+def files(folder: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+
+
+def differing_files(one: Path, other: Path) -> list[str]:
+    """Those that only one of two folders has among them."""
+    both = files(one).keys() & files(other).keys()
+    same, *_ = filecmp.cmpfiles(one, other, both, shallow=False)
+    return sorted((files(one).keys() | files(other).keys()) - set(same))
 
 
 def kill_and_compare(folder: Path, kills: int, videos: int, frames: int, seed: int) -> list[str]:
@@ -83,7 +87,6 @@ def kill_and_compare(folder: Path, kills: int, videos: int, frames: int, seed: i
     make_videos(folder / "videos", videos, frames)
     extractor, store = make_extractor(), folder / "killed"
     seconds = finish(folder / "videos", folder / "whole", extractor)
-    whole = contents(folder / "whole")
     header = 128  # bytes, of a .npy without rows
     moments, within, between = random.Random(seed), 0, 0
     for kill in range(kills):
@@ -93,9 +96,9 @@ def kill_and_compare(folder: Path, kills: int, videos: int, frames: int, seed: i
         over = process.exitcode is not None
         process.kill()
         process.join()
-        found = contents(store)
+        found = files(store)
         scratch = [name for name in found if ".part/" in name]
-        rows = sum(len(found[name] or b"") > header for name in scratch if name.endswith(".npy"))
+        rows = sum(found[name].stat().st_size > header for name in scratch if name.endswith(".npy"))
         stored = sum(name.endswith("meta.json") for name in found.keys() - set(scratch))
         within, between = within + any(".part" in name for name in found), between + (rows > 0)
         print(
@@ -103,16 +106,15 @@ def kill_and_compare(folder: Path, kills: int, videos: int, frames: int, seed: i
             + ", over" * over
         )
         if stored == videos:  # begin again, so that every kill meets work
-            for name in found:
+            for name, path in found.items():
                 if name.endswith(".npy"):
-                    (store / name).unlink()
+                    path.unlink()
     finish(folder / "videos", store, extractor)
-    killed = contents(store)
     print(
         f"{kills} kills, {within} of them within a video, {between} behind its first snippets; "
         f"an extraction without any took {seconds:.1f} s"
     )
-    return sorted(name for name in whole.keys() | killed.keys() if whole.get(name, 0) != killed.get(name, 0))
+    return differing_files(folder / "whole", store)
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ class Clip(NamedTuple):
     place: str
 
 
-class Judged(NamedTuple):
+class Figures(NamedTuple):
     auc: float
     frames: float  # share of the normal clips' that alarm
     per_day: float  # events on normal clips
@@ -83,7 +83,7 @@ def score(checkpoint: Checkpoint, store: Features, videos: Iterable[str]) -> dic
     return {video: score_snippets(video, model, store.read(video), CPU) for video in videos}
 
 
-def judge(scores: Scores, clips: Mapping[str, Clip], store: Features) -> Judged:
+def judge(scores: Scores, clips: Mapping[str, Clip], store: Features) -> Figures:
     def odds(values: np.ndarray) -> float:
         exact = values.astype(np.float64).clip(1e-9, 1 - 1e-9)
         return float(np.mean(np.log(exact) - np.log1p(-exact)))
@@ -95,7 +95,7 @@ def judge(scores: Scores, clips: Mapping[str, Clip], store: Features) -> Judged:
         if not clips[video].abnormal
     }
     found = count_false_alarms(frames, {video: store.times(video) for video in frames}, EventRule())
-    return Judged(float(auc), found.share, 24 * (found.per_hour or 0.0))
+    return Figures(float(auc), found.share, 24 * (found.per_hour or 0.0))
 
 
 def hard(scores: Scores) -> tuple[float, str]:
@@ -112,7 +112,7 @@ def adapted(
     other: list[str],
     draws: int,
     memory: MemorySettings,
-) -> list[tuple[Judged, Judged]]:
+) -> list[tuple[Figures, Figures]]:
     """Without and with adapting, for each half of each draw."""
     normal, found = sorted(video for video in other if not clips[video].abnormal), []
     abnormal = [video for video in other if clips[video].abnormal]
@@ -129,8 +129,8 @@ def adapted(
     return found
 
 
-def mean(judged: Iterable[Judged]) -> Judged:
-    return Judged(*np.mean(list(judged), axis=0).tolist())
+def mean(judged: Iterable[Figures]) -> Figures:
+    return Figures(*np.mean(list(judged), axis=0).tolist())
 
 
 def show(*cells: object) -> None:
@@ -176,7 +176,7 @@ def main() -> None:
                 show(kind, f"{here} > {there}", "yes", *_cells(mean(one for _, one in pairs)), "", "")
 
 
-def _cells(judged: Judged) -> tuple[object, ...]:
+def _cells(judged: Figures) -> tuple[object, ...]:
     return judged.auc, judged.frames, f"{judged.per_day:.0f}"
 
 

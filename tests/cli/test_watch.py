@@ -124,7 +124,7 @@ receivers:
     path.write_text(first.replace("still", "other") + "events: {gap: 3}\n", "utf-8")
     job.send_signal(signal.SIGHUP)
     said += lines_until(job, "was read again")
-    assert any("settings outside cameras" in line for line in said)
+    assert any("all but cameras and receivers" in line for line in said)
     said += lines_until(job, "still: it is not watched any more") if "still:" not in "".join(said) else []
     end = time.monotonic() + 60
     while not told.is_file() and time.monotonic() < end:

@@ -18,7 +18,7 @@ from helpers.folders import contents
 from ssrl_pipeline.cluster.progress import ClusterProgress
 from ssrl_pipeline.cluster.ray import Cluster, ClusterOptions, connected
 from ssrl_pipeline.cluster.workers import TRIES, Post, Work
-from ssrl_pipeline.console.progress import Outcome, Plan, Progress
+from ssrl_pipeline.console.progress import Outcome, Progress, Workload
 from ssrl_pipeline.errors import ConfigError, DiskError, PipelineError, StoreError
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.stage import ExtractorOptions, extract
@@ -78,9 +78,9 @@ def test_killed_worker_leaves_the_store_of_a_local_run(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    progress, plans, killed = Recorded(), list[Plan](), list[int]()
+    progress, plans, killed = Recorded(), list[Workload](), list[int]()
 
-    def begin(plan: Plan) -> Progress:
+    def begin(plan: Workload) -> Progress:
         plans.append(plan)
         return progress
 

@@ -20,7 +20,7 @@ from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.cluster.devices import Devices, _Member
 from ssrl_pipeline.cluster.ray import Cluster
-from ssrl_pipeline.console.progress import Plan, Progress
+from ssrl_pipeline.console.progress import Progress, Workload
 from ssrl_pipeline.errors import ConfigError, PipelineError, StoreError
 from ssrl_pipeline.events.rule import EventSettings
 from ssrl_pipeline.extraction.stage import extract
@@ -94,9 +94,9 @@ def kill_a_worker(monkeypatch: pytest.MonkeyPatch, video: str) -> list[_Member]:
 
 
 def test_two_processes_leave_the_results_of_one(scorer: Scorer) -> None:
-    out, progress, plans = Path("out"), Recorded(), list[Plan]()
+    out, progress, plans = Path("out"), Recorded(), list[Workload]()
 
-    def begin(plan: Plan) -> Progress:
+    def begin(plan: Workload) -> Progress:
         plans.append(plan)
         return progress
 
@@ -105,7 +105,7 @@ def test_two_processes_leave_the_results_of_one(scorer: Scorer) -> None:
     assert [outcome.status for outcome in outcomes] == ["failed", "extracted", "extracted"]
     assert "videos/bad.mp4" in outcomes[0].reason
     assert contents(out) == contents(Path("local"))
-    assert plans == [Plan(3, 3, LONG + 2)]
+    assert plans == [Workload(3, 3, LONG + 2)]
     assert set(progress.started[:2]) == {"long.mp4", "gate/short.mp4"}  # the longest first, one each
     assert [one.video for one in sorted(progress.finished, key=lambda one: one.video)] == list(VIDEOS)
     assert (progress.snippets, progress.closed) == (LONG + 2, True)
@@ -170,9 +170,9 @@ def kill_last_worker(done: Path, progress: Recorded, killed: list[int], gate: Pa
 def test_killed_worker_leaves_the_results_of_a_local_run(
     three_workers: Cluster, gate: Path, scorer: Scorer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    out, progress, plans, killed = Path("out"), Recorded(), list[Plan](), list[int]()
+    out, progress, plans, killed = Path("out"), Recorded(), list[Workload](), list[int]()
 
-    def begin(plan: Plan) -> Progress:
+    def begin(plan: Workload) -> Progress:
         plans.append(plan)
         return progress
 
@@ -188,7 +188,7 @@ def test_killed_worker_leaves_the_results_of_a_local_run(
     assert contents(out) == contents(Path("local"))
     assert [outcome.status for outcome in outcomes] == ["failed", "extracted", "extracted"]
     assert "videos/bad.mp4" in outcomes[0].reason
-    assert plans == [Plan(3, 3, LONG + 2)]
+    assert plans == [Workload(3, 3, LONG + 2)]
     assert progress.snippets == LONG + 2  # the killed worker's are not counted twice
     assert progress.closed
 

@@ -16,11 +16,11 @@ from ssrl_pipeline.models.long_video import score_long
 from ssrl_pipeline.scales import EVIDENCE
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.training.bags import Bags, load_bags
-from ssrl_pipeline.training.evidence import fit_evidence
 from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.kinds.evidence import fit_evidence
 from ssrl_pipeline.training.kinds.linear import Rows, best_strength, fit_rows, held_out_rows, try_strengths
 from ssrl_pipeline.training.kinds.ssrl import ssrl_summary, train_ssrl
-from ssrl_pipeline.training.selection import Verdict, best_of
+from ssrl_pipeline.training.selection import Validated, best_of
 
 CPU = torch.device("cpu")
 LENGTHS = {f"{kind}{i}": 6 for kind in "na" for i in range(6)}
@@ -140,17 +140,19 @@ def test_neither_without_it_nor_in_the_published_schedule_is_there_a_probe(store
 
 
 def test_a_checkpoint_has_to_be_better_by_more_than_chance() -> None:
-    best = Verdict(0.5, None, (0.2, 0.8, 0.2, 0.8))
-    assert Verdict(0.4, None, (0.1, 0.7, 0.1, 0.7)).beats(best)
-    assert not Verdict(0.4, None, (0.9, 0.1, -0.1, 0.7)).beats(best)  # by one bag, while others got worse
-    assert Verdict(None, 0.81).beats(Verdict(None, 0.8)) and not Verdict(None, 0.8).beats(Verdict(None, 0.8))
-    assert Verdict().beats(Verdict())  # the last counts where nothing can tell
+    best = Validated(0.5, None, (0.2, 0.8, 0.2, 0.8))
+    assert Validated(0.4, None, (0.1, 0.7, 0.1, 0.7)).beats(best)
+    assert not Validated(0.4, None, (0.9, 0.1, -0.1, 0.7)).beats(best)  # by one bag, while others got worse
+    assert Validated(None, 0.81).beats(Validated(None, 0.8)) and not Validated(None, 0.8).beats(
+        Validated(None, 0.8)
+    )
+    assert Validated().beats(Validated())  # the last counts where nothing can tell
 
 
 def test_the_state_of_an_older_version_is_read() -> None:
-    assert best_of({"best_cost": 0.25}) == Verdict(0.25)
-    assert best_of({"best_cost": float("inf")}) == Verdict()
-    verdict = Verdict(0.5, None, (0.25, 0.75))
+    assert best_of({"best_cost": 0.25}) == Validated(0.25)
+    assert best_of({"best_cost": float("inf")}) == Validated()
+    verdict = Validated(0.5, None, (0.25, 0.75))
     assert best_of({"best": json.loads(json.dumps(list(verdict)))}) == verdict
 
 

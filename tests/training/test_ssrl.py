@@ -27,7 +27,7 @@ from ssrl_pipeline.settings import (
     TrainSettings,
 )
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.kinds.ssrl import Evaluation, Trainer, train_ssrl
+from ssrl_pipeline.training.kinds.ssrl import Evaluation, SSRLTrainer, train_ssrl
 from ssrl_pipeline.training.length import usual_length
 from ssrl_pipeline.training.run_folder import read_evaluations
 from ssrl_pipeline.training.seeds import train_seeds
@@ -138,7 +138,7 @@ def test_frozen_scales_computed_once_give_the_losses_of_computing_them_again(
     store = with_second_scale(store)
     cached = run_training(store, tmp_path / "cached")
     passed: list[set[str]] = []
-    monkeypatch.setattr(Trainer, "_compute_frozen", lambda self, model, scales: None)
+    monkeypatch.setattr(SSRLTrainer, "_compute_frozen", lambda self, model, scales: None)
     forward = SSRL.forward
     monkeypatch.setattr(
         SSRL, "forward", lambda self, views: (passed.append(set(views)), forward(self, views))[1]

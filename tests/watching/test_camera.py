@@ -23,8 +23,7 @@ from ssrl_pipeline.extractors.decoding.hardware import acceleration
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching import camera as camera_module
 from ssrl_pipeline.watching.camera import Camera, Connected, Ended, Item, Lost, Snippet
-from ssrl_pipeline.watching.clocks import LiveClock, rate_of
-from ssrl_pipeline.watching.sources import parse_sources
+from ssrl_pipeline.watching.sources import LiveClock, parse_sources, rate_of
 
 
 def test_a_live_clock_goes_by_the_stream_and_not_by_the_network() -> None:

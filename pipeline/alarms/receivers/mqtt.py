@@ -46,7 +46,7 @@ from ssrl_pipeline.errors import ConfigError, PipelineError
 
 KEEPALIVE = 30  # seconds without a sign after which the broker tells the last will
 FIRST_WAIT, LONGEST_WAIT = 1, 60  # seconds from one attempt to connect to the next
-MOST = 1000  # events that wait for the broker
+MOST_WAITING = 1000  # events that wait for the broker
 TYPES = ("score", "connected", "lost", "end", *ALARMS)
 
 
@@ -114,7 +114,7 @@ class Mqtt(Target):
             client.tls_set_context(context)
         client.will_set(f"{self._base}/status", "offline", 1, retain=True)
         client.reconnect_delay_set(FIRST_WAIT, LONGEST_WAIT)
-        client.max_queued_messages_set(MOST)
+        client.max_queued_messages_set(MOST_WAITING)
         client.on_connect, client.on_connect_fail = self._connected, self._not_connected
         client.on_disconnect, client.on_message = self._disconnected, self._asked
 
@@ -201,7 +201,7 @@ class Mqtt(Target):
         content = {"id": f"{own.rpartition('/')[2]}-{self._run}-{number}", **message}
         sent = self._client.publish(f"{own}/event", json.dumps(content), int(self._options.qos))
         if sent.rc == paho.MQTT_ERR_QUEUE_SIZE:
-            raise PipelineError(f"{MOST} events wait for the broker; newer ones are lost")
+            raise PipelineError(f"{MOST_WAITING} events wait for the broker; newer ones are lost")
 
     def _tell_mute(self, slug: str, camera: str) -> None:
         topic, value = f"{self._base}/{slug}/mute", "ON" if self._mutes.is_muted(camera) else "OFF"

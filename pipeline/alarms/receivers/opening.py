@@ -1,7 +1,7 @@
 """A receiver from its name and options, as cameras.yaml or the command line have them.
 
 A kind of receiver is a module of this folder that is named like it, and has `OPTIONS`, a dataclass
-of what it can be told, and `make`, which makes a :class:`Recipient` of it. Its name stands in KINDS.
+of what it can be told, and `make`, which makes a :class:`Recipient` of it. Its name stands in RECEIVERS.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from ssrl_pipeline.config import from_tree
 from ssrl_pipeline.console import say as say_to_people
 from ssrl_pipeline.errors import ConfigError
 
-KINDS = ("program", "webhook", "mqtt", "frigate")
+RECEIVERS = ("program", "webhook", "mqtt", "frigate")
 SECRETS = ("password", "url")  # whose values are not told
 _PACKAGE = __name__.rpartition(".")[0]
 
@@ -34,7 +34,7 @@ def open_receiver(
 
     Args:
         name: for what is said of it.
-        options: `type`, one of KINDS, and what that kind can be told; secrets are filled in.
+        options: `type`, one of RECEIVERS, and what that kind can be told; secrets are filled in.
         mutes: shared by all receivers, so that a mute through one holds for all.
         say: takes a line for people.
 
@@ -42,8 +42,8 @@ def open_receiver(
         ConfigError: names the receiver and the key.
     """
     kind = options.get("type")
-    if kind not in KINDS:
-        known = ", ".join(KINDS)
+    if kind not in RECEIVERS:
+        known = ", ".join(RECEIVERS)
         raise ConfigError(f"{name}: {'no type' if kind is None else f'type {kind!r}'}; there are {known}")
     try:
         module = importlib.import_module(f"{_PACKAGE}.{kind}")

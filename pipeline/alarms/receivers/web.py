@@ -18,7 +18,7 @@ from ssrl_pipeline.errors import ConfigError, PipelineError
 LIMIT = 10.0  # seconds an attempt
 WAITS = (1.0, 4.0, 15.0, 30.0, *[60.0] * 6)  # seconds before each further attempt; seven minutes in all
 TIMEOUT = 504  # a proxy's answer: the server behind it may have taken the request
-MOST = 1 << 20  # bytes of an answer that are read
+MOST_BYTES = 1 << 20  # bytes of an answer that are read
 
 
 class Refused(PipelineError):
@@ -94,7 +94,7 @@ class Server:
             code = 0
             try:
                 with self._opener.open(request, timeout=LIMIT) as answer:
-                    return answer.read(MOST)
+                    return answer.read(MOST_BYTES)
             except urllib.error.HTTPError as error:
                 reason, code = f"answered {error.code}", error.code
                 lasting = (code < 500 and code != 429) or (once and code == TIMEOUT)

@@ -51,9 +51,16 @@ class Board:
                     self._points[name] = deque(maxlen=POINTS)
                     known = self._cameras.get(name, {"id": f"c{len(self._cameras) + 1}"})
                     self._cameras[name] = {
-                        **{"id": known["id"], "name": shown_name(name, number), "state": "waiting"},
-                        **{"note": "", "health": [], "score": None, "time": None, "time_s": None},
-                        **{"dropped": 0, "picture": 0},
+                        "id": known["id"],
+                        "name": shown_name(name, number),
+                        "state": "waiting",
+                        "note": "",
+                        "health": [],
+                        "score": None,
+                        "time": None,
+                        "time_s": None,
+                        "dropped": 0,
+                        "picture": 0,
                     }
                 self._cameras[name]["threshold"] = plan.rule.threshold
             self._order = [plan.source.name for plan in plans]
@@ -160,13 +167,14 @@ class Board:
     def _from_row(self, row: Line) -> Json:
         camera = self._cameras.get(row["camera"])
         return {
-            **{"id": row["id"], "camera": camera["name"] if camera else shown_name(row["camera"])},
-            **{"made": row["made"], **_shown(row), "alarm": True},
-            **{
-                "open": row["state"] == "open",
-                "still": row["still"] is not None,
-                "clip": row["clip"] is not None,
-            },
+            "id": row["id"],
+            "camera": camera["name"] if camera else shown_name(row["camera"]),
+            "made": row["made"],
+            **_shown(row),
+            "alarm": True,
+            "open": row["state"] == "open",
+            "still": row["still"] is not None,
+            "clip": row["clip"] is not None,
         }
 
     def _put(self, event: Json) -> None:

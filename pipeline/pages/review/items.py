@@ -19,7 +19,7 @@ from ssrl_pipeline.results import PEAKS, VideoScores, heat_maps, load_peaks, loa
 from ssrl_pipeline.teaching import Moment
 
 AROUND = 10.0  # seconds of the curve to either side of an event
-MOST = 5000  # events of an archive
+MOST_EVENTS = 5000  # events of an archive
 MOST_MISSES = 20  # of all results, those nearest the threshold
 ROUNDED = 6e-4  # seconds that a time from a browser may be too early
 FAR = 10.0  # seconds from an event, from which on a verdict is on something else
@@ -83,7 +83,7 @@ class Media(NamedTuple):
     content: bytes | None = None
 
 
-class Source(Protocol):
+class ItemSource(Protocol):
     """Where items are from."""
 
     checkpoint: Path | None  # that is to learn from verdicts, as far as it is known
@@ -139,8 +139,13 @@ class Results:
                 one = f"r{len(self._items)}"
                 title = said.parent.relative_to(folder).as_posix()
                 item = Item(
-                    *(one, name, title if title != "." else result.video.name),
-                    *(event.start_s, event.end_s, event.peak_s, event.peak_score),
+                    one,
+                    name,
+                    title if title != "." else result.video.name,
+                    begin=event.start_s,
+                    end=event.end_s,
+                    peak=event.peak_s,
+                    score=event.peak_score,
                     frames=(event.start, event.end, event.peak),
                     words=event.words,
                     patch=event.patch,
@@ -213,17 +218,24 @@ class Recorded:
 
     def items(self) -> list[Item]:
         found = []
-        for row in read_events(self.folder, MOST):
+        for row in read_events(self.folder, MOST_EVENTS):
             if row["clip"] is None or row["end"] is None or row["clip_first"] is None:
                 continue
             self._rows[row["id"]] = row
             rate = (row["end"] - row["start"]) / (row["end_s"] - row["start_s"])
             begin, end, peak = ((row[name] - row["clip_first"]) / rate for name in ("start", "end", "peak"))
-            about = tuple(row["words"]), row["patch"] or ""
             found.append(
                 Item(
-                    *(row["id"], row["clip"], row["camera"], max(0.0, begin), end, peak, row["peak_score"]),
-                    *(None, row["start_time"], *about),
+                    row["id"],
+                    row["clip"],
+                    row["camera"],
+                    begin=max(0.0, begin),
+                    end=end,
+                    peak=peak,
+                    score=row["peak_score"],
+                    when=row["start_time"],
+                    words=tuple(row["words"]),
+                    patch=row["patch"] or "",
                 )
             )
         return found
@@ -251,7 +263,7 @@ class Recorded:
         note_verdict(self.folder, item.id, word)
 
 
-def open_source(folder: Path, name_of: Callable[[Path], str], note: Callable[[str], object]) -> Source:
+def open_items(folder: Path, name_of: Callable[[Path], str], note: Callable[[str], object]) -> ItemSource:
     """What a folder holds.
 
     Raises:

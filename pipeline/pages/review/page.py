@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.pages import Access, Page, file_response, serve
-from ssrl_pipeline.pages.review.items import Item, Media, open_source
+from ssrl_pipeline.pages.review.items import Item, Media, open_items
 from ssrl_pipeline.pages.review.queue import Queue, told
 from ssrl_pipeline.pages.review.report import HEADERS, served_report
 from ssrl_pipeline.teaching import ABNORMAL, NORMAL
@@ -174,7 +174,7 @@ def open_review(
     def warn(text: str) -> None:
         say(text, logging.WARNING)
 
-    source = open_source(folder, name_of, warn)
+    source = open_items(folder, name_of, warn)
     queue, advice = Queue(source, feedback, who, warn), advise(source.checkpoint, source.clips)
     count, said = len(queue.items()), len(queue.verdicts())
     with serve(ReviewPage(queue, advice).page(), access, warn) as address:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.pages.review.items import FAR, Item, Json, Source
+from ssrl_pipeline.pages.review.items import FAR, Item, ItemSource, Json
 from ssrl_pipeline.teaching import UNDO, Moment, Verdict, add_verdict, read_verdicts, undo
 
 
@@ -19,7 +19,7 @@ class Queue:
         say: takes a line for people, of each line of the table that is none once.
     """
 
-    def __init__(self, source: Source, feedback: Path, who: str, say: Callable[[str], object]):
+    def __init__(self, source: ItemSource, feedback: Path, who: str, say: Callable[[str], object]):
         self.source, self.feedback, self._who, self._say = source, feedback, who, say
         self._lock = threading.Lock()
         self.problems: list[str] = []  # lines of the table that are no verdicts

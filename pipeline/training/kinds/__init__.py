@@ -1,4 +1,4 @@
-"""What trains each kind of detector that has no steps of its own, or is made of others."""
+"""What trains each kind of detector, a module each; and what an SSRL takes from a probe."""
 
 import lazy_loader
 

@@ -37,11 +37,11 @@ from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.tf32 import allow_tf32
 from ssrl_pipeline.training.bags import balanced_batches, load_bags
-from ssrl_pipeline.training.evidence import fit_evidence
 from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.kinds.evidence import fit_evidence
 from ssrl_pipeline.training.length import begun_with, check_shares, fitted, usual_length
 from ssrl_pipeline.training.run_folder import Evaluation, RunFolder, owned
-from ssrl_pipeline.training.selection import FrameJudge, Judge, NoJudge, ValidationJudge, Verdict, best_of
+from ssrl_pipeline.training.selection import FrameJudge, Judge, NoJudge, Validated, ValidationJudge, best_of
 from ssrl_pipeline.training.steps import Learner, seed_of
 
 
@@ -77,13 +77,13 @@ def train_ssrl(
     check_videos(store, [*split.train, *split.val])
     gpus = [group.device] if group.device.type == "cuda" else []  # others are none of its business
     with owned(run, group), torch.random.fork_rng(gpus), allow_tf32(False, group.device):
-        trainer = Trainer(store, labels, split, run, model_settings, settings, group, intervals)
+        trainer = SSRLTrainer(store, labels, split, run, model_settings, settings, group, intervals)
         for stage in trainer.stages:
             trainer.train_stage(stage, report)
         return trainer.folder.finish(trainer.stages[-1])
 
 
-class Trainer:
+class SSRLTrainer:
     """What the stages of a run share."""
 
     def __init__(
@@ -141,7 +141,7 @@ class Trainer:
             return
         model = self._build(stage).to(self.group.device)
         learner = Learner(model, self.bags, self.loss, settings, self.group, stage, self.steps)
-        done, best_step, best = 0, 0, Verdict()
+        done, best_step, best = 0, 0, Validated()
         if state and state["stage"] == stage:
             learner.load_state(state)
             done, best_step, best = state["step"], state["best_step"], best_of(state)
@@ -158,13 +158,13 @@ class Trainer:
             if step % self.every and step != self.steps:
                 continue
             judged = cast(SSRL, learner.average.module.eval())
-            verdict = self.judge(judged)
-            is_best = not best_step or verdict.beats(best)
+            validated = self.judge(judged)
+            is_best = not best_step or validated.beats(best)
             if is_best:
-                best_step, best = step, verdict
-                self.folder.save_best(stage, self._checkpoint(judged, stage, step, verdict))
+                best_step, best = step, validated
+                self.folder.save_best(stage, self._checkpoint(judged, stage, step, validated))
             evaluation = Evaluation(
-                stage, step, **terms, val_loss=verdict.val_loss, test_auc=verdict.test_auc, best=is_best
+                stage, step, **terms, val_loss=validated.val_loss, test_auc=validated.test_auc, best=is_best
             )
             self.folder.log(evaluation)
             where = {"stage": stage, "step": step, "best_step": best_step, "best": list(best)}
@@ -229,7 +229,7 @@ class Trainer:
             f"{self.folder.path} is kept; look for damaged features or lower train.optimiser.lr"
         )
 
-    def _checkpoint(self, model: SSRL, stage: int, step: int, verdict: Verdict) -> Checkpoint:
+    def _checkpoint(self, model: SSRL, stage: int, step: int, validated: Validated) -> Checkpoint:
         return Checkpoint.of(
             model,
             recipe=self.recipe,
@@ -237,7 +237,7 @@ class Trainer:
             provenance={
                 "stage": stage,
                 "step": step,
-                **verdict.figures,
+                **validated.figures,
                 **({"validation": rivals} if (rivals := self.judge.rivals(model)) else {}),
                 "train_videos": list(self.split.train),
                 "val_videos": list(self.split.val),

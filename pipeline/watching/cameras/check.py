@@ -20,7 +20,7 @@ from ssrl_pipeline.scales import parse_scale, scale_of, view_of
 from ssrl_pipeline.watching.camera import Opener, open_source
 from ssrl_pipeline.watching.cameras.camera_file import CameraEntry
 from ssrl_pipeline.watching.cameras.masks import Polygon, Sight, masked_pixels
-from ssrl_pipeline.watching.clocks import rate_of
+from ssrl_pipeline.watching.sources import rate_of
 
 FRAMES, SECONDS = 25, 4.0  # that a camera is looked at for, at most
 TOGETHER = 8  # cameras opened at the same time

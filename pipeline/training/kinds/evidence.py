@@ -13,7 +13,7 @@ from ssrl_pipeline.data import Labels
 from ssrl_pipeline.models import LinearProbe
 from ssrl_pipeline.scales import EVIDENCE
 from ssrl_pipeline.training.bags import Bags
-from ssrl_pipeline.training.kinds import Rows, best_strength, fit_rows, held_out_rows, try_strengths
+from ssrl_pipeline.training.kinds.linear import Rows, best_strength, fit_rows, held_out_rows, try_strengths
 
 LEAST = 1e-6  # a deviation of log odds, where normal segments do not differ
 
