@@ -109,7 +109,7 @@ def _encoder() -> str:
 
 def _decoder() -> str:
     try:
-        import av
+        import av  # it may be broken, which is to be told
     except (ImportError, OSError) as error:
         return f"not usable: {error}"
     return ", ".join(

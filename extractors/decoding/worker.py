@@ -115,6 +115,7 @@ def _named(name: str) -> Any:
 
 
 def _probe(inbox: "_Inbox", answer: Callable[..., None]) -> None:
+    # A worker that decodes by another decoder does not load PyAV.
     from ssrl_pipeline.extractors.decoding.decoder import FASTEST, guess_frames, read_header
 
     while True:

@@ -20,7 +20,7 @@ def import_openvino() -> Any:
     if "openvino" in sys.modules:  # the caller's own, who has decided on it
         return sys.modules["openvino"]
     with _without_telemetry():
-        import openvino
+        import openvino  # it sends telemetry, which has to be off before
     return openvino
 
 
@@ -36,7 +36,7 @@ def import_nncf() -> Any:
     talker.setLevel(logging.ERROR)
     try:
         with _without_telemetry():
-            import nncf
+            import nncf  # as above, and few need it
     finally:
         talker.setLevel(level)
     return nncf

@@ -24,7 +24,7 @@ from ssrl_pipeline.extractors import EngineName
 )
 def demo(out: Path, seed: int, device: str, engine: str) -> None:
     """Run the whole pipeline on videos that it renders itself, with real I3D weights."""
-    from ssrl_pipeline.demo import run_demo
+    from ssrl_pipeline.demo import run_demo  # the rooms it shows load PyTorch
 
     require_writable(out)
     run_demo(out, seed, device, engine)

@@ -16,7 +16,7 @@ from ssrl_pipeline.console import table
 @json_option
 def info(checkpoint: Path | None, device: str, as_json: bool) -> None:
     """Versions, devices, decoders and caches: what to send along with a bug report."""
-    from ssrl_pipeline.info import collect
+    from ssrl_pipeline.info import collect  # loads PyTorch
 
     facts = collect(checkpoint, device)
     if as_json:

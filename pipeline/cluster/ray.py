@@ -160,7 +160,7 @@ def connected(options: ClusterOptions, device: str) -> Iterator[Cluster]:
         PipelineError: Ray is not installed, the cluster cannot be reached, or no node can run a task.
     """
     try:
-        import ray.util.scheduling_strategies
+        import ray.util.scheduling_strategies  # comes with an extra
     except ImportError as error:
         raise PipelineError(
             "--cluster ray needs Ray; install it with pip install 'ssrl-pipeline[ray]'"

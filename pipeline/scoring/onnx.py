@@ -80,7 +80,7 @@ def export_onnx(checkpoint: Path, target: Path, group: str | None = None) -> Exp
             one file, or ONNX Runtime gives other scores than PyTorch.
     """
     try:
-        import onnx
+        import onnx  # noqa: F401 (all three come with an extra)
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
@@ -153,7 +153,7 @@ def to_onnx(model: Detector) -> "ModelProto":
 def _distances(x: Any, y: Any, p: float, compute_mode: int | None = None) -> Any:
     """Euclidean, [N, F] and [M, F] -> [N, M], in ONNX's operators: for memories of up to 25 snippets,
     with which PyTorch takes a path that its exporter does not know."""
-    from onnxscript import opset18
+    from onnxscript import opset18  # comes with an extra
 
     op: Any = opset18
     return op.ReduceL2(op.Sub(op.Unsqueeze(x, [1]), op.Unsqueeze(y, [0])), [2], keepdims=0)
@@ -162,7 +162,7 @@ def _distances(x: Any, y: Any, p: float, compute_mode: int | None = None) -> Any
 @torch.inference_mode()
 def greatest_difference(content: bytes, model: Detector) -> float:
     """How far scores of an ONNX file are from the model's own, over made-up videos of several lengths."""
-    import onnxruntime
+    import onnxruntime  # comes with an extra
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     differences = []

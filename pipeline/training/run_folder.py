@@ -204,7 +204,7 @@ def read_evaluations(run: Path) -> list[Evaluation]:
 
 def _tensorboard(path: Path) -> Any:
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter  # comes with an extra
     except ImportError:
         raise ConfigError(
             "train.tensorboard: TensorBoard is not installed; pip install 'ssrl-pipeline[tensorboard]'"
