@@ -80,7 +80,7 @@ def export_onnx(checkpoint: Path, target: Path, group: str | None = None) -> Exp
             one file, or ONNX Runtime gives other scores than PyTorch.
     """
     try:
-        import onnx  # noqa: F401 (all three come with an extra)
+        import onnx  # all three come with an extra
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
