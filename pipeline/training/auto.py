@@ -4,9 +4,11 @@
 
 Each kind scores every training video out of fold (:mod:`ssrl_pipeline.training.held_out.folds`). Of
 these scores every blend is tried, in which each kind counts alike: by its log odds in units of their
-deviation over normal snippets. What ranks the training videos best, by more than chance, is trained on all
-of them (:func:`choose`). No other video is looked at, and the out-of-fold scores of normal videos calibrate
-what came of it.
+deviation over normal snippets. What ranks the training videos best, by more than chance and no worse than
+the probe, is trained on all of them (:func:`choose`). No other video is looked at, and the out-of-fold scores
+of normal videos calibrate what came of it. Where no video is abnormal, the memory alone fits.
+
+SSRL goes without the probe's evidence here: the probe stands beside it, and parts that differ add more.
 
 Dimensions: T snippets.
 """
@@ -27,15 +29,16 @@ from ssrl_pipeline.data import fold_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.evaluation import highest_tenth
-from ssrl_pipeline.features import Features
-from ssrl_pipeline.models import Blend, MotionDetector, add_odds
+from ssrl_pipeline.models import Blend, LinearProbe, MotionDetector, PatchMemory, add_odds
 from ssrl_pipeline.scales import MOTION
 from ssrl_pipeline.settings import Kind
 from ssrl_pipeline.training.held_out import FOLDS, Folds, HeldOut, Scores, run_folds
+from ssrl_pipeline.training.length import begun_with
 from ssrl_pipeline.training.run_folder import owned
 from ssrl_pipeline.training.task import Task
 
 TRIED: tuple[Kind, ...] = ("probe", "ssrl", "memory", "motion")
+FEWEST = 2  # normal videos that a memory is made of
 DRAWS = 200  # of videos, for the standard error of a lead
 LEAST = 1e-3  # a deviation of log odds, where normal snippets do not differ
 
@@ -65,17 +68,17 @@ def train_auto(
         PipelineError: as the folds and the training of each kind do.
     """
     with owned(task.run, task.group):
-        kinds = fitting(task.store)
+        kinds = fitting(task)
         tasks = {kind: of_known_length(_of_kind(task, kind)) for kind in kinds}
         found = cross_validated(tasks, trainers)
-        normal = [video for video, label in task.labels.items() if not label.abnormal]
-        if found:
-            scores = {kind: folds.scores for kind, folds in found.items()}
-            truth = {video: task.labels[video].abnormal for video in next(iter(scores.values()))}
+        scores = {kind: folds.scores for kind, folds in found.items()}
+        truth = {video: task.labels[video].abnormal for video in next(iter(scores.values()), ())}
+        if len(set(truth.values())) == 2:
             trials = try_all(scores, truth)
-            best = choose(trials, scores, truth)
+            best = choose(trials, scores, truth, {v: task.labels[v].group or v for v in truth})
         else:
-            trials, best = [], Trial(kinds, (1 / len(kinds),) * len(kinds), float("nan"))
+            usual = tuple(kind for kind in kinds if kind != MotionDetector.kind)
+            trials, best = [], Trial(usual, (1 / len(usual),) * len(usual), float("nan"))
         parts: dict[str, Checkpoint] = {
             kind: _train_all(tasks[kind], found.get(kind), trainers[kind]) for kind in best.kinds
         }
@@ -84,29 +87,36 @@ def train_auto(
         task.group.wait()
     if not found:
         return None
-    held = {video: mix(best, scores, video) for video in normal if video in truth}
+    held = {video: mix(best, scores, video) for video, abnormal in truth.items() if not abnormal}
     return HeldOut(held, "out of fold")
 
 
-def choose(trials: Sequence[Trial], scores: Mapping[Kind, Scores], truth: dict[str, bool]) -> Trial:
+def choose(
+    trials: Sequence[Trial],
+    scores: Mapping[Kind, Scores],
+    truth: dict[str, bool],
+    groups: Mapping[str, str] | None = None,
+) -> Trial:
     """The usual blend, or what ranks the videos better than that by more than chance.
 
-    The usual blend is of all kinds but motion. Another one has to lead by more than the standard error of
-    its lead (the videos of each class drawn again and again): with ten videos hardly anything does, and what
-    is best by chance costs; with hundreds a kind that does not fit is left out.
+    The usual blend is of all kinds but motion, or the probe where that ranks better. Another one has to lead
+    by more than the standard error of its lead (the groups of each class drawn again and again): with ten
+    videos hardly anything does, and what is best by chance costs; with hundreds a kind that does not fit is
+    left out.
 
     Args:
-        trials: as of :func:`try_all`, which takes the same arguments.
+        trials: as of :func:`try_all`, which takes the same scores and truth.
+        groups: video -> its camera or source, of which the videos are alike; None: each is its own.
     """
     abnormal = np.array(list(truth.values()))
     ranks = {trial.kinds: _of_videos(trial, scores, truth) for trial in trials}
+    draws = _draws(abnormal, np.array([groups[video] if groups else video for video in truth]))
     usual = next(trial for trial in trials if set(trial.kinds) == set(scores) - {MotionDetector.kind})
-    draws = np.random.default_rng(0)
-    classes = [np.flatnonzero(abnormal == kind) for kind in (False, True)]
-    rows = [np.concatenate([draws.choice(own, len(own)) for own in classes]) for _ in range(DRAWS)]
+    probe = next((trial for trial in trials if trial.kinds == (LinearProbe.kind,)), usual)
+    usual = max(usual, probe, key=lambda trial: trial.auc)
 
     def drawn(trial: Trial) -> np.ndarray:
-        return np.array([roc_auc_score(abnormal[row], ranks[trial.kinds][row]) for row in rows])
+        return np.array([roc_auc_score(abnormal[rows], ranks[trial.kinds][rows]) for rows in draws])
 
     usually = drawn(usual)
 
@@ -116,9 +126,36 @@ def choose(trials: Sequence[Trial], scores: Mapping[Kind, Scores], truth: dict[s
     return max([usual, *filter(leads, trials)], key=lambda trial: trial.auc)
 
 
-def fitting(store: Features) -> tuple[Kind, ...]:
-    """Those of TRIED that the store has the views for."""
-    return tuple(kind for kind in TRIED if kind != MotionDetector.kind or MOTION in store.recipe["views"])
+def _draws(abnormal: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+    """Rows of videos, as many groups of each class as there are, drawn with replacement."""
+    random = np.random.default_rng(0)
+    classes = []
+    for kind in (False, True):
+        own = np.flatnonzero(abnormal == kind)
+        classes.append([own[groups[own] == group] for group in dict.fromkeys(groups[own])])
+    return [
+        np.concatenate([units[i] for units in classes for i in random.choice(len(units), len(units))])
+        for _ in range(DRAWS)
+    ]
+
+
+def fitting(task: Task) -> tuple[Kind, ...]:
+    """Those of TRIED that the labels suffice for, in every fold, and that the store has the views for."""
+    training = {v: label for v, label in task.labels.items() if label.split != "test"}
+    if not any(label.abnormal for label in training.values()):
+        say("no abnormal videos: a memory of normal ones is what can be made")
+        return ("memory",)
+    normal = {video for video, label in training.items() if not label.abnormal}
+    try:
+        parts = fold_videos(task.labels, FOLDS, task.settings.train.seed)
+    except LabelError:
+        parts = [[]]
+    lacking = set[str]()
+    if min(len(normal.difference(part)) for part in parts) < FEWEST:
+        lacking.add(PatchMemory.kind)
+    if MOTION not in task.store.recipe["views"]:
+        lacking.add(MotionDetector.kind)
+    return tuple(kind for kind in TRIED if kind not in lacking)
 
 
 def summary(checkpoint: Checkpoint) -> str:
@@ -128,7 +165,8 @@ def summary(checkpoint: Checkpoint) -> str:
         star = "*" if trial["kinds"] == taken else " "
         lines.append(f"{star} {trial['auc']:.4f}  {' + '.join(trial['kinds'])}")
     if len(lines) == 1:
-        return f"too few videos to compare by: {' + '.join(taken)}, which count alike"
+        alike = ", which count alike" if len(taken) > 1 else ""
+        return f"nothing to compare by: {' + '.join(taken)}{alike}"
     return "\n".join(lines)
 
 
@@ -184,7 +222,8 @@ def _deviation(scores: Scores, truth: dict[str, bool]) -> float:
 
 
 def _of_kind(task: Task, kind: Kind) -> Task:
-    model = dataclasses.replace(task.settings.model, kind=kind)
+    begun = begun_with(task.run / kind, "model") or {}  # one of a version before has evidence
+    model = dataclasses.replace(task.settings.model, kind=kind, evidence=begun.get("evidence", False))
     settings = dataclasses.replace(task.settings, model=model)
     return dataclasses.replace(task, run=task.run / kind, settings=settings)
 

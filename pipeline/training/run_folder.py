@@ -182,12 +182,17 @@ def _filled(settings: Any, defaults: Any) -> Any:
 
 
 def refuse_other_run(run: Path, kind: str) -> None:
-    """Raises CheckpointError where the folder holds a run of another kind of model."""
+    """Raises CheckpointError where the folder holds a run of another kind of model.
+
+    What `auto` has chosen is a run of `auto`, of whatever kind its model is.
+    """
     found = [name for name in ("last.pt", "best.pt") if (run / name).exists()]
     if not found:
         return
-    if found == ["best.pt"] and checkpoints.load_checkpoint(run / "best.pt").kind == kind:
-        return
+    if found == ["best.pt"]:
+        checkpoint = checkpoints.load_checkpoint(run / "best.pt")
+        if kind == ("auto" if "chosen" in checkpoint.provenance else checkpoint.kind):
+            return
     raise CheckpointError(f"{run}: holds a run of another model ({found[0]}); choose another --name")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ssrl_pipeline.checkpoint import load_checkpoint, save_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.console import say
-from ssrl_pipeline.data import split_videos
+from ssrl_pipeline.data import fold_videos, split_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError, PipelineError
 from ssrl_pipeline.models import SSRL, ActionDetector, FusedDetector, LinearProbe, MotionDetector, PatchMemory
@@ -55,7 +55,9 @@ def train_detector(task: Task, folds: int | None = None) -> Path:
     if not (task.run / "last.pt").exists():
         refuse_other_run(task.run, kind)
     train = TRAINERS[kind].train
-    task = _of_known_length(task, folds or FOLDS)
+    if TRAINERS[kind].evaluations is None:  # nothing is chosen by validation: it learns from all
+        task = task.with_training(val_fraction=0.0)
+    task = _of_known_length(task, folds or FOLDS, held_out=bool(folds))
     validated = run_folds(task, folds, train) if folds else None
     if validated and not any(label.split == "val" for label in task.labels.values()):
         steps = task.settings.train.steps or validated.steps
@@ -72,12 +74,16 @@ def train_detector(task: Task, folds: int | None = None) -> Path:
     return best
 
 
-def _of_known_length(task: Task, folds: int) -> Task:
-    """The task with the steps that a cross-validation finds, where no video can be kept for validation."""
+def _of_known_length(task: Task, folds: int, held_out: bool) -> Task:
+    """The task with the steps that a cross-validation finds, where no video can be kept for validation.
+
+    Args:
+        held_out: whether it is to be trained on what each fold leaves, which has to suffice as well.
+    """
     trainer, settings = TRAINERS[task.settings.model.kind], task.settings.train
     if trainer.evaluations is None or settings.steps or settings.select_on == "test":
         return task
-    if split_videos(task.labels, settings.val_fraction, settings.seed).val:
+    if _can_validate(task, folds if held_out else 0):
         return task
     if begun := begun_with(task.run / trainer.evaluations):
         return task.with_training(steps=begun["steps"])
@@ -85,6 +91,19 @@ def _of_known_length(task: Task, folds: int) -> Task:
         return task.with_training(steps=best_steps(task, folds, trainer.train))
     except LabelError:  # too few videos to hold any out
         return task
+
+
+def _can_validate(task: Task, folds: int) -> bool:
+    """Whether videos can be kept for validation, of all and of what each of some folds leaves."""
+    settings, labels = task.settings.train, task.labels
+    sets = [labels]
+    if folds:
+        try:
+            parts = fold_videos(labels, folds, settings.seed)
+        except LabelError:
+            parts = []
+        sets += [{v: label for v, label in labels.items() if v not in part} for part in map(set, parts)]
+    return all(split_videos(one, settings.val_fraction, settings.seed).val for one in sets)
 
 
 def _held_out(task: Task, best: Path, validated: Folds | None) -> HeldOut | None:
@@ -183,7 +202,7 @@ def _motion(task: Task) -> None:
 
 def _auto(task: Task) -> HeldOut | None:
     trainers = {kind: TRAINERS[kind].train for kind in auto.TRIED}
-    return auto.train_auto(task, trainers, lambda part: _of_known_length(part, FOLDS))
+    return auto.train_auto(task, trainers, lambda part: _of_known_length(part, FOLDS, held_out=True))
 
 
 TRAINERS: dict[str, Trainer] = {

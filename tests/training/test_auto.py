@@ -12,9 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Label
-from ssrl_pipeline.scoring.stored import score_stored
 from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
-from ssrl_pipeline.training.auto import choose, fitting, mix, summary, try_all
+from ssrl_pipeline.training.auto import _draws, choose, fitting, mix, summary, try_all
 from ssrl_pipeline.training.group import join
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
@@ -68,7 +67,50 @@ def test_the_usual_blend_is_left_only_for_what_is_better_by_more_than_chance(
     chosen = choose(trials, scores, truth)
     assert ("motion" in chosen.kinds) == ("motion" in taken)
     usual = next(trial for trial in trials if trial.kinds == ("probe", "ssrl", "memory"))
-    assert chosen.auc > usual.auc if "motion" in taken else chosen == usual
+    probe = next(trial for trial in trials if trial.kinds == ("probe",))
+    assert chosen.auc >= probe.auc
+    assert chosen.auc > usual.auc if "motion" in taken else chosen in (usual, probe)
+
+
+def test_it_never_ends_below_the_probe() -> None:
+    scores = {"probe": told(2.0, 30, 0), "ssrl": told(0.0, 30, 1), "memory": told(0.0, 30, 2)}
+    truth = {video: video.startswith("a") for video in scores["probe"]}
+    trials = try_all(scores, truth)
+    assert choose(trials, scores, truth).kinds == ("probe",)
+
+
+def test_groups_are_drawn_whole() -> None:
+    """Videos of one camera tell as much as one."""
+    abnormal = np.array([False] * 5 + [True] * 3)
+    groups = np.array(["gate", "gate", "gate", "yard", "hall", "gate", "x", "y"])
+    for rows in _draws(abnormal, groups):
+        counts = np.bincount(rows, minlength=8)
+        assert counts[0] == counts[1] == counts[2]  # gate's normal videos; its abnormal one is by itself
+        assert counts[[0, 3, 4]].sum() == 3 and counts[5:].sum() == 3
+
+
+def test_normal_videos_alone_make_a_memory(tiny_store, tmp_path: Path) -> None:
+    store = tiny_store({f"n{i}": 6 for i in range(4)})
+    labels = {f"n{i}": Label(False, None) for i in range(4)}
+    settings = Settings(model=ModelSettings(kind="auto"), train=QUICK)
+    with join("cpu") as group:
+        task = Task(settings, tmp_path / "auto", store, labels, group)
+        checkpoint = load_checkpoint(train_detector(task))
+        assert checkpoint.kind == "memory" and checkpoint.provenance["chosen"] == ["memory"]
+        assert checkpoint.provenance["threshold"]["split"] == "out of fold"
+        again = load_checkpoint(train_detector(task))  # the same command again changes nothing
+    assert again.sha256 == checkpoint.sha256
+    assert summary(checkpoint) == "nothing to compare by: memory"
+
+
+def test_a_kind_that_a_fold_leaves_too_little_for_is_not_tried(tiny_store, tmp_path: Path) -> None:
+    lengths = {"n0": 6, "n1": 6, **{f"a{i}": 6 for i in range(4)}}
+    store = tiny_store(lengths, {v: [2] for v in lengths if v.startswith("a")})
+    labels = {video: Label(video.startswith("a"), None) for video in lengths}
+    settings = Settings(model=ModelSettings(kind="auto"), train=dataclasses.replace(QUICK, batch_size=1))
+    with join("cpu") as group:
+        checkpoint = load_checkpoint(train_detector(Task(settings, tmp_path / "auto", store, labels, group)))
+    assert {kind for trial in checkpoint.provenance["tried"] for kind in trial["kinds"]} == {"probe", "ssrl"}
 
 
 @pytest.fixture(scope="module")
@@ -121,19 +163,15 @@ def test_with_too_few_videos_to_compare_all_count_alike(tiny_store, tmp_path: Pa
     checkpoint = load_checkpoint(best)
     assert checkpoint.provenance["chosen"] == ["probe", "ssrl", "memory"]
     assert set(checkpoint.model["weights"].values()) == {1 / 3}
-    assert summary(checkpoint).startswith("too few videos to compare by: probe + ssrl + memory")
+    assert summary(checkpoint) == "nothing to compare by: probe + ssrl + memory, which count alike"
 
 
 def test_motion_is_tried_where_the_store_has_it(tiny_store, tmp_path: Path) -> None:
     plain = tiny_store({"n1": 6, "n2": 6, "a1": 6}, {"a1": [2]})
     both = with_motion(plain, tmp_path / "both")
-    assert fitting(plain) == ("probe", "ssrl", "memory") and fitting(both) == (*fitting(plain), "motion")
     labels = {video: Label(video == "a1", None) for video in ("n1", "n2", "a1")}
     settings = Settings(model=ModelSettings(kind="auto"), train=dataclasses.replace(QUICK, batch_size=1))
     with join("cpu") as group:
-        best = train_detector(Task(settings, tmp_path / "auto", both, labels, group))
-    checkpoint = load_checkpoint(best)
-    assert checkpoint.provenance["chosen"] == ["probe", "ssrl", "memory", "motion"]
-    assert checkpoint.recipe == both.recipe
-    scores = score_stored("a1", checkpoint.build(), both, torch.device("cpu"))
-    assert scores.shape == (96,) and 0 < scores.min() < scores.max() < 1
+        task = Task(settings, tmp_path / "auto", both, labels, group)
+        assert fitting(task) == ("probe", "ssrl", "memory", "motion")
+        assert fitting(dataclasses.replace(task, store=plain)) == ("probe", "ssrl", "memory")

@@ -18,7 +18,7 @@ from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.training.bags import Bags, load_bags
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.kinds.evidence import fit_evidence
-from ssrl_pipeline.training.kinds.linear import Rows, best_strength, fit_rows, held_out_rows, try_strengths
+from ssrl_pipeline.training.kinds.linear import OF_FEATURES, Rows, fit_rows, held_out_rows
 from ssrl_pipeline.training.kinds.ssrl import ssrl_summary, train_ssrl
 from ssrl_pipeline.training.selection import Validated, best_of
 
@@ -56,11 +56,10 @@ def test_a_bag_has_the_word_of_a_probe_that_did_not_learn_from_its_group(store, 
     parts = held_out_rows(list(LENGTHS), LABELS, 0)
     assert all(held[i] == held[i + 6] for held in parts for i in range(6))  # n0 and a0 are of one camera
     rows = Rows(scaled.mean(1), abnormal)
-    strength = best_strength(try_strengths(rows, parts))
     expected = np.empty((12, 6))
     for held in parts:
         other = LinearProbe(16, store.recipe["views"])
-        fit_rows(other, Rows(rows.bags[~held], abnormal[~held]), strength)
+        fit_rows(other, Rows(rows.bags[~held], abnormal[~held]), OF_FEATURES)
         weight, bias = (p.detach().double().numpy() for p in other.linear.parameters())
         expected[held] = scaled[held] @ weight[0] + bias
     expected /= expected[~abnormal].std()

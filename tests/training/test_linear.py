@@ -16,7 +16,6 @@ from ssrl_pipeline.models import LinearProbe
 from ssrl_pipeline.scoring.stored import score_snippets
 from ssrl_pipeline.settings import TrainSettings
 from ssrl_pipeline.training.kinds.linear import (
-    FEWEST,
     OF_FEATURES,
     OF_MOTION,
     fit_rows,
@@ -62,25 +61,10 @@ def test_the_checkpoint_says_what_it_comes_from(tiny_store, tmp_path: Path) -> N
     checkpoint = load_checkpoint(train_probe(store, LABELS, tmp_path / "run", TrainSettings()))
     assert checkpoint.kind == "probe"
     assert checkpoint.videos("train") == list(LENGTHS) and checkpoint.videos("val") == []
-    tried = checkpoint.provenance["strengths_tried"]
-    assert [trial["strength"] for trial in tried] == list(OF_FEATURES.tried)
-    best = min(tried, key=lambda trial: trial["cross_entropy"])["strength"]
-    assert checkpoint.provenance["strength"] == best
-    assert (
-        probe_summary(checkpoint) == f"a linear probe of 12 videos, C = {best:g}, chosen by cross-validation"
-    )
+    assert checkpoint.provenance["strength"] == OF_FEATURES
+    assert probe_summary(checkpoint) == "a linear probe of 12 videos, C = 0.001"
     again = load_checkpoint(train_probe(store, LABELS, tmp_path / "again", TrainSettings()))
     assert again.sha256 == checkpoint.sha256
-
-
-def test_with_few_videos_the_usual_strength_is_taken(tiny_store, tmp_path: Path) -> None:
-    store = tiny_store(LENGTHS, PLANTED)
-    few = {video: LABELS[video] for video in ("n0", "n1", *list(PLANTED)[: FEWEST - 1])}
-    checkpoint = load_checkpoint(train_probe(store, few, tmp_path / "run", TrainSettings()))
-    assert (
-        checkpoint.provenance["strength"] == OF_FEATURES.usual
-        and not checkpoint.provenance["strengths_tried"]
-    )
 
 
 def test_motion_is_learned_by_itself(tiny_store, tmp_path: Path) -> None:
@@ -89,8 +73,7 @@ def test_motion_is_learned_by_itself(tiny_store, tmp_path: Path) -> None:
     best = train_motion(store, LABELS, tmp_path / "run", TrainSettings())
     checkpoint = load_checkpoint(best)
     assert checkpoint.kind == "motion" and checkpoint.recipe == store.recipe
-    tried = [trial["strength"] for trial in checkpoint.provenance["strengths_tried"]]
-    assert tried == list(OF_MOTION.tried)
+    assert checkpoint.provenance["strength"] == OF_MOTION
     assert probe_summary(checkpoint).startswith("a detector of motion, of 12 videos, C = ")
     model = checkpoint.build()
     scores = {video: score_snippets(video, model, store.read(video), CPU).mean() for video in LENGTHS}

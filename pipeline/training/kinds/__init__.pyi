@@ -3,14 +3,9 @@ from .actions import add_usual as add_usual
 from .actions import train_actions as train_actions
 from .fusion import fused_summary as fused_summary
 from .fusion import train_fused as train_fused
-from .linear import Rows as Rows
-from .linear import best_strength as best_strength
-from .linear import fit_rows as fit_rows
-from .linear import held_out_rows as held_out_rows
 from .linear import probe_summary as probe_summary
 from .linear import train_motion as train_motion
 from .linear import train_probe as train_probe
-from .linear import try_strengths as try_strengths
 from .normal_memory import memory_summary as memory_summary
 from .normal_memory import train_memory as train_memory
 from .ssrl import ssrl_summary as ssrl_summary

@@ -13,7 +13,7 @@ from ssrl_pipeline.data import Labels
 from ssrl_pipeline.models import LinearProbe
 from ssrl_pipeline.scales import EVIDENCE
 from ssrl_pipeline.training.bags import Bags
-from ssrl_pipeline.training.kinds.linear import Rows, best_strength, fit_rows, held_out_rows, try_strengths
+from ssrl_pipeline.training.kinds.linear import OF_FEATURES, Rows, fit_rows, held_out_rows
 
 LEAST = 1e-6  # a deviation of log odds, where normal segments do not differ
 
@@ -37,12 +37,11 @@ def fit_evidence(probe: LinearProbe, bags: Bags, labels: Labels, seed: int) -> N
     scaled = torch.stack([probe.scaled(rows) for rows in pooled])  # [V, T, W]
     rows = Rows(scaled.double().mean(dim=1).numpy(), abnormal)
     parts = held_out_rows(bags.videos, labels, seed)
-    strength = best_strength(try_strengths(rows, parts))
     odds = torch.zeros(scaled.shape[:2])
     for held in parts:
-        fit_rows(probe, Rows(rows.bags[~held], abnormal[~held]), strength)
+        fit_rows(probe, Rows(rows.bags[~held], abnormal[~held]), OF_FEATURES)
         odds[held] = probe.linear(scaled[held]).squeeze(-1)
-    fit_rows(probe, rows, strength)
+    fit_rows(probe, rows, OF_FEATURES)
     unit = max(float(odds[~abnormal].std(correction=0)), LEAST)
     for parameter in probe.linear.parameters():
         parameter.mul_(1 / unit if parts else 0)  # no evidence where none can be held out

@@ -9,7 +9,7 @@ Dimensions: V videos, W pooled size (what :meth:`ssrl_pipeline.models.LinearProb
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
@@ -31,18 +30,9 @@ from ssrl_pipeline.scoring import in_chunks
 from ssrl_pipeline.settings import TrainSettings
 from ssrl_pipeline.training.run_folder import refuse_other_run
 
-FOLDS, FEWEST = 5, 5  # of the choice; videos of either class that it needs
-
-
-class Strengths(NamedTuple):
-    """Inverse weights of the penalty, as scikit-learn's C."""
-
-    tried: tuple[float, ...]
-    usual: float  # where there are too few videos to choose by
-
-
-OF_FEATURES = Strengths((1e-5, 1e-4, 1e-3, 1e-2), 1e-4)  # thousands of them
-OF_MOTION = Strengths((1e-2, 1e-1, 1.0), 1e-1)  # some dozens
+FOLDS = 5  # in which evidence is held out
+OF_FEATURES = 1e-3  # scikit-learn's C, of thousands of numbers (docs/training.md says why it is not chosen)
+OF_MOTION = 1e-1  # of some dozens
 
 
 class Rows(NamedTuple):
@@ -50,13 +40,6 @@ class Rows(NamedTuple):
 
     bags: np.ndarray  # float64 [V, W], means over time
     abnormal: np.ndarray  # bool [V]
-
-
-class Trial(NamedTuple):
-    """How one strength does on videos that were held out."""
-
-    strength: float
-    cross_entropy: float  # both classes alike
 
 
 def train_probe(store: Features, labels: Labels, run: Path, settings: TrainSettings) -> Path:
@@ -78,7 +61,7 @@ def train_motion(store: Features, labels: Labels, run: Path, settings: TrainSett
 
 def train_linear(
     model: LinearProbe | MotionDetector,
-    strengths: Strengths,
+    strength: float,
     store: Features,
     labels: Labels,
     run: Path,
@@ -88,7 +71,7 @@ def train_linear(
 
     Args:
         model: that knows nothing yet.
-        strengths: to choose from.
+        strength: the inverse weight of the penalty, as scikit-learn's C.
         labels: videos without a split are training videos.
         run: the run's folder; gets config.yaml and best.pt.
 
@@ -103,8 +86,6 @@ def train_linear(
     check_videos(store, [*split.train, *split.val])
     refuse_other_run(run, model.kind)
     rows = read_rows(model, store, split.train)
-    trials = try_strengths(rows, held_out_rows(list(split.train), labels, settings.seed), strengths)
-    strength = best_strength(trials, strengths)
     fit_rows(model, rows, strength)
     tree = {"train": {"seed": settings.seed, "val_fraction": settings.val_fraction}}
     write_text(run / "config.yaml", to_yaml({**tree, "model": {"kind": model.kind}}))
@@ -112,7 +93,6 @@ def train_linear(
         "train_videos": list(split.train),
         "val_videos": list(split.val),
         "strength": strength,
-        "strengths_tried": [trial._asdict() for trial in trials],
     }
     settings_tree = {"train": to_tree(settings)}
     save_checkpoint(run / "best.pt", Checkpoint.of(model, store.recipe, settings_tree, provenance))
@@ -122,9 +102,8 @@ def train_linear(
 def probe_summary(checkpoint: Checkpoint) -> str:
     """What it was fitted to, in one line."""
     known = checkpoint.provenance
-    by = "chosen by cross-validation" if known["strengths_tried"] else "the usual one, for want of videos"
     what = {LinearProbe.kind: "a linear probe of", MotionDetector.kind: "a detector of motion, of"}
-    return f"{what[checkpoint.kind]} {len(known['train_videos'])} videos, C = {known['strength']:g}, {by}"
+    return f"{what[checkpoint.kind]} {len(known['train_videos'])} videos, C = {known['strength']:g}"
 
 
 @torch.no_grad()
@@ -159,31 +138,6 @@ def held_out_rows(videos: list[str], labels: Labels, seed: int) -> list[np.ndarr
     except LabelError:
         return []
     return [np.isin(videos, part) for part in parts]
-
-
-def try_strengths(rows: Rows, parts: Sequence[np.ndarray], strengths: Strengths = OF_FEATURES) -> list[Trial]:
-    """Each of `strengths` by cross-validation; nothing where a class has too few videos.
-
-    Args:
-        parts: which rows are held out together, as :func:`held_out_rows` tells.
-    """
-    if not parts or min(rows.abnormal.sum(), (~rows.abnormal).sum()) < FEWEST:
-        return []
-    coordinates = _coordinates(rows.bags)[0]
-    trials = []
-    for strength in strengths.tried:
-        found = np.empty(len(rows.abnormal))
-        for held in parts:
-            model = _regression(coordinates[~held], rows.abnormal[~held], strength)
-            found[held] = model.predict_proba(coordinates[held])[:, 1]
-        balance = np.where(rows.abnormal, 1 / rows.abnormal.sum(), 1 / (~rows.abnormal).sum())
-        trials.append(Trial(strength, float(log_loss(rows.abnormal, found, sample_weight=balance))))
-    return trials
-
-
-def best_strength(trials: Sequence[Trial], strengths: Strengths = OF_FEATURES) -> float:
-    """The usual one where none was tried."""
-    return min(trials, key=lambda trial: trial.cross_entropy).strength if trials else strengths.usual
 
 
 @torch.no_grad()
