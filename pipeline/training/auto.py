@@ -15,6 +15,7 @@ Dimensions: T snippets.
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -99,31 +100,32 @@ def choose(
 ) -> Trial:
     """The usual blend, or what ranks the videos better than that by more than chance.
 
-    The usual blend is of all kinds but motion, or the probe where that ranks better. Another one has to lead
-    by more than the standard error of its lead (the groups of each class drawn again and again): with ten
-    videos hardly anything does, and what is best by chance costs; with hundreds a kind that does not fit is
-    left out.
+    Chance is the standard error of a difference of AUCs (the groups of each class drawn again and again).
+    With ten videos hardly anything exceeds it, and what is best by chance costs; with hundreds what does not
+    fit is left out. The usual blend is of the probe and of each kind that is no worse than the probe by more
+    than chance, but motion, which has to show what it adds; or the probe alone, where that ranks better.
 
     Args:
         trials: as of :func:`try_all`, which takes the same scores and truth.
         groups: video -> its camera or source, of which the videos are alike; None: each is its own.
     """
     abnormal = np.array(list(truth.values()))
-    ranks = {trial.kinds: _of_videos(trial, scores, truth) for trial in trials}
     draws = _draws(abnormal, np.array([groups[video] if groups else video for video in truth]))
-    usual = next(trial for trial in trials if set(trial.kinds) == set(scores) - {MotionDetector.kind})
-    probe = next((trial for trial in trials if trial.kinds == (LinearProbe.kind,)), usual)
-    usual = max(usual, probe, key=lambda trial: trial.auc)
+    by_kinds = {trial.kinds: trial for trial in trials}
 
-    def drawn(trial: Trial) -> np.ndarray:
-        return np.array([roc_auc_score(abnormal[rows], ranks[trial.kinds][rows]) for rows in draws])
+    @cache
+    def drawn(kinds: tuple[Kind, ...]) -> np.ndarray:
+        ranks = _of_videos(by_kinds[kinds], scores, truth)
+        return np.array([roc_auc_score(abnormal[rows], ranks[rows]) for rows in draws])
 
-    usually = drawn(usual)
+    def leads(one: Trial, other: Trial) -> bool:
+        return bool(one.auc - other.auc > np.std(drawn(one.kinds) - drawn(other.kinds)))
 
-    def leads(trial: Trial) -> bool:
-        return bool(trial.auc - usual.auc > np.std(drawn(trial) - usually))
-
-    return max([usual, *filter(leads, trials)], key=lambda trial: trial.auc)
+    probe = by_kinds[LinearProbe.kind,]
+    fit = (kind for kind in scores if kind != MotionDetector.kind and not leads(probe, by_kinds[kind,]))
+    usual = max(by_kinds[tuple(fit)], probe, key=lambda trial: trial.auc)
+    better = (trial for trial in trials if leads(trial, usual))
+    return max([usual, *better], key=lambda trial: trial.auc)
 
 
 def _draws(abnormal: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
