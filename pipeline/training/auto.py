@@ -30,7 +30,7 @@ from ssrl_pipeline.data import fold_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.evaluation import highest_tenth
-from ssrl_pipeline.models import Blend, LinearProbe, MotionDetector, PatchMemory, add_odds
+from ssrl_pipeline.models import Blend, MotionDetector, PatchMemory, add_odds
 from ssrl_pipeline.scales import MOTION
 from ssrl_pipeline.settings import Kind
 from ssrl_pipeline.training.held_out import FOLDS, Folds, HeldOut, Scores, run_folds
@@ -121,7 +121,7 @@ def choose(
     def leads(one: Trial, other: Trial) -> bool:
         return bool(one.auc - other.auc > np.std(drawn(one.kinds) - drawn(other.kinds)))
 
-    probe = by_kinds[LinearProbe.kind,]
+    probe = by_kinds["probe",]
     fit = (kind for kind in scores if kind != MotionDetector.kind and not leads(probe, by_kinds[kind,]))
     usual = max(by_kinds[tuple(fit)], probe, key=lambda trial: trial.auc)
     better = (trial for trial in trials if leads(trial, usual))
