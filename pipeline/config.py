@@ -53,6 +53,24 @@ def load_config(
             fault = f"unknown key {str(key)!r}; did you mean {close[0]!r}?"
             raise ConfigError(f"{file}, line {_line_of(text, str(key))}: {fault}")
     alone = copy.deepcopy(tree)
+    _assign_all(tree, assignments)
+    for key, value in flags.items():
+        if value is not None:
+            _assign(tree, key, value)
+    try:
+        return from_tree(kind, tree)
+    except ConfigError as error:
+        raise ConfigError(f"{_place(kind, alone, str(error), file, text)}{error}") from error
+
+
+def named_in(section: str, file: str | Path | None, assignments: Sequence[str]) -> frozenset[str]:
+    """The settings of a section that a file or --set names, be it with their defaults."""
+    tree = _tree(file, _read(file)) if file else {}
+    _assign_all(tree, assignments)
+    return frozenset(tree.get(section, ()))
+
+
+def _assign_all(tree: Tree, assignments: Sequence[str]) -> None:
     for assignment in assignments:
         key, equals, written = assignment.partition("=")
         if not equals:
@@ -62,13 +80,6 @@ def load_config(
         except ValueError as error:
             raise ConfigError(f"--set {assignment}: the value is not YAML") from error
         _assign(tree, key, value)
-    for key, value in flags.items():
-        if value is not None:
-            _assign(tree, key, value)
-    try:
-        return from_tree(kind, tree)
-    except ConfigError as error:
-        raise ConfigError(f"{_place(kind, alone, str(error), file, text)}{error}") from error
 
 
 def _place(kind: type, tree: Tree, fault: str, file: str | Path | None, text: str) -> str:

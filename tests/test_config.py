@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ssrl_pipeline.config import from_tree, load_config, ready_configs, to_tree, to_yaml
+from ssrl_pipeline.config import from_tree, load_config, named_in, ready_configs, to_tree, to_yaml
 from ssrl_pipeline.errors import ConfigError
 from ssrl_pipeline.settings import Settings
 
@@ -68,6 +68,13 @@ def test_defaults_give_way_to_file_then_set_then_flags(
 
 def test_of_two_assignments_the_last_wins() -> None:
     assert load(None, "inner.steps=2", "inner.steps=3").inner.steps == 3
+
+
+def test_what_is_named_is_told_from_what_is_a_default(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("events:\n  gap: 2.0\n")
+    assert named_in("events", path, ["events.shortest=0.5", "train.steps=3"]) == {"gap", "shortest"}
+    assert named_in("events", None, []) == frozenset()
 
 
 def test_an_assignment_leaves_its_neighbours_in_the_file(tmp_path: Path) -> None:

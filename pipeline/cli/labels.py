@@ -37,7 +37,7 @@ def labels() -> None:
 
 
 @labels.command("import")
-@click.argument("file", type=PATH)
+@click.argument("files", type=PATH, nargs=-1, required=True)
 @click.option("--from", "kind", type=TOOLS, help="Which tool wrote it.  [default: as it looks]")
 @videos_option
 @features_option
@@ -54,33 +54,37 @@ def labels() -> None:
     help="A label that means abnormal.  [default: all but 'normal']",
 )
 @click.option("--out", type=PATH, default=Path(), help="Folder for the tables.  [default: here]")
+@click.option("--update", is_flag=True, help="Change tables that are there, of these videos alone.")
 @click.option("--overwrite", is_flag=True, help="Replace tables that are there.")
 @click.option("--skip", is_flag=True, help="Write what fits, though some videos do not.")
 @settings_options
 @json_option
 def labels_import(
     settings: Settings,
-    file: Path,
+    files: tuple[Path, ...],
     kind: str | None,
     fps: float | None,
     by_time: bool,
     abnormal: tuple[str, ...],
     out: Path,
+    update: bool,
     overwrite: bool,
     skip: bool,
     as_json: bool,
 ) -> None:
-    """Make labels.csv and intervals.csv of an annotation tool's FILE.
+    """Make labels.csv and intervals.csv of an annotation tool's FILES.
 
+    A folder stands for the files of such tools below it; of CVAT the .zip that it exports will do, too.
     Lengths and rates that the tool says are compared with the features, or else with the videos
     themselves; where they differ its ranges would be shifted, and are refused.
     """
-    found = teaching.import_labels(file, settings.data, kind, fps, by_time, abnormal, say)
+    found = teaching.import_labels(files, settings.data, kind, fps, by_time, abnormal, say)
     for problem in found.problems:
         say(problem, logging.ERROR)
     if found.problems and not (skip and found.labels):
         raise LabelError(f"{len(found.problems)} videos do not fit, nothing is written; see --skip")
-    paths = teaching.write_tables(found, out, overwrite)
+    bare = settings.data.layout == "released"
+    paths = teaching.write_tables(found, out, overwrite, update, bare)
     counts = {
         "videos": len(found.labels),
         "abnormal": len(found.intervals),

@@ -20,6 +20,7 @@ from ssrl_pipeline.cli.options import (
     runs_option,
     settings_options,
 )
+from ssrl_pipeline.config import named_in
 from ssrl_pipeline.console import say, table, time_code
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.settings import Settings
@@ -86,10 +87,13 @@ def replay(
     It reads stored features or, with --scores, results; no video is decoded. An alarm has gone, or come,
     if no alarm of the other settings overlaps it. A verdict of feedback.csv is met if there is an alarm
     exactly where there should be one. A masked patch does not count, as with `watch`; in results, what it
-    adds to a score is subtracted.
+    adds to a score is subtracted. Results are played by the rule that made each, of which --threshold and
+    -o events.gap=1 and the like change what they say.
     """
     variants = [(now_checkpoint, now_threshold, now_masks), (checkpoint, threshold, masks)]
-    found, shown = teaching.replay_settings(settings, variants, scores, since, page, device, say)
+    typed = click.get_current_context().params
+    named = named_in("events", typed["config"], typed["assignments"])
+    found, shown = teaching.replay_settings(settings, variants, scores, since, page, device, say, named)
     if as_json:
         echo_json(found.summary())
     else:

@@ -4,10 +4,13 @@ from .check import check_data as check_data
 from .check import wrong_lengths as wrong_lengths
 from .datasets import Dataset as Dataset
 from .export import export_store as export_store
+from .labels import INTERVAL_COLUMNS as INTERVAL_COLUMNS
+from .labels import LABEL_COLUMNS as LABEL_COLUMNS
 from .labels import SPLITS as SPLITS
 from .labels import Intervals as Intervals
 from .labels import Label as Label
 from .labels import Labels as Labels
+from .labels import frame_labels as frame_labels
 from .labels import group_of_folder as group_of_folder
 from .labels import intervals_of as intervals_of
 from .labels import read_intervals as read_intervals

@@ -35,6 +35,7 @@ from ssrl_pipeline.times import FrameTimes
 
 LABELS = ("normal", "abnormal")
 SPLITS = ("train", "val", "test")
+SLACK = 0.5  # seconds that times may lie behind the last frame's
 
 
 class Label(NamedTuple):
@@ -55,7 +56,7 @@ def read_labels(path: Path) -> Labels:
         LabelError: no such file, a column is missing, or a row does not fit; the line is named.
     """
     labels: Labels = {}
-    for row in read_table(path, _LABELS):
+    for row in read_table(path, LABEL_COLUMNS):
         video, said = _video(row), row.cells
         label, split = said["label"].lower(), said.get("split", "").lower() or None
         if not label:
@@ -114,7 +115,7 @@ def read_intervals(path: Path, times: Callable[[str], FrameTimes] | None = None)
         LabelError: no such file, a column is missing, or a row does not fit; the line is named.
     """
     intervals: Intervals = {}
-    for row in read_table(path, _INTERVALS):
+    for row in read_table(path, INTERVAL_COLUMNS):
         video = _video(row)
         if times and are_times(row.repeated, row.place):
             pairs = _in_frames(time_pairs(row.repeated, row.place), video, times, row.place)
@@ -137,6 +138,13 @@ def _in_frames(
         raise LabelError(f"{place}: times, and {error}; write frames, or extract the video") from error
     if not shown.known:
         raise LabelError(f"{place}: times, and the frame rate of {video!r} is unknown; write frames")
+    if shown.stamps is not None:  # else the frames themselves are too many
+        last = float(shown.end_of(np.array(len(shown.stamps) - 1)))
+        for start, end in pairs:
+            if start >= last or end > last + SLACK:
+                raise LabelError(
+                    f"{place}: {start:g} to {end:g} s does not lie in {video!r}, which ends at {last:.6g} s"
+                )
     return [(shown.frame_at(start), shown.frames_before(end)) for start, end in pairs]
 
 
@@ -192,8 +200,8 @@ def _is_interval_row(cells: Sequence[str]) -> bool:
     return len(cells) >= 3 and bool(cells[0]) and all(map(is_number, cells[1:]))
 
 
-_LABELS = Columns(("video", "label"), ("split", "group", "start"), _is_label_row)
-_INTERVALS = Columns(
+LABEL_COLUMNS = Columns(("video", "label"), ("split", "group", "start"), _is_label_row)
+INTERVAL_COLUMNS = Columns(
     required=("video", "start", "end"),
     optional=(),
     is_row=_is_interval_row,

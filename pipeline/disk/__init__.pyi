@@ -15,6 +15,7 @@ from .files import whole_file as whole_file
 from .files import whole_folder as whole_folder
 from .files import write_json as write_json
 from .files import write_text as write_text
+from .files import write_together as write_together
 from .identity import Identity as Identity
 from .identity import SourceFile as SourceFile
 from .identity import read_identity as read_identity
@@ -27,6 +28,9 @@ from .npy import rows_crc32 as rows_crc32
 from .pictures import FEWEST as FEWEST
 from .pictures import is_picture as is_picture
 from .pictures import picture_files as picture_files
+from .rewrite import Cells as Cells
+from .rewrite import changed_table as changed_table
+from .rewrite import new_table as new_table
 from .run_files import UNFINISHED as UNFINISHED
 from .run_files import checkpoint_file as checkpoint_file
 from .run_files import find_checkpoint as find_checkpoint

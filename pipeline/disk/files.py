@@ -15,8 +15,8 @@ import shutil
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,21 @@ def write_text(target: Path, text: str) -> None:
     """In UTF-8. Bytes of a file's name that are not UTF-8 are escaped as in JSON, which reads them back."""
     with whole_file(target) as scratch:
         scratch.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Several files, or none where one cannot be written: all are on the disk before one has its name.
+
+    Raises:
+        OSError, DiskError: one cannot be written.
+    """
+    with ExitStack() as written:
+        for target, content in contents.items():
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "a folder is in the place of a file", str(target))
+            scratch = written.enter_context(whole_file(target))
+            scratch.write_bytes(content)
+            _flush(scratch)
 
 
 def write_json(target: Path, value: Any) -> None:

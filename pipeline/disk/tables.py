@@ -56,6 +56,7 @@ class Row(NamedTuple):
     place: str  # file and line, for messages
     cells: dict[str, str]  # column -> cell, stripped; "" where the row has none
     repeated: list[str]  # cells of the repeated columns, as many times as the row has them
+    lines: range = range(0)  # the numbers of those that it stands in, from 1
 
 
 def read_text(path: Path, *, damaged: bool = False) -> str:
@@ -135,7 +136,8 @@ def read_table(
         raise LabelError(f"{path}: empty; its first line reads {columns.header}")
     for number, line in lines:
         place, text = f"{path}, line {number}", line.strip()
-        rest = iter(()) if skip else (more for _, more in lines)  # a quoted cell may go on in the next lines
+        last = number  # a quoted cell may go on in the next lines
+        rest = iter(()) if skip else (more for at, more in lines if (last := at))
         try:
             if not text or _is_comment(text, place, columns):
                 continue
@@ -143,7 +145,7 @@ def read_table(
                 raise LabelError(f"{place}: not text")
             cells = _cells(line, rest, header.delimiter, place)
             if any(cells):
-                yield header.row(cells, place)
+                yield header.row(cells, place)._replace(lines=range(number, last + 1))
         except LabelError as error:
             if skip is None:
                 raise

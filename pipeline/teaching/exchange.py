@@ -1,18 +1,16 @@
 """Labels in from annotation tools, and out to them: labels.csv and intervals.csv, or a detector's events.
 
     ssrl-pipeline labels import project.json --videos videos/
+    ssrl-pipeline labels import cvat/ --update
     ssrl-pipeline labels export --to label-studio --events scores/ -O tasks.json
 
 What a tool says of lengths and rates is compared with the videos: with their features where these are there,
 else the files are decoded. All that does not fit is told, and then nothing is written.
 """
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
@@ -20,12 +18,11 @@ import numpy as np
 from ssrl_pipeline.console import Note
 from ssrl_pipeline.data import (
     Annotations,
-    Intervals,
     Label,
-    Labels,
     StoredNames,
+    frame_labels,
 )
-from ssrl_pipeline.disk import one_name, write_text
+from ssrl_pipeline.disk import one_name
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
 from ssrl_pipeline.extraction import find_videos
 from ssrl_pipeline.extractors.decoding import open_video
@@ -37,20 +34,16 @@ from ssrl_pipeline.teaching.formats import (
     Known,
     Labelled,
     Span,
+    files_of,
     in_frames,
     read_ranges,
+    without_ending,
     write_ranges,
 )
+from ssrl_pipeline.teaching.label_tables import ABNORMAL, NORMAL, Imported
 from ssrl_pipeline.times import from_stamps
 
-NORMAL, EVENT = "normal", "abnormal"
 _PREFIXES = (r"[0-9a-f]{8}-", r"v_")  # of Label Studio's uploads, and of ActivityNet's names
-
-
-class Imported(NamedTuple):
-    labels: Labels
-    intervals: Intervals
-    problems: list[str]  # one a video that was left out
 
 
 class Videos:
@@ -64,6 +57,9 @@ class Videos:
         self._stored = set(self.store.videos()) if self.store else set()
         self.names = sorted(self._stored | self._files.keys())
         self._bare = StoredNames(self.names)
+        self._paths: dict[str, list[str]] = {}
+        for name in self.names:
+            self._paths.setdefault(without_ending(name), []).append(name)
         if not self.names:
             raise LabelError(
                 f"neither features in {data.features} nor videos in {data.videos} to compare with; "
@@ -75,6 +71,8 @@ class Videos:
         plain = unquote(name.replace("\\", "/"))
         if one_name(plain) in self.names:
             return one_name(plain)
+        if len(same := self._paths.get(one_name(plain), [])) == 1:
+            return same[0]
         bare = plain.rpartition("/")[2]
         for candidate in (bare, *(re.sub(rf"^{prefix}", "", bare) for prefix in _PREFIXES)):
             if found := self._bare.find(candidate):
@@ -100,7 +98,7 @@ class Videos:
 
 
 def import_labels(
-    path: Path,
+    paths: Sequence[Path],
     data: DataSettings,
     kind: str | None = None,
     fps: float | None = None,
@@ -108,29 +106,36 @@ def import_labels(
     abnormal: tuple[str, ...] = (),
     note: Note = lambda text: None,
 ) -> Imported:
-    """Labels and intervals of a tool's file; arguments as of the command `labels import`.
+    """Labels and intervals of a tool's files; arguments as of the command `labels import`.
 
     Args:
+        paths: files, and folders of such.
         abnormal: the labels that count; none: all but "normal".
         note: is told what was made of ranges that overlap.
 
     Raises:
-        LabelError: the file cannot be read, or there are no videos to compare it with.
+        LabelError: a file cannot be read, or there are no videos to compare it with.
     """
-    said = read_ranges(path, kind)
+    said = [one for path in files_of(paths, kind) for one in read_ranges(path, kind)]
     if not said:
-        raise LabelError(f"{path}: no video in it has been labelled")
+        raise LabelError(f"{', '.join(map(str, paths))}: no video in it has been labelled")
     videos, found = Videos(data, note), Imported({}, {}, [])
+    places: dict[str, str] = {}
     for one in said:
         try:
             video = videos.find(one.video)
             if video in found.labels:
-                raise LabelError(f"{one.place}: {one.video!r} is {video!r}, which the file names twice")
+                raise LabelError(
+                    f"{one.place}: {one.video!r} is {video!r}, which {places[video]} has labelled already"
+                )
             known = videos.known(video)
             ranges = in_frames(one, known, fps, by_time)
         except PipelineError as error:
-            found.problems.append(str(error) if str(path) in str(error) else f"{one.place}: {error}")
+            found.problems.append(str(error) if one.place in str(error) else f"{one.place}: {error}")
             continue
+        places[video] = one.place
+        if one.rate_matters and ranges and known.times.stamps is not None:
+            note(f"{video}: its frames come at uneven times, which {one.place} may count as even ones")
         chosen = [(start, end) for start, end, label in ranges if _counts(label, abnormal)]
         merged = _merged(chosen)
         if len(merged) < len(chosen):
@@ -139,22 +144,6 @@ def import_labels(
         if merged:
             found.intervals[video] = merged
     return found
-
-
-def write_tables(found: Imported, out: Path, overwrite: bool) -> tuple[Path, Path]:
-    """Writes labels.csv and intervals.csv into a folder. Raises ConfigError: they are there already."""
-    paths = out / "labels.csv", out / "intervals.csv"
-    if not overwrite and (there := [path for path in paths if path.exists()]):
-        raise ConfigError(f"{there[0]}: is there already; say --overwrite, or name another folder with --out")
-    splits = any(label.split for label in found.labels.values())
-    columns = ("video", "label", "split")[: 2 + splits]
-    rows = [
-        (v, (NORMAL, EVENT)[one.abnormal], one.split or "")[: 2 + splits] for v, one in found.labels.items()
-    ]
-    _write_csv(paths[0], columns, rows)
-    intervals = [(v, start, end) for v, pairs in found.intervals.items() for start, end in pairs]
-    _write_csv(paths[1], ("video", "start", "end"), intervals)
-    return paths
 
 
 def export_labels(
@@ -170,7 +159,8 @@ def export_labels(
         What was written.
 
     Raises:
-        PipelineError: there is nothing to write, or a video's length or rate is not known.
+        PipelineError: there is nothing to write, a video's length or rate is not known, or its intervals
+            are no such.
     """
     if kind not in FORMATS:
         raise ConfigError(f"{kind!r} is none of {', '.join(FORMATS)}")
@@ -185,14 +175,18 @@ def _labelled(data: DataSettings, note: Note) -> list[Labelled]:
     annotations = Annotations(data, videos.store)
     labels, intervals = annotations.labels, annotations.find_intervals() or {}
     found = []
+    for name in sorted(intervals.keys() - labels.keys()):
+        note(f"{name}: has intervals, but no label: it is left out")
     for name, label in labels.items():
         video = videos.find(name)
         if label.abnormal and name not in intervals:
             note(f"{name}: abnormal, but without intervals: it is left out")
             continue
-        spans = [Span(start, end, EVENT) for start, end in intervals.get(name, [])]
+        known = videos.known(video)
+        frame_labels(name, label, intervals, known.frames)
+        spans = [Span(start, end, ABNORMAL) for start, end in intervals.get(name, [])]
         width, height = videos.size(video)
-        found.append(Labelled(video, spans, videos.known(video), width, height, label.split))
+        found.append(Labelled(video, spans, known, width, height, label.split))
     return found
 
 
@@ -203,7 +197,7 @@ def _events(folder: Path) -> list[Labelled]:
     for said in sorted(folder.rglob("scores.json")):
         result = load_result(said.parent)[0]
         name = said.parent.relative_to(folder).as_posix()
-        spans = [Span(event.start, event.end, EVENT) for event in result.events]
+        spans = [Span(event.start, event.end, ABNORMAL) for event in result.events]
         known = Known(len(result.scores), result.timing)
         peaks = [event.peak_score for event in result.events]
         found.append(Labelled(name, spans, known, result.width, result.height, scores=peaks))
@@ -224,9 +218,3 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
             start, end = merged[-1][0], max(end, merged.pop()[1])
         merged.append((start, end))
     return merged
-
-
-def _write_csv(path: Path, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    write_text(path, text.getvalue())

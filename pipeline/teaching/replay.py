@@ -22,7 +22,7 @@ from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.console import Note
 from ssrl_pipeline.data import StoredNames
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
-from ssrl_pipeline.events import ChosenRule, Event, EventSettings, choose_rule, find_events
+from ssrl_pipeline.events import Event, EventSettings, find_events
 from ssrl_pipeline.extractors import find_device, snippet_of_frames
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.results import VideoScores, load_result
@@ -34,13 +34,14 @@ from ssrl_pipeline.times import FrameTimes
 
 _AGO = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s*(?P<unit>min|h|d|w)")
 _UNITS = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+Range = tuple[float, float]
 
 
 class Variant(NamedTuple):
     """One of the two settings that are compared."""
 
     checkpoint: Path | None  # None: the scores as they are in a folder of results
-    threshold: float | None  # None: the one that the checkpoint was calibrated to
+    threshold: float | None  # None: what the checkpoint was calibrated to, or the result was made with
     masks: tuple[Patch, ...] = ()  # cells that do not count
 
 
@@ -49,6 +50,7 @@ class Played(NamedTuple):
 
     video: str
     events: list[Event]
+    threshold: float  # that was used
     times: FrameTimes
     frames: int
     folder: Path | None  # of its result, where the scores are from there
@@ -62,7 +64,7 @@ class Change(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    rules: tuple[ChosenRule, ChosenRule]  # now, and then
+    thresholds: tuple[Range, Range]  # the lowest and the highest of the videos: now, and then
     videos: int
     hours: float | None  # None: a frame rate is unknown
     alarms: tuple[int, int]
@@ -75,10 +77,19 @@ class Comparison(NamedTuple):
     failed: list[str]  # videos that could not be read
     seconds: float  # that it took
 
+    @property
+    def threshold_words(self) -> tuple[str, str]:
+        """As people are told them."""
+        now, then = (
+            f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}" for low, high in self.thresholds
+        )
+        return now, then
+
     def summary(self) -> dict[str, Any]:
         """What `--json` prints."""
         return {
-            "thresholds": [rule.rule.threshold for rule in self.rules],
+            "thresholds": [low if low == high else None for low, high in self.thresholds],
+            "threshold_ranges": [list(each) for each in self.thresholds],
             "videos": self.videos,
             "hours": self.hours,
             "alarms": list(self.alarms),
@@ -97,6 +108,7 @@ def replay(
     since: float | None = None,
     device: str = "auto",
     note: Note = lambda text: None,
+    named: Collection[str] = (),
 ) -> tuple[Comparison, dict[str, Played]]:
     """Compares two variants on stored features, or on a folder of results.
 
@@ -104,6 +116,7 @@ def replay(
         scores: the folder that `score` wrote; None: the features that the settings name.
         since: videos whose files are older are left out, seconds since 1970; None: none is.
         note: is told of videos that cannot be read.
+        named: the settings of events that a user has set; all others are, of results, those that made them.
 
     Raises:
         ConfigError: a mask covers nothing that counts, or all.
@@ -112,13 +125,12 @@ def replay(
         The comparison, and the videos with the second variant.
     """
     began = time.monotonic()
-    rules = _rule(settings, now), _rule(settings, then)
-    sources = _results(scores, since, note) if scores else None
     failed: list[str] = []
-    if sources is None:
+    if scores is None:
         played = _from_features(settings, (now, then), since, find_device(device), failed, note)
     else:
-        played = _from_results(sources, (now, then), rules, settings)
+        said = {name: getattr(settings.events, name) for name in named}
+        played = _from_results(_results(scores, since, failed, note), (now, then), said)
     both = list(played)
     if not both:
         raise PipelineError("no videos to replay" + (" since then" if since else ""))
@@ -126,7 +138,7 @@ def replay(
     sides = _judged(verdicts, first, second)
     alarms = sum(len(one.events) for one in first.values()), sum(len(one.events) for one in second.values())
     found = Comparison(
-        rules,
+        (_range(first), _range(second)),
         len(first),
         _hours(first),
         alarms,
@@ -148,8 +160,15 @@ def _judged(
     """Verdicts by whether each of the variants is right about them."""
     sides: dict[tuple[bool, bool], list[Verdict]] = {}
     for verdict in _found(verdicts, first):
+        if verdict.moment.frame is None and not first[verdict.moment.video].times.known:
+            continue  # nobody knows which frame it is of
         sides.setdefault((_right(first, verdict), _right(second, verdict)), []).append(verdict)
     return sides
+
+
+def _range(played: Mapping[str, Played]) -> Range:
+    thresholds = [one.threshold for one in played.values()]
+    return min(thresholds), max(thresholds)
 
 
 def _hours(played: Mapping[str, Played]) -> float | None:
@@ -178,12 +197,6 @@ def parse_since(text: str, now: float | None = None) -> float:
         return datetime.datetime.fromisoformat(text.strip()).timestamp()
     except ValueError:
         raise ConfigError(f"--since {text!r}: say 24h, 7d, 2026-01-31 or 2026-01-31T18:00") from None
-
-
-def _rule(settings: Settings, variant: Variant) -> ChosenRule:
-    """The rule of a variant; of results without a checkpoint each has its own, and so may cameras."""
-    record = load_checkpoint(variant.checkpoint).provenance.get("threshold") if variant.checkpoint else None
-    return choose_rule(_events(settings, variant), record)
 
 
 def _events(settings: Settings, variant: Variant) -> EventSettings:
@@ -240,32 +253,41 @@ def _both(
             known[key] = score_snippets(video, one.model, features, device, hidden)
         frames = frame_scores(known[key], meta.frames, store.starts(video))
         events = find_events(frames, times, one.chosen.rule)
-        played.append(Played(video, events, times, meta.frames, None))
+        played.append(Played(video, events, one.chosen.rule.threshold, times, meta.frames, None))
     return played[0], played[1]
 
 
-def _results(folder: Path, since: float | None, note: Note) -> dict[str, tuple[Path, VideoScores]]:
+def _results(
+    folder: Path, since: float | None, failed: list[str], note: Note
+) -> dict[str, tuple[Path, VideoScores]]:
+    if not folder.is_dir():
+        raise PipelineError(f"{folder}: no folder of results of `score`")
     found = {}
     for said in sorted(folder.rglob("scores.json")):
-        result = load_result(said.parent)[0]
+        name = said.parent.relative_to(folder).as_posix()
+        try:
+            result = load_result(said.parent)[0]
+        except PipelineError as error:
+            note(str(error))
+            failed.append(name)
+            continue
         if since is not None and result.source is not None and result.source.mtime_ns < since * 1e9:
             continue
-        found[said.parent.relative_to(folder).as_posix()] = (said.parent, result)
+        found[name] = (said.parent, result)
     return found
 
 
 def _from_results(
     sources: Mapping[str, tuple[Path, VideoScores]],
     variants: Sequence[Variant],
-    rules: Sequence[ChosenRule],
-    settings: Settings,
+    said: Mapping[str, Any],
 ) -> Iterator[tuple[Played, Played]]:
     for video, (folder, result) in sources.items():
         played = []
-        for variant, chosen in zip(variants, rules, strict=True):
-            rule = chosen.rule
-            if variant.threshold is None and settings.events.threshold is None:
-                rule = dataclasses.replace(rule, threshold=result.chosen.rule.threshold)
+        for variant in variants:
+            given = {**said, **({"threshold": variant.threshold} if variant.threshold else {})}
+            changes = {name: value for name, value in given.items() if value is not None}
+            rule = dataclasses.replace(result.chosen.rule, **changes)
             scores = result.scores
             if variant.masks:
                 if not result.heat:
@@ -273,7 +295,7 @@ def _from_results(
                 own = masked(result.snippet_scores, result.heat, variant.masks)
                 scores = own[snippet_of_frames(len(scores), len(own), result.starts)]
             events = find_events(scores, result.timing, rule)
-            played.append(Played(video, events, result.timing, len(scores), folder))
+            played.append(Played(video, events, rule.threshold, result.timing, len(scores), folder))
         yield played[0], played[1]
 
 

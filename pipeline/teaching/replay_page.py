@@ -30,8 +30,7 @@ def save_page(path: Path, found: Comparison, played: Mapping[str, Played], files
         files: the videos' own files, which are decoded where there is no picture.
     """
     pictures = _pictures([*found.gone, *found.come], played, files)
-    thresholds = [f"{rule.rule.threshold:.4g}" for rule in found.rules]
-    rows = [("", "now", "then"), ("threshold", *thresholds), ("alarms", *map(str, found.alarms))]
+    rows = [("", "now", "then"), ("threshold", *found.threshold_words), ("alarms", *map(str, found.alarms))]
     if found.hours:
         rows.append(("alarms an hour", *(f"{count / found.hours:.3g}" for count in found.alarms)))
     cells = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)

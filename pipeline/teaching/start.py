@@ -1,6 +1,6 @@
 """What the command `replay` does with what the settings name."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ssrl_pipeline.console import Note
@@ -24,11 +24,13 @@ def replay_settings(
     page: Path | None,
     device: str,
     note: Note,
+    named: Collection[str] = (),
 ) -> tuple[Comparison, list[tuple[str, ...]]]:
     """:func:`ssrl_pipeline.teaching.replay.replay` of two settings, now and then, and rows that show it.
 
     Args:
         page: to write as well; None: none.
+        named: the settings of events that a user has set.
 
     Raises:
         ConfigError: both settings are the same, or a checkpoint is named for results.
@@ -47,7 +49,7 @@ def replay_settings(
     feedback = feedback_path(settings.data)
     verdicts = read_verdicts(feedback, note) if feedback.exists() or settings.data.feedback else []
     moment = None if since is None else parse_since(since)
-    found, played = replay(settings, now, then, verdicts, scores, moment, device, note)
+    found, played = replay(settings, now, then, verdicts, scores, moment, device, note, named)
     if page:
         folder = Path(settings.data.videos)
         save_page(page, found, played, find_videos(folder) if folder.exists() else {})
@@ -55,9 +57,8 @@ def replay_settings(
 
 
 def _rows(found: Comparison) -> list[tuple[str, ...]]:
-    first, second = (rule.rule.threshold for rule in found.rules)
     rows: list[tuple[str, ...]] = [
-        ("threshold", f"{first:.4g}", f"{second:.4g}"),
+        ("threshold", *found.threshold_words),
         ("alarms", *map(str, found.alarms)),
     ]
     if found.hours:

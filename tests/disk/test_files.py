@@ -19,6 +19,7 @@ from ssrl_pipeline.disk.files import (
     whole_folder,
     write_json,
     write_text,
+    write_together,
 )
 from ssrl_pipeline.errors import PipelineError
 
@@ -156,6 +157,25 @@ def test_scratch_names_are_hidden_beside_the_target_and_never_the_same(tmp_path:
 def test_write_text_is_utf8_on_every_system(tmp_path: Path) -> None:
     write_text(tmp_path / "x.txt", "Straße 交通\n")
     assert (tmp_path / "x.txt").read_bytes() == b"Stra\xc3\x9fe \xe4\xba\xa4\xe9\x80\x9a\n"
+
+
+@pytest.mark.parametrize("late", ["one", "two"])
+def test_files_are_written_together_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    write_together({one: b"1", two: b"2"})
+    before = tree(tmp_path)
+    assert before == {"one": b"1", "two": b"2"}
+
+    def full(path: Path) -> None:
+        if path.name.startswith(f".{late}"):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ssrl_pipeline.disk.files._flush", full)
+    with pytest.raises(PipelineError):
+        write_together({one: b"new", two: b"new"})
+    assert tree(tmp_path) == before
 
 
 def test_write_json_can_be_read_by_machines_and_people(tmp_path: Path) -> None:

@@ -121,11 +121,11 @@ def test_masking_by_heat() -> None:
     np.testing.assert_allclose(masked(scores, heat, [Patch("2x3", 4)]), [0.5, 0.9, 0.2], rtol=1e-6)
 
 
-def scored(name: str, scores: list[float]) -> None:
-    rule = ChosenRule(EventRule(threshold=0.5, shortest=0.0, gap=0.0), "a test")
+def scored(name: str, scores: list[float], threshold: float = 0.5, fps: float = 16.0) -> None:
+    rule = ChosenRule(EventRule(threshold=threshold, shortest=0.0, gap=0.0), "a test")
     values = np.array(scores, np.float32)
     made = VideoScores(
-        **{"video": Path(name), "scores": values.repeat(16), "snippet_scores": values, "fps": 16.0},
+        **{"video": Path(name), "scores": values.repeat(16), "snippet_scores": values, "fps": fps},
         **{"width": 64, "height": 48, "decoder": "none", "checkpoint": Path("best.pt"), "recipe": {}},
         chosen=rule,
     )
@@ -150,6 +150,55 @@ def test_results_of_score_and_the_page(run: Callable[..., Result], monkeypatch: 
     assert page.count("data:image/jpeg;base64,") == 1
     lower = run("replay", *options, "--threshold", 0.3, "--json")
     assert [one["video"] for one in played(lower)["come"]] == ["b.mp4"]  # type: ignore[attr-defined]
+
+
+def test_what_alarms_now_is_what_the_results_say(run: Callable[..., Result]) -> None:
+    """Each by the rule that made it, of which only what is said is changed."""
+    scored("a.mp4", [0.1, 0.95, 0.1, 0.95, 0.1, 0.65, 0.1], threshold=0.9)
+    options = ("--scores", "scores", "--threshold", 0.6)
+    found = played(run("replay", *options, "--json"))
+    assert (found["thresholds"], found["threshold_ranges"]) == ([0.9, 0.6], [[0.9, 0.9], [0.6, 0.6]])
+    assert found["alarms"] == [2, 3]
+    assert played(run("replay", *options, "-o", "events.gap=2.0", "--json"))["alarms"] == [1, 1]
+    scored("b.mp4", [0.1, 0.55, 0.1], threshold=0.5)
+    found = played(run("replay", *options, "--json"))
+    assert (found["thresholds"], found["threshold_ranges"]) == ([None, 0.6], [[0.5, 0.9], [0.6, 0.6]])
+    assert found["alarms"] == [3, 3]
+    done = run("replay", *options, "--page", "page.html")
+    assert ["threshold", "0.5", "to", "0.9", "0.6"] in [line.split() for line in done.out.splitlines()]
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "<td>threshold</td><td>0.5 to 0.9</td><td>0.6</td>" in page
+
+
+def test_the_thresholds_of_cameras_are_told(checkpoint: Path, run: Callable[..., Result]) -> None:
+    made = load_checkpoint(checkpoint)
+    gate = {"group": "gate", "hour": None, "enough": True, "value": 0.99}
+    record = {"value": 0.5, "asked": 0.01, "unit": "frame", "split": "val", "by": [gate]}
+    save_checkpoint(Path("best.pt"), Checkpoint.of(made.build(), made.recipe, {}, {"threshold": record}))
+    Path("labels.csv").write_text("video,label,group\nnew.mp4,normal,gate\nold.mp4,normal,\n")
+    found = played(run("replay", "--now-checkpoint", "best.pt", "--threshold", 0.99, "--json"))
+    assert (found["thresholds"], found["threshold_ranges"]) == ([None, 0.99], [[0.5, 0.99], [0.99, 0.99]])
+    assert found["alarms"] == [3, 2]
+
+
+def test_of_a_verdict_at_a_time_nothing_is_said_where_times_are_unknown(run: Callable[..., Result]) -> None:
+    scored("a.mp4", [0.1, 0.95, 0.1], fps=0.0)
+    add_verdict(Path("feedback.csv"), Verdict(Moment("a.mp4", None, 1.5), "abnormal"))
+    add_verdict(Path("feedback.csv"), Verdict(Moment("a.mp4", 20, None), "abnormal"))
+    found = played(run("replay", "--scores", "scores", "--threshold", 0.99, "--json"))
+    assert found["verdicts"] == {"kept": 0, "lost": 1, "won": 0, "wrong": 0}
+
+
+def test_a_damaged_result_is_told_and_the_others_are_played(run: Callable[..., Result]) -> None:
+    scored("a.mp4", [0.1, 0.95, 0.1])
+    scored("b.mp4", [0.1, 0.95, 0.1])
+    Path("scores/a.mp4/scores.npz").write_bytes(b"torn")
+    done = run("replay", "--scores", "scores", "--threshold", 0.99, "--json")
+    assert done.code == 1 and "no whole result of `score`" in done.err and "1 of 2 videos failed" in done.err
+    found = json.loads(done.out)
+    assert (found["videos"], found["failed"], found["alarms"]) == (1, ["a.mp4"], [1, 0])
+    nowhere = run("replay", "--scores", "nowhere", "--threshold", 0.9)
+    assert nowhere.code == 1 and "nowhere: no folder of results" in nowhere.err
 
 
 def test_events_go_out_as_predictions(run: Callable[..., Result]) -> None:

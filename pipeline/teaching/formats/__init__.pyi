@@ -1,6 +1,8 @@
 from .choose import FORMATS as FORMATS
 from .choose import read_ranges as read_ranges
 from .choose import write_ranges as write_ranges
+from .files import files_of as files_of
+from .lists import without_ending as without_ending
 from .ranges import Known as Known
 from .ranges import Labelled as Labelled
 from .ranges import Span as Span

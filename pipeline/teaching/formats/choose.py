@@ -1,5 +1,6 @@
 """Which tool a file is of, and reading and writing it."""
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from ssrl_pipeline.disk import read_text, write_json, write_text
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.teaching.formats.cvat import read_cvat, write_cvat
+from ssrl_pipeline.teaching.formats.files import ENDINGS, archived, require_bounded
 from ssrl_pipeline.teaching.formats.label_studio import read_label_studio, write_label_studio
 from ssrl_pipeline.teaching.formats.lists import (
     read_activitynet,
@@ -31,8 +33,9 @@ def read_ranges(path: Path, kind: str | None = None) -> list[Annotated]:
         LabelError: it cannot be read, or is no such file.
     """
     try:
-        if path.suffix.lower() == ".xml" or kind == "cvat":
-            return list(read_cvat(path, path.read_bytes()))
+        if path.suffix.lower() in ENDINGS["cvat"] or kind == "cvat":
+            return list(read_cvat(path, _xml(path)))
+        require_bounded(path, path.stat().st_size)
         text = read_text(path)
         if kind == "via" or (kind is None and path.suffix.lower() == ".csv"):
             return list(read_via(path, text))
@@ -47,7 +50,9 @@ def read_ranges(path: Path, kind: str | None = None) -> list[Annotated]:
         raise LabelError(f"{path}: no such file") from None
     except RecursionError as error:
         raise LabelError(f"{path}: nested too deep") from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, csv.Error) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise LabelError(f"{path}: not as {kind or 'a labelling tool'} writes it ({what})") from error
 
@@ -70,6 +75,13 @@ def write_ranges(out: Path, kind: str, videos: Sequence[Labelled]) -> list[Path]
         writers: dict[str, Any] = {"label-studio": write_label_studio, "activitynet": write_activitynet}
         write_json(out, {**writers, "fiftyone": write_fiftyone}[kind](videos))
     return [out]
+
+
+def _xml(path: Path) -> bytes:
+    if path.suffix.lower() == ".zip":
+        return archived(path)
+    require_bounded(path, path.stat().st_size)
+    return path.read_bytes()
 
 
 def _looks_like(content: Any) -> str:

@@ -1,10 +1,11 @@
 """JSON that lists the ranges of each video: ActivityNet's, in seconds, and FiftyOne's temporal detections.
 
-FiftyOne's are frames counted from 1, both ends included (`support`), or seconds (`timestamps`).
+FiftyOne's are frames counted from 1, both ends included (`support`), or seconds (`timestamps`). It knows a
+video by its path below `data/`, without the ending, and a label by its place among `classes`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ssrl_pipeline.errors import LabelError
@@ -33,7 +34,8 @@ def write_activitynet(videos: Iterable[Labelled]) -> dict[str, Any]:
         for one, score in zip(ranges, video.scores, strict=False):
             one["score"] = score
         subset = {"subset": subsets[video.split]} if video.split else {}
-        database[video.video] = {"duration": video.duration, **subset, "annotations": ranges}
+        duration = {"duration": video.duration} if video.known.times.known else {}
+        database[video.video] = {**duration, **subset, "annotations": ranges}
     return {"version": "VERSION 1.3", "database": database}
 
 
@@ -57,16 +59,31 @@ def read_fiftyone(path: Path, content: Any) -> Iterator[Annotated]:
         yield Annotated(place, video, spans, seconds=units == {True})
 
 
-def write_fiftyone(videos: Iterable[Labelled]) -> dict[str, Any]:
+def write_fiftyone(videos: Sequence[Labelled]) -> dict[str, Any]:
+    """Raises LabelError where two videos would be one."""
+    classes = sorted({span.label for video in videos for span in video.spans})
     labels: dict[str, Any] = {}
+    names: dict[str, str] = {}
     for video in videos:
+        name = without_ending(video.video)
+        if (first := names.setdefault(name, video.video)) != video.video:
+            raise LabelError(
+                f"{first} and {video.video} are both {name!r} to FiftyOne, which knows videos without their "
+                "endings; rename one, or label one of them alone"
+            )
         ranges: list[dict[str, Any]] = [
-            {"label": span.label, "support": [int(span.start) + 1, int(span.end)]} for span in video.spans
+            {"label": classes.index(span.label), "support": [int(span.start) + 1, int(span.end)]}
+            for span in video.spans
         ]
         for one, score in zip(ranges, video.scores, strict=False):
             one["confidence"] = score
-        labels[video.video] = ranges or None
-    return {"labels": labels}
+        labels[name] = ranges or None
+    return {"classes": classes, "labels": labels}
+
+
+def without_ending(video: str) -> str:
+    """The name of a video as FiftyOne has it."""
+    return str(PurePosixPath(video).with_suffix(""))
 
 
 def _span(seconds: Sequence[Any], label: str) -> Span:

@@ -14,6 +14,7 @@ from ssrl_pipeline.times import FrameTimes
 
 RATE = 1e-3  # relative difference of two rates that are one: 29.97 and 30000/1001
 MOST_SECONDS = 1e8  # three years
+MOST_FRAMES = 1000 * MOST_SECONDS
 LENGTH = 0.5  # seconds that a container's length may be off; sound often lasts longer
 
 
@@ -38,6 +39,22 @@ class Annotated:
     duration: float | None = None  # that the tool says, seconds
     split: str | None = None
     rate_matters: bool = False  # the tool's frames are times multiplied by a rate of its own
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the file says what cannot be: its values are whatever JSON holds."""
+        for name in ("frames", "fps", "duration"):
+            number = getattr(self, name)
+            if number is not None and not (_is_plausible(number) and number >= 0):
+                raise ValueError(f"{name} {number!r:.40}")
+        for span in self.spans:
+            if not (_is_plausible(span.start) and _is_plausible(span.end) and isinstance(span.label, str)):
+                raise ValueError(f"range {span.start!r:.40} to {span.end!r:.40}, {span.label!r:.40}")
+        if not isinstance(self.video, str):
+            raise ValueError(f"video {self.video!r:.40}")
+
+
+def _is_plausible(number: object) -> bool:
+    return isinstance(number, (int, float)) and abs(number) < MOST_FRAMES  # which nan is not
 
 
 class Known(NamedTuple):
@@ -82,8 +99,9 @@ def in_frames(said: Annotated, known: Known, fps: float | None, by_time: bool) -
     Raises:
         LabelError: lengths or rates differ, or a range lies outside of the video.
     """
-    rate = said.fps or fps
-    if said.frames is not None and said.frames != known.frames and not by_time:
+    rate, own_rate = said.fps or fps, known.times.fps
+    recounted = said.frames is not None and said.frames != known.frames
+    if recounted and not by_time:
         raise LabelError(
             f"{said.place}: {said.video}: the tool counted {said.frames} frames, the video has "
             f"{known.frames}; its ranges would be shifted. {_WAY}"
@@ -96,13 +114,14 @@ def in_frames(said: Annotated, known: Known, fps: float | None, by_time: bool) -
         )
     if said.seconds:
         return [_from_seconds(said, known, span) for span in said.spans]
-    if said.rate_matters and rate is None and said.spans and said.frames is None:
+    if said.frames == known.frames:  # then no frame is another, whatever rate is said
+        return [_checked(said, known, int(start), int(end), label) for start, end, label in said.spans]
+    if rate is None and said.spans and (recounted or said.rate_matters):
         raise LabelError(
             f"{said.place}: {said.video}: does not say by which rate frames were counted; give --fps "
-            "with the frameRate of the labelling configuration (24 where it names none)"
+            f"with {_RATES[said.rate_matters]}"
         )
-    own_rate = known.times.fps
-    if rate and own_rate and abs(rate - own_rate) > RATE * own_rate:
+    if rate and (recounted or (own_rate and abs(rate - own_rate) > RATE * own_rate)):
         if by_time:
             spans = [Span(start / rate, end / rate, label) for start, end, label in said.spans]
             return [_from_seconds(said, known, span) for span in spans]
@@ -113,6 +132,10 @@ def in_frames(said: Annotated, known: Known, fps: float | None, by_time: bool) -
     return [_checked(said, known, int(start), int(end), label) for start, end, label in said.spans]
 
 
+_RATES = (  # of tools that count the frames of a file, and of those that count by a rate
+    "that of the file that was labelled",
+    "the frameRate of the labelling configuration (24 where it names none)",
+)
 _WAY = "Label it again with the right rate, or say --by-time, with --fps where the file tells no rate"
 
 
@@ -122,9 +145,13 @@ def _from_seconds(said: Annotated, known: Known, span: Span) -> tuple[int, int, 
     if not 0 <= span.start < span.end < MOST_SECONDS:
         raise LabelError(f"{said.place}: {said.video}: range {span.start:g} to {span.end:g} s is none")
     start, end = known.times.frame_at(span.start), known.times.frames_before(span.end)
-    slack = LENGTH * known.times.fps
-    if known.frames < end <= known.frames + slack:
-        end = known.frames
+    last = float(known.times.end_of(np.array(known.frames - 1)))
+    if span.start >= last or span.end > last + LENGTH:
+        raise LabelError(
+            f"{said.place}: {said.video}: range {span.start:g} to {span.end:g} s does not lie in its "
+            f"{known.frames} frames, which last until {last:.6g} s"
+        )
+    end = min(end, known.frames)
     return _checked(said, known, start, end, span.label, f" ({span.start:g} to {span.end:g} s)")
 
 
