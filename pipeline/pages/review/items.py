@@ -22,7 +22,6 @@ AROUND = 10.0  # seconds of the curve to either side of an event
 MOST_EVENTS = 5000  # events of an archive
 MOST_MISSES = 20  # of all results, those nearest the threshold
 ROUNDED = 6e-4  # seconds that a time from a browser may be too early
-FAR = 10.0  # seconds from an event, from which on a verdict is on something else
 Json = dict[str, Any]
 
 
@@ -48,17 +47,16 @@ class Item:
         """Whether it was one."""
         return self.threshold is None or self.score >= self.threshold
 
-    def apart(self, moment: Moment) -> float:
-        """Seconds from a moment to the event; 0 within it."""
-        if moment.video != self.video:
-            return float("inf")
+    @property
+    def mark(self) -> str:
+        """The note of a verdict that the page gives on it, whose it stays wherever the playhead was."""
+        return f"review of {self.begin:.3f}-{self.end:.3f} s"
+
+    def holds(self, moment: Moment) -> bool:
+        """Whether a moment of its video is in it."""
         if moment.frame is not None and self.frames:
-            start, end, _ = self.frames
-            gap = max(start - moment.frame, moment.frame - end + 1, 0)
-            return gap * (self.end - self.begin) / (end - start)
-        if moment.time is None:
-            return float("inf")
-        return max(self.begin - moment.time, moment.time - self.end, 0.0)
+            return self.frames[0] <= moment.frame < self.frames[1]
+        return moment.time is not None and self.begin - ROUNDED <= moment.time <= self.end + ROUNDED
 
     def shown(self) -> Json:
         """Fit for JSON."""

@@ -4,8 +4,8 @@
 const $ = (id) => document.getElementById(id);
 const LOOK = 3000, STEP = 0.5, BEFORE = 1, EDGE = 10; // milliseconds; seconds
 const player = $("player");
-let items = [], verdicts = {}, shown = null, detail = null, skipped = new Set(), given = [];
-let playhead = 0, playable = true, running = false, busy = false;
+let items = [], version = null, verdicts = {}, shown = null, detail = null, skipped = new Set(), given = [];
+let playhead = 0, playable = true, running = false, busy = false, passing = false;
 
 function element(tag, properties, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -29,18 +29,20 @@ async function ask(path, said) {
   try {
     answer = await fetch(path, how);
   } catch {
-    trouble("The review command does not answer; it may have ended. All verdicts given so far are kept.");
+    trouble("The review command does not answer; it may have ended. All verdicts given so far are kept.", true);
     return null;
   }
   if (!answer.ok) {
-    trouble((await answer.text()).trim() || `Failed (${answer.status}).`);
+    trouble((await answer.text()).trim() || `Failed (${answer.status}).`, !said);
     return null;
   }
-  trouble("");
+  if (passing || said) trouble("");
   return answer.json();
 }
 
-function trouble(text) {
+// What passes is over with the next answer; what came of something done stays until something else is done.
+function trouble(text, passes = false) {
+  passing = passes;
   $("trouble").textContent = text;
   $("trouble").hidden = !text;
 }
@@ -129,6 +131,7 @@ function stamp() {
 // ---- the event that is shown
 
 async function show(item) {
+  if (!passing) trouble("");
   shown = item;
   detail = null;
   running = false;
@@ -309,7 +312,8 @@ async function undo() {
   if (given.at(-1) === item) given.pop();
   take(news);
   if (item === shown) stamp();
-  else show(items.find((one) => one.id === item.id));
+  else show(item);
+  if (!news.undone) trouble("No verdict of this page on the event is left to take back; `ssrl-pipeline feedback undo` takes back others.");
 }
 
 function change(by) {

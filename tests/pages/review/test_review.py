@@ -22,8 +22,9 @@ from ssrl_pipeline.disk import write_json
 from ssrl_pipeline.events import ChosenRule, EventRule
 from ssrl_pipeline.pages.review.items import Item, Results
 from ssrl_pipeline.pages.review.queue import by_use
+from ssrl_pipeline.results.pictures import Pictures, read_pictures
 from ssrl_pipeline.results.video_scores import VideoScores
-from ssrl_pipeline.teaching.verdicts import read_verdicts
+from ssrl_pipeline.teaching.verdicts import Moment, Patch, Verdict, add_verdict, read_verdicts
 
 Open = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("usual_signals")
@@ -99,6 +100,35 @@ def test_a_verdict_is_a_line_and_so_is_what_takes_it_back(open_it: Open, tmp_pat
     assert get(again.url)["verdicts"].keys() == {other} and "3 events, 1 of them" in again.said[0]
 
 
+def test_what_was_said_elsewhere_stays_and_the_event_shown_has_the_verdict(
+    open_it: Open, tmp_path: Path
+) -> None:
+    feedback = tmp_path / "feedback.csv"
+    missed, part = Moment("gate/a.webm", 8, 1.0), Moment("gate/a.webm", 20, 2.5, Patch("2x3", 4))
+    for moment in (missed, part):
+        add_verdict(feedback, Verdict(moment, "abnormal", who="ben"))
+    url = open_it().url
+    high, low, _ = (item["id"] for item in get(url)["items"])
+    assert get(url)["verdicts"].keys() == {high}, "what ben missed is none of the events"
+    post(url, "/verdict", {"item": high, "word": "normal"})
+    assert rows(feedback)[2:] == [("gate/a.webm", "normal", "23", "ana")]
+    post(url, "/verdict", {"item": high, "word": "abnormal", "time": 9.0})  # nearer to the other event
+    assert rows(feedback)[3:] == [
+        ("gate/a.webm", "abnormal", "72", "ana"),
+        ("gate/a.webm", "undo", "23", "ana"),
+    ]
+    for server in (url, open_it().url):
+        assert get(server)["verdicts"].keys() == {high} and get(server)["verdicts"][high]["frame"] == 72
+    post(url, "/verdict", {"item": low, "word": "normal"})
+    assert json.loads(post(url, "/undo", {"item": high}).body)["undone"] is True
+    assert rows(feedback)[5:] == [
+        ("gate/a.webm", "normal", "87", "ana"),
+        ("gate/a.webm", "undo", "72", "ana"),
+    ]
+    assert json.loads(post(url, "/undo", {"item": high}).body)["undone"] is False, "the patch is ben's"
+    assert [one.moment.frame for one in read_verdicts(feedback, print)] == [8, 20, 87]
+
+
 def test_what_belongs_to_an_event(open_it: Open) -> None:
     url = open_it().url
     high = get(url)["items"][0]["id"]
@@ -166,6 +196,9 @@ def test_lines_that_are_none_are_told_once_and_stay(open_it: Open, tmp_path: Pat
     assert [text for text in review.said if "passed over" in text] == state["problems"]
     assert feedback.read_bytes().startswith(garbage.encode("latin-1"))
     assert len(get(review.url)["verdicts"]) == 2
+    post(review.url, "/verdict", {"item": state["items"][2]["id"], "word": "normal", "time": 1.0})
+    left = read_verdicts(feedback, lambda text: None)
+    assert [(one.moment.frame, one.word) for one in left] == [(23, "normal"), (8, "normal")]
     feedback.write_text("nothing of the kind\n")
     answer = ask(review.url, "/state")
     assert answer.code == 409 and b"feedback.csv" in answer.body
