@@ -336,6 +336,10 @@ addEventListener("keydown", (event) => {
   event.preventDefault();
   action();
 }, true);
+// What a pointer has pressed does not keep the keys: Space plays then, it does not press it again.
+addEventListener("click", (event) => {
+  if (event.detail && event.target.closest("button, input[type=checkbox]")) document.activeElement.blur();
+});
 const BUTTONS = { normal: "n", abnormal: "a", skip: "s", undo: "u", play: " ", back: "ArrowLeft", on: "ArrowRight",
   previous: "ArrowUp", next: "ArrowDown" };
 for (const [id, key] of Object.entries(BUTTONS)) $(id).addEventListener("click", () => shown && KEYS[key]());

@@ -129,6 +129,23 @@ def test_the_playhead_plays_and_is_where_one_clicks(page: Page) -> None:
     assert not page.find("#heat").is_displayed()
 
 
+def test_space_plays_whatever_was_clicked_on_before(page: Page, tmp_path: Path) -> None:
+    for clicked in ("#normal", "#heat-choice", "#heat-on"):
+        page.find(clicked).click()
+        page.until(lambda: page.shown() == 1, "the next")
+        page.still()
+        heat = page.run("return $('heat-on').checked")
+        page.press(Keys.SPACE)
+        page.until(lambda: page.run("return !player.paused"), f"the video to play after {clicked}")
+        page.press(Keys.SPACE)
+        page.until(lambda: page.run("return player.paused"), "the video to stand")
+        assert page.run("return $('heat-on').checked") is heat
+    assert [word for _, word, _ in said(tmp_path / "feedback.csv")] == ["normal"]
+    page.run("$('normal').focus()")
+    page.press(Keys.SPACE)  # by keys alone it presses what has the focus
+    page.until(lambda: page.shown() == 2, "the next")
+
+
 def test_two_reviewers_at_once(page: Page, tmp_path: Path) -> None:
     """What another says is shown soon, and not asked again."""
     feedback = tmp_path / "feedback.csv"
