@@ -15,6 +15,7 @@ from ssrl_pipeline.alarms import box_of, note_verdict, read_events
 from ssrl_pipeline.disk import read_json
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.events import Event, find_events
+from ssrl_pipeline.pages.review.stills import Stills
 from ssrl_pipeline.results import PEAKS, VideoScores, heat_maps, load_peaks, load_result
 from ssrl_pipeline.teaching import Moment
 
@@ -96,7 +97,8 @@ class ItemSource(Protocol):
 
     def clip(self, item: Item) -> Media: ...
 
-    def still(self, item: Item) -> Media: ...
+    def still(self, item: Item, decode: bool) -> Media:
+        """Its picture at the peak; `decode`: where none is kept, taken from the video, if that is near."""
 
     def moment(self, item: Item, time: float) -> Moment:
         """Of a second of what is played."""
@@ -120,6 +122,7 @@ class Results:
         self.videos: list[Path] = []
         self._items: list[Item] = []
         self._of: dict[str, Path] = {}
+        self._stills = Stills()
         for said in sorted(folder.rglob("scores.json")):
             try:
                 result = load_result(said.parent)[0]
@@ -176,13 +179,19 @@ class Results:
         video = _loaded(self._of[item.id]).video.absolute()
         return Media(video.parent, video.name)
 
-    def still(self, item: Item) -> Media:
+    def still(self, item: Item, decode: bool) -> Media:
         folder = self._of[item.id]
         assert item.frames
         try:
-            return Media(folder, content=load_peaks(folder / PEAKS).get(item.frames[2]))
+            kept = load_peaks(folder / PEAKS)
         except (PipelineError, OSError):
-            return Media(folder)
+            kept = {}
+        content = kept.get(item.frames[2])
+        if content is None and decode:
+            of_video = [one.frames[2] for one in self._items if one.frames and self._of[one.id] == folder]
+            others = [peak for peak in of_video if peak not in kept]
+            content = self._stills.find(_loaded(folder), item.frames[2], others)
+        return Media(folder, content=content)
 
     def moment(self, item: Item, time: float) -> Moment:
         times, frames = _loaded(self._of[item.id]).timing, len(_loaded(self._of[item.id]).scores)
@@ -251,7 +260,7 @@ class Recorded:
     def clip(self, item: Item) -> Media:
         return Media(self.folder, self._rows[item.id]["clip"])
 
-    def still(self, item: Item) -> Media:
+    def still(self, item: Item, decode: bool) -> Media:
         return Media(self.folder, self._rows[item.id]["still"])
 
     def moment(self, item: Item, time: float) -> Moment:

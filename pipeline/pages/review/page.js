@@ -3,6 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const LOOK = 3000, STEP = 0.5, BEFORE = 1, EDGE = 10; // milliseconds; seconds
+const UNPLAYABLE = "This browser does not play the video";
 const player = $("player");
 let items = [], version = null, verdicts = {}, shown = null, detail = null, skipped = new Set(), given = [];
 let playhead = 0, playable = true, running = false, busy = false, passing = false;
@@ -136,12 +137,14 @@ async function show(item) {
   detail = null;
   running = false;
   playable = true;
+  $("play").disabled = false;
   $("title").textContent = item.title;
   const looks = item.words.length ? `; looks like ${item.words.join(", ")}${item.patch ? ` (${item.patch})` : ""}` : "";
   $("about").textContent = `${when(item)}, highest score ${item.score.toFixed(2)}${item.alarm ? "" : ", below the threshold: no alarm"}${looks}`;
   $("false").hidden = !item.alarm;
   $("unplayable").hidden = true;
   $("still").hidden = true;
+  $("still").removeAttribute("src"); // it may still be looked for
   player.hidden = false;
   mark();
   stamp();
@@ -259,16 +262,21 @@ player.addEventListener("pause", () => ($("play").textContent = "Play"));
 player.addEventListener("ended", () => { if (running) seek(shown.peak); });
 player.addEventListener("error", refuse);
 $("still").addEventListener("load", () => {
+  $("still").hidden = false;
+  $("unplayable").textContent = `${UNPLAYABLE}; this is its picture at the peak.`;
   $("screen").style.setProperty("--shape", $("still").naturalWidth / $("still").naturalHeight);
 });
+
+$("still").addEventListener("error", () => ($("unplayable").textContent = `${UNPLAYABLE}, and there is no picture of it.`));
 
 function refuse() {
   if (!shown) return;
   playable = false;
+  $("play").disabled = true;
   player.hidden = true;
   $("unplayable").hidden = false;
-  $("still").hidden = false;
-  $("still").src = `/still/${shown.id}`;
+  $("unplayable").textContent = `${UNPLAYABLE}; its picture at the peak is looked for.`;
+  $("still").src = `/still/${shown.id}?decode`;
   place(shown.peak);
 }
 

@@ -79,7 +79,9 @@ class ReviewPage:
 
     def _still(self, request: Request) -> Response:
         item = self._item(request)
-        return _file(self._queue.source.still(item)) if item else _missing()
+        if item is None:
+            return _missing()
+        return _file(self._queue.source.still(item, decode="decode" in request.query_params))
 
     def _report(self, request: Request) -> Response:
         source = self._queue.source

@@ -1,13 +1,14 @@
 """The queue of `review` and its server by bare requests: what is asked, said, taken back and refused."""
 
 import csv
+import io
 import json
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 from helpers.commands import captured
 from helpers.pages import Answer, ask
+from PIL import Image
 
 from ssrl_pipeline.alarms.recording.archive import open_archive, read_events
 from ssrl_pipeline.disk import write_json
 from ssrl_pipeline.events import ChosenRule, EventRule
+from ssrl_pipeline.pages.review import stills
 from ssrl_pipeline.pages.review.items import Item, Results
 from ssrl_pipeline.pages.review.queue import by_use
 from ssrl_pipeline.results.pictures import Pictures, read_pictures
@@ -139,6 +142,31 @@ def test_what_belongs_to_an_event(open_it: Open) -> None:
     assert (clip.code, clip.body, clip.headers["content-type"]) == (206, b"\x1aE\xdf\xa3", "video/webm")
     assert ask(url, f"/still/{high}").code == 404  # the results were saved without pictures
     assert ask(url, "/clip/r99").code == ask(url, "/item/..%2f..%2fetc%2fpasswd").code == 404
+
+
+def test_pictures_that_are_not_kept_are_decoded_once(
+    open_it: Open, unplayable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[list[int]] = []
+
+    def read(video: Path, wanted: Sequence[int], fps: float) -> Pictures:
+        decoded.append(list(wanted))
+        return read_pictures(video, wanted, fps)
+
+    monkeypatch.setattr(stills, "read_pictures", read)
+    url = open_it(unplayable).url
+    for item, peak in zip(get(url)["items"], (39, 103), strict=True):
+        still = ask(url, f"/still/{item['id']}?decode")
+        assert (still.code, still.headers["content-type"]) == (200, "image/jpeg")
+        assert np.asarray(Image.open(io.BytesIO(still.body))).mean() == pytest.approx(20 + peak, abs=2)
+    assert decoded == [[39, 103]]
+    monkeypatch.setattr(stills, "MOST_FRAMES", 100)
+    url = open_it(unplayable).url
+    event, miss = (f"/still/{item['id']}?decode" for item in get(url)["items"])
+    assert (ask(url, miss).code, ask(url, event).code) == (404, 200) and decoded[1:] == [[39]]
+    (unplayable.parent / "videos" / "gate" / "c.avi").unlink()
+    url = open_it(unplayable).url
+    assert ask(url, event).code == ask(url, event).code == 404 and decoded[2:] == [[39]]
 
 
 def test_the_report_is_served_with_its_videos(open_it: Open, results: Path) -> None:

@@ -42,8 +42,8 @@ class Page:
         WebDriverWait(self.browser, 30, 0.05).until(lambda _: condition(), f"waited for {what}")
 
     def still(self) -> None:
-        """Until the video stands at the event's peak."""
-        ready = "return detail !== null && player.readyState >= 2 && !player.seeking"
+        """Until the video, if it can be played, stands at the event's peak."""
+        ready = "return detail !== null && (!playable || player.readyState >= 2 && !player.seeking)"
         self.until(lambda: self.run(ready), "the video to seek")
 
     def press(self, *keys: str) -> None:
