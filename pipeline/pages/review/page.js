@@ -56,7 +56,8 @@ async function load() {
   if (known.size) items.sort((one, other) => (known.get(one.id) ?? Infinity) - (known.get(other.id) ?? Infinity));
   $("feedback").textContent = state.feedback;
   $("report").hidden = !state.report;
-  $("advice").textContent = state.advice.join("\n");
+  const words = (line) => line.split(" ").flatMap((word) => [element("span", {}, word), " "]).slice(0, -1);
+  $("advice").replaceChildren(...state.advice.flatMap((line) => [...words(line), "\n"]).slice(0, -1));
   $("empty").hidden = items.length > 0;
   $("queue").replaceChildren(...items.map(entry));
   for (const id of ["normal", "abnormal", "skip"]) $(id).disabled = !items.length;
