@@ -51,24 +51,31 @@ function trouble(text, passes = false) {
 async function load() {
   const state = await ask("/state");
   if (!state) return;
-  const known = new Map(items.map((item, place) => [item.id, place])); // what is new comes behind what was seen
-  items = state.items;
-  if (known.size) items.sort((one, other) => (known.get(one.id) ?? Infinity) - (known.get(other.id) ?? Infinity));
+  const there = new Set(state.items.map((item) => item.id)), known = new Set(items.map((item) => item.id));
+  const added = state.items.filter((item) => !known.has(item.id)); // they come behind what was seen
+  const next = items.slice(items.indexOf(shown)).find((item) => there.has(item.id)); // the one shown, if it is there
+  for (const item of items) if (!there.has(item.id)) $(`go-${item.id}`).parentElement.remove();
+  $("queue").append(...added.map(entry));
+  items = [...items.filter((item) => there.has(item.id)), ...added];
+  given = given.filter((item) => there.has(item.id));
+  version = state.version;
   $("feedback").textContent = state.feedback;
   $("report").hidden = !state.report;
   const words = (line) => line.split(" ").flatMap((word) => [element("span", {}, word), " "]).slice(0, -1);
   $("advice").replaceChildren(...state.advice.flatMap((line) => [...words(line), "\n"]).slice(0, -1));
   $("empty").hidden = items.length > 0;
-  $("queue").replaceChildren(...items.map(entry));
   for (const id of ["normal", "abnormal", "skip"]) $(id).disabled = !items.length;
   take(state);
-  if (shown) mark();
-  else if (items.length) show(upcoming(-1) ?? items[0]);
+  if (shown && shown === next) return;
+  const gone = shown, start = next ? items.indexOf(next) : items.length;
+  if (items.length) show(upcoming(start - 1) ?? next ?? items[0]);
+  else clear();
+  if (gone) trouble(`${gone.title}, ${when(gone)}: this event is no longer kept, so another is shown.`);
 }
 
 async function look() {
   const news = await ask("/verdicts");
-  if (news && news.count !== items.length) await load();
+  if (news && news.version !== version) await load();
   else if (news) take(news);
 }
 
@@ -131,6 +138,16 @@ function stamp() {
 }
 
 // ---- the event that is shown
+
+function clear() {
+  shown = detail = null;
+  for (const id of ["title", "about", "readout"]) $(id).textContent = "";
+  for (const id of ["unplayable", "still", "heat"]) $(id).hidden = true;
+  for (const id of ["player", "still"]) $(id).removeAttribute("src");
+  $("line").setAttribute("d", "");
+  player.load();
+  stamp();
+}
 
 async function show(item) {
   if (!passing) trouble("");

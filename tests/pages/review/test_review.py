@@ -314,11 +314,17 @@ def test_events_of_a_watch_that_goes_on(open_it: Open, tmp_path: Path) -> None:
         assert row["verdict"] == "normal"
         (verdict,) = read_verdicts(tmp_path / "feedback.csv", print)
         assert (verdict.moment.video, verdict.moment.time) == (row["clip"], 1.4)
+        before = get(review.url, "/verdicts")["version"]
+        assert get(review.url)["version"] == before
         second = event(2000)
-        assert get(review.url, "/verdicts")["count"] == 2
+        after = get(review.url, "/verdicts")["version"]
+        assert after != before
         assert {one["id"] for one in get(review.url)["items"]} == {first, second}
         post(review.url, "/undo", {"item": first})
         assert read_events(folder, 1, of=first)[0]["verdict"] is None
+        archive.expire({"id": first, "camera": "gate"})
+        event(3000)
+        assert get(review.url, "/verdicts")["version"] not in (before, after), "as many, but others"
 
 
 def test_a_folder_without_anything_is_refused(
