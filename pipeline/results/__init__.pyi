@@ -1,4 +1,5 @@
 from .heat_map import frame_heat as frame_heat
+from .pictures import jpeg as jpeg
 from .pictures import load_peaks as load_peaks
 from .pictures import read_pictures as read_pictures
 from .report import heat_maps as heat_maps

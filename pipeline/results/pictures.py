@@ -68,11 +68,17 @@ def save_peaks(path: Path, pictures: Mapping[int, Image.Image], frames: Collecti
     """Keeps some pictures, made smaller: an .npz of JPEGs, uint8 [bytes], each named by its frame."""
     files: dict[str, np.ndarray] = {}
     for frame in sorted(frames):
-        picture, file = pictures[frame].copy(), io.BytesIO()
+        picture = pictures[frame].copy()
         picture.thumbnail(PEAK)
-        picture.save(file, format="JPEG", quality=75)
-        files[str(frame)] = np.frombuffer(file.getvalue(), np.uint8)
+        files[str(frame)] = np.frombuffer(jpeg(picture), np.uint8)
     np.savez(path, **files)  # type: ignore[arg-type]
+
+
+def jpeg(picture: Image.Image) -> bytes:
+    """The picture as a file."""
+    file = io.BytesIO()
+    picture.save(file, format="JPEG", quality=75)
+    return file.getvalue()
 
 
 def load_peaks(path: Path) -> dict[int, bytes]:

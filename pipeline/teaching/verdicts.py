@@ -104,8 +104,11 @@ def read_verdicts(path: Path, skip: Callable[[str], object]) -> list[Verdict]:
     return [verdict for _, verdict in latest]
 
 
-def add_verdict(path: Path, verdict: Verdict) -> Verdict:
+def add_verdict(path: Path, verdict: Verdict, may_lack: Sequence[str] = ()) -> Verdict:
     """Adds a line to the table, which is made where there is none; several processes may at the same time.
+
+    Args:
+        may_lack: what is left out where the table has no such column, beside `who` and `when`.
 
     Returns:
         The verdict with the time at which it was given, now where it says none.
@@ -126,7 +129,7 @@ def add_verdict(path: Path, verdict: Verdict) -> Verdict:
         **{name: " ".join(getattr(verdict, name).split()) for name in ("note", "who", "when")},
     }
     either = () if None in (frame, time) else ("frame", "time")
-    append_row(path, COLUMNS, cells, may_lack=("who", "when", *either))
+    append_row(path, COLUMNS, cells, may_lack=("who", "when", *either, *may_lack))
     return verdict
 
 

@@ -15,6 +15,7 @@ from ssrl_pipeline.alarms import box_of, note_verdict, read_events
 from ssrl_pipeline.disk import read_json
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.events import Event, find_events
+from ssrl_pipeline.pages.review.stills import Stills
 from ssrl_pipeline.results import PEAKS, VideoScores, heat_maps, load_peaks, load_result
 from ssrl_pipeline.teaching import Moment
 
@@ -22,7 +23,6 @@ AROUND = 10.0  # seconds of the curve to either side of an event
 MOST_EVENTS = 5000  # events of an archive
 MOST_MISSES = 20  # of all results, those nearest the threshold
 ROUNDED = 6e-4  # seconds that a time from a browser may be too early
-FAR = 10.0  # seconds from an event, from which on a verdict is on something else
 Json = dict[str, Any]
 
 
@@ -48,17 +48,16 @@ class Item:
         """Whether it was one."""
         return self.threshold is None or self.score >= self.threshold
 
-    def apart(self, moment: Moment) -> float:
-        """Seconds from a moment to the event; 0 within it."""
-        if moment.video != self.video:
-            return float("inf")
+    @property
+    def mark(self) -> str:
+        """The note of a verdict that the page gives on it, whose it stays wherever the playhead was."""
+        return f"review of {self.begin:.3f}-{self.end:.3f} s"
+
+    def holds(self, moment: Moment) -> bool:
+        """Whether a moment of its video is in it."""
         if moment.frame is not None and self.frames:
-            start, end, _ = self.frames
-            gap = max(start - moment.frame, moment.frame - end + 1, 0)
-            return gap * (self.end - self.begin) / (end - start)
-        if moment.time is None:
-            return float("inf")
-        return max(self.begin - moment.time, moment.time - self.end, 0.0)
+            return self.frames[0] <= moment.frame < self.frames[1]
+        return moment.time is not None and self.begin - ROUNDED <= moment.time <= self.end + ROUNDED
 
     def shown(self) -> Json:
         """Fit for JSON."""
@@ -98,7 +97,8 @@ class ItemSource(Protocol):
 
     def clip(self, item: Item) -> Media: ...
 
-    def still(self, item: Item) -> Media: ...
+    def still(self, item: Item, decode: bool) -> Media:
+        """Its picture at the peak; `decode`: where none is kept, taken from the video, if that is near."""
 
     def moment(self, item: Item, time: float) -> Moment:
         """Of a second of what is played."""
@@ -122,6 +122,7 @@ class Results:
         self.videos: list[Path] = []
         self._items: list[Item] = []
         self._of: dict[str, Path] = {}
+        self._stills = Stills()
         for said in sorted(folder.rglob("scores.json")):
             try:
                 result = load_result(said.parent)[0]
@@ -178,13 +179,19 @@ class Results:
         video = _loaded(self._of[item.id]).video.absolute()
         return Media(video.parent, video.name)
 
-    def still(self, item: Item) -> Media:
+    def still(self, item: Item, decode: bool) -> Media:
         folder = self._of[item.id]
         assert item.frames
         try:
-            return Media(folder, content=load_peaks(folder / PEAKS).get(item.frames[2]))
+            kept = load_peaks(folder / PEAKS)
         except (PipelineError, OSError):
-            return Media(folder)
+            kept = {}
+        content = kept.get(item.frames[2])
+        if content is None and decode:
+            of_video = [one.frames[2] for one in self._items if one.frames and self._of[one.id] == folder]
+            others = [peak for peak in of_video if peak not in kept]
+            content = self._stills.find(_loaded(folder), item.frames[2], others)
+        return Media(folder, content=content)
 
     def moment(self, item: Item, time: float) -> Moment:
         times, frames = _loaded(self._of[item.id]).timing, len(_loaded(self._of[item.id]).scores)
@@ -253,7 +260,7 @@ class Recorded:
     def clip(self, item: Item) -> Media:
         return Media(self.folder, self._rows[item.id]["clip"])
 
-    def still(self, item: Item) -> Media:
+    def still(self, item: Item, decode: bool) -> Media:
         return Media(self.folder, self._rows[item.id]["still"])
 
     def moment(self, item: Item, time: float) -> Moment:

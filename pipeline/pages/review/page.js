@@ -3,9 +3,10 @@
 
 const $ = (id) => document.getElementById(id);
 const LOOK = 3000, STEP = 0.5, BEFORE = 1, EDGE = 10; // milliseconds; seconds
+const UNPLAYABLE = "This browser does not play the video";
 const player = $("player");
-let items = [], verdicts = {}, shown = null, detail = null, skipped = new Set(), given = [];
-let playhead = 0, playable = true, running = false, busy = false;
+let items = [], version = null, verdicts = {}, shown = null, detail = null, skipped = new Set(), given = [];
+let playhead = 0, playable = true, running = false, busy = false, passing = false;
 
 function element(tag, properties, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -29,18 +30,20 @@ async function ask(path, said) {
   try {
     answer = await fetch(path, how);
   } catch {
-    trouble("The review command does not answer; it may have ended. All verdicts given so far are kept.");
+    trouble("The review command does not answer; it may have ended. All verdicts given so far are kept.", true);
     return null;
   }
   if (!answer.ok) {
-    trouble((await answer.text()).trim() || `Failed (${answer.status}).`);
+    trouble((await answer.text()).trim() || `Failed (${answer.status}).`, !said);
     return null;
   }
-  trouble("");
+  if (passing || said) trouble("");
   return answer.json();
 }
 
-function trouble(text) {
+// What passes is over with the next answer; what came of something done stays until something else is done.
+function trouble(text, passes = false) {
+  passing = passes;
   $("trouble").textContent = text;
   $("trouble").hidden = !text;
 }
@@ -48,23 +51,31 @@ function trouble(text) {
 async function load() {
   const state = await ask("/state");
   if (!state) return;
-  const known = new Map(items.map((item, place) => [item.id, place])); // what is new comes behind what was seen
-  items = state.items;
-  if (known.size) items.sort((one, other) => (known.get(one.id) ?? Infinity) - (known.get(other.id) ?? Infinity));
+  const there = new Set(state.items.map((item) => item.id)), known = new Set(items.map((item) => item.id));
+  const added = state.items.filter((item) => !known.has(item.id)); // they come behind what was seen
+  const next = items.slice(items.indexOf(shown)).find((item) => there.has(item.id)); // the one shown, if it is there
+  for (const item of items) if (!there.has(item.id)) $(`go-${item.id}`).parentElement.remove();
+  $("queue").append(...added.map(entry));
+  items = [...items.filter((item) => there.has(item.id)), ...added];
+  given = given.filter((item) => there.has(item.id));
+  version = state.version;
   $("feedback").textContent = state.feedback;
   $("report").hidden = !state.report;
-  $("advice").textContent = state.advice.join("\n");
+  const words = (line) => line.split(" ").flatMap((word) => [element("span", {}, word), " "]).slice(0, -1);
+  $("advice").replaceChildren(...state.advice.flatMap((line) => [...words(line), "\n"]).slice(0, -1));
   $("empty").hidden = items.length > 0;
-  $("queue").replaceChildren(...items.map(entry));
   for (const id of ["normal", "abnormal", "skip"]) $(id).disabled = !items.length;
   take(state);
-  if (shown) mark();
-  else if (items.length) show(upcoming(-1) ?? items[0]);
+  if (shown && shown === next) return;
+  const gone = shown, start = next ? items.indexOf(next) : items.length;
+  if (items.length) show(upcoming(start - 1) ?? next ?? items[0]);
+  else clear();
+  if (gone) trouble(`${gone.title}, ${when(gone)}: this event is no longer kept, so another is shown.`);
 }
 
 async function look() {
   const news = await ask("/verdicts");
-  if (news && news.count !== items.length) await load();
+  if (news && news.version !== version) await load();
   else if (news) take(news);
 }
 
@@ -128,17 +139,30 @@ function stamp() {
 
 // ---- the event that is shown
 
+function clear() {
+  shown = detail = null;
+  for (const id of ["title", "about", "readout"]) $(id).textContent = "";
+  for (const id of ["unplayable", "still", "heat"]) $(id).hidden = true;
+  for (const id of ["player", "still"]) $(id).removeAttribute("src");
+  $("line").setAttribute("d", "");
+  player.load();
+  stamp();
+}
+
 async function show(item) {
+  if (!passing) trouble("");
   shown = item;
   detail = null;
   running = false;
   playable = true;
+  $("play").disabled = false;
   $("title").textContent = item.title;
   const looks = item.words.length ? `; looks like ${item.words.join(", ")}${item.patch ? ` (${item.patch})` : ""}` : "";
   $("about").textContent = `${when(item)}, highest score ${item.score.toFixed(2)}${item.alarm ? "" : ", below the threshold: no alarm"}${looks}`;
   $("false").hidden = !item.alarm;
   $("unplayable").hidden = true;
   $("still").hidden = true;
+  $("still").removeAttribute("src"); // it may still be looked for
   player.hidden = false;
   mark();
   stamp();
@@ -256,16 +280,21 @@ player.addEventListener("pause", () => ($("play").textContent = "Play"));
 player.addEventListener("ended", () => { if (running) seek(shown.peak); });
 player.addEventListener("error", refuse);
 $("still").addEventListener("load", () => {
+  $("still").hidden = false;
+  $("unplayable").textContent = `${UNPLAYABLE}; this is its picture at the peak.`;
   $("screen").style.setProperty("--shape", $("still").naturalWidth / $("still").naturalHeight);
 });
+
+$("still").addEventListener("error", () => ($("unplayable").textContent = `${UNPLAYABLE}, and there is no picture of it.`));
 
 function refuse() {
   if (!shown) return;
   playable = false;
+  $("play").disabled = true;
   player.hidden = true;
   $("unplayable").hidden = false;
-  $("still").hidden = false;
-  $("still").src = `/still/${shown.id}`;
+  $("unplayable").textContent = `${UNPLAYABLE}; its picture at the peak is looked for.`;
+  $("still").src = `/still/${shown.id}?decode`;
   place(shown.peak);
 }
 
@@ -309,7 +338,8 @@ async function undo() {
   if (given.at(-1) === item) given.pop();
   take(news);
   if (item === shown) stamp();
-  else show(items.find((one) => one.id === item.id));
+  else show(item);
+  if (!news.undone) trouble("No verdict of this page on the event is left to take back; `ssrl-pipeline feedback undo` takes back others.");
 }
 
 function change(by) {
@@ -332,6 +362,10 @@ addEventListener("keydown", (event) => {
   event.preventDefault();
   action();
 }, true);
+// What a pointer has pressed does not keep the keys: Space plays then, it does not press it again.
+addEventListener("click", (event) => {
+  if (event.detail && event.target.closest("button, input[type=checkbox]")) document.activeElement.blur();
+});
 const BUTTONS = { normal: "n", abnormal: "a", skip: "s", undo: "u", play: " ", back: "ArrowLeft", on: "ArrowRight",
   previous: "ArrowUp", next: "ArrowDown" };
 for (const [id, key] of Object.entries(BUTTONS)) $(id).addEventListener("click", () => shown && KEYS[key]());

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.pages import Access, Page, file_response, serve
 from ssrl_pipeline.pages.review.items import Item, Media, open_items
-from ssrl_pipeline.pages.review.queue import Queue, told
+from ssrl_pipeline.pages.review.queue import Queue, told, version
 from ssrl_pipeline.pages.review.report import HEADERS, served_report
 from ssrl_pipeline.teaching import ABNORMAL, NORMAL
 
@@ -55,11 +55,12 @@ class ReviewPage:
     def _state(self, request: Request) -> Response:
         items = self._queue.items()
         about: dict[str, Any] = {"feedback": str(self._queue.feedback), "advice": self._advice}
+        about |= {"version": version(items)}
         about |= {"report": self._queue.source.report is not None}
         return self._answer({"items": [item.shown() for item in items], **about})
 
     def _verdicts(self, request: Request) -> Response:
-        return self._answer({"count": len(self._queue.items())})
+        return self._answer({"version": version(self._queue.items())})
 
     def _answer(self, more: dict[str, Any], code: int = 200) -> Response:
         """With what has been said of each item so far."""
@@ -79,7 +80,9 @@ class ReviewPage:
 
     def _still(self, request: Request) -> Response:
         item = self._item(request)
-        return _file(self._queue.source.still(item)) if item else _missing()
+        if item is None:
+            return _missing()
+        return _file(self._queue.source.still(item, decode="decode" in request.query_params))
 
     def _report(self, request: Request) -> Response:
         source = self._queue.source

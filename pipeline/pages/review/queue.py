@@ -2,11 +2,12 @@
 
 import contextlib
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.pages.review.items import FAR, Item, ItemSource, Json
+from ssrl_pipeline.pages.review.items import Item, ItemSource, Json
 from ssrl_pipeline.teaching import UNDO, Moment, Verdict, add_verdict, read_verdicts, undo
 
 
@@ -24,6 +25,7 @@ class Queue:
         self._lock = threading.Lock()
         self.problems: list[str] = []  # lines of the table that are no verdicts
         self._known: dict[str, Item] = {}
+        self._marks: dict[tuple[object, ...], str] = {}  # of moments; a table may lack the column for them
 
     def item(self, of: str) -> Item | None:
         """By its id."""
@@ -46,11 +48,12 @@ class Queue:
         return {of: said[-1] for of, said in self._assigned().items()}
 
     def give(self, item: Item, word: str, time: float, who: str = "") -> Moment:
-        """A verdict on a moment; an earlier one on another moment of the event is taken back behind it."""
+        """A verdict on a moment; what the page said of the event at other moments is taken back behind it."""
         with self._lock:
             moment, who = self.source.moment(item, time), who or self._who
-            before = self._assigned().get(item.id, [])
-            add_verdict(self.feedback, Verdict(moment, word, who=who))
+            before = self._own(item)
+            add_verdict(self.feedback, Verdict(moment, word, item.mark, who), may_lack=("note",))
+            self._marks[moment.key] = item.mark
             for verdict in before:
                 if verdict.moment.key != moment.key:
                     add_verdict(self.feedback, Verdict(verdict.moment, UNDO, who=who))
@@ -58,37 +61,43 @@ class Queue:
         return moment
 
     def take_back(self, item: Item, who: str = "") -> bool:
-        """The latest verdict on an event; False: there is none, as when another was faster."""
+        """The latest verdict of the page on an event; False: there is none, as when another was faster."""
         with self._lock:
-            said = self._assigned().get(item.id)
-            if not said:
+            own = self._own(item)
+            if not own:
                 return False
             with contextlib.suppress(LabelError):  # it is gone already
-                undo(self.feedback, item.video, said[-1].moment, who or self._who, lambda text: None)
+                undo(self.feedback, item.video, own[-1].moment, who or self._who, lambda text: None)
             left = self._assigned().get(item.id)
             self.source.told(item, left[-1].word if left else None)
         return True
 
+    def _own(self, item: Item) -> list[Verdict]:
+        """What pages gave on an event: theirs to take back, unlike what else was said of it or of a patch."""
+        said = self._assigned().get(item.id, ())
+        return [one for one in said if self._mark(one) == item.mark and not one.moment.patch]
+
+    def _mark(self, verdict: Verdict) -> str:
+        return verdict.note or self._marks.get(verdict.moment.key, "")
+
     def _assigned(self) -> dict[str, list[Verdict]]:
-        """Each verdict goes to the event that it is nearest to."""
+        """A verdict of the page is on the event that was shown, any other on what its moment is in."""
         problems: list[str] = []
         said = read_verdicts(self.feedback, problems.append) if self.feedback.exists() else []
         for line in problems:
             if line not in self.problems:
                 self._say(line)
         self.problems = problems
-        of_video: dict[str, list[Item]] = {}
+        of_video, shown = defaultdict[str, list[Item]](list), defaultdict[tuple[str, str], list[Item]](list)
         for item in self._known.values() or self.items():
-            of_video.setdefault(item.video, []).append(item)
+            of_video[item.video].append(item)
+            shown[item.video, item.mark].append(item)
         found: dict[str, list[Verdict]] = {}
         for verdict in said:
-            near = min(
-                of_video.get(verdict.moment.video, ()),
-                key=lambda item: item.apart(verdict.moment),
-                default=None,
-            )
-            if near and near.apart(verdict.moment) <= FAR:
-                found.setdefault(near.id, []).append(verdict)
+            video = verdict.moment.video
+            within = (item for item in of_video.get(video, ()) if item.holds(verdict.moment))
+            for item in shown.get((video, self._mark(verdict))) or within:
+                found.setdefault(item.id, []).append(verdict)
         return found
 
 
@@ -98,6 +107,11 @@ def by_use(items: Sequence[Item]) -> list[Item]:
     nearest = sorted(items, key=lambda item: abs(item.score - (item.threshold or 0.0)))
     found = {item.id: item for pair in zip(highest, nearest, strict=True) for item in pair}
     return list(found.values())
+
+
+def version(items: Sequence[Item]) -> str:
+    """Another one wherever one of them is."""
+    return str(hash(tuple(items)))
 
 
 def told(verdict: Verdict) -> Json:

@@ -36,25 +36,36 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two videos with three events, of frames whose grey tells their number."""
     root = tmp_path_factory.mktemp("review")
     for name, high in SCORES.items():
-        video = root / "videos" / name
-        video.parent.mkdir(parents=True, exist_ok=True)
-        writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"VP80"), FPS, (160, 120))
-        assert writer.isOpened()
-        for i in range(16 * SNIPPETS):
-            writer.write(np.full((120, 160, 3), 20 + i, np.uint8))
-        writer.release()
-        values = np.full(SNIPPETS, 0.1, np.float32)
-        values[list(high)] = list(high.values())
-        heat = np.zeros((SNIPPETS, 6), np.float32)
-        heat[list(high), 4] = 1.0
-        VideoScores(
-            **{"video": video, "scores": values.repeat(16), "snippet_scores": values, "fps": FPS},
-            **{"width": 160, "height": 120, "decoder": "none", "checkpoint": Path("runs/a/best.pt")},
-            recipe={},
-            chosen=ChosenRule(EventRule(threshold=0.5, shortest=0.0, gap=0.0), "a test"),
-            heat={"2x3": heat},
-        ).save(root / "scores" / name, contact_sheet=False)
+        _score(root, name, high, "VP80")
     return root / "scores"
+
+
+@pytest.fixture
+def unplayable(tmp_path: Path) -> Path:
+    """A video that no browser plays, with an event and a near miss, of which no picture is kept."""
+    _score(tmp_path, "gate/c.avi", {2: 0.8, 6: 0.45}, "MJPG")
+    return tmp_path / "scores"
+
+
+def _score(root: Path, name: str, high: dict[int, float], codec: str) -> None:
+    video = root / "videos" / name
+    video.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*codec), FPS, (160, 120))
+    assert writer.isOpened()
+    for i in range(16 * SNIPPETS):
+        writer.write(np.full((120, 160, 3), 20 + i, np.uint8))
+    writer.release()
+    values = np.full(SNIPPETS, 0.1, np.float32)
+    values[list(high)] = list(high.values())
+    heat = np.zeros((SNIPPETS, 6), np.float32)
+    heat[list(high), 4] = 1.0
+    VideoScores(
+        **{"video": video, "scores": values.repeat(16), "snippet_scores": values, "fps": FPS},
+        **{"width": 160, "height": 120, "decoder": "none", "checkpoint": Path("runs/a/best.pt")},
+        recipe={},
+        chosen=ChosenRule(EventRule(threshold=0.5, shortest=0.0, gap=0.0), "a test"),
+        heat={"2x3": heat},
+    ).save(root / "scores" / name, contact_sheet=False)
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
 """The queue of `review` and its server by bare requests: what is asked, said, taken back and refused."""
 
 import csv
+import io
 import json
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,14 +17,17 @@ import numpy as np
 import pytest
 from helpers.commands import captured
 from helpers.pages import Answer, ask
+from PIL import Image
 
 from ssrl_pipeline.alarms.recording.archive import open_archive, read_events
 from ssrl_pipeline.disk import write_json
 from ssrl_pipeline.events import ChosenRule, EventRule
+from ssrl_pipeline.pages.review import stills
 from ssrl_pipeline.pages.review.items import Item, Results
 from ssrl_pipeline.pages.review.queue import by_use
+from ssrl_pipeline.results.pictures import Pictures, read_pictures
 from ssrl_pipeline.results.video_scores import VideoScores
-from ssrl_pipeline.teaching.verdicts import read_verdicts
+from ssrl_pipeline.teaching.verdicts import Moment, Patch, Verdict, add_verdict, read_verdicts
 
 Open = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("usual_signals")
@@ -99,6 +103,35 @@ def test_a_verdict_is_a_line_and_so_is_what_takes_it_back(open_it: Open, tmp_pat
     assert get(again.url)["verdicts"].keys() == {other} and "3 events, 1 of them" in again.said[0]
 
 
+def test_what_was_said_elsewhere_stays_and_the_event_shown_has_the_verdict(
+    open_it: Open, tmp_path: Path
+) -> None:
+    feedback = tmp_path / "feedback.csv"
+    missed, part = Moment("gate/a.webm", 8, 1.0), Moment("gate/a.webm", 20, 2.5, Patch("2x3", 4))
+    for moment in (missed, part):
+        add_verdict(feedback, Verdict(moment, "abnormal", who="ben"))
+    url = open_it().url
+    high, low, _ = (item["id"] for item in get(url)["items"])
+    assert get(url)["verdicts"].keys() == {high}, "what ben missed is none of the events"
+    post(url, "/verdict", {"item": high, "word": "normal"})
+    assert rows(feedback)[2:] == [("gate/a.webm", "normal", "23", "ana")]
+    post(url, "/verdict", {"item": high, "word": "abnormal", "time": 9.0})  # nearer to the other event
+    assert rows(feedback)[3:] == [
+        ("gate/a.webm", "abnormal", "72", "ana"),
+        ("gate/a.webm", "undo", "23", "ana"),
+    ]
+    for server in (url, open_it().url):
+        assert get(server)["verdicts"].keys() == {high} and get(server)["verdicts"][high]["frame"] == 72
+    post(url, "/verdict", {"item": low, "word": "normal"})
+    assert json.loads(post(url, "/undo", {"item": high}).body)["undone"] is True
+    assert rows(feedback)[5:] == [
+        ("gate/a.webm", "normal", "87", "ana"),
+        ("gate/a.webm", "undo", "72", "ana"),
+    ]
+    assert json.loads(post(url, "/undo", {"item": high}).body)["undone"] is False, "the patch is ben's"
+    assert [one.moment.frame for one in read_verdicts(feedback, print)] == [8, 20, 87]
+
+
 def test_what_belongs_to_an_event(open_it: Open) -> None:
     url = open_it().url
     high = get(url)["items"][0]["id"]
@@ -109,6 +142,31 @@ def test_what_belongs_to_an_event(open_it: Open) -> None:
     assert (clip.code, clip.body, clip.headers["content-type"]) == (206, b"\x1aE\xdf\xa3", "video/webm")
     assert ask(url, f"/still/{high}").code == 404  # the results were saved without pictures
     assert ask(url, "/clip/r99").code == ask(url, "/item/..%2f..%2fetc%2fpasswd").code == 404
+
+
+def test_pictures_that_are_not_kept_are_decoded_once(
+    open_it: Open, unplayable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[list[int]] = []
+
+    def read(video: Path, wanted: Sequence[int], fps: float) -> Pictures:
+        decoded.append(list(wanted))
+        return read_pictures(video, wanted, fps)
+
+    monkeypatch.setattr(stills, "read_pictures", read)
+    url = open_it(unplayable).url
+    for item, peak in zip(get(url)["items"], (39, 103), strict=True):
+        still = ask(url, f"/still/{item['id']}?decode")
+        assert (still.code, still.headers["content-type"]) == (200, "image/jpeg")
+        assert np.asarray(Image.open(io.BytesIO(still.body))).mean() == pytest.approx(20 + peak, abs=2)
+    assert decoded == [[39, 103]]
+    monkeypatch.setattr(stills, "MOST_FRAMES", 100)
+    url = open_it(unplayable).url
+    event, miss = (f"/still/{item['id']}?decode" for item in get(url)["items"])
+    assert (ask(url, miss).code, ask(url, event).code) == (404, 200) and decoded[1:] == [[39]]
+    (unplayable.parent / "videos" / "gate" / "c.avi").unlink()
+    url = open_it(unplayable).url
+    assert ask(url, event).code == ask(url, event).code == 404 and decoded[2:] == [[39]]
 
 
 def test_the_report_is_served_with_its_videos(open_it: Open, results: Path) -> None:
@@ -166,6 +224,9 @@ def test_lines_that_are_none_are_told_once_and_stay(open_it: Open, tmp_path: Pat
     assert [text for text in review.said if "passed over" in text] == state["problems"]
     assert feedback.read_bytes().startswith(garbage.encode("latin-1"))
     assert len(get(review.url)["verdicts"]) == 2
+    post(review.url, "/verdict", {"item": state["items"][2]["id"], "word": "normal", "time": 1.0})
+    left = read_verdicts(feedback, lambda text: None)
+    assert [(one.moment.frame, one.word) for one in left] == [(23, "normal"), (8, "normal")]
     feedback.write_text("nothing of the kind\n")
     answer = ask(review.url, "/state")
     assert answer.code == 409 and b"feedback.csv" in answer.body
@@ -253,11 +314,17 @@ def test_events_of_a_watch_that_goes_on(open_it: Open, tmp_path: Path) -> None:
         assert row["verdict"] == "normal"
         (verdict,) = read_verdicts(tmp_path / "feedback.csv", print)
         assert (verdict.moment.video, verdict.moment.time) == (row["clip"], 1.4)
+        before = get(review.url, "/verdicts")["version"]
+        assert get(review.url)["version"] == before
         second = event(2000)
-        assert get(review.url, "/verdicts")["count"] == 2
+        after = get(review.url, "/verdicts")["version"]
+        assert after != before
         assert {one["id"] for one in get(review.url)["items"]} == {first, second}
         post(review.url, "/undo", {"item": first})
         assert read_events(folder, 1, of=first)[0]["verdict"] is None
+        archive.expire({"id": first, "camera": "gate"})
+        event(3000)
+        assert get(review.url, "/verdicts")["version"] not in (before, after), "as many, but others"
 
 
 def test_a_folder_without_anything_is_refused(

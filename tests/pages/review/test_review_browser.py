@@ -1,6 +1,8 @@
 """The page of `review` as a person meets it, in headless Chromium; skipped where there is none."""
 
 import csv
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from ssrl_pipeline.alarms.recording.archive import open_archive
 from ssrl_pipeline.teaching.verdicts import Moment, Verdict, add_verdict
 
 pytestmark = pytest.mark.slow
@@ -42,8 +45,8 @@ class Page:
         WebDriverWait(self.browser, 30, 0.05).until(lambda _: condition(), f"waited for {what}")
 
     def still(self) -> None:
-        """Until the video stands at the event's peak."""
-        ready = "return detail !== null && player.readyState >= 2 && !player.seeking"
+        """Until the video, if it can be played, stands at the event's peak."""
+        ready = "return detail !== null && (!playable || player.readyState >= 2 && !player.seeking)"
         self.until(lambda: self.run(ready), "the video to seek")
 
     def press(self, *keys: str) -> None:
@@ -129,6 +132,23 @@ def test_the_playhead_plays_and_is_where_one_clicks(page: Page) -> None:
     assert not page.find("#heat").is_displayed()
 
 
+def test_space_plays_whatever_was_clicked_on_before(page: Page, tmp_path: Path) -> None:
+    for clicked in ("#normal", "#heat-choice", "#heat-on"):
+        page.find(clicked).click()
+        page.until(lambda: page.shown() == 1, "the next")
+        page.still()
+        heat = page.run("return $('heat-on').checked")
+        page.press(Keys.SPACE)
+        page.until(lambda: page.run("return !player.paused"), f"the video to play after {clicked}")
+        page.press(Keys.SPACE)
+        page.until(lambda: page.run("return player.paused"), "the video to stand")
+        assert page.run("return $('heat-on').checked") is heat
+    assert [word for _, word, _ in said(tmp_path / "feedback.csv")] == ["normal"]
+    page.run("$('normal').focus()")
+    page.press(Keys.SPACE)  # by keys alone it presses what has the focus
+    page.until(lambda: page.shown() == 2, "the next")
+
+
 def test_two_reviewers_at_once(page: Page, tmp_path: Path) -> None:
     """What another says is shown soon, and not asked again."""
     feedback = tmp_path / "feedback.csv"
@@ -146,6 +166,83 @@ def test_two_reviewers_at_once(page: Page, tmp_path: Path) -> None:
     page.press("u")
     page.until(lambda: page.shown() == 0, "mine, not ben's")
     assert [word for _, word, _ in said(feedback)] == ["abnormal", "normal", "undo"]
+    page.press(Keys.ARROW_DOWN, "u")
+    page.until(lambda: page.find("#trouble").is_displayed(), "that ben's is not taken back")
+    page.run("return look()")
+    assert "feedback undo" in page.find("#trouble").text and len(said(feedback)) == 3
+    page.press(Keys.ARROW_UP)
+    assert not page.find("#trouble").is_displayed()
+
+
+def test_a_watch_that_goes_on_while_it_is_reviewed(
+    browser: Chrome, open_it: Callable[..., Any], results: Path, tmp_path: Path
+) -> None:
+    """The event that is shown stays, whatever comes and goes; once it has gone, the next is shown."""
+    folder = tmp_path / "events"
+    with open_archive(folder, print) as archive:
+
+        def event(score: float) -> str:
+            name, clip = archive.place("gate")
+            clip.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(results.parent / "videos" / "gate" / "a.webm", clip)
+            row = {"id": name, "camera": "gate", "state": "done", "made": time.time(), "peak_score": score}
+            row |= {"start": 16, "end": 32, "peak": 23, "clip_first": 0, "start_s": 2.0, "end_s": 4.0}
+            archive.write({**row, "clip": archive.relative(clip)})
+            return name
+
+        def shown() -> str:
+            return str(page.run("return shown?.id"))
+
+        def expire(name: str) -> None:
+            archive.expire({"id": name, "camera": "gate"})
+            page.run("return look()")
+
+        first, third, second = event(0.9), event(0.8), event(0.7)  # the lowest is asked after the highest
+        page = Page(browser, open_it(folder).url)
+        page.press(Keys.ARROW_DOWN)
+        assert shown() == second
+        page.still()
+        page.press(Keys.ARROW_LEFT)
+        fourth = event(0.95)
+        expire(first)
+        assert page.run("return items.map((item) => item.id)") == [second, third, fourth]
+        assert [
+            element.get_attribute("id")
+            for element in page.browser.find_elements(By.CSS_SELECTOR, "#queue button")
+        ] == [f"go-{name}" for name in (second, third, fourth)]
+        assert (shown(), page.shown()) == (second, 0)
+        assert page.run("return playhead") == pytest.approx(2.375), "it is as it was left"
+        expire(second)
+        assert shown() == third and "no longer kept" in page.find("#trouble").text
+        page.press("n")
+        page.until(lambda: shown() == fourth, "the next")
+        assert not page.find("#trouble").is_displayed()
+        page.press(Keys.ARROW_UP)
+        assert shown() == third
+        expire(third)
+        page.press("u")  # the verdict that was given is on nothing that is there
+        expire(fourth)
+        assert page.progress() == "No events" and page.find("#empty").is_displayed()
+        assert shown() == "None" and not page.find("#normal").is_enabled()
+        fifth = event(0.5)
+        page.run("return look()")
+        assert shown() == fifth
+    assert [word for _, word, _ in said(tmp_path / "feedback.csv")] == ["normal"]
+
+
+def test_a_video_that_no_browser_plays(
+    browser: Chrome, open_it: Callable[..., Any], unplayable: Path
+) -> None:
+    page = Page(browser, open_it(unplayable).url)
+    for index in (0, 1):  # an event, and a near miss
+        page.until(lambda: "at the peak." in page.find("#unplayable").text, "its picture")
+        assert page.find("#still").is_displayed() and page.run("return $('still').naturalWidth") == 160
+        assert page.shown() == index and not page.find("#play").is_enabled()
+        page.press(Keys.ARROW_DOWN)
+    (unplayable.parent / "videos" / "gate" / "c.avi").unlink()
+    page = Page(browser, open_it(unplayable).url)
+    page.until(lambda: "no picture" in page.find("#unplayable").text, "that there is none")
+    assert not page.find("#still").is_displayed()
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)])
