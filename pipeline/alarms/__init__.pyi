@@ -1,4 +1,3 @@
-from .receivers.listeners import LAST_WORDS as LAST_WORDS
 from .receivers.listeners import Listeners as Listeners
 from .receivers.opening import open_receiver as open_receiver
 from .recording.archive import note_verdict as note_verdict

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssrl_pipeline.console import HangUps, say
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.watching.cameras.camera_file import CameraFile
+from ssrl_pipeline.watching.cameras import CameraFile
 from ssrl_pipeline.watching.plan import Plan
 from ssrl_pipeline.watching.start import Models
 
