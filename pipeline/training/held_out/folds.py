@@ -91,7 +91,7 @@ def run_folds(task: Task, folds: int, train: Callable[[Task], object]) -> Folds:
             :data:`ssrl_pipeline.training.train.TRAINERS` do.
 
     Raises:
-        LabelError: a class has fewer than two groups.
+        LabelError: a class has fewer than two videos.
         PipelineError: as training does.
     """
     parts = fold_videos(task.labels, folds, task.settings.train.seed)
@@ -110,7 +110,7 @@ def best_steps(task: Task, folds: int, train: Callable[[Task], object]) -> int:
     Each part in turn is what the others are validated by, in the folder folds/lengthN of the run.
 
     Raises:
-        LabelError: a class has fewer than two groups.
+        LabelError: a class has fewer than two videos.
         PipelineError: as training does.
     """
     parts = fold_videos(task.labels, folds, task.settings.train.seed)
