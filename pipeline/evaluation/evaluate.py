@@ -220,7 +220,7 @@ def evaluate_checkpoint(
     scores = {video: score_stored(video, one.model, store, device) for video, one in fitted.items()}
     rules = {video: one.chosen.rule for video, one in fitted.items()}
     thresholds = {video: rule.threshold for video, rule in rules.items()}
-    spread, class_spread = _intervals(scores, truth, classes or {}, bootstrap, seed, thresholds)
+    spread, class_spread = _intervals(scores, truth, classes or {}, bootstrap, seed, thresholds, labels)
     times = {video: store.times(video) for video in truth}
     return EvaluationResult(
         metrics=frame_metrics(scores, truth, thresholds),
@@ -255,15 +255,16 @@ def _intervals(
     bootstrap: int,
     seed: int,
     threshold: Threshold,
+    labels: Labels,
 ) -> tuple[dict[str, Interval], dict[str, Interval]]:
     """Of all figures, and of each class's AUC against all normal videos; none without draws."""
     if not bootstrap:
         return {}, {}
-    found = {}
+    groups, found = {video: labels[video].group for video in truth}, {}
     for name, videos in videos_by_class(truth, classes).items():
         against = {video: truth[video] for video in [*videos, *divide(truth)[1]]}
-        found[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold)["auc"]
-    return bootstrap_intervals(scores, truth, bootstrap, seed, threshold), found
+        found[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold, groups)["auc"]
+    return bootstrap_intervals(scores, truth, bootstrap, seed, threshold, groups), found
 
 
 def _tell_wrong_lengths(dataset: Dataset, store: Features, split: str) -> None:
