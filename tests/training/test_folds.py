@@ -64,6 +64,13 @@ def test_no_video_is_scored_by_what_has_learnt_from_its_group(store, tmp_path: P
     with pytest.raises(AssertionError, match="not done again"):  # of other settings: it is
         run_folds(task(store, tmp_path / "run", kind, average=0.5), 4, never)
 
+    features, meta = {name: rows + 1.0 for name, rows in store.read("v0").items()}, store.meta("v0")
+    with store.writer("v0") as writer:
+        writer.append(features)
+        writer.meta = meta
+    with pytest.raises(AssertionError, match="not done again"):  # of a video that was extracted anew, too
+        run_folds(own, 4, never)
+
 
 def test_the_command_reports_the_folds_and_learns_from_all(
     tiny_store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
