@@ -19,7 +19,7 @@ from ssrl_pipeline.adapting.footage import Part, StoredFootage, cut, folds, foot
 from ssrl_pipeline.checkpoint import Checkpoint
 from ssrl_pipeline.data import Label
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.features import Features
+from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import PARTS, Blend, Detector, PatchMemory, add_odds, fit_memory
 from ssrl_pipeline.scales import backbone_views, view_size
 from ssrl_pipeline.scoring import require_scorable, score_snippets
@@ -81,11 +81,11 @@ def adapt_checkpoint(
     require_scorable(checkpoint.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
     parts = cut({video: store.meta(video).snippets for video in videos})
     common = checkpoint.at_level(0).build()
-    views = _remembered(common, memory, store)
+    views = _remembered(common, memory, checkpoint.recipe)
 
     def adapted(chosen: Sequence[int]) -> list[Detector]:
         seen = footage(store, parts, chosen, memory.sample, seed)
-        return [common.adapted(seen), *([_memory(seen, views, memory, store)] if views else [])]
+        return [common.adapted(seen), *([_memory(seen, views, memory, checkpoint.recipe)] if views else [])]
 
     held = [np.zeros(part.end - part.begin, np.float32) for part in parts]
     scores = [held, [one.copy() for one in held]][: 2 if views else 1]
@@ -121,9 +121,7 @@ def _calibrated(
     false_alarms: float,
 ) -> Checkpoint:
     """Of the camera alone."""
-    known = checkpoint.recipe["views"].keys() >= model.views.keys()
-    recipe = checkpoint.recipe if known else store.recipe
-    own = Checkpoint.of(model, recipe, checkpoint.settings, {**checkpoint.provenance})
+    own = Checkpoint.of(model, checkpoint.recipe, checkpoint.settings, {**checkpoint.provenance})
     by_video: dict[str, list[np.ndarray]] = {}
     for part, values in zip(parts, held, strict=True):
         by_video.setdefault(part.video, []).append(values)
@@ -134,27 +132,29 @@ def _calibrated(
     return dataclasses.replace(own, provenance={**own.provenance, "adapted_to": list(scores)})
 
 
-def _remembered(model: Detector, memory: MemorySettings, store: Features) -> dict[str, int]:
+def _remembered(model: Detector, memory: MemorySettings, recipe: Recipe) -> dict[str, int]:
     """The views that a memory is added of; none where the detector has one, or cannot be blended.
 
     The whole picture is remembered beside the patches: of Ped2's fixed camera, patches alone reach an AUC of
     0.950 over its abnormal videos, the picture alone 0.769, both 0.954.
+
+    Args:
+        recipe: the checkpoint's, by which `score` and `watch` extract for all cameras.
     """
     if model.kind not in PARTS or isinstance(model, PatchMemory):
         return {}
-    there: dict[str, int] = store.recipe["views"]
+    there: dict[str, int] = recipe["views"]
     if memory.views is None:
-        return backbone_views(store.recipe)
+        return backbone_views(recipe)
     if missing := [view for view in memory.views if view not in there]:
         raise PipelineError(
-            f"memory.views: {store.root} has no view {missing[0]!r}; it has {', '.join(there)}"
+            f"memory.views: the checkpoint's features have no view {missing[0]!r}, and it scores by no "
+            f"others; choose of {', '.join(there)}"
         )
     return {view: there[view] for view in memory.views}
 
 
-def _memory(
-    seen: StoredFootage, views: Mapping[str, int], of: MemorySettings, store: Features
-) -> PatchMemory:
+def _memory(seen: StoredFootage, views: Mapping[str, int], of: MemorySettings, recipe: Recipe) -> PatchMemory:
     return fit_memory(
         lambda view: seen.read(view).numpy(),
         views,
@@ -162,7 +162,7 @@ def _memory(
         of.limit,
         of.neighbours,
         of.alarm,
-        {view: view_size(store.recipe, view) for view in views},
+        {view: view_size(recipe, view) for view in views},
     )
 
 

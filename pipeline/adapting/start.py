@@ -110,7 +110,16 @@ def _extracted(
 ) -> tuple[Features, list[str]]:
     """The features of a folder's videos, which are kept beside the checkpoint: a later command goes on."""
     of = settings.extract
-    scorer = Scorer(path, device, of.weights, None, of.engine, of.precision, of.frames)
+    scorer = Scorer(
+        path,
+        device,
+        of.weights,
+        engine=of.engine,
+        precision=of.precision,
+        picture_fps=of.frames,
+        calibration=of.calibration,
+        unchanged=of.unchanged,
+    )
     inputs = find_videos(videos, note=say, pictures=of.frames is not None)
     folder = path.parent / KEPT / group.replace("/", "_")
     say(f"{len(inputs)} videos of camera {group!r}, all taken for normal; features in {folder}")

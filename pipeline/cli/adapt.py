@@ -10,12 +10,14 @@ import click
 from ssrl_pipeline import adapting
 from ssrl_pipeline.cli.options import (
     PATH,
+    calibration_option,
     device_option,
     echo_json,
     engine_option,
     features_option,
     json_option,
     labels_option,
+    precision_option,
     settings_options,
     weights_option,
 )
@@ -35,6 +37,8 @@ from ssrl_pipeline.settings import Settings
 @labels_option
 @weights_option
 @engine_option
+@precision_option
+@calibration_option
 @device_option
 @settings_options
 @json_option

@@ -80,7 +80,9 @@ def calibrate(
     With --by, cameras (the column group of the labels) and hours of the day (its column start says when a
     video begins) get thresholds of their own, where their footage is enough: ten frames that should alarm, in
     three videos or an hour. `score` takes that of a video's camera, `watch` that of the camera's name and of
-    the clock's hour. Each calibration replaces the one before, with all its thresholds.
+    the clock's hour. A camera that `adapt` has fitted the checkpoint to is calibrated in any case, by its own
+    detector and by videos that this was not adapted to. Each calibration replaces the one before, with all
+    its thresholds.
     """
     if unit == "frame" and false_alarms >= 1:
         raise click.UsageError(
@@ -92,13 +94,25 @@ def calibrate(
         echo_json({"checkpoint": str(path), **result.summary()})
     else:
         _show(path, result)
-    if poor := [cell.name for cell in result.cells if cell.found is None]:
-        say(f"the common threshold stays where there is too little footage: {', '.join(poor)}")
+    _tell_poor(result)
     if result.calibration.note:
         say(result.calibration.note)
     if split == "test":
         say("calibrated on test videos: figures of these at this threshold are no longer a fair judgement")
     say(f"written into {path}")
+
+
+def _tell_poor(result: "evaluation.Calibrated") -> None:
+    """Which cameras and hours have too little footage for a threshold of their own."""
+    poor = [cell for cell in result.cells if cell.found is None]
+    adapted = result.checkpoint.cameras
+    if common := [cell.name for cell in poor if cell.group not in adapted]:
+        say(f"the common threshold stays where there is too little footage: {', '.join(common)}")
+    if own := [cell.name for cell in poor if cell.group in adapted and cell.hour is None]:
+        say(
+            "the threshold of `adapt` stays where there is too little footage that it has not looked at: "
+            f"{', '.join(own)}"
+        )
 
 
 def _show(path: Path, result: "evaluation.Calibrated") -> None:
@@ -135,11 +149,13 @@ def _rows(result: "evaluation.Calibrated") -> list[tuple[Any, ...]]:
 
 
 def _cell_rows(result: "evaluation.Calibrated") -> list[tuple[Any, ...]]:
-    common = f"{result.calibration.rule.threshold:.6g} (common)"
     rows = []
     for cell in result.cells:
-        threshold, share = (
-            (f"{cell.found.threshold:.6g}", cell.found.share) if cell.found else (common, math.nan)
-        )
+        if cell.found:
+            threshold, share = f"{cell.found.threshold:.6g}", cell.found.share
+        else:
+            of = result.checkpoint.for_camera(cell.group).provenance["threshold"]["value"]
+            kept = "of adapt" if cell.group in result.checkpoint.cameras else "common"
+            threshold, share = f"{of:.6g} ({kept})", math.nan
         rows.append((cell.name, threshold, cell.frames, cell.videos, share))
     return rows

@@ -40,7 +40,7 @@ from ssrl_pipeline.settings import Settings
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Draws of videos behind the intervals; 0: no intervals.",
+    help="Draws of videos, or of groups of them, behind the intervals; 0: no intervals.",
 )
 @click.option(
     "--out",

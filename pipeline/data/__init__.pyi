@@ -26,5 +26,6 @@ from .splits import fold_videos as fold_videos
 from .splits import ground_truth as ground_truth
 from .splits import split_videos as split_videos
 from .splits import tell_parted_groups as tell_parted_groups
+from .splits import tell_sole_groups as tell_sole_groups
 from .stored import check_scales as check_scales
 from .stored import check_videos as check_videos

@@ -179,12 +179,14 @@ def _time_of_day(text: str, place: str) -> float:
     """Seconds since midnight."""
     try:
         if ":" in text[:3]:
-            moment = time.fromisoformat(text if text[2] == ":" else f"0{text}")
+            moment = time.fromisoformat(text if text[2:3] == ":" else f"0{text}")
         else:
             moment = datetime.fromisoformat(text).timetz()
+            if len(text) <= len("2024-05-31"):
+                raise ValueError("a date alone, which would read as midnight")
     except ValueError:
         raise LabelError(
-            f"{place}: start {text!r} is no local time, as in 23:10 or 2024-05-31 23:10:00"
+            f"{place}: start {text!r} is no local time of day, as in 23:10 or 2024-05-31 23:10:00"
         ) from None
     if moment.tzinfo is not None:
         raise LabelError(f"{place}: start {text!r} names a time zone; give the camera's local time")

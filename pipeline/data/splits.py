@@ -25,7 +25,8 @@ def split_videos(labels: Labels, val_fraction: float, seed: int) -> Split:
     """Training and validation videos.
 
     Validation videos are those that the labels name, or else a share of each
-    class of the training videos, drawn by the seed; those of a group stay together.
+    class of the training videos, drawn by the seed; those of a group stay together, unless
+    it is the only one of a class (:func:`sole_groups`).
     Where a class has fewer than ten videos none are drawn: all are needed for training,
     and one or two would choose by chance. Nor are they where a class has fewer groups than
     the share has room for: one group would then be far more than the share.
@@ -54,22 +55,22 @@ def training_videos(labels: Labels) -> dict[str, bool]:
 def fold_videos(labels: Labels, folds: int, seed: int) -> list[list[str]]:
     """The training videos in parts of much the same size and share of abnormal ones; no group is parted.
 
+    But for those that :func:`sole_groups` names: no two parts could both have the class.
+
     Args:
         folds: how many parts, at least two; fewer come back where a class has fewer groups.
 
     Raises:
-        LabelError: a class has fewer than two groups, so that a part would leave none of it to learn from.
+        LabelError: a class has fewer than two videos, so that a part would leave none of it to learn from.
     """
     videos = training_videos(labels)
     names = sorted(videos)
-    truth, units = np.array([videos[v] for v in names], bool), np.array([_unit(labels, v) for v in names])
+    truth, groups = np.array([videos[v] for v in names], bool), _drawn_groups(labels)
+    units = np.array([f"group {groups[v]}" if v in groups else f"video {v}" for v in names])
     classes = set(truth.tolist())
     most = min((len(set(units[truth == abnormal])) for abnormal in classes), default=0)
     if most < 2:
-        raise LabelError(
-            "folds need training videos of two groups or more in each class "
-            "(a video without a group is one by itself)"
-        )
+        raise LabelError("folds need two training videos or more of each class")
     drawer = StratifiedGroupKFold(min(folds, most), shuffle=True, random_state=seed)
     parts = [held.tolist() for _, held in drawer.split(names, truth, units) if len(held)]
     if any(set(np.delete(truth, part).tolist()) != classes for part in parts):
@@ -100,17 +101,37 @@ def parted_groups(labels: Labels) -> dict[str, list[str]]:
     return {group: [s for s in SPLITS if s in splits] for group, splits in found.items() if len(splits) > 1}
 
 
-def _unit(labels: Labels, video: str) -> str:
-    """What is drawn as one: a group, or a video without one."""
-    group = labels[video].group
-    return f"video {video}" if group is None else f"group {group}"
+def sole_groups(labels: Labels) -> list[str]:
+    """Groups that all training videos of a class are of, two or more: no draw could keep one together."""
+    found = set()
+    for abnormal in (False, True):
+        own = [labels[video].group for video, kind in training_videos(labels).items() if kind == abnormal]
+        if len(own) > 1 and own[0] is not None and len(set(own)) == 1:
+            found.add(own[0])
+    return sorted(found)
+
+
+def tell_sole_groups(labels: Labels, note: Callable[[str], object]) -> None:
+    """Says in one line which groups are parted by whatever holds training videos out, if any."""
+    if found := sole_groups(labels):
+        note(
+            f"a class has training videos of one group alone ({', '.join(map(repr, found))}): where some are "
+            "held out, videos are drawn and not groups, which judges more kindly than a new camera would"
+        )
+
+
+def _drawn_groups(labels: Labels) -> dict[str, str]:
+    """Training video -> the group that it is drawn with; those that are drawn alone are left out."""
+    parted = sole_groups(labels)
+    groups = {video: labels[video].group for video in training_videos(labels)}
+    return {video: group for video, group in groups.items() if group is not None and group not in parted}
 
 
 def _draw(videos: dict[str, bool], labels: Labels, fraction: float, seed: int) -> dict[str, bool]:
     kinds = {a: sorted(video for video, abnormal in videos.items() if abnormal == a) for a in (False, True)}
     if not fraction or min(map(len, kinds.values())) < FEWEST_TO_DRAW_FROM:
         return {}
-    if any(labels[video].group is not None for video in videos):
+    if _drawn_groups(labels):
         return _draw_groups(videos, labels, fraction, seed)
     rng = np.random.default_rng([seed, len(videos)])
     drawn: dict[str, bool] = {}

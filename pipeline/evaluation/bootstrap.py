@@ -2,8 +2,11 @@
 
 Frames of one video resemble each other, so what is drawn again, with
 replacement, are whole videos: as many abnormal ones, and as many normal ones, as
-there are (a stratified bootstrap, Efron and Tibshirani 1993). The interval holds
-the middle 95 % of the draws' figures.
+there are (a stratified bootstrap, Efron and Tibshirani 1993). Videos of one group, a
+camera or a source, resemble each other too: where groups are known, as many groups of
+abnormal videos, and of normal ones, are drawn as there are, each whole. Of a class with
+one group alone videos are drawn: what other cameras would show, nothing can tell then.
+The interval holds the middle 95 % of the draws' figures.
 
 A draw is a weight for each video, the times it was drawn, and with weights w
 every figure is a sum over videos. The AUC, say, is
@@ -17,6 +20,7 @@ are ranked once for all draws, and the figures are exact.
 Dimensions: R draws, V videos (the A abnormal ones first), K distinct scores.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -55,6 +59,7 @@ def bootstrap_intervals(
     resamples: int = 1000,
     seed: int = 0,
     threshold: Threshold = THRESHOLD,
+    groups: Mapping[str, str | None] | None = None,
 ) -> dict[str, Interval]:
     """95 % percentile intervals of what :func:`ssrl_pipeline.evaluation.metrics.frame_metrics` gives.
 
@@ -66,23 +71,37 @@ def bootstrap_intervals(
         truth: video -> bool [frames].
         resamples: R, 1 or more.
         threshold: of false alarms; or video -> its own.
+        groups: video -> its group; None or missing: of one that no other video is of.
 
     Raises:
         PipelineError: scores that are missing, do not fit the truth, or are not finite.
     """
     rng = np.random.default_rng(seed)
-    kinds = dict(zip(("abnormal", "normal"), map(len, divide(truth)), strict=True))
-    drawn = [rng.multinomial(n, np.full(n, 1 / n), resamples) for n in kinds.values() if n]
+    kinds = dict(zip(("abnormal", "normal"), divide(truth), strict=True))
+    drawn = [_drawn(_units(videos, groups or {}), resamples, rng) for videos in kinds.values() if videos]
     weights = np.concatenate(drawn, axis=1) if drawn else np.empty((resamples, 0))
     intervals = {}
     for name, values in weighted_figures(scores, truth, weights, threshold).items():
         defined = values[np.isfinite(values)]
-        if not len(defined) or any(kinds[kind] == 1 for kind in NEEDS[name]):
+        if not len(defined) or any(len(kinds[kind]) == 1 for kind in NEEDS[name]):
             intervals[name] = Interval(np.nan, np.nan)
         else:
             low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
             intervals[name] = Interval(float(low), float(high))
     return intervals
+
+
+def _units(videos: list[str], groups: Mapping[str, str | None]) -> np.ndarray:
+    """int [videos]: what each is drawn with, numbered in order; with its group or, of only one, alone."""
+    names = [(video, None) if (group := groups.get(video)) is None else (None, group) for video in videos]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names]) if len(numbers) > 1 else np.arange(len(videos))
+
+
+def _drawn(units: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """int [R, videos]: how often each was drawn."""
+    n = units.max() + 1
+    return np.take(rng.multinomial(n, np.full(n, 1 / n), resamples), units, axis=1)
 
 
 def weighted_figures(

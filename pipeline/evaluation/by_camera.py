@@ -26,7 +26,7 @@ class Footage(NamedTuple):
     """Normal videos that nothing was learned from."""
 
     common: Mapping[str, np.ndarray]  # video -> float32 [N], by the common detector
-    own: Mapping[str, np.ndarray]  # by that of its camera, where it has one
+    own: Mapping[str, np.ndarray]  # by that of its camera, where it has one; without what that was adapted to
     times: Mapping[str, FrameTimes]
     labels: Labels
 
@@ -66,8 +66,14 @@ class Cell(NamedTuple):
         return {**said, "value": said.pop("threshold"), "enough": self.found is not None}
 
 
-def thresholds_by(footage: Footage, common: Calibration, by: Collection[ThresholdsBy]) -> list[Cell]:
+def thresholds_by(
+    footage: Footage, common: Calibration, by: Collection[ThresholdsBy], adapted: Collection[str] = ()
+) -> list[Cell]:
     """A cell for each camera, each hour, and each camera's hours, as far as they are asked for.
+
+    Args:
+        adapted: cameras with a detector of their own, whose scores the common threshold does not fit: they
+            have a cell in any case.
 
     Raises:
         LabelError: no video is of a camera that is known, or of a known time of day.
@@ -88,7 +94,7 @@ def thresholds_by(footage: Footage, common: Calibration, by: Collection[Threshol
             "begins, as in 2024-05-31 23:10:00 or 23:10"
         )
     cells = []
-    for group, hour in _cells(groups, hours, by):
+    for group, hour in _cells(groups, hours, by, adapted):
         scores = footage.common if group is None else footage.own
         chosen = [video for video in scores if group is None or groups[video] == group]
         parts = dict(_parts({video: scores[video] for video in chosen}, footage.times, hours, hour))
@@ -108,13 +114,14 @@ def hours_of(start: float | None, times: FrameTimes, frames: int) -> np.ndarray 
 
 
 def _cells(
-    groups: Mapping[str, str | None], hours: Mapping[str, np.ndarray | None], by: Collection[ThresholdsBy]
+    groups: Mapping[str, str | None],
+    hours: Mapping[str, np.ndarray | None],
+    by: Collection[ThresholdsBy],
+    adapted: Collection[str],
 ) -> list[tuple[str | None, int | None]]:
-    named = sorted({group for group in groups.values() if group is not None})
+    named = {group for group in groups.values() if group is not None} if "group" in by else set()
     of_day = {video: np.unique(known).tolist() for video, known in hours.items() if known is not None}
-    cells: list[tuple[str | None, int | None]] = []
-    if "group" in by:
-        cells += [(group, None) for group in named]
+    cells: list[tuple[str | None, int | None]] = [(group, None) for group in sorted(named.union(adapted))]
     if "hour" in by:
         cells += [(None, hour) for hour in sorted({hour for known in of_day.values() for hour in known})]
     if len(by) > 1:

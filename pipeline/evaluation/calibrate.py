@@ -1,7 +1,7 @@
 """A checkpoint's threshold, calibrated with the normal videos of a store that it did not learn from."""
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +45,7 @@ class Calibrated(NamedTuple):
     tried: list[Tried]  # the calibration itself, others about it, and none
     abnormal_videos: int
     split: str
-    cells: list[Cell]  # of single cameras and hours, where these were asked for
+    cells: list[Cell]  # of adapted cameras; of others and of hours, where these were asked for
 
     def summary(self) -> dict[str, Any]:
         """What `--json` prints; None stands for what is not known."""
@@ -111,6 +111,9 @@ def calibrate_checkpoint(
 ) -> Calibrated:
     """Scores held-out videos and calibrates with the normal ones; see :func:`calibrate` for the figures.
 
+    A camera that the checkpoint was adapted to is calibrated by its own detector, where there is footage
+    enough that this has not looked at; else its threshold stays.
+
     Args:
         split: val or test. Where the labels name no val video, those stand for
             them that training set aside.
@@ -135,15 +138,20 @@ def calibrate_checkpoint(
     abnormal = score(video for video, abnormal in videos.items() if abnormal)
     calibration = calibrate(normal, times, false_alarms, unit, rule)
     tried = _try_around(calibration, normal, abnormal, times, rule)
-    fitted = with_threshold(checkpoint, calibration, split)
-    cells: list[Cell] = []
-    if by:
-        own = normal | score((v for v in normal if labels[v].group in checkpoint.cameras), groups=True)
-        footage = Footage(normal, own, times, {video: labels[video] for video in normal})
-        cells = thresholds_by(footage, calibration, by)
-        record = {**fitted.provenance["threshold"], "by": [cell.record() for cell in cells]}
-        fitted = dataclasses.replace(fitted, provenance={**fitted.provenance, "threshold": record})
+    own = {v: normal[v] for v in normal if labels[v].group not in checkpoint.cameras}
+    own |= score(_of_adapted(checkpoint, labels, normal), groups=True)
+    footage = Footage(normal, own, times, {video: labels[video] for video in normal})
+    cells = thresholds_by(footage, calibration, by, checkpoint.cameras)
+    fitted = with_threshold(checkpoint, calibration, split, cells)
     return Calibrated(fitted, calibration, tried, len(abnormal), split, cells)
+
+
+def _of_adapted(checkpoint: Checkpoint, labels: Labels, videos: Iterable[str]) -> list[str]:
+    """Those of adapted cameras that their own detectors have not looked at."""
+    known = {group: checkpoint.for_camera(group).provenance for group in checkpoint.cameras}
+    looked_at = {(group, video) for group, said in known.items() for video in said.get("adapted_to", ())}
+    of = {video: labels[video].group for video in videos}
+    return [v for v, group in of.items() if group in known and (group, v) not in looked_at]
 
 
 def _try_around(
@@ -166,18 +174,20 @@ def _try_around(
     return [*tried, Tried(None, count_false_alarms(normal, times, plain), detected)]
 
 
-def with_threshold(checkpoint: Checkpoint, calibration: Calibration, split: str) -> Checkpoint:
+def with_threshold(
+    checkpoint: Checkpoint, calibration: Calibration, split: str, cells: Sequence[Cell] = ()
+) -> Checkpoint:
     """The checkpoint with a calibrated threshold, and how it was come by, in its provenance.
 
     Args:
         split: that the normal videos are of.
+        cells: cameras and hours that were looked at by themselves.
     """
     found = calibration.found
+    said = {"asked": calibration.asked, "unit": calibration.unit, "split": split}
     record: dict[str, Any] = {
         "value": calibration.rule.threshold,
-        "asked": calibration.asked,
-        "unit": calibration.unit,
-        "split": split,
+        **said,
         "videos": found.videos,
         "frames": found.of_frames,
         "hours": found.hours,
@@ -185,6 +195,7 @@ def with_threshold(checkpoint: Checkpoint, calibration: Calibration, split: str)
         "per_hour": found.per_hour,
         "most_per_hour": found.most_per_hour,
         "rule": dataclasses.asdict(calibration.rule),
+        **({"by": [cell.record() | said for cell in cells]} if cells else {}),
     }
     return dataclasses.replace(checkpoint, provenance={**checkpoint.provenance, "threshold": record})
 

@@ -47,7 +47,7 @@ from ssrl_pipeline.settings import Settings
 FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")
 EVALUATION = "evaluation-"  # + split: the folder, in a run's own, of what its best.pt came to
 NAMED = 5  # videos of a wrong length
-JUDGED = ("stage", "step", "val_loss")  # of a checkpoint's provenance: they tell which one was judged
+JUDGED = ("stage", "step", "val_loss")  # of a checkpoint's provenance; older metrics.json know no more of it
 
 
 class EvaluationResult(NamedTuple):
@@ -59,7 +59,7 @@ class EvaluationResult(NamedTuple):
     class_intervals: dict[str, Interval]  # of the classes' AUC, likewise
     resamples: int  # of the bootstrap; 0: none
     split: str
-    judged: dict[str, Any]  # stage, step and validation loss of the checkpoint
+    judged: dict[str, Any]  # which checkpoint it was, as :func:`identity` tells
     groups: dict[str, GroupFigures]  # by name of the group, as far as the labels name groups
     alarms: Alarms  # of all normal videos
 
@@ -220,7 +220,7 @@ def evaluate_checkpoint(
     scores = {video: score_stored(video, one.model, store, device) for video, one in fitted.items()}
     rules = {video: one.chosen.rule for video, one in fitted.items()}
     thresholds = {video: rule.threshold for video, rule in rules.items()}
-    spread, class_spread = _intervals(scores, truth, classes or {}, bootstrap, seed, thresholds)
+    spread, class_spread = _intervals(scores, truth, classes or {}, bootstrap, seed, thresholds, labels)
     times = {video: store.times(video) for video in truth}
     return EvaluationResult(
         metrics=frame_metrics(scores, truth, thresholds),
@@ -231,10 +231,17 @@ def evaluate_checkpoint(
         class_intervals=class_spread,
         resamples=bootstrap,
         split=split,
-        judged={key: checkpoint.provenance.get(key) for key in JUDGED},
+        judged=identity(checkpoint),
         groups=group_figures(scores, truth, times, labels, rules),
         alarms=count_alarms(scores, truth, times, rules),
     )
+
+
+def identity(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What tells it from another, those that were trained in no steps and those of cameras included."""
+    said = {key: checkpoint.provenance.get(key) for key in JUDGED}
+    cameras = {group: checkpoint.for_camera(group).sha256 for group in sorted(checkpoint.cameras)}
+    return {**said, "sha256": checkpoint.sha256, "cameras": cameras}
 
 
 def _at(threshold: float | None, events: EventSettings) -> EventSettings:
@@ -248,15 +255,16 @@ def _intervals(
     bootstrap: int,
     seed: int,
     threshold: Threshold,
+    labels: Labels,
 ) -> tuple[dict[str, Interval], dict[str, Interval]]:
     """Of all figures, and of each class's AUC against all normal videos; none without draws."""
     if not bootstrap:
         return {}, {}
-    found = {}
+    groups, found = {video: labels[video].group for video in truth}, {}
     for name, videos in videos_by_class(truth, classes).items():
         against = {video: truth[video] for video in [*videos, *divide(truth)[1]]}
-        found[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold)["auc"]
-    return bootstrap_intervals(scores, truth, bootstrap, seed, threshold), found
+        found[name] = bootstrap_intervals(scores, against, bootstrap, seed, threshold, groups)["auc"]
+    return bootstrap_intervals(scores, truth, bootstrap, seed, threshold, groups), found
 
 
 def _tell_wrong_lengths(dataset: Dataset, store: Features, split: str) -> None:

@@ -10,16 +10,16 @@ runs/first/seed0 belongs to the group `first`.
 import json
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ssrl_pipeline.checkpoint import load_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import Tree, read_yaml, to_tree
 from ssrl_pipeline.disk import read_json
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.evaluation.evaluate import EVALUATION, JUDGED
+from ssrl_pipeline.evaluation.evaluate import EVALUATION, JUDGED, identity
 from ssrl_pipeline.evaluation.metrics import FIGURES
 from ssrl_pipeline.settings import Settings
 
@@ -131,9 +131,8 @@ def _finished(folder: Path, name: str, group: str | None) -> Run:
     """A run as its best.pt tells of it."""
     checkpoint = load_checkpoint(folder / "best.pt")
     settings, model, provenance = checkpoint.settings, checkpoint.model, checkpoint.provenance
-    del checkpoint  # its weights may be large
     try:
-        evaluations, notes = _evaluations(folder, provenance)
+        evaluations, notes = _evaluations(folder, checkpoint)
         return Run(
             name=name,
             group=group,
@@ -147,7 +146,7 @@ def _finished(folder: Path, name: str, group: str | None) -> Run:
             evaluations=evaluations,
             notes=notes,
         )
-    except AttributeError as error:  # of something that should be a mapping
+    except (AttributeError, TypeError) as error:  # of something that should be a mapping
         raise PipelineError(_damaged(folder / "best.pt", error)) from error
 
 
@@ -172,19 +171,22 @@ def _unfinished(folder: Path, name: str, group: str | None) -> Run:
     return Run(name, group, "unfinished", kind, *progress, seed=seed, settings=flat)
 
 
-def _evaluations(folder: Path, provenance: Mapping[str, Any]) -> tuple[dict[str, Figures], tuple[str, ...]]:
+def _evaluations(folder: Path, checkpoint: Checkpoint) -> tuple[dict[str, Figures], tuple[str, ...]]:
     """(split -> figures, notes on those that cannot be shown)."""
     found: dict[str, Figures] = {}
     notes = []
-    for path in sorted(folder.glob(f"{EVALUATION}*/metrics.json")):
+    paths = sorted(folder.glob(f"{EVALUATION}*/metrics.json"))
+    now = identity(checkpoint) if paths else {}
+    for path in paths:
         try:
             content = read_json(path)
             judged = content["judged"]
+            same = judged == {key: now.get(key) for key in {*JUDGED, *judged}}
             figures = {name: float(content[name]) for name in FIGURES if content.get(name) is not None}
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(_damaged(path, error))
             continue
-        if judged != {key: provenance.get(key) for key in JUDGED}:
+        if not same:
             notes.append(f"{path}: of another checkpoint than the best.pt that is here now; evaluate again")
             continue
         found[path.parent.name.removeprefix(EVALUATION)] = figures

@@ -82,8 +82,9 @@ def choose_rule(
         return ChosenRule(uncalibrated, "the default, not calibrated: see `ssrl-pipeline calibrate`")
     try:
         cell = _cell(record.get("by", ()), group, hour)
-        rule = EventRule(**{**own, "threshold": float((cell or record)["value"])})
-        asked = f"{float(record['asked']):g} false alarms per {record['unit']} on {record['split']}"
+        chosen = {**record, **(cell or {})}  # a cell of a version before says only its threshold
+        rule = EventRule(**{**own, "threshold": float(chosen["value"])})
+        asked = f"{float(chosen['asked']):g} false alarms per {chosen['unit']} on {chosen['split']}"
         asked += f" of {cell_name(cell['group'], cell['hour'])}" if cell else ""
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(

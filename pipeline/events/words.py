@@ -207,36 +207,39 @@ class RecentWords:
     """
 
     def __init__(self) -> None:
-        self._frames: list[int] = []
+        self._starts: list[int] = []  # frames, the end exclusive
+        self._ends: list[int] = []
         self._rows: list[SnippetWords] = []
         self._step = 1  # every which of the snippets is kept
         self._left_out = 0  # since the last that was
 
-    def add(self, frame: int, row: SnippetWords) -> None:
-        """The next snippet, [1, K] each; `frame` is the number of its first."""
+    def add(self, start: int, end: int, row: SnippetWords) -> None:
+        """The next snippet, [1, K] each, of the frames from `start` to `end`, exclusive."""
         self._left_out += 1
         if self._left_out < self._step:
             return
         self._left_out = 0
-        self._frames.append(frame)
+        self._starts.append(start)
+        self._ends.append(end)
         self._rows.append(row)
         if len(self._rows) > MOST_RECENT:
-            self._frames, self._rows, self._step = self._frames[::2], self._rows[::2], 2 * self._step
+            del self._starts[1::2], self._ends[1::2], self._rows[1::2]
+            self._step *= 2
 
     def of(self, event: Event) -> Event:
         """The event with its words, as far as its snippets are known."""
         rows = [
             row
-            for frame, row in zip(self._frames, self._rows, strict=True)
-            if event.start < frame + SNIPPET_FRAMES and frame < event.end
+            for start, end, row in zip(self._starts, self._ends, self._rows, strict=True)
+            if event.start < end and start < event.end
         ]
         return event._replace(**words_of(SnippetWords.joined(rows))._asdict()) if rows else event
 
     def forget(self, before: int) -> None:
         """What no later event holds: snippets that end before a frame."""
-        first = bisect.bisect_right(self._frames, before - SNIPPET_FRAMES)
+        first = bisect.bisect_right(self._ends, before)
         if first:
-            del self._frames[:first], self._rows[:first]
+            del self._starts[:first], self._ends[:first], self._rows[:first]
             self._step = 1
 
 

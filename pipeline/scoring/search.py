@@ -19,7 +19,7 @@ import torch
 from ssrl_pipeline.console import Note
 from ssrl_pipeline.errors import ConfigError, StoreError
 from ssrl_pipeline.events import ASSUMED_FPS, PLACES, VIEW
-from ssrl_pipeline.extractors import SNIPPET_FRAMES
+from ssrl_pipeline.extractors import every_16th
 from ssrl_pipeline.extractors.backbones import ActionHead, action_head, action_names, match_actions
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.models import CHUNK
@@ -121,8 +121,9 @@ def _moments(
         scores[begin : begin + CHUNK], places[begin : begin + CHUNK] = top.values.exp(), top.indices
     if not np.isfinite(scores).all():
         raise StoreError(f"{store.root}: {VIEW} features of {video!r} are not finite; extract it again")
-    times = store.times(video)
-    starts = _starts(times, len(scores))
+    times, frames = store.times(video), store.starts(video)
+    frames = every_16th(len(scores)) if frames is None else frames
+    starts = (times if times.known else FrameTimes(ASSUMED_FPS)).start_of(frames)
     free = np.ones(len(scores), bool)
     for _ in range(most):
         if not free.any():
@@ -131,10 +132,4 @@ def _moments(
         free &= np.abs(starts - starts[t]) >= max(apart, 1e-9)
         free[t] = False
         shown = float(starts[t]) if times.known else None
-        yield FoundMoment(float(scores[t]), video, t * SNIPPET_FRAMES, shown, PLACES[places[t]])
-
-
-def _starts(times: FrameTimes, snippets: int) -> np.ndarray:
-    """float64 [T]: when each snippet begins."""
-    frames = np.arange(snippets) * SNIPPET_FRAMES
-    return times.start_of(frames) if times.known else FrameTimes(ASSUMED_FPS).start_of(frames)
+        yield FoundMoment(float(scores[t]), video, int(frames[t]), shown, PLACES[places[t]])

@@ -21,6 +21,7 @@ from ssrl_pipeline.data import (
     grouped,
     labels_path,
     tell_parted_groups,
+    tell_sole_groups,
 )
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.features import Features, open_features
@@ -122,6 +123,7 @@ def _prepared(
         labels = _labels(settings, known, store)
         if group.is_main:
             tell_parted_groups(labels, say)
+            tell_sole_groups(labels, say)
         intervals = known.find_intervals() if judged else None
         if skip_missing:
             needed = {v: label for v, label in labels.items() if judged or label.split != "test"}

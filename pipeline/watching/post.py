@@ -91,7 +91,8 @@ class Post:
         """A snippet that was described; its score follows, at once or later."""
         analysis = self.plan.analysis
         if analysis.teller:
-            self.words.add(snippet.frame, analysis.teller.of(torch.from_numpy(seen[VIEW])))
+            words = analysis.teller.of(torch.from_numpy(seen[VIEW]))
+            self.words.add(snippet.frame, snippet.frame + snippet.frames, words)
         if self.heat:
             views = {name: torch.from_numpy(seen[name]) for name in analysis.model.views}
             self.heat.add(snippet.frame, views)

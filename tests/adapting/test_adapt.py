@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ssrl_pipeline.adapting import start
 from ssrl_pipeline.adapting.adapt import adapt_checkpoint
 from ssrl_pipeline.adapting.footage import Part, cut, folds, footage
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -22,7 +23,7 @@ from ssrl_pipeline.scoring.onnx import export_onnx
 from ssrl_pipeline.scoring.stored import score_stored
 from ssrl_pipeline.settings import MemorySettings
 from tests.helpers.commands import run_main
-from tests.helpers.stores import made_up_meta
+from tests.helpers.stores import made_up_meta, with_motion
 
 CPU = torch.device("cpu")
 VIEWS = {"clip": 1, "patch2x3": 6}
@@ -110,6 +111,15 @@ def test_every_kind_alarms_at_its_camera_as_often_as_asked(
     for video in ("yard/0", "gate/0"):
         expected = score_stored(video, before.build(), store, CPU)
         np.testing.assert_array_equal(score_stored(video, after.build(), store, CPU), expected)
+
+
+def test_a_memory_of_what_the_checkpoint_does_not_extract_is_refused(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    moving, of = with_motion(store, tmp_path / "motion"), MemorySettings(views=("clip", "motion"))
+    checkpoint = Checkpoint.of(a_detector("probe", store), moving.recipe, {}, {"train_videos": []})
+    with pytest.raises(PipelineError, match="have no view 'motion'.*choose of clip, patch2x3"):
+        adapt_checkpoint(checkpoint, moving, "gate", FOOTAGE, 0.1, of, CPU)
 
 
 def test_scaling_is_that_of_the_camera(store: FeatureStore) -> None:
@@ -217,6 +227,54 @@ def test_the_command_adapts_each_group_and_later_ones_take_it(
 
     code, _, told = run("adapt", path, *options, "--group", "door")
     assert code == 2 and "no videos of camera 'door'; the labels name 'gate', 'yard'" in told
+
+
+def test_footage_is_extracted_as_the_settings_say(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def scorer(*arguments: object, **options: object) -> None:
+        asked.append(options)
+        raise PipelineError("enough")
+
+    monkeypatch.setattr(start, "Scorer", scorer)
+    save_checkpoint(tmp_path / "best.pt", a_checkpoint("probe", store))
+    how = ("--precision", "int8", "--calibration", "clips", "-o", "extract.unchanged=describe")
+    assert run_main("adapt", tmp_path / "best.pt", "--videos", tmp_path, *how) == 1
+    assert "enough" in capsys.readouterr().err
+    expected = {"precision": "int8", "calibration": "clips", "unchanged": "describe"}
+    assert {name: asked[0].get(name) for name in expected} == expected
+
+
+def test_calibrating_reaches_adapted_cameras(
+    store: FeatureStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, memory = tmp_path / "best.pt", MemorySettings()
+    adapted = adapt_checkpoint(a_checkpoint("probe", store), store, "gate", FOOTAGE, 0.1, memory, CPU)
+    yard = [f"yard/{i}" for i in range(6)]
+    both = adapt_checkpoint(adapted.checkpoint, store, "yard", yard, 0.1, memory, CPU)
+    save_checkpoint(path, both.checkpoint)
+    rows = [f"{video},normal,val,{video.split('/')[0]}" for video in store.videos()]
+    (tmp_path / "labels.csv").write_text("\n".join(["video,label,split,group", *rows]))
+    options = ("--features", store.root, "--labels", tmp_path / "labels.csv", "--device", "cpu")
+    assert run_main("calibrate", "--checkpoint", path, *options, "--false-alarms", 0.05) == 0
+    out, told = capsys.readouterr()
+    assert "has not looked at: camera 'yard'\n" in told and "the common threshold stays" not in told
+    assert "0.5 (of adapt)" in next(line for line in out.splitlines() if "camera 'yard'" in line)
+
+    cameras = Cameras(load_checkpoint(path), CPU)
+    gate, kept = cameras.rule("gate"), cameras.rule("yard")
+    scores = np.sort(np.concatenate([score_stored(v, cameras.of("gate").model, store, CPU) for v in FRESH]))
+    assert scores[-193] < gate.rule.threshold <= scores[-192]  # 5 % of the 3840 frames that it never saw
+    assert gate.origin.endswith("0.05 false alarms per frame on val of camera 'gate'")
+    assert kept.rule.threshold == 0.5 and "0.1 false alarms per frame on held-out footage" in kept.origin
+
+    old = load_checkpoint(path)  # as the version before wrote it
+    for cell in old.provenance["threshold"]["by"]:
+        del cell["asked"], cell["unit"], cell["split"]
+    assert Cameras(old, CPU).rule("gate").rule == gate.rule
+    assert "0.1 false alarms per frame" in Cameras(old, CPU).rule("gate").origin
 
 
 def test_an_exported_graph_names_its_camera(store: FeatureStore, tmp_path: Path) -> None:

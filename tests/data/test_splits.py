@@ -4,7 +4,14 @@ import pytest
 
 from ssrl_pipeline.data.labels import Label, Labels
 from ssrl_pipeline.data.resolve import grouped
-from ssrl_pipeline.data.splits import fold_videos, parted_groups, split_videos, tell_parted_groups
+from ssrl_pipeline.data.splits import (
+    fold_videos,
+    parted_groups,
+    sole_groups,
+    split_videos,
+    tell_parted_groups,
+    tell_sole_groups,
+)
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.settings import DataSettings
 
@@ -32,8 +39,30 @@ def test_validation_never_parts_a_group(seed: int) -> None:
 
 def test_few_groups_leave_none_for_validation() -> None:
     assert split_videos(cameras(4, 20), 0.2, seed=0).val == {}
-    one_class_each = {f"v{i}": Label(i < 20, None, "a" if i < 20 else "b") for i in range(40)}
-    assert split_videos(one_class_each, 0.2, seed=0).val == {}
+
+
+@pytest.mark.parametrize("other", ["gate", "door"])
+def test_the_only_group_of_a_class_is_drawn_by_videos(other: str) -> None:
+    labels = {f"v{i:02}": Label(i < 20, None, "gate" if i < 20 else other) for i in range(40)}
+    bare = {video: label._replace(group=None) for video, label in labels.items()}
+    assert len(split_videos(labels, 0.2, seed=0).val) == 8
+    assert split_videos(labels, 0.2, seed=0) == split_videos(bare, 0.2, seed=0)
+    assert fold_videos(labels, 5, seed=0) == fold_videos(bare, 5, seed=0)
+    said: list[str] = []
+    tell_sole_groups(labels, said.append)
+    tell_sole_groups(bare, said.append)
+    assert len(said) == 1 and "'gate'" in said[0] and repr(other) in said[0]
+
+
+def test_where_one_class_has_one_group_the_other_groups_stay_together() -> None:
+    labels = cameras(6, 5) | {f"c0/extra{i}": Label(True, None, "camera 0") for i in range(9)}
+    labels = {v: label._replace(abnormal=label.group == "camera 0") for v, label in labels.items()}
+    assert sole_groups(labels) == ["camera 0"]
+    folds = fold_videos(labels, 5, seed=0)
+    assert len(folds) == 5
+    for fold in folds:
+        rest = [video for other in folds if other is not fold for video in other]
+        assert groups_of(labels, fold) & groups_of(labels, rest) == {"camera 0"}
 
 
 def test_folds_hold_out_every_video_once_and_part_no_group() -> None:
@@ -56,7 +85,7 @@ def test_a_class_of_few_videos_makes_fewer_folds() -> None:
     assert [sum(not labels[video].abnormal for video in fold) for fold in folds] == [1, 1, 1, 1]
     normal = {f"v{i}": Label(False, None) for i in range(5)}
     assert sorted(map(len, fold_videos(normal, 3, seed=0))) == [1, 2, 2]
-    with pytest.raises(LabelError, match="two groups or more in each class"):
+    with pytest.raises(LabelError, match="two training videos or more of each class"):
         fold_videos({"a": Label(True, None), "b": Label(False, None), "c": Label(False, None)}, 5, seed=0)
 
 

@@ -118,6 +118,20 @@ def test_the_interval_is_the_middle_95_percent() -> None:
     )
 
 
+def test_of_groups_whole_ones_are_drawn_within_each_class() -> None:
+    truth = {f"n{i:03d}": np.zeros(1, bool) for i in range(100)}
+    scores = {video: np.array([i < 50], float) for i, video in enumerate(truth)}
+    cameras = {video: f"camera {i // 10}" for i, video in enumerate(truth)}  # five of ten alarm always
+    expected = binom.ppf([0.025, 0.975], 10, 0.5) / 10
+    found = bootstrap_intervals(scores, truth, 20_000, groups=cameras)["false_alarm_rate"]
+    assert found == pytest.approx(expected, abs=0.005)
+
+    plain = bootstrap_intervals(scores, truth, 500)
+    alone = {f"n{i:03d}": None for i in range(50)}  # the others are not named at all
+    for groups in (alone, dict.fromkeys(truth, "gate")):  # of one group alone, videos are drawn
+        assert str(bootstrap_intervals(scores, truth, 500, groups=groups)) == str(plain)
+
+
 def test_anomalous_frames_alone_have_no_interval() -> None:
     truth = {"a": np.ones(3, bool), "b": np.ones(2, bool)}
     scores = {"a": np.array([0.1, 0.2, 0.3]), "b": np.array([0.4, 0.2])}

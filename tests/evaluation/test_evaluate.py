@@ -101,12 +101,13 @@ def test_what_is_not_asked_for_is_not_there(checkpoint: Checkpoint, store: Featu
     assert plain.metrics.threshold == 0.5
 
 
-def test_the_folder_has_everything(result: EvaluationResult, tmp_path: Path) -> None:
+def test_the_folder_has_everything(result: EvaluationResult, checkpoint: Checkpoint, tmp_path: Path) -> None:
     result.save(tmp_path / "out", Path("runs/a/best.pt"))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert content["checkpoint"] == "runs/a/best.pt"
-    assert content["judged"] == {"stage": 2, "step": 50, "val_loss": 0.25}
+    progress = {"stage": 2, "step": 50, "val_loss": 0.25}
+    assert content["judged"] == {**progress, "sha256": checkpoint.sha256, "cameras": {}}
     for name in FIGURES:
         assert content[name] == getattr(result.metrics, name)
         assert content["intervals"][name] == list(result.intervals[name])

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,17 +16,18 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.config import to_yaml
 from ssrl_pipeline.disk.files import write_json, write_text
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.evaluation.evaluate import evaluation_folder
+from ssrl_pipeline.evaluation.evaluate import evaluation_folder, identity
 from ssrl_pipeline.evaluation.metrics import FIGURES
 from ssrl_pipeline.evaluation.runs import Run, differing, find_runs, group_spreads
 from ssrl_pipeline.training.run_folder import named_run
 
 Make = Callable[..., Path]
+OWN = {"threshold": {"value": 0.5}}  # of a camera
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def make(tmp_path: Path) -> Make:
         lr: float = 1e-3,
         seed: int = 0,
         val_loss: float | None = 0.5,
-        step: int = 40,
+        step: int | None = 40,
         auc: float | None = None,
         finished: bool = True,
         **model: Any,
@@ -48,7 +50,7 @@ def make(tmp_path: Path) -> Make:
         lines = [
             {"stage": 1, "step": 10, "loss": 2.0, "val_loss": 0.1, "best": True},
             {"stage": 2, "step": step, "loss": 1.0, "val_loss": val_loss, "best": True},
-            {"stage": 2, "step": step + 10, "loss": 1.0, "val_loss": 0.9, "best": False},
+            {"stage": 2, "step": (step or 0) + 10, "loss": 1.0, "val_loss": 0.9, "best": False},
         ]
         write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
         (folder / "last.pt").write_bytes(b"state")
@@ -201,6 +203,23 @@ def test_damaged_and_outdated_evaluations_are_said(make: Make, tmp_path: Path) -
     (run,) = find_runs(tmp_path / "runs")
     assert run.evaluations == {}
     assert "of another checkpoint" in run.notes[0]
+
+
+def test_an_evaluation_of_other_weights_is_outdated_whatever_the_kind(make: Make, tmp_path: Path) -> None:
+    folder = make("a", auc=0.8, kind="memory", step=None, val_loss=None)
+    path = folder / "evaluation-test" / "metrics.json"
+    content = json.loads(path.read_text())
+    assert find_runs(tmp_path / "runs")[0].evaluations  # as versions before judged it
+    checkpoint = load_checkpoint(folder / "best.pt")
+    write_json(path, {**content, "judged": identity(checkpoint)})
+    assert find_runs(tmp_path / "runs")[0].evaluations
+    for changed in (
+        replace(checkpoint, weights={"w": torch.ones(3)}),
+        checkpoint.with_camera("gate", replace(checkpoint, weights={"w": torch.ones(3)}, provenance=OWN)),
+    ):
+        save_checkpoint(folder / "best.pt", changed)
+        (run,) = find_runs(tmp_path / "runs")
+        assert run.evaluations == {} and "of another checkpoint" in run.notes[0]
 
 
 def test_folders_without_runs(tmp_path: Path) -> None:

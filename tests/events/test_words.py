@@ -110,14 +110,14 @@ def test_a_camera_tells_the_words_that_a_file_has(monkeypatch: pytest.MonkeyPatc
     rows = WordTeller(head, usual).of(torch.randn(30, 6, F))
     recent = RecentWords()
     for t in range(20):
-        recent.add(16 * t, rows.part(t, t + 1))
+        recent.add(16 * t, 16 * t + 16, rows.part(t, t + 1))
     assert recent.of(at(40, 200)) == worded(at(40, 200), rows)
     recent.forget(5 * 16)
     assert recent.of(at(0, 80)) == at(0, 80)  # forgotten, and no error
     assert recent.of(at(80, 200)) == worded(at(80, 200), rows)
     monkeypatch.setattr(words, "MOST_RECENT", 8)
     for t in range(20, 30):
-        recent.add(16 * t, rows.part(t, t + 1))
+        recent.add(16 * t, 16 * t + 16, rows.part(t, t + 1))
     assert len(recent._rows) <= 8 and recent.of(at(80, 480)).words
 
 
@@ -128,6 +128,18 @@ def test_where_frames_were_chosen_snippets_begin_elsewhere() -> None:
     event = worded(at(31, 93), rows, starts)
     assert (event.words, event.patch) == words.words_of(rows.part(1, 3))
     assert event.words != worded(at(31, 93), rows).words
+
+
+def test_where_a_camera_chooses_frames_its_snippets_are_longer() -> None:
+    head, usual = made_up()
+    rows = WordTeller(head, usual).of(torch.randn(4, 6, F))
+    starts, recent = np.array([0, 31, 62, 93]), RecentWords()
+    for t, start in enumerate(starts.tolist()):
+        recent.add(start, start + 31, rows.part(t, t + 1))
+    event = at(20, 61)  # the last frames of the first snippet and nearly all of the second
+    assert recent.of(event) == worded(event, rows, starts)
+    recent.forget(20)  # a frame of the first, beyond its 16th
+    assert recent.of(event) == worded(event, rows, starts)
 
 
 def test_without_words_an_event_is_as_it_was() -> None:

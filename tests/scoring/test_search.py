@@ -1,6 +1,7 @@
 """Moments of an archive, by what is shown in it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,19 @@ def test_moments_of_a_video_are_apart(store, weights: Path) -> None:
     found = search_store(store, match_actions("bike"), 100, 30.0, str(weights)).moments
     times = sorted(m.time_s for m in found if m.video == "cam1/a")
     assert len(times) > 1 and min(np.diff(times)) >= 30
+
+
+def test_where_frames_were_chosen_snippets_begin_elsewhere(store, weights: Path) -> None:
+    starts = 32 * np.arange(40)  # as of 16 frames a second at --fps 8
+    rows = {name: np.array(values) for name, values in store.read("cam1/a").items()}
+    with store.writer("cam1/a") as writer:
+        writer.append(rows)
+        writer.meta, writer.starts = replace(store.meta("cam1/a"), frames=1280, fps=16.0), starts
+    found = search_store(store, match_actions("bike"), 1000, 3.0, str(weights)).moments
+    own = {m.frame: m.time_s for m in found if m.video == "cam1/a"}
+    assert own[960] == 60.0 and all(time == frame / 16 for frame, time in own.items())
+    times = sorted(own.values())
+    assert min(np.diff(times)) == 4.0  # every second snippet
 
 
 def test_a_damaged_video_is_named_and_the_rest_is_searched(store, weights: Path, replace_view) -> None:

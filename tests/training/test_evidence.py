@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,35 @@ def test_a_bag_has_the_word_of_a_probe_that_did_not_learn_from_its_group(store, 
         expected[held] = scaled[held] @ weight[0] + bias
     expected /= expected[~abnormal].std()
     np.testing.assert_allclose(bags.branches[EVIDENCE], expected, atol=1e-3)
+
+
+def test_bags_are_pooled_one_by_one_to_what_all_at_once_give(store, tmp_path: Path) -> None:
+    truth = {video: label.abnormal for video, label in LABELS.items()}
+    bags = load_bags(store, truth, VIEWS, 6, tmp_path)
+    probe = LinearProbe(16, store.recipe["views"])
+    pool, alive, most = probe.pool, weakref.WeakSet(), 0
+
+    def counted(views: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        nonlocal most
+        (rows,) = pool(views)
+        alive.add(rows)
+        most = max(most, len(alive))
+        return [rows]
+
+    probe.pool = counted
+    fit_evidence(probe, bags, LABELS, seed=0)
+    assert most <= 2
+
+    scaled = probe.scaled(pool({name: torch.as_tensor(bags.views[name]) for name in VIEWS}))
+    abnormal = np.array(list(truth.values()))
+    rows, parts = Rows(scaled.double().mean(dim=1).numpy(), abnormal), held_out_rows(bags.videos, LABELS, 0)
+    strength = best_strength(try_strengths(rows, parts))
+    odds, other = torch.zeros(12, 6), LinearProbe(16, store.recipe["views"])
+    for held in parts:
+        fit_rows(other, Rows(rows.bags[~held], abnormal[~held]), strength)
+        odds[held] = other.linear(scaled[held]).squeeze(-1).detach()
+    odds /= odds[~abnormal].std(correction=0)
+    torch.testing.assert_close(bags.branches[EVIDENCE], odds, rtol=1e-5, atol=1e-6)
 
 
 def test_no_evidence_where_no_video_can_be_held_out(store, tmp_path: Path) -> None:

@@ -65,6 +65,23 @@ def test_no_video_is_scored_by_what_has_learnt_from_its_group(store, tmp_path: P
         run_folds(task(store, tmp_path / "run", kind, average=0.5), 4, never)
 
 
+def test_a_fold_is_done_again_once_a_video_is_extracted_anew(store, tmp_path: Path) -> None:
+    own, trained = task(store, tmp_path / "run", "memory"), []
+
+    def train(part: Task) -> None:
+        trained.append(part.run.name)
+        TRAINERS["memory"].train(part)
+
+    before = run_folds(own, 4, train).scores
+    features, meta = {name: rows + 1.0 for name, rows in store.read("v0").items()}, store.meta("v0")
+    with store.writer("v0") as writer:
+        writer.append(features)
+        writer.meta = meta
+    after = run_folds(own, 4, train).scores
+    assert trained == 2 * [f"fold{i}" for i in range(4)]  # each learns from it or holds it out
+    assert not np.array_equal(before["v0"], after["v0"])
+
+
 def test_the_command_reports_the_folds_and_learns_from_all(
     tiny_store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import to_tree
 from ssrl_pipeline.console import say
-from ssrl_pipeline.data import Labels, fold_videos
+from ssrl_pipeline.data import Labels, check_videos, fold_videos
 from ssrl_pipeline.disk import whole_file, write_json
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation import highest_tenth
@@ -91,7 +91,7 @@ def run_folds(task: Task, folds: int, train: Callable[[Task], object]) -> Folds:
             :data:`ssrl_pipeline.training.train.TRAINERS` do.
 
     Raises:
-        LabelError: a class has fewer than two groups.
+        LabelError: a class has fewer than two videos.
         PipelineError: as training does.
     """
     parts = fold_videos(task.labels, folds, task.settings.train.seed)
@@ -110,7 +110,7 @@ def best_steps(task: Task, folds: int, train: Callable[[Task], object]) -> int:
     Each part in turn is what the others are validated by, in the folder folds/lengthN of the run.
 
     Raises:
-        LabelError: a class has fewer than two groups.
+        LabelError: a class has fewer than two videos.
         PipelineError: as training does.
     """
     parts = fold_videos(task.labels, folds, task.settings.train.seed)
@@ -196,5 +196,8 @@ def _key(task: Task, held: list[str]) -> str:
     sections = ("model", "train", "memory", "actions")
     settings = {name: to_tree(getattr(task.settings, name)) for name in sections}
     labels = {video: list(label) for video, label in sorted(task.labels.items())}
-    said = json.dumps([settings, labels, held, task.store.recipe], sort_keys=True, default=str)
+    videos = sorted({*labels, *held})
+    check_videos(task.store, videos)
+    metas = [repr(task.store.meta(video)) for video in videos]  # others, once a video is extracted anew
+    said = json.dumps([settings, labels, held, task.store.recipe, metas], sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()

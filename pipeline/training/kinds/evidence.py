@@ -7,6 +7,7 @@ evidence is that of one probe of all training videos.
 Dimensions: V videos, T segments, W pooled size (:class:`ssrl_pipeline.models.LinearProbe`).
 """
 
+import numpy as np
 import torch
 
 from ssrl_pipeline.data import Labels
@@ -28,19 +29,21 @@ def fit_evidence(probe: LinearProbe, bags: Bags, labels: Labels, seed: int) -> N
         bags: get a branch of the name EVIDENCE, [V, T].
         labels: of the bags' videos; groups are not parted.
     """
-    pooled = [
-        probe.pool({name: bags.bag(name, row)[None].cpu() for name in probe.views})[0]
-        for row in range(len(bags.videos))
-    ]
     abnormal = bags.abnormal.numpy()
-    probe.fit_scaling(rows for rows, odd in zip(pooled, abnormal, strict=True) if not odd)
-    scaled = torch.stack([probe.scaled(rows) for rows in pooled])  # [V, T, W]
-    rows = Rows(scaled.double().mean(dim=1).numpy(), abnormal)
+
+    def pooled(row: int) -> torch.Tensor:
+        """[T, W]; anew each time, for all bags at once need not fit in memory."""
+        return probe.pool({name: bags.bag(name, row)[None].cpu() for name in probe.views})[0]
+
+    probe.fit_scaling(pooled(row) for row in np.flatnonzero(~abnormal).tolist())
+    means = [probe.scaled(pooled(row)).double().mean(dim=0) for row in range(len(abnormal))]
+    rows = Rows(torch.stack(means).numpy(), abnormal)
     parts = held_out_rows(bags.videos, labels, seed)
-    odds = torch.zeros(scaled.shape[:2])
+    odds = torch.zeros(next(iter(bags.views.values())).shape[:2])
     for held in parts:
         fit_rows(probe, Rows(rows.bags[~held], abnormal[~held]), OF_FEATURES)
-        odds[held] = probe.linear(scaled[held]).squeeze(-1)
+        for row in np.flatnonzero(held).tolist():
+            odds[row] = probe.linear(probe.scaled(pooled(row))).squeeze(-1)
     fit_rows(probe, rows, OF_FEATURES)
     unit = max(float(odds[~abnormal].std(correction=0)), LEAST)
     for parameter in probe.linear.parameters():
