@@ -87,10 +87,9 @@ def test_bags_are_pooled_one_by_one_to_what_all_at_once_give(store, tmp_path: Pa
     scaled = probe.scaled(pool({name: torch.as_tensor(bags.views[name]) for name in VIEWS}))
     abnormal = np.array(list(truth.values()))
     rows, parts = Rows(scaled.double().mean(dim=1).numpy(), abnormal), held_out_rows(bags.videos, LABELS, 0)
-    strength = best_strength(try_strengths(rows, parts))
     odds, other = torch.zeros(12, 6), LinearProbe(16, store.recipe["views"])
     for held in parts:
-        fit_rows(other, Rows(rows.bags[~held], abnormal[~held]), strength)
+        fit_rows(other, Rows(rows.bags[~held], abnormal[~held]), OF_FEATURES)
         odds[held] = other.linear(scaled[held]).squeeze(-1).detach()
     odds /= odds[~abnormal].std(correction=0)
     torch.testing.assert_close(bags.branches[EVIDENCE], odds, rtol=1e-5, atol=1e-6)
