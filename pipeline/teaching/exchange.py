@@ -7,8 +7,6 @@ What a tool says of lengths and rates is compared with the videos: with their fe
 else the files are decoded. All that does not fit is told, and then nothing is written.
 """
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +23,7 @@ from ssrl_pipeline.data import (
     Labels,
     StoredNames,
 )
-from ssrl_pipeline.disk import one_name, write_text
+from ssrl_pipeline.disk import csv_text, one_name, write_text
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
 from ssrl_pipeline.extraction import find_videos
 from ssrl_pipeline.extractors.decoding import open_video
@@ -227,6 +225,4 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    write_text(path, text.getvalue())
+    write_text(path, csv_text([columns, *rows]))

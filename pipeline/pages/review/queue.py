@@ -1,13 +1,11 @@
 """The queue: which event comes first, and what has been said of each; feedback.csv alone knows the latter."""
 
-import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.pages.review.items import FAR, Item, ItemSource, Json
-from ssrl_pipeline.teaching import UNDO, Moment, Verdict, add_verdict, read_verdicts, undo
+from ssrl_pipeline.teaching import UNDO, Moment, Verdict, adding, read_verdicts
 
 
 class Queue:
@@ -47,24 +45,25 @@ class Queue:
 
     def give(self, item: Item, word: str, time: float, who: str = "") -> Moment:
         """A verdict on a moment; an earlier one on another moment of the event is taken back behind it."""
+        moment, who = self.source.moment(item, time), who or self._who
         with self._lock:
-            moment, who = self.source.moment(item, time), who or self._who
-            before = self._assigned().get(item.id, [])
-            add_verdict(self.feedback, Verdict(moment, word, who=who))
-            for verdict in before:
-                if verdict.moment.key != moment.key:
-                    add_verdict(self.feedback, Verdict(verdict.moment, UNDO, who=who))
+            with adding(self.feedback) as add:
+                before = self._assigned().get(item.id, [])
+                add(Verdict(moment, word, who=who))
+                for verdict in before:
+                    if not verdict.moment.is_on(moment):
+                        add(Verdict(verdict.moment, UNDO, who=who))
             self.source.told(item, word)
         return moment
 
     def take_back(self, item: Item, who: str = "") -> bool:
         """The latest verdict on an event; False: there is none, as when another was faster."""
         with self._lock:
-            said = self._assigned().get(item.id)
-            if not said:
-                return False
-            with contextlib.suppress(LabelError):  # it is gone already
-                undo(self.feedback, item.video, said[-1].moment, who or self._who, lambda text: None)
+            with adding(self.feedback) as add:
+                said = self._assigned().get(item.id)
+                if not said:
+                    return False
+                add(Verdict(said[-1].moment, UNDO, who=who or self._who))
             left = self._assigned().get(item.id)
             self.source.told(item, left[-1].word if left else None)
         return True
