@@ -152,6 +152,14 @@ def test_results_of_score_and_the_page(run: Callable[..., Result], monkeypatch: 
     assert [one["video"] for one in played(lower)["come"]] == ["b.mp4"]  # type: ignore[attr-defined]
 
 
+def test_verdicts_on_another_cameras_video_do_not_count(run: Callable[..., Result]) -> None:
+    scored("gate/b.mp4", [0.1, 0.6, 0.1])
+    for name in ("yard/b.mp4", "events/gate/b.mp4"):
+        add_verdict(Path("feedback.csv"), Verdict(Moment(name, 20, None), "normal"))
+    found = played(run("replay", "--scores", "scores", "--threshold", 0.7, "--json"))
+    assert found["verdicts"] == {"kept": 0, "lost": 0, "won": 1, "wrong": 0}
+
+
 def test_events_go_out_as_predictions(run: Callable[..., Result]) -> None:
     scored("gate/b.mp4", [0.1, 0.6, 0.1, 0.1, 0.9, 0.1])
     done = run("labels", "export", "--to", "label-studio", "--events", "scores", "--out", "tasks.json")
