@@ -39,7 +39,8 @@ class Lesson(Protocol):
 
     @property
     def normal(self) -> Mapping[str, Tensor]:
-        """View name -> bool [T, P]: patches that were called normal, with their surroundings."""
+        """View name -> int [T, P]: of patches that were called normal, and their surroundings, the number of
+        the verdict, from 1, the later the higher; 0 of others."""
 
     @property
     def bag(self) -> bool | None:

@@ -203,17 +203,17 @@ class PatchMemory(Detector):
         """Remembers patches that were called normal, the latest MOST_LEARNT at each position."""
         for name, memory in self.memories.items():
             scaling = cast(ViewMemory, memory).scaling
-            rows: list[list[Tensor]] = [[] for _ in range(self.views[name])]
-            for lesson in lessons:
-                for snippet, position in (
-                    lesson.normal[name].nonzero().tolist() if name in lesson.normal else []
-                ):
-                    rows[position].append(lesson.views[name][snippet, position])
+            rows: list[list[tuple[int, Tensor]]] = [[] for _ in range(self.views[name])]
+            for lesson in (one for one in lessons if name in one.normal):
+                for snippet, position in lesson.normal[name].nonzero().tolist():
+                    number = int(lesson.normal[name][snippet, position])
+                    rows[position].append((number, lesson.views[name][snippet, position]))
             if not (most := min(MOST_LEARNT, max(map(len, rows)))):
                 continue
             learnt = torch.full((len(rows), most, self.sizes[name]), FAR)
             for position, known in enumerate(rows):
-                for place, row in enumerate(known[-most:]):
+                latest = sorted(known, key=lambda pair: pair[0])[-most:]
+                for place, (_, row) in enumerate(latest):
                     learnt[position, place] = scaling(name, row)
             self.learnt[name] = most
             memory.register_buffer("learnt", learnt)

@@ -194,6 +194,22 @@ def amend_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     os.utime(path, ns=(trained.st_atime_ns, trained.st_mtime_ns))
 
 
+def load_to_amend(path: Path) -> Checkpoint:
+    """Reads a checkpoint that is to be amended.
+
+    Raises:
+        CheckpointError: it cannot be read; or `learn` has made it, and would make it anew without the change.
+    """
+    checkpoint = load_checkpoint(path)
+    record = checkpoint.provenance.get("learnt")
+    if record and Path(str(record["from"])).is_file():
+        raise CheckpointError(
+            f"{path}: has learnt from verdicts, and the next `learn` would drop what changes in it; change "
+            f"{record['from']}, which it learns from, and run `learn {record['from']} --out {path}` again"
+        )
+    return checkpoint
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint: a file, or a run's folder for its best.pt.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ssrl_pipeline.adapting.adapt import Adapted, adapt_checkpoint
-from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, load_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, load_to_amend
 from ssrl_pipeline.console import FAILED, Progress, Workload, say
 from ssrl_pipeline.data import Annotations, Label, Labels, grouped, labels_path
 from ssrl_pipeline.disk import checkpoint_file, one_name
@@ -46,7 +46,7 @@ def adapt_run(
         ConfigError: nothing says which camera it is.
     """
     path = checkpoint_file(checkpoint)
-    loaded = load_checkpoint(path)
+    loaded = load_to_amend(path)
     if not settings.train.false_alarms:
         raise ConfigError("train.false_alarms is 0: adapting needs a share of frames that may alarm, as 0.01")
     if videos is not None:

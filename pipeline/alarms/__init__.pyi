@@ -1,5 +1,6 @@
 from .receivers.listeners import Listeners as Listeners
 from .receivers.opening import open_receiver as open_receiver
+from .recording.archive import folder_name as folder_name
 from .recording.archive import note_verdict as note_verdict
 from .recording.archive import read_events as read_events
 from .recording.files import box_of as box_of

@@ -128,6 +128,8 @@ def feedback_undo(
     """Take back the latest verdict that counts: of all, of VIDEO, or on a moment of it."""
     if video is None and (time, frame, patch) != (None, None, None):
         raise click.UsageError("a moment is of a video: name it")
+    if patch is not None and time is None and frame is None:
+        raise click.UsageError("a patch is of a moment: say --at 12.5s or --frame 300")
     path, at = teaching.feedback_path(settings.data), None
     if video is not None and (time is not None or frame is not None):
         at = teaching.moment_of(settings.data, video, frame, time, patch, lambda text: None)

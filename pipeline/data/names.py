@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 from ssrl_pipeline.disk import one_name
 from ssrl_pipeline.errors import LabelError
@@ -66,3 +67,31 @@ class StoredNames:
                 "keep one of the two"
             )
         return names[0] if names else None
+
+    def find_path(self, video: str) -> str | None:
+        """The features' name of a video that is named by a path, or by the last part of one.
+
+        Of `gate/1.mp4` and `1.mp4` either may stand for the other; `gate/1.mp4` and `yard/1.mp4` are two.
+
+        Raises:
+            LabelError: two fit.
+        """
+        folders = _folders(video)
+        names = [
+            name
+            for name in self._names.get(video_id(video), [])
+            if all(one == other for one, other in zip(folders, _folders(name), strict=False))
+        ]
+        if video in names or len(names) == 1:
+            return video if video in names else names[0]
+        if names:
+            raise LabelError(
+                f"the video {video!r} may be {names[0]!r} or {names[1]!r} of the features; name it with its "
+                "folders"
+            )
+        return None
+
+
+def _folders(name: str) -> list[str]:
+    """Those of a path, the innermost first."""
+    return list(PurePosixPath(one_name(name).replace("\\", "/")).parts[-2::-1])

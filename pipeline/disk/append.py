@@ -4,46 +4,46 @@ A row is written as the table is: with what separates its cells, in the order of
 encoding, so that a file saved by a spreadsheet goes on as one.
 """
 
-import csv
-import io
+import functools
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ssrl_pipeline.disk.locks import locked
-from ssrl_pipeline.disk.tables import Columns, encoding_of, layout
+from ssrl_pipeline.disk.tables import Columns, csv_text, encoding_of, layout
 from ssrl_pipeline.errors import BusyError, DiskError, LabelError
 
 PATIENCE = 30.0  # seconds to wait for another writer; each takes some thousandths
 PAUSE = 0.01
 
 
-def append_row(
-    path: Path, columns: Columns, cells: Mapping[str, str], may_lack: Collection[str] = ()
-) -> None:
-    """Adds one row at the end of a table, which is made with its header where there is none.
+@contextmanager
+def appending(path: Path, columns: Columns) -> Iterator[Callable[..., None]]:
+    """Until the context ends, no other process that does so writes the table, which may be read meanwhile.
 
-    Args:
-        cells: column -> cell; a column that is left out is empty.
-        may_lack: columns whose cells are left out where the table has no such column.
+    Yields:
+        What adds a row at the end of the table, which is made with its header where there is none. It takes
+        column -> cell (a column that is left out is empty), and as `may_lack` the columns whose cells are
+        left out where the table has no such column. It raises LabelError where what is there is no such
+        table, or lacks a column that a cell is for.
 
     Raises:
-        LabelError: what is there is no such table, or lacks a column that a cell is for.
         BusyError: another process has kept the table for too long.
     """
     lock, end = path.with_name(f".{path.name}.lock"), time.monotonic() + PATIENCE
     while True:
         with locked(lock) as holder:
             if holder is None:
-                _append(path, columns, cells, may_lack)
+                yield functools.partial(_append, path, columns)
                 return
         if time.monotonic() > end:
             raise BusyError(f"{path}: {holder} has been writing there for {PATIENCE:g} s; try again later")
         time.sleep(PAUSE)
 
 
-def _append(path: Path, columns: Columns, cells: Mapping[str, str], may_lack: Collection[str]) -> None:
+def _append(path: Path, columns: Columns, cells: Mapping[str, str], may_lack: Collection[str] = ()) -> None:
     before = path.read_bytes() if path.exists() else b""
     known = layout(path, columns) if before.strip() else None
     delimiter, names = known or (",", [*columns.required, *columns.optional])
@@ -54,10 +54,8 @@ def _append(path: Path, columns: Columns, cells: Mapping[str, str], may_lack: Co
     codec = _codec(before)
     torn = bool(before) and not before.decode(codec, errors="replace").endswith(("\n", "\r"))
     rows = [cells.get(name, "") for name in names]
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerows([rows] if known else [names, rows])
-    _write(path, (("\n" if torn else "") + text.getvalue()).encode(codec))
+    text = csv_text([rows] if known else [names, rows], delimiter)
+    _write(path, (("\n" if torn else "") + text).encode(codec))
 
 
 def _codec(before: bytes) -> str:

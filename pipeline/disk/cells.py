@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ssrl_pipeline.errors import LabelError
 
-MOST_DIGITS = 9  # of a frame number: a year of video at 30 frames per second
+MOST_DIGITS = 9  # of a frame number, a year of video at 30 frames per second; and of seconds before the point
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _UNIT = re.compile(r"\s*(s|sec|secs|seconds)$", re.IGNORECASE)
 _TIME = re.compile(r"[+-]?([0-9]+:)*[0-9]*([.,][0-9]*)?\s*(s|sec|secs|seconds)?", re.IGNORECASE)
@@ -88,6 +88,8 @@ def seconds_of(cell: str) -> float | None:
     if not is_number(cell) or text.startswith("-"):
         return None
     *clock, seconds = text.removeprefix("+").split(":")
+    if len(clock) > 2 or any(len(part) > MOST_DIGITS for part in (*clock, seconds.partition(".")[0])):
+        return None
     value = float(seconds or 0)
     for power, part in enumerate(reversed(clock), start=1):
         value += 60**power * int(part)

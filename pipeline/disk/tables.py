@@ -100,7 +100,9 @@ def read_text(path: Path, *, damaged: bool = False) -> str:
 def encoding_of(start: bytes) -> str:
     """Of a text, by its first bytes."""
     encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\0" in start[:2]:  # UTF-16 of a first character that ASCII has
+    if encoding == "utf-8" and start[:2].count(0) == 1 < len(
+        start
+    ):  # UTF-16 of a first character that ASCII has
         return "utf-16-be" if start[:1] == b"\0" else "utf-16-le"
     return encoding
 
@@ -131,7 +133,7 @@ def read_table(
     Raises:
         LabelError: it cannot be read, a column is missing, or a row does not fit; the line is named.
     """
-    header, lines = _open(path, columns, damaged=skip is not None)
+    header, lines = _open(path, columns, skip)
     if header is None:
         raise LabelError(f"{path}: empty; its first line reads {columns.header}")
     for number, line in lines:
@@ -158,24 +160,68 @@ def layout(path: Path, columns: Columns) -> tuple[str, list[str]] | None:
     Raises:
         LabelError: as of :func:`read_table`.
     """
-    header, _ = _open(path, columns, damaged=True)
+    header, _ = _open(path, columns, skip=lambda error: None)
     return (header.delimiter, header.names) if header else None
 
 
-def _open(path: Path, columns: Columns, damaged: bool) -> "tuple[_Header | None, Iterator[tuple[int, str]]]":
-    """A table's header, None where it has no rows, and the numbered lines behind it."""
-    lines = enumerate(_lines(read_text(path, damaged=damaged)), start=1)
+def csv_text(rows: Iterable[Sequence[object]], delimiter: str = ",") -> str:
+    """Rows as :func:`read_table` reads them: in quotes what begins with # and is no comment."""
+    text = io.StringIO()
+    plain = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    quoting = csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        (quoting if str(row[0]).startswith("#") else plain).writerow(row)
+    return text.getvalue()
+
+
+def _open(
+    path: Path, columns: Columns, skip: Callable[[LabelError], object] | None
+) -> "tuple[_Header | None, Iterator[tuple[int, str]]]":
+    """A table's header, None where it has no rows, and the numbered lines behind it.
+
+    Args:
+        skip: is told of damaged lines before the first whole one.
+    """
+    lines = enumerate(_lines(read_text(path, damaged=skip is not None)), start=1)
     delimiters: Sequence[str] = DELIMITERS
+    damage: list[LabelError] = []
     for number, line in lines:
         place, text = f"{path}, line {number}", line.strip()
-        if not text or _is_comment(text, place, columns):
+        try:
+            if not text or _is_comment(text, place, columns):
+                continue
+            if said := _EXCELS_NOTE.fullmatch(line.rstrip("\n")):
+                delimiters = (said["delimiter"].replace("\\t", "\t"),)
+                continue
+            header = _find_header(line, delimiters, place, columns)
+        except LabelError as error:
+            if skip is None or not _is_damaged(line, columns):
+                raise
+            damage.append(error)
             continue
-        if said := _EXCELS_NOTE.fullmatch(line.rstrip("\n")):
-            delimiters = (said["delimiter"].replace("\\t", "\t"),)
-            continue
-        header = _find_header(line, delimiters, place, columns)
+        if skip:
+            for one in damage:
+                skip(one)
         return header, chain([(number, line)], lines) if header.is_default else lines
+    if damage:
+        raise damage[0]
     return None, lines
+
+
+def _is_damaged(line: str, columns: Columns) -> bool:
+    """Whether a line that is neither header nor row says nothing of the columns that holds for other lines.
+
+    It names none of them or, with what is no text in it, some where they stand without a header as well.
+    """
+    order = dict(enumerate((*columns.required, *columns.optional)))
+    named: set[str] = set()
+    for delimiter in DELIMITERS:
+        with suppress(csv.Error):
+            cells = {at: _column(cell, columns) for at, cell in enumerate(_parse([line], delimiter))}
+            if any(name and name != order.get(at) for at, name in cells.items()):
+                return False
+            named |= set(cells.values()) - {""}
+    return not named or (LOST in line and not named >= set(columns.required))
 
 
 class _Header(NamedTuple):

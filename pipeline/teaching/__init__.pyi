@@ -15,6 +15,7 @@ from .verdicts import UNDO as UNDO
 from .verdicts import Moment as Moment
 from .verdicts import Verdict as Verdict
 from .verdicts import add_verdict as add_verdict
+from .verdicts import adding as adding
 from .verdicts import parse_patch as parse_patch
 from .verdicts import read_verdicts as read_verdicts
 from .verdicts import undo as undo

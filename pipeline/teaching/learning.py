@@ -9,60 +9,56 @@ leaves no trace, and without any the scores are the original's to the last bit.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, thresholds_by
 from ssrl_pipeline.console import Note
 from ssrl_pipeline.data import Annotations, Label, Labels
 from ssrl_pipeline.disk import checkpoint_file
 from ssrl_pipeline.errors import CheckpointError, LabelError, PipelineError
-from ssrl_pipeline.evaluation import highest_tenth
 from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.features import Features, open_features
-from ssrl_pipeline.models import MOST_LEVEL
-from ssrl_pipeline.scoring import Cameras, camera_of, require_scorable, score_snippets
+from ssrl_pipeline.scoring import require_scorable
 from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.teaching.cameras import learning_cameras
 from ssrl_pipeline.teaching.lessons import Placed, bags, moments, placed
+from ssrl_pipeline.teaching.level import levelled
 from ssrl_pipeline.teaching.place import feedback_path
+from ssrl_pipeline.teaching.standing import Standing, judge
 from ssrl_pipeline.teaching.verdicts import Verdict, digest_rows, read_verdicts
-from ssrl_pipeline.training import calibrated, raw_scores, validation_videos
 
-ALARMS = (
-    0.01  # share of normal snippets by whose scores the level moves, where no normal video is kept for it
-)
-WORSE = 0.01  # of the AUC of validation videos, from which on a checkpoint is worse
-EPS = 1e-6
+GUESS = "what nobody called abnormal in the videos with verdicts"
 
 
-class Standing(NamedTuple):
-    """How a checkpoint does."""
+class Taught(NamedTuple):
+    """One detector after its lessons."""
 
-    right: int  # verdicts: on the right side of the threshold
-    auc: float  # of validation videos by their highest tenth; nan where they are of one class
+    checkpoint: Checkpoint
+    sure: bool  # of its level
+    bags: int  # videos that it was trained on and has learnt from once more
 
 
 class Learnt(NamedTuple):
     checkpoint: Checkpoint
     original: Path
     verdicts: int  # learnt from
-    before: Standing
+    before: Standing  # of the original
     after: Standing
+    replaced: Standing | None = None  # of what is to be replaced and has learnt from the same original
+    unsure: Sequence[str] = ()  # why nothing says that it still alarms as often as before
 
-    @property
-    def worse(self) -> str:
-        """In what the new one is worse; "" where in nothing."""
-        said = []
-        if self.after.right < self.before.right:
-            said.append(f"{self.after.right} of {self.verdicts} verdicts right, not {self.before.right}")
-        if self.after.auc < self.before.auc - WORSE:
-            said.append(f"AUC of the validation videos {self.after.auc:.4f}, not {self.before.auc:.4f}")
-        return "; ".join(said)
+    def objections(self, out: Path) -> list[str]:
+        """Why it should not become a file."""
+        found = [*self.unsure]
+        for path, other in ((self.original, self.before), (out, self.replaced)):
+            if other and (said := self.after.worse_than(other, self.verdicts)):
+                found.append(f"it is worse than {path}: {said}")
+        return found
 
     def summary(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -86,11 +82,12 @@ def learn(
     Args:
         checkpoint: a file or a run's folder; of one that has learnt already, its original is taken.
         out: the new file.
-        force: written even where it is worse than the original.
+        force: written even where it is worse than the original or than what is there, or may be.
         note: is told of verdicts that are not learnt from.
 
     Raises:
-        PipelineError: it is worse; the detector has nothing to learn from them; or a file does not fit.
+        PipelineError: it is or may be worse; the detector has nothing to learn from them; or a file does
+            not fit.
     """
     path, original = find_original(checkpoint)
     if out.exists() and out.resolve() == path.resolve():
@@ -99,19 +96,52 @@ def learn(
         )
     store = open_features(settings.data.features, settings.data.layout)
     require_scorable(original.recipe, store.recipe, "the checkpoint", f"the store {store.root}")
-    verdicts = placed(store, read_verdicts(feedback_path(settings.data), note), note)
+    feedback, there = feedback_path(settings.data), _learnt_before(out, original)
+    given = read_verdicts(feedback, note)
+    verdicts = placed(store, given, note)
+    _require_placed(feedback, len(given), len(verdicts), store)
     labels = _labels(settings, store, note)
-    groups = camera_of(store.videos(), settings.data, note=note) if original.cameras else {}
-    if unknown := {one.video for one in verdicts if original.cameras and groups.get(one.video) is None}:
-        note(
-            f"learnt by the common detector: nothing says which camera {_named(unknown)} is of; a column "
-            "group in the labels does, or -o data.group=folder"
+    clicked = {one.video for one in verdicts}
+    groups = learning_cameras(store.videos(), clicked, settings.data, original.cameras, note)
+    learnt = learn_from(
+        original, path, store, verdicts, labels, settings, find_device(device), groups, note, there
+    )
+    objections = learnt.objections(out)
+    if there and len(verdicts) < min(len(given), _count(there)):
+        objections.append(
+            f"it has learnt from {_count(there)} verdicts, and {store.root} has the videos of only "
+            f"{len(verdicts)} of the {len(given)} in {feedback}"
         )
-    learnt = learn_from(original, path, store, verdicts, labels, settings, find_device(device), groups, note)
-    if learnt.worse and not force:
-        raise PipelineError(f"{out}: not written, for it is worse than {path}: {learnt.worse}; see --force")
+    if objections and not force:
+        raise PipelineError(f"{out}: not written, for {'; '.join(objections)}; see --force")
+    for line in objections:
+        note(f"{out}: written all the same, though {line}")
     save_checkpoint(out, learnt.checkpoint)
     return learnt
+
+
+def _require_placed(feedback: Path, given: int, count: int, store: Features) -> None:
+    """Raises LabelError: of the verdicts that count, none is on a stored video."""
+    if given and not count:
+        raise LabelError(
+            f"{feedback}: nothing can be learnt from its {given} verdicts, for {store.root} has no video of "
+            "them; extract them into it, or name the store that has them with --features"
+        )
+
+
+def _learnt_before(out: Path, original: Checkpoint) -> Checkpoint | None:
+    """What is to be replaced, where it has learnt from the same original."""
+    if not out.is_file():
+        return None
+    try:
+        there = load_checkpoint(out)
+    except CheckpointError:
+        return None
+    return there if there.provenance.get("learnt", {}).get("sha256") == original.sha256 else None
+
+
+def _count(learnt: Checkpoint) -> int:
+    return int(learnt.provenance["learnt"]["verdicts"])
 
 
 def learn_from(
@@ -124,6 +154,7 @@ def learn_from(
     device: torch.device,
     groups: Mapping[str, str | None] | None = None,
     note: Note = lambda text: None,
+    there: Checkpoint | None = None,
 ) -> Learnt:
     """The checkpoint that has learnt from verdicts, and how it does.
 
@@ -135,6 +166,7 @@ def learn_from(
         labels: of the videos that it learned from, which are learnt from once more beside the verdicts.
         groups: video -> its camera, of a checkpoint that was adapted to some.
         note: is told of detectors that have nothing to learn, where others have.
+        there: what is to be replaced, and is judged as well.
 
     Raises:
         PipelineError: none has anything to learn.
@@ -142,31 +174,68 @@ def learn_from(
     groups = groups or {}
     val = {v: one.abnormal for v, one in labels.items() if v in _validation(original, labels)}
     judging = (store, verdicts, val, groups, settings, device)
-    before = _judge(original, *judging)
+    before = judge(original, *judging)
     if not verdicts:
         return Learnt(_recorded(original, original, path, []), path, 0, before, before)
+    taught, unsure = _taught_by_camera(original, path, store, verdicts, labels, device, groups, note)
+    new = _recorded(_joined(original, taught), original, path, verdicts)
+    replaced = judge(there, *judging) if there else None
+    return Learnt(new, path, len(verdicts), before, judge(new, *judging), replaced, unsure)
+
+
+def _taught_by_camera(
+    original: Checkpoint,
+    path: Path,
+    store: Features,
+    verdicts: Sequence[Placed],
+    labels: Labels,
+    device: torch.device,
+    groups: Mapping[str, str | None],
+    note: Note,
+) -> tuple[dict[str | None, Checkpoint], list[str]]:
+    """Camera, or None -> the detector that has learnt what was said of it; and why some may alarm more often.
+
+    Raises:
+        PipelineError: none has anything to learn.
+    """
     taught: dict[str | None, Checkpoint] = {}
-    idle: list[str] = []
+    idle, unsure = list[str](), list[str]()
     for camera in (None, *original.cameras):
         own = [one for one in verdicts if _camera(original, groups, one.video) == camera]
-        if own:
-            part, known = _part(original, labels, camera)
-            if (new := _taught(part, store, known, own, device)) is not None:
-                taught[camera] = new
-            else:
-                idle.append(f"{path}: {_nothing_learnt(part.kind, camera)}")
+        if not own:
+            continue
+        part, known = _part(original, labels, camera)
+        if (new := _taught(part, store, known, own, device)) is None:
+            idle.append(f"{path}: {_nothing_learnt(part.kind, camera)}")
+            continue
+        taught[camera] = new.checkpoint
+        if not new.sure and new.bags:
+            note(f"{_whose(camera)}calibrated by {GUESS}, for no other normal video is there")
+        elif not new.sure:
+            unsure.append(f"{_whose(camera)}{_alone(store)}")
     if not taught:
         raise PipelineError(idle[0])
     for line in idle:
         note(line)
-    new = _recorded(_joined(original, taught), original, path, verdicts)
-    return Learnt(new, path, len(verdicts), before, _judge(new, *judging))
+    return taught, unsure
+
+
+def _whose(camera: str | None) -> str:
+    return "" if camera is None else f"camera {camera!r}: "
+
+
+def _alone(store: Features) -> str:
+    """What is wrong where there are verdicts alone to learn from."""
+    return (
+        f"{store.root} and the labels have none of the videos that it learned from, so that it may forget "
+        f"what it knew, and is calibrated by {GUESS}; give the store that has them (--features) with their "
+        "labels (--labels), and extract the videos with verdicts into it"
+    )
 
 
 def _nothing_learnt(kind: str, camera: str | None) -> str:
-    whose = "" if camera is None else f"camera {camera!r}: "
     hint = "a memory learns from normal ones alone" if kind == "memory" else "train another kind"
-    return f"{whose}a detector of the kind {kind} has nothing to learn from these verdicts: {hint}"
+    return f"{_whose(camera)}a detector of the kind {kind} has nothing to learn from these verdicts: {hint}"
 
 
 def _camera(original: Checkpoint, groups: Mapping[str, str | None], video: str) -> str | None:
@@ -207,7 +276,7 @@ def _joined(original: Checkpoint, taught: Mapping[str | None, Checkpoint]) -> Ch
 
 def _taught(
     part: Checkpoint, store: Features, labels: Labels, verdicts: Sequence[Placed], device: torch.device
-) -> Checkpoint | None:
+) -> Taught | None:
     """One detector after its lessons, calibrated; None where there was nothing to learn."""
     model = part.at_level(0).build()
     known = set(store.videos())
@@ -217,7 +286,7 @@ def _taught(
         return None
     raw = Checkpoint.of(model.eval(), part.recipe, part.settings, part.provenance)
     raw = dataclasses.replace(raw, words=part.words, provenance=part.provenance)
-    return _calibrated(part, raw, store, labels, verdicts, device)
+    return Taught(*levelled(part, raw, store, labels, verdicts, device), bags=len(train))
 
 
 def find_original(checkpoint: Path) -> tuple[Path, Checkpoint]:
@@ -272,69 +341,3 @@ def _recorded(new: Checkpoint, original: Checkpoint, path: Path, verdicts: Seque
 def _validation(checkpoint: Checkpoint, labels: Labels) -> list[str]:
     named = [video for video, label in labels.items() if label.split == "val"]
     return named or [video for video in checkpoint.videos("val") if video in labels]
-
-
-def _calibrated(
-    original: Checkpoint,
-    raw: Checkpoint,
-    store: Features,
-    labels: Labels,
-    verdicts: Sequence[Placed],
-    device: torch.device,
-) -> Checkpoint:
-    """At the level where as many normal frames alarm as with the original.
-
-    By the normal validation videos where there are any, as after training; else as much higher or
-    lower as the scores of normal training videos have become where one in a hundred is higher.
-    """
-    told = {one.video for one in verdicts}
-    record = original.provenance.get("threshold", {})
-    held = [video for video in validation_videos(original, labels) if video not in told]
-    if held and record.get("unit") == "frame" and "most" in record:
-        scores = raw_scores(raw, store, held, device)
-        return calibrated(raw, scores, store, labels, record["asked"], "validation videos")
-    known = set(store.videos())
-    normal = [
-        v for v in original.videos("train") if v in labels and not labels[v].abnormal and v in known - told
-    ]
-    if not normal:
-        return raw.at_level(original.level)
-    odds = [_high_odds(raw_scores(one, store, normal, device)) for one in (original, raw)]
-    level = original.level + odds[1] - odds[0]
-    return raw.at_level(max(-MOST_LEVEL, min(MOST_LEVEL, level)) if level else 0.0)
-
-
-def _high_odds(scores: Mapping[str, np.ndarray]) -> float:
-    pooled = np.clip(np.concatenate(list(scores.values())).astype(np.float64), EPS, 1 - EPS)
-    high = float(np.quantile(pooled, 1 - ALARMS))
-    return float(np.log(high) - np.log1p(-high))
-
-
-def _judge(
-    checkpoint: Checkpoint,
-    store: Features,
-    verdicts: Sequence[Placed],
-    val: Mapping[str, bool],
-    groups: Mapping[str, str | None],
-    settings: Settings,
-    device: torch.device,
-) -> Standing:
-    cameras = Cameras(checkpoint, device, settings.events)
-    known = set(store.videos())
-    needed = {one.video for one in verdicts} | (val.keys() & known)
-    fitted = {video: cameras.of(groups.get(video)) for video in sorted(needed)}
-    scores = {
-        v: score_snippets(v, one.model, store.read(v, one.model.views), device) for v, one in fitted.items()
-    }
-    right = 0
-    for one in verdicts:
-        alarms = scores[one.video][one.snippet] >= fitted[one.video].chosen.rule.threshold
-        right += bool(alarms) == one.verdict.abnormal
-    judged = [(abnormal, highest_tenth(scores[v])) for v, abnormal in val.items() if v in known]
-    both = len({abnormal for abnormal, _ in judged}) == 2
-    return Standing(right, float(roc_auc_score(*zip(*judged, strict=True))) if both else float("nan"))
-
-
-def _named(videos: Collection[str]) -> str:
-    first, *others = sorted(videos)
-    return f"{first} (and {len(others)} more)" if others else first

@@ -45,13 +45,11 @@ class Placed(NamedTuple):
 
 
 def placed(store: Features, verdicts: Sequence[Verdict], note: Note) -> list[Placed]:
-    """The verdicts on moments of stored videos, in whatever folder; `note` is told of the others."""
-    videos, found = set(store.videos()), []
-    bare = StoredNames(videos)
+    """The verdicts on moments of stored videos; `note` is told of the others."""
+    stored, found = StoredNames(store.videos()), []
     for verdict in verdicts:
         try:
-            video = verdict.moment.video
-            name = video if video in videos else bare.find(video)
+            name = stored.find_path(verdict.moment.video)
             if name is None:
                 raise StoreError(f"{verdict.moment}: the store {store.root} holds no such video")
             verdict = verdict._replace(moment=verdict.moment._replace(video=name))
@@ -70,9 +68,9 @@ def moments(store: Features, views: Mapping[str, int], verdicts: Sequence[Placed
     Args:
         views: of the detector, view name -> P.
     """
-    by_video: dict[str, list[Placed]] = {}
-    for one in verdicts:
-        by_video.setdefault(one.video, []).append(one)
+    by_video: dict[str, dict[int, Placed]] = {}
+    for number, one in enumerate(verdicts, start=1):
+        by_video.setdefault(one.video, {})[number] = one
     return [lesson for video, of_it in by_video.items() for lesson in _of_video(store, views, video, of_it)]
 
 
@@ -92,16 +90,19 @@ def _short(array: np.ndarray, length: int) -> np.ndarray:
     return np.array(array if length <= MOST_SEGMENTS else segment_means(array, MOST_SEGMENTS), np.float32)
 
 
-def _of_video(store: Features, views: Mapping[str, int], video: str, verdicts: list[Placed]) -> list[Lesson]:
+def _of_video(
+    store: Features, views: Mapping[str, int], video: str, verdicts: Mapping[int, Placed]
+) -> list[Lesson]:
+    """Those of one video; verdicts by their numbers."""
     features = store.read(video, views)
     length = len(next(iter(features.values())))
     wanted, normal = np.full(length, np.nan, np.float32), _none(views, length)
-    for verdict, snippet in verdicts:
+    for number, (verdict, snippet) in verdicts.items():
         patch, abnormal = verdict.moment.patch, verdict.abnormal
         near = slice(max(0, snippet - BESIDE), snippet + BESIDE + 1)
         for name, mask in normal.items():
             cells = cells_of(name, views[name], patch)
-            mask[snippet if abnormal else near, cells] = not abnormal
+            mask[snippet if abnormal else near, cells] = 0 if abnormal else number
         if abnormal:
             wanted[snippet] = 1
         else:
@@ -111,9 +112,9 @@ def _of_video(store: Features, views: Mapping[str, int], video: str, verdicts: l
                 wanted[snippet] = 0
     for snippet in np.flatnonzero(wanted == 1).tolist():
         for mask in normal.values():  # what is beside a normal moment may be a part of an abnormal one
-            mask[snippet] &= False
+            mask[snippet] = 0
     lessons = []
-    for begin, end in _stretches([snippet for _, snippet in verdicts], length):
+    for begin, end in _stretches([one.snippet for one in verdicts.values()], length):
         part = {
             name: torch.from_numpy(np.array(rows[begin:end], np.float32)) for name, rows in features.items()
         }
@@ -155,4 +156,4 @@ def _stretches(snippets: Sequence[int], length: int) -> list[tuple[int, int]]:
 
 
 def _none(views: Mapping[str, int], length: int) -> dict[str, np.ndarray]:
-    return {name: np.zeros((length, count), bool) for name, count in views.items()}
+    return {name: np.zeros((length, count), int) for name, count in views.items()}

@@ -38,8 +38,8 @@ def moment_of(
     if frame is None and time is None:
         raise ConfigError("say which moment: --at 12.5s or --frame 300")
     store = _store(data, note)
-    name = _known_name(store, data, video)
-    if store is None or name not in store.videos():
+    name, known = _Names(store, data).of(video)
+    if store is None or not known:
         where = f"the store {store.root}" if store else f"no store {data.features}"
         note(f"{name}: its features are not there ({where}); the verdict is kept, and learnt from with them")
         return Moment(name, frame, time, patch)
@@ -48,7 +48,7 @@ def moment_of(
 
 def name_of(data: DataSettings, video: str) -> str:
     """A video's name in the store, by it or by the path of its file; else what is given."""
-    return _known_name(_store(data, lambda text: None), data, video)
+    return _Names(_store(data, lambda text: None), data).of(video)[0]
 
 
 def names_in_store(data: DataSettings, note: Note) -> Callable[[Path], str]:
@@ -57,25 +57,16 @@ def names_in_store(data: DataSettings, note: Note) -> Callable[[Path], str]:
     Args:
         note: is told where there is no store, and of the first video that is not in it.
     """
-    store = _store(data, note)
-    known = set(store.videos()) if store else set()
-    bare, lacking = StoredNames(known), set[str]()
+    store, lacking = _store(data, note), set[str]()
+    names = _Names(store, data)
 
     def name(path: Path) -> str:
-        below = path.name
-        with contextlib.suppress(ValueError):
-            below = one_name(path.absolute().relative_to(Path(data.videos).absolute()).as_posix())
-        if below in known:
-            return below
-        try:
-            found = bare.find(str(path))
-        except LabelError:
-            found = None
-        if found is None and store and not lacking:
-            note(f"{below}: the store {store.root} has no features of it; verdicts are learnt from with them")
-        if found is None:
-            lacking.add(below)
-        return found or below
+        found, known = names.of_path(path)
+        if not known and store and not lacking:
+            note(f"{found}: the store {store.root} has no features of it; verdicts are learnt from with them")
+        if not known:
+            lacking.add(found)
+        return found
 
     if store is None:
         note(f"no store {data.features}: verdicts are kept, and learnt from with features")
@@ -111,14 +102,40 @@ def _store(data: DataSettings, note: Note) -> Features | None:
         return None
 
 
-def _known_name(store: Features | None, data: DataSettings, video: str) -> str:
-    name = one_name(video)
-    videos = set(store.videos()) if store else set()
-    try:
-        below = Path(name).absolute().relative_to(Path(data.videos).absolute()).as_posix()
-    except ValueError:
-        below = name
-    return below if name not in videos and (below in videos or Path(video).is_file()) else name
+class _Names:
+    """What verdicts call videos: as the store does or, where it lacks them, as `extract` would."""
+
+    def __init__(self, store: Features | None, data: DataSettings):
+        self._known = set(store.videos()) if store else set[str]()
+        self._stored = StoredNames(sorted(self._known))
+        self._root = Path(data.videos).absolute()
+
+    def of(self, video: str) -> tuple[str, bool]:
+        """By its name or by the path of its file; and whether the store has it.
+
+        Raises:
+            LabelError: two of the store fit.
+        """
+        name = one_name(video)
+        if name not in self._known and Path(video).is_file():
+            name = self._below(Path(video))
+        found = self._stored.find_path(name)
+        return found or name, found is not None
+
+    def of_path(self, path: Path) -> tuple[str, bool]:
+        """The same of a file that may be gone; what two fit is neither."""
+        name = self._below(path)
+        try:
+            found = self._stored.find_path(name)
+        except LabelError:
+            found = None
+        return found or name, found is not None
+
+    def _below(self, path: Path) -> str:
+        """The path below the folder of videos; of a file elsewhere all of it."""
+        with contextlib.suppress(ValueError):
+            path = path.absolute().relative_to(self._root)
+        return one_name(path.as_posix())
 
 
 def located(store: Features, moment: Moment) -> Moment:

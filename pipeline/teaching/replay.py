@@ -26,8 +26,9 @@ from ssrl_pipeline.events import Event, EventSettings, find_events
 from ssrl_pipeline.extractors import find_device, snippet_of_frames
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.results import VideoScores, load_result
-from ssrl_pipeline.scoring import Cameras, Fitted, camera_of, frame_scores, require_scorable, score_snippets
+from ssrl_pipeline.scoring import Cameras, Fitted, frame_scores, require_scorable, score_snippets
 from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.teaching.cameras import cameras_of
 from ssrl_pipeline.teaching.masks import hidden_by, masked
 from ssrl_pipeline.teaching.verdicts import Patch, Verdict
 from ssrl_pipeline.times import FrameTimes
@@ -178,12 +179,11 @@ def _hours(played: Mapping[str, Played]) -> float | None:
 
 
 def _found(verdicts: Sequence[Verdict], videos: Collection[str]) -> list[Verdict]:
-    """Those on these videos, by their names here: in whatever folder, as `learn` finds them."""
-    bare, found = StoredNames(videos), []
+    """Those on these videos, by their names here, as `learn` finds them."""
+    stored, found = StoredNames(videos), []
     for verdict in verdicts:
         with contextlib.suppress(LabelError):  # two fit
-            video = verdict.moment.video
-            name = video if video in videos else bare.find(video)
+            name = stored.find_path(verdict.moment.video)
             if name is not None:
                 found.append(verdict._replace(moment=verdict.moment._replace(video=name)))
     return found
@@ -221,7 +221,8 @@ def _from_features(
         require_scorable(checkpoint.recipe, store.recipe, str(variant.checkpoint), f"the store {store.root}")
         played.append((variant, Cameras(checkpoint, device, _events(settings, variant))))
     videos = store.videos()
-    groups = camera_of(videos, settings.data, note=note)
+    known = {name for _, cameras in played for name in cameras.names}
+    groups = cameras_of(videos, settings.data, known, note)
     for video in videos:
         try:
             if since is not None and store.meta(video).source_mtime_ns < since * 1e9:

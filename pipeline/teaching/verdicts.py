@@ -12,17 +12,20 @@ is told with its number, and the others count.
 
 import datetime
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ssrl_pipeline.disk import Columns, Row, append_row, one_name, read_table, seconds_of
+from ssrl_pipeline.data import StoredNames
+from ssrl_pipeline.disk import Columns, Row, appending, one_name, read_table, seconds_of
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.scales import parse_scale
 
 NORMAL, ABNORMAL, UNDO = "normal", "abnormal", "undo"
 WORDS = (NORMAL, ABNORMAL, UNDO)
 _FRAME = re.compile(r"[0-9]{1,9}")
+_Key = tuple[object, ...]
 _PATCH = re.compile(r"(?P<scale>[0-9]{1,3}x[0-9]{1,3}):(?P<cell>[0-9]{1,6})")
 
 
@@ -45,13 +48,22 @@ class Moment(NamedTuple):
     patch: Patch | None = None  # None: all of the frame
 
     @property
-    def key(self) -> tuple[object, ...]:
-        """Equal for lines on the same moment."""
-        return (
-            self.video,
-            *(("t", f"{self.time:.3f}") if self.frame is None else ("f", self.frame)),
-            self.patch,
-        )
+    def by_frame(self) -> _Key | None:
+        """Equal for lines that tell the same moment by its frame."""
+        return None if self.frame is None else (self.video, self.frame, self.patch)
+
+    @property
+    def by_time(self) -> _Key | None:
+        """Equal for lines that tell the same moment by its time."""
+        return None if self.time is None else (self.video, f"{self.time:.3f}", self.patch)
+
+    def is_on(self, other: "Moment") -> bool:
+        """Whether both are the same moment, as far as they can be compared."""
+        if (self.video, self.patch) != (other.video, other.patch):
+            return False
+        if self.frame is not None and other.frame is not None:
+            return self.frame == other.frame
+        return self.time is not None and other.time is not None and abs(self.time - other.time) < 1e-3
 
     def __str__(self) -> str:
         parts = [self.video]
@@ -83,7 +95,7 @@ def read_verdicts(path: Path, skip: Callable[[str], object]) -> list[Verdict]:
     Raises:
         LabelError: no such file, or its first line is no header.
     """
-    standing: dict[tuple[object, ...], list[tuple[int, Verdict]]] = {}
+    standing = _Standing()
 
     def refuse(error: LabelError) -> None:
         skip(f"{error}; the line is passed over")
@@ -91,7 +103,7 @@ def read_verdicts(path: Path, skip: Callable[[str], object]) -> list[Verdict]:
     for number, row in enumerate(read_table(path, COLUMNS, refuse)):
         try:
             verdict = _verdict(row)
-            earlier = standing.setdefault(verdict.moment.key, [])
+            earlier = standing.on(verdict.moment)
             if verdict.word != UNDO:
                 earlier.append((number, verdict))
             elif earlier:
@@ -100,15 +112,71 @@ def read_verdicts(path: Path, skip: Callable[[str], object]) -> list[Verdict]:
                 raise LabelError(f"{row.place}: there is no verdict on {verdict.moment} to undo")
         except LabelError as error:
             refuse(error)
-    latest = sorted((stack[-1] for stack in standing.values() if stack), key=lambda pair: pair[0])
-    return [verdict for _, verdict in latest]
+    return standing.latest()
+
+
+class _Standing:
+    """The verdicts on each moment, which a line may tell by its frame, its time or both."""
+
+    def __init__(self) -> None:
+        self._said: dict[_Key, list[tuple[int, Verdict]]] = {}  # with the numbers of their lines
+        self._frames: dict[_Key, _Key] = {}  # moments by their times -> by their frames
+
+    def on(self, moment: Moment) -> list[tuple[int, Verdict]]:
+        """Those on a moment, the latest at the end, to be changed."""
+        by_frame, by_time = moment.by_frame, moment.by_time
+        if by_frame and by_time and by_time not in self._frames:
+            self._frames[by_time] = by_frame
+            both = self._said.pop(by_time, []) + self._said.get(by_frame, [])
+            self._said[by_frame] = sorted(both, key=lambda pair: pair[0])
+        key = by_frame or self._frames.get(by_time or (), by_time or ())
+        return self._said.setdefault(key, [])
+
+    def latest(self) -> list[Verdict]:
+        """The one that counts on each moment, in the order of their lines."""
+        found = (said[-1] for said in self._said.values() if said)
+        return [verdict for _, verdict in sorted(found, key=lambda pair: pair[0])]
+
+
+@contextmanager
+def adding(path: Path, may_lack: Sequence[str] = ()) -> Iterator[Callable[[Verdict], Verdict]]:
+    """Until the context ends nobody else adds to the table, so that what is read in it meanwhile stands.
+
+    Args:
+        may_lack: what is left out where the table has no such column, beside `who` and `when`.
+
+    Yields:
+        What does as :func:`add_verdict`.
+
+    Raises:
+        BusyError: another process has kept the table for too long.
+    """
+    with appending(path, COLUMNS) as append:
+
+        def add(verdict: Verdict) -> Verdict:
+            now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+            video, frame, time, patch = verdict.moment
+            verdict = verdict._replace(when=verdict.when or now)
+            cells = {
+                "video": video,
+                "verdict": verdict.word,
+                "frame": "" if frame is None else str(frame),
+                "time": "" if time is None else f"{round(time, 6):.6f}".rstrip("0").rstrip("."),
+                "patch": str(patch or ""),
+                **{name: " ".join(getattr(verdict, name).split()) for name in ("note", "who", "when")},
+            }
+            either = () if None in (frame, time) else ("frame", "time")
+            append(cells, may_lack=("who", "when", *either, *may_lack))
+            return verdict
+
+        yield add
 
 
 def add_verdict(path: Path, verdict: Verdict, may_lack: Sequence[str] = ()) -> Verdict:
     """Adds a line to the table, which is made where there is none; several processes may at the same time.
 
     Args:
-        may_lack: what is left out where the table has no such column, beside `who` and `when`.
+        may_lack: as of :func:`adding`.
 
     Returns:
         The verdict with the time at which it was given, now where it says none.
@@ -117,20 +185,8 @@ def add_verdict(path: Path, verdict: Verdict, may_lack: Sequence[str] = ()) -> V
         LabelError: what is there is no table of verdicts.
         BusyError: another process has kept the table for too long.
     """
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    video, frame, time, patch = verdict.moment
-    verdict = verdict._replace(when=verdict.when or now)
-    cells = {
-        "video": video,
-        "verdict": verdict.word,
-        "frame": "" if frame is None else str(frame),
-        "time": "" if time is None else f"{round(time, 6):.6f}".rstrip("0").rstrip("."),
-        "patch": str(patch or ""),
-        **{name: " ".join(getattr(verdict, name).split()) for name in ("note", "who", "when")},
-    }
-    either = () if None in (frame, time) else ("frame", "time")
-    append_row(path, COLUMNS, cells, may_lack=("who", "when", *either, *may_lack))
-    return verdict
+    with adding(path, may_lack) as add:
+        return add(verdict)
 
 
 def undo(
@@ -143,27 +199,25 @@ def undo(
 
     Raises:
         LabelError: there is none.
+        BusyError: another process has kept the table for too long.
     """
-    found = latest(read_verdicts(path, skip), video, at)
-    if found is None:
-        of = f" on {at}" if at else f" on {video}" if video else ""
-        raise LabelError(f"{path}: no verdict{of} counts, so there is none to undo")
-    add_verdict(path, Verdict(found.moment, UNDO, who=who))
+    with adding(path) as add:
+        verdicts = read_verdicts(path, skip)
+        if video is not None:
+            video = StoredNames({one.moment.video for one in verdicts}).find_path(video) or video
+            at = at and at._replace(video=video)
+        found = latest(verdicts, video, at)
+        if found is None:
+            of = f" on {at}" if at else f" on {video}" if video else ""
+            raise LabelError(f"{path}: no verdict{of} counts, so there is none to undo")
+        add(Verdict(found.moment, UNDO, who=who))
     return found
 
 
 def latest(verdicts: Sequence[Verdict], video: str | None, at: Moment | None) -> Verdict | None:
     """The last of all, of a video, or on a moment, which may be told by its frame or its time alone."""
     fitting = (v for v in reversed(verdicts) if video in (None, v.moment.video))
-    return next((v for v in fitting if at is None or _same(v.moment, at)), None)
-
-
-def _same(one: Moment, other: Moment) -> bool:
-    if (one.video, one.patch) != (other.video, other.patch):
-        return False
-    if one.frame is not None and other.frame is not None:
-        return one.frame == other.frame
-    return one.time is not None and other.time is not None and abs(one.time - other.time) < 1e-3
+    return next((v for v in fitting if at is None or v.moment.is_on(at)), None)
 
 
 def parse_patch(text: str) -> Patch:

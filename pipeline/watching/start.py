@@ -24,7 +24,7 @@ from ssrl_pipeline.watching.post import Line
 from ssrl_pipeline.watching.prometheus import serve_metrics
 from ssrl_pipeline.watching.watch import See, Watch
 
-_Version = tuple[Path, int, int]  # a checkpoint's file, when it was written, its size
+_Version = tuple[Path, int, int, int, int]  # a checkpoint's file, and which it was; see `_version`
 
 
 class Models:
@@ -179,12 +179,15 @@ class Models:
 
 
 def _version(path: Path) -> _Version | None:
-    """Of a file as it is; None where it is not there."""
+    """Of a file as it is; None where it is not there.
+
+    What amends a checkpoint keeps the time at which it was trained, and often its size: the file is another.
+    """
     try:
         state = path.stat()
     except OSError:
         return None
-    return path, state.st_mtime_ns, state.st_size
+    return path, state.st_mtime_ns, state.st_size, state.st_ino, state.st_ctime_ns
 
 
 def _require_like(path: Path, before: Checkpoint) -> None:

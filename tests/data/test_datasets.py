@@ -451,6 +451,15 @@ def test_two_stored_videos_for_one_annotation_are_named() -> None:
     assert stored.find("Abuse029_x264") is None
 
 
+def test_a_stored_video_by_the_end_of_its_path() -> None:
+    stored = StoredNames(["gate/a.mp4", "b.mp4", "gate/c.mp4", "yard/c.mp4"])
+    found = {name: stored.find_path(name) for name in ("a.mp4", "x/gate/a", "yard/a.mp4", "gate\\b.mp4", "d")}
+    assert list(found.values()) == ["gate/a.mp4", "gate/a.mp4", None, "b.mp4", None]
+    assert stored.find_path("/videos/yard/c.mp4") == "yard/c.mp4"
+    with pytest.raises(LabelError, match=r"'gate/c.mp4' or 'yard/c.mp4'.*folders"):
+        stored.find_path("c.mp4")
+
+
 def test_an_unknown_dataset_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load_dataset("ucf", tmp_path)

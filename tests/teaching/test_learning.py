@@ -1,6 +1,7 @@
 """What detectors learn from verdicts, and that undoing one takes all of it back."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from helpers.commands import Result
 from helpers.stores import RECIPE, made_up_meta
 
+from ssrl_pipeline.alarms import folder_name
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
@@ -83,6 +85,26 @@ def write_checkpoint(kind: str = "memory") -> tuple[Path, Checkpoint]:
     return Path("best.pt"), checkpoint
 
 
+def write_adapted(*cameras: str) -> tuple[Path, Checkpoint]:
+    """Adapted to cameras, or to gate and yard."""
+    path, common = write_checkpoint()
+    record = {"value": 0.5, "asked": 0.01, "unit": "frame", "split": "held-out footage"}
+    record |= {"videos": 1, "share": 0.0}
+    whole = common
+    for camera in cameras or ("gate", "yard"):
+        own = dataclasses.replace(common.at_level(0.1), provenance={**common.provenance, "threshold": record})
+        footage = {**own.provenance, "adapted_to": [NORMAL[1]]}
+        whole = whole.with_camera(camera, dataclasses.replace(own, provenance=footage))
+    save_checkpoint(path, whole)
+    return path, whole
+
+
+def store_copy(store: FeatureStore, name: str, of: str = "n2.mp4") -> None:
+    with store.writer(name) as writer:
+        writer.append(video(of))
+        writer.meta = made_up_meta(T, 16.0)
+
+
 @pytest.mark.parametrize(
     ("view", "patch", "cells"),
     [
@@ -141,7 +163,18 @@ def test_the_latest_verdict_on_a_snippet_counts(store: FeatureStore) -> None:
     (lesson,) = moments(store, VIEWS, placed(store, verdicts, print))
     unsaid = float("nan")
     np.testing.assert_equal(lesson.wanted.numpy(), [unsaid, 0, 0, 0, 0, 0, 1, *[unsaid] * 5])
-    assert lesson.normal["clip"][:, 0].tolist() == [0 < t < 6 for t in range(T)]
+    assert lesson.normal["clip"][:, 0].tolist() == [0, 4, 4, 4, 1, 1, *[0] * 6]  # verdicts by their numbers
+
+
+def test_a_memory_forgets_the_oldest_verdicts(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MOST_LEARNT", 4)
+    given = [said("n2.mp4", 10, "normal"), said("n0.mp4", 5, "normal"), said("n2.mp4", 1, "normal")]
+    model = remembering()
+    model.learn(moments(store, VIEWS, placed(store, given, print)))
+    rows = [video(name)["patch2x3"] for name in ("n0.mp4", "n2.mp4")]
+    latest = torch.from_numpy(np.concatenate([rows[0][6:7], rows[1][0:3]]))
+    scaled = model.memories["patch2x3"].scaling("patch2x3", latest)
+    torch.testing.assert_close(model.memories["patch2x3"].get_buffer("learnt"), scaled.transpose(0, 1))
 
 
 def test_a_verdict_finds_its_video_in_whatever_folder(store: FeatureStore) -> None:
@@ -149,6 +182,14 @@ def test_a_verdict_finds_its_video_in_whatever_folder(store: FeatureStore) -> No
     given = [said("gate/n2.mp4", 5, "normal"), said("gate/n9.mp4", 5, "normal")]
     (found,) = placed(store, given, told.append)
     assert (found.video, found.snippet) == ("n2.mp4", 5) and "gate/n9.mp4" in told[0]
+
+
+def test_a_verdict_does_not_go_to_a_video_of_the_same_name_in_another_folder(store: FeatureStore) -> None:
+    store_copy(store, "gate/n5.mp4")
+    told: list[str] = []
+    given = [said(f"{name}n5.mp4", 5, "normal") for name in ("yard/", "events/gate/", "")]
+    found = placed(store, given, told.append)
+    assert [one.video for one in found] == ["gate/n5.mp4"] * 2 and "yard/n5.mp4" in told[0]
 
 
 @pytest.mark.parametrize("kind", ["probe", "ssrl", "blend"])
@@ -208,6 +249,93 @@ def test_what_gets_more_verdicts_wrong_is_refused(store: FeatureStore, run: Call
     assert "verdicts right: 2 before, 1 now" in told.out and Path("new.pt").exists()
 
 
+def test_what_is_worse_than_what_it_replaces_is_refused(
+    store: FeatureStore, run: Callable[..., Result]
+) -> None:
+    path, original = write_checkpoint()
+    add_verdict(Path("feedback.csv"), said("n2.mp4", 5, "normal", Patch("2x3", 0)))  # it is in another patch
+    better, record = original.at_level(9.0), {"from": str(path), "sha256": original.sha256, "verdicts": 1}
+    for learnt, code in ((record, 1), ({**record, "sha256": "another"}, 0)):
+        save_checkpoint(
+            Path("new.pt"), dataclasses.replace(better, provenance={**better.provenance, "learnt": learnt})
+        )
+        done = run("learn", path, "--out", "new.pt")
+        assert done.code == code, done.err
+        assert ("worse than new.pt: 0 of 1 verdicts right, not 1" in done.err) == bool(code)
+
+
+def test_verdicts_whose_videos_are_not_stored_cost_nothing_that_was_learnt(
+    store: FeatureStore, run: Callable[..., Result]
+) -> None:
+    path, original = write_checkpoint()
+    for name in ("n2.mp4", "n1.mp4"):
+        add_verdict(Path("feedback.csv"), said(name, 5, "normal"))
+    assert run("learn", path, "--out", "new.pt").code == 0
+    taught = Path("new.pt").read_bytes()
+    other = create_store(Path("elsewhere"), THE_RECIPE, "float32")
+    store_copy(other, "n9.mp4")
+    none = run("learn", path, "--out", "new.pt", "--features", "elsewhere")
+    assert none.code == 1 and "feedback.csv: nothing can be learnt from its 2 verdicts" in none.err
+    store_copy(other, "n2.mp4")
+    fewer = run("learn", path, "--out", "new.pt", "--features", "elsewhere")
+    assert fewer.code == 1 and "has learnt from 2 verdicts" in fewer.err and "only 1 of the 2" in fewer.err
+    assert Path("new.pt").read_bytes() == taught
+    forced = run("learn", path, "--out", "new.pt", "--features", "elsewhere", "--force")
+    assert forced.code == 0 and "written all the same" in forced.err
+    for _ in range(2):
+        undo(Path("feedback.csv"), None, None, "", print)
+    assert run("learn", path, "--out", "new.pt", "--features", "elsewhere").code == 0
+    assert load_checkpoint(Path("new.pt")).sha256 == original.sha256
+
+
+@pytest.mark.parametrize("kind", ["memory", "probe", "ssrl"])
+def test_weights_do_not_learn_from_verdicts_alone(
+    store: FeatureStore, run: Callable[..., Result], kind: str
+) -> None:
+    path, original = write_checkpoint(kind)
+    clips = create_store(Path("clips"), THE_RECIPE, "float32")
+    word, name = ("normal", "n2.mp4") if kind == "memory" else ("abnormal", "a1.mp4")
+    store_copy(clips, name, name)
+    add_verdict(Path("feedback.csv"), said(name, 9, word))
+    done = run("learn", path, "--out", "new.pt", "--features", "clips")
+    assert done.code == (kind != "memory")
+    if kind == "memory":
+        return
+    assert "none of the videos that it learned from" in done.err and not Path("new.pt").exists()
+    assert run("learn", path, "--out", "new.pt", "--features", "clips", "--force").code == 0
+
+    def alarms(checkpoint: Checkpoint) -> int:
+        model = checkpoint.build()
+        scores = torch.cat([model.calibrated(raw(model, name)) for name in NORMAL])
+        return int((scores >= 0.5).sum())
+
+    new = load_checkpoint(Path("new.pt"))
+    assert alarms(new) < alarms(new.at_level(original.level))
+
+    add_verdict(Path("feedback.csv"), said("n0.mp4", 5, "normal"))  # the only normal one that is stored
+    for known in ("n0.mp4", "a0.mp4"):
+        store_copy(clips, known, known)
+    told = run("learn", path, "--out", "new.pt", "--features", "clips", "--force")
+    assert told.code == 0 and "for no other normal video is there" in told.err
+
+
+def test_what_has_learnt_is_not_changed_but_its_original(
+    store: FeatureStore, run: Callable[..., Result]
+) -> None:
+    path, _ = write_checkpoint()
+    add_verdict(Path("feedback.csv"), said("n2.mp4", 5, "normal"))
+    assert run("learn", path, "--out", "new.pt").code == 0
+    taught = Path("new.pt").read_bytes()
+    changes = (("calibrate", "--checkpoint", "new.pt"), ("adapt", "new.pt", "--group", "gate"))
+    for change in changes:
+        refused = run(*change)
+        assert refused.code == 1 and f"change {path.absolute()}, which it learns from" in refused.err
+    assert Path("new.pt").read_bytes() == taught
+    path.unlink()  # where `learn` can do nothing any more
+    for change in changes:
+        assert "learns from" not in run(*change).err
+
+
 def test_what_tells_validation_videos_apart_less_well_is_refused(
     store: FeatureStore, run: Callable[..., Result]
 ) -> None:
@@ -230,21 +358,7 @@ def test_what_tells_validation_videos_apart_less_well_is_refused(
 def test_a_cameras_detector_learns_by_itself_and_the_others_stay(
     store: FeatureStore, run: Callable[..., Result]
 ) -> None:
-    path, common = write_checkpoint()
-    record = {
-        "value": 0.5,
-        "asked": 0.01,
-        "unit": "frame",
-        "split": "held-out footage",
-        "videos": 1,
-        "share": 0.0,
-    }
-    whole = common
-    for camera in ("gate", "yard"):
-        own = dataclasses.replace(common.at_level(0.1), provenance={**common.provenance, "threshold": record})
-        footage = {**own.provenance, "adapted_to": [NORMAL[1]]}
-        whole = whole.with_camera(camera, dataclasses.replace(own, provenance=footage))
-    save_checkpoint(path, whole)
+    path, whole = write_adapted()
     groups = {"n2.mp4": "gate", "a0.mp4": "yard"}
     rows = [
         f"{name},{'ab' * (name in ABNORMAL)}normal,{groups.get(name, '')}" for name in (*NORMAL, *ABNORMAL)
@@ -271,7 +385,7 @@ def test_a_cameras_detector_learns_by_itself_and_the_others_stay(
     add_verdict(feedback, said("a0.mp4", 9, "abnormal"))
     told = run("learn", path, "--out", "new.pt", "--force")
     assert "camera 'yard'" in told.err and "nothing to learn" in told.err
-    assert "nothing says which camera a1.mp4 is of" in told.err
+    assert "nothing says that a1.mp4 is of a camera" in told.err
     both = shas(load_checkpoint(Path("new.pt")))
     assert both["gate"] == after["gate"] and both["yard"] == before["yard"]
     assert both[None] != before[None]
@@ -279,6 +393,30 @@ def test_a_cameras_detector_learns_by_itself_and_the_others_stay(
     for _ in range(3):
         undo(feedback, None, None, "", print)
     assert shas(learnt()) == before
+
+
+@pytest.mark.parametrize("camera", ["gate", "the gate", "test"])
+@pytest.mark.parametrize("options", [(), ("-o", "data.group=folder")])
+def test_a_verdict_on_a_clip_reaches_the_camera_that_recorded_it(
+    store: FeatureStore, run: Callable[..., Result], camera: str, options: tuple[str, ...]
+) -> None:
+    path, whole = write_adapted(camera, "yard")
+    clip = f"{folder_name(camera)}/2026-03-02/20260302-071209-3fa9c1.mp4"
+    for name in (clip, "office/2026-03-02/20260302-071209-3fa9c2.mp4"):
+        store_copy(store, name)
+    add_verdict(Path("feedback.csv"), said(clip, 5, "normal"))
+    done = run("learn", path, "--out", "new.pt", *options)
+    assert done.code == 0 and "common detector" not in done.err
+    new = load_checkpoint(Path("new.pt"))
+    changed = [
+        one for one in (None, camera, "yard") if new.for_camera(one).sha256 != whole.for_camera(one).sha256
+    ]
+    assert changed == [camera]
+    replayed = run("replay", "--now-checkpoint", path, "--checkpoint", "new.pt", "--json", *options)
+    assert [one["video"] for one in json.loads(replayed.out)["gone"]] == [clip]
+    add_verdict(Path("feedback.csv"), said("office/2026-03-02/20260302-071209-3fa9c2.mp4", 5, "normal"))
+    told = run("learn", path, "--out", "new.pt", *options)
+    assert told.code == 0 and "nothing says that office/" in told.err
 
 
 def test_mistakes_are_told(store: FeatureStore, run: Callable[..., Result]) -> None:

@@ -201,6 +201,14 @@ def test_a_damaged_result_is_told_and_the_others_are_played(run: Callable[..., R
     assert nowhere.code == 1 and "nowhere: no folder of results" in nowhere.err
 
 
+def test_verdicts_on_another_cameras_video_do_not_count(run: Callable[..., Result]) -> None:
+    scored("gate/b.mp4", [0.1, 0.6, 0.1])
+    for name in ("yard/b.mp4", "events/gate/b.mp4"):
+        add_verdict(Path("feedback.csv"), Verdict(Moment(name, 20, None), "normal"))
+    found = played(run("replay", "--scores", "scores", "--threshold", 0.7, "--json"))
+    assert found["verdicts"] == {"kept": 0, "lost": 0, "won": 1, "wrong": 0}
+
+
 def test_events_go_out_as_predictions(run: Callable[..., Result]) -> None:
     scored("gate/b.mp4", [0.1, 0.6, 0.1, 0.1, 0.9, 0.1])
     done = run("labels", "export", "--to", "label-studio", "--events", "scores", "--out", "tasks.json")

@@ -1,8 +1,11 @@
 """feedback.csv: what counts of it, and the commands that write it."""
 
+import contextlib
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.commands import Result, run_main
@@ -10,6 +13,8 @@ from helpers.stores import RECIPE, add
 
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.features.opening import create_store
+from ssrl_pipeline.settings import DataSettings
+from ssrl_pipeline.teaching.place import names_in_store
 from ssrl_pipeline.teaching.verdicts import (
     Moment,
     Patch,
@@ -56,6 +61,41 @@ def test_the_latest_line_on_a_moment_counts_and_undo_is_a_line(tmp_path: Path) -
     assert len(path.read_text().splitlines()) == 7  # nothing is ever taken out
     with pytest.raises(LabelError, match="no verdict on b.mp4 counts"):
         undo(path, "b.mp4", None, "me", print)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_moment_is_the_same_by_its_frame_and_by_its_time(tmp_path: Path, swapped: bool) -> None:
+    path = tmp_path / "feedback.csv"
+    lines = ["a.mp4,normal,,12.5", "a.mp4,abnormal,312,12.5"]
+    path.write_text(
+        HEADER + "\n".join([*(lines[::-1] if swapped else lines), "a.mp4,normal,313,12.5"]) + "\n"
+    )
+    first, second = read(path)[0]
+    assert first[1] == ("normal" if swapped else "abnormal")
+    assert second == ("a.mp4, frame 313, 12.5 s", "normal")
+    undo(path, None, Moment("a.mp4", 312, 12.5), "", print)
+    assert read(path)[0][0][1] == ("abnormal" if swapped else "normal")
+
+
+def test_two_who_undo_at_once_undo_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "feedback.csv"
+    for name, word in (("a.mp4", "normal"), ("b.mp4", "normal"), ("a.mp4", "abnormal")):
+        add_verdict(path, Verdict(Moment(name, 1, None), word))
+    both = threading.Barrier(2)
+
+    def slow(*arguments: Any) -> list[Verdict]:
+        found = read_verdicts(*arguments)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.3)
+        return found
+
+    monkeypatch.setattr("ssrl_pipeline.teaching.verdicts.read_verdicts", slow)
+    threads = [threading.Thread(target=undo, args=(path, None, None, "", print)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert read(path)[0] == [("a.mp4, frame 1", "normal")]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -121,6 +161,29 @@ def test_commands_fill_in_frame_and_time(run: Callable[..., Result], tmp_path: P
     assert run("feedback", "undo", "gate/a.mp4", "--frame", "15", "--patch", "2x3:4").code == 0
     assert json.loads(run("feedback", "list", "--json").out) == []
     assert run("feedback", "undo").code == 1
+
+
+def test_a_video_is_found_by_the_end_of_its_path(run: Callable[..., Result], tmp_path: Path) -> None:
+    store = create_store(tmp_path / "features", RECIPE, "float32")
+    for name in ("gate/a.mp4", "gate/b.mp4", "yard/b.mp4"):
+        add(store, name)
+    assert "40 frames" in run("feedback", "add", "a.mp4", "--frame", "99999", "--normal").err
+    assert "with its folders" in run("feedback", "add", "b.mp4", "--frame", "1", "--normal").err
+    assert not (tmp_path / "feedback.csv").exists()
+    for name in ("a.mp4", "old/gate/a.mp4", "yard/a.mp4"):
+        assert run("feedback", "add", name, "--frame", "1", "--normal").code == 0
+    names = [one["video"] for one in json.loads(run("feedback", "list", "--json").out)]
+    assert names == ["gate/a.mp4", "yard/a.mp4"]
+    assert run("feedback", "undo", "gate/a.mp4", "--patch", "2x3:0").code == 2
+    for _ in range(2):
+        assert run("feedback", "undo", "a.mp4", "--frame", "1").code == 0
+    assert [one["video"] for one in json.loads(run("feedback", "list", "--json").out)] == ["yard/a.mp4"]
+
+    name_of = names_in_store(DataSettings(features=str(tmp_path / "features")), print)
+    for path, name in (("videos/gate/a.mp4", "gate/a.mp4"), ("/d/gate/a.mp4", "gate/a.mp4")):
+        assert name_of(Path(path)) == name
+    assert name_of(Path("videos/yard/a.mp4")) == "yard/a.mp4"
+    assert name_of(Path("/d/yard/a.mp4")) == "/d/yard/a.mp4"
 
 
 @pytest.mark.parametrize(

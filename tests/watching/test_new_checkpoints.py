@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, save_checkpoint
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.models import SSRL, LinearProbe
 from ssrl_pipeline.settings import Settings
@@ -84,3 +84,20 @@ def test_a_file_that_is_replaced_is_taken_once_it_stays_and_a_bad_one_is_not(
     assert third is not None
     weight = third[0].analysis.model.state_dict()["head.0.weight"]
     assert torch.equal(weight, weights[0])
+
+
+def test_a_checkpoint_that_is_amended_is_taken_though_its_time_stays(
+    recipe: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / "gate.pt"
+    record = {"value": 0.5, "asked": 0.01, "unit": "frame", "split": "val", "share": 0.0, "videos": 1}
+    write(path, dataclasses.replace(ssrl(recipe, 0), provenance={"threshold": record}))
+    models = Models(Settings(), None, "cpu")
+    (first,) = models.plans([CameraEntry(parse_sources(("gate=1",))[0], path)])
+    before = path.stat()
+    amended = dataclasses.replace(ssrl(recipe, 0), provenance={"threshold": {**record, "value": 0.7}})
+    amend_checkpoint(path, amended)
+    assert (path.stat().st_mtime_ns, path.stat().st_size) == (before.st_mtime_ns, before.st_size)
+    assert models.renewed() is None
+    (second,) = models.renewed() or [first]
+    assert (first.analysis.rule.threshold, second.analysis.rule.threshold) == (0.5, 0.7)

@@ -1,14 +1,12 @@
 """The queue: which event comes first, and what has been said of each; feedback.csv alone knows the latter."""
 
-import contextlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.pages.review.items import Item, ItemSource, Json
-from ssrl_pipeline.teaching import UNDO, Moment, Verdict, add_verdict, read_verdicts, undo
+from ssrl_pipeline.teaching import UNDO, Moment, Verdict, adding, read_verdicts
 
 
 class Queue:
@@ -25,7 +23,9 @@ class Queue:
         self._lock = threading.Lock()
         self.problems: list[str] = []  # lines of the table that are no verdicts
         self._known: dict[str, Item] = {}
-        self._marks: dict[tuple[object, ...], str] = {}  # of moments; a table may lack the column for them
+        self._marks: list[
+            tuple[Moment, str]
+        ] = []  # of what was given here; a table may lack the column for them
 
     def item(self, of: str) -> Item | None:
         """By its id."""
@@ -49,25 +49,26 @@ class Queue:
 
     def give(self, item: Item, word: str, time: float, who: str = "") -> Moment:
         """A verdict on a moment; what the page said of the event at other moments is taken back behind it."""
+        moment, who = self.source.moment(item, time), who or self._who
         with self._lock:
-            moment, who = self.source.moment(item, time), who or self._who
-            before = self._own(item)
-            add_verdict(self.feedback, Verdict(moment, word, item.mark, who), may_lack=("note",))
-            self._marks[moment.key] = item.mark
-            for verdict in before:
-                if verdict.moment.key != moment.key:
-                    add_verdict(self.feedback, Verdict(verdict.moment, UNDO, who=who))
+            with adding(self.feedback, may_lack=("note",)) as add:
+                before = self._own(item)
+                add(Verdict(moment, word, item.mark, who))
+                self._marks.append((moment, item.mark))
+                for verdict in before:
+                    if not verdict.moment.is_on(moment):
+                        add(Verdict(verdict.moment, UNDO, who=who))
             self.source.told(item, word)
         return moment
 
     def take_back(self, item: Item, who: str = "") -> bool:
         """The latest verdict of the page on an event; False: there is none, as when another was faster."""
         with self._lock:
-            own = self._own(item)
-            if not own:
-                return False
-            with contextlib.suppress(LabelError):  # it is gone already
-                undo(self.feedback, item.video, own[-1].moment, who or self._who, lambda text: None)
+            with adding(self.feedback) as add:
+                own = self._own(item)
+                if not own:
+                    return False
+                add(Verdict(own[-1].moment, UNDO, who=who or self._who))
             left = self._assigned().get(item.id)
             self.source.told(item, left[-1].word if left else None)
         return True
@@ -78,7 +79,8 @@ class Queue:
         return [one for one in said if self._mark(one) == item.mark and not one.moment.patch]
 
     def _mark(self, verdict: Verdict) -> str:
-        return verdict.note or self._marks.get(verdict.moment.key, "")
+        given = (mark for moment, mark in reversed(self._marks) if moment.is_on(verdict.moment))
+        return verdict.note or next(given, "")
 
     def _assigned(self) -> dict[str, list[Verdict]]:
         """A verdict of the page is on the event that was shown, any other on what its moment is in."""

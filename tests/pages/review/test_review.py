@@ -1,5 +1,6 @@
 """The queue of `review` and its server by bare requests: what is asked, said, taken back and refused."""
 
+import contextlib
 import csv
 import io
 import json
@@ -230,6 +231,32 @@ def test_lines_that_are_none_are_told_once_and_stay(open_it: Open, tmp_path: Pat
     feedback.write_text("nothing of the kind\n")
     answer = ask(review.url, "/state")
     assert answer.code == 409 and b"feedback.csv" in answer.body
+
+
+def test_two_verdicts_at_once_on_an_event_leave_one(
+    open_it: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queues, both = [open_it(who=who).queue for who in ("ana", "ben")], threading.Barrier(2)
+    item = queues[0].items()[0]
+    feedback = tmp_path / "feedback.csv"
+    add_verdict(feedback, Verdict(Moment("elsewhere.mp4", 1, None), "normal"))  # that there is one to read
+
+    def slow(*arguments: Any) -> list[Verdict]:
+        found = read_verdicts(*arguments)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.3)
+        return found
+
+    monkeypatch.setattr("ssrl_pipeline.pages.review.queue.read_verdicts", slow)
+    threads = [
+        threading.Thread(target=queue.give, args=(item, "normal", time))
+        for queue, time in zip(queues, (2.1, 3.9), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(read_verdicts(feedback, print)) == 2
 
 
 def test_two_reviewers_at_once_lose_nothing(open_it: Open, tmp_path: Path) -> None:
