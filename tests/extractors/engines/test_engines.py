@@ -244,6 +244,13 @@ def test_openvino_keeps_to_pytorchs_threads_and_to_float32() -> None:
         assert "f" + str(precision.size * 8) == "f32" and precision.is_real() and not pinning
 
 
+def test_int8s_rest_is_in_float32_on_every_cpu() -> None:
+    """The recipe names no more than int8: stores of machines with and without bfloat16 meet."""
+    need_openvino()
+    for precision, hint in (("float32", "f32"), ("int8", "f32"), ("bfloat16", "bf16")):
+        assert openvino_engine.OpenVino(nn.Flatten(), precision).hint == hint
+
+
 def test_openvino_tells_nobody_of_its_use(tmp_path: Path) -> None:
     """Its telemetry would leave a number for the user in their home, and send it to Google Analytics."""
     need_openvino()
