@@ -301,7 +301,8 @@ class FeatureExtractor:
         rows = [torch.empty(0, dim, device=self.device)]
         for one, clips in zip(self.passes, cut, strict=True):
             if clips:
-                rows.append(self.networks(one.network, torch.cat(clips)).reshape(-1, dim))
+                together = clips[0] if len(clips) == 1 else torch.cat(clips)
+                rows.append(self.networks(one.network, together).reshape(-1, dim))
         return torch.cat(rows)
 
     def _join(self, rows: Iterable[ViewArrays]) -> ViewArrays:

@@ -4,6 +4,8 @@ One clip is one request, and as many are under way as PyTorch has threads. That
 was faster than larger batches on all threads, whose steps wait for each other.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,14 @@ from torch import Tensor, nn
 
 from ssrl_pipeline.errors import PipelineError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.graphs import Graphs, import_openvino
+
+
+def requests_for(clips: int, threads: int) -> int:
+    """How many requests are under way at once: a power of two that holds all clips, or all threads.
+
+    Each number is a network to compile, and where some clips have not changed, any number of them comes.
+    """
+    return min(1 << (clips - 1).bit_length(), threads)
 
 
 class OpenVino:
@@ -42,18 +52,21 @@ class OpenVino:
     def __call__(self, clips: Tensor) -> Tensor:
         """uint8 [B, 3, t, h, w] -> float32 [B, ...]."""
         threads = torch.get_num_threads()
-        queue = self._queue(tuple(clips.shape[1:]), min(len(clips), threads), threads)
+        queue = self._queue(tuple(clips.shape[1:]), requests_for(len(clips), threads), threads)
         rows: list[np.ndarray] = [np.empty(0)] * len(clips)
+        planar: list[np.ndarray] = [np.empty(0)] * len(clips)  # kept while requests read it
 
         def keep(request: Any, index: int) -> None:
             rows[index] = request.get_output_tensor().data[0].copy()
 
         queue.set_callback(keep)
-        try:
-            for index, clip in enumerate(clips.contiguous().numpy()):
-                queue.start_async([clip[None]], index, share_inputs=True)
-        finally:  # also where a signal ends the program, which must not go while requests are under way
-            queue.wait_all()
+        with self._told("run"):
+            try:
+                for index, clip in enumerate(clips.numpy()):
+                    planar[index] = np.ascontiguousarray(clip[None])  # beside the requests that are under way
+                    queue.start_async([planar[index]], index, share_inputs=True)
+            finally:  # also where a signal ends the program, which must not go while requests are under way
+                queue.wait_all()
         return torch.from_numpy(np.stack(rows))
 
     def _queue(self, shape: tuple[int, ...], requests: int, threads: int) -> Any:
@@ -66,17 +79,23 @@ class OpenVino:
                 # was half as fast.
                 "ENABLE_CPU_PINNING": False,
             }
-            try:
+            with self._told("compile"):
                 compiled = self.core.compile_model(self.convert(shape), "CPU", options)
-                queue = self.openvino.AsyncInferQueue(compiled, requests)
-            except Exception as error:
-                if isinstance(error, PipelineError) or is_out_of_memory(error):
-                    raise
-                raise PipelineError(
-                    f"OpenVINO cannot compile the network ({first_line(error)}); --engine eager does without"
-                ) from error
-            self.queues[shape, requests, threads] = queue
+                self.queues[shape, requests, threads] = self.openvino.AsyncInferQueue(compiled, requests)
         return self.queues[shape, requests, threads]
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Errors of OpenVINO as a PipelineError; that the memory does not suffice stays what it is."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, PipelineError) or is_out_of_memory(error):
+                raise
+            other = "--engine eager" if self.precision == "float32" else "--engine eager --precision float32"
+            raise PipelineError(
+                f"OpenVINO cannot {what} the network ({first_line(error)}); {other} does without"
+            ) from error
 
     def convert(self, shape: tuple[int, ...]) -> Any:
         """The model for one clip of a size, uint8 [1, 3, t, h, w] -> float32 [1, ...]."""
