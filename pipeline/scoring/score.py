@@ -32,7 +32,7 @@ from ssrl_pipeline.results import (
     report_entry,
     save_report,
 )
-from ssrl_pipeline.scoring.reuse import ContentIndex
+from ssrl_pipeline.scoring.reuse import ContentIndex, is_as_asked
 from ssrl_pipeline.scoring.scorer import Scorer
 
 EXTRACTED, STORED, REDRAWN = "extracted", "stored", "events updated"  # what was done for a result
@@ -95,6 +95,7 @@ def score_many(
     contact_sheet: bool = True,
     overlay: bool = False,
     overwrite: bool = False,
+    asked: Sequence[str] = (),
     begin: Callable[[Workload], Progress] = lambda workload: Progress(),
     note: Note = lambda message: None,
     place: Scoring = score_here,
@@ -103,6 +104,7 @@ def score_many(
 
     A folder that holds the result already is left alone; if only the rule of events, the
     ground truth or the pictures asked for have changed, these are made anew from its scores.
+    If its features are of another precision or rule than the user has asked for, it is scored again.
 
     Args:
         videos: name, which is also that of the folder below `out` -> path.
@@ -112,6 +114,7 @@ def score_many(
         contact_sheet: whether to take frames of the events.
         overlay: whether to write overlay.mp4.
         overwrite: score again what is done.
+        asked: keys of a recipe; what is done is scored again where its features are of others than these.
         begin: told the workload, gives what is told of the progress.
         note: is told what a user should know.
         place: does the work; see :mod:`ssrl_pipeline.scoring.elsewhere` for others.
@@ -120,10 +123,16 @@ def score_many(
         what became of each video, in order; errors of a video are in it.
     """
     wanted, truths, of = Drawn(contact_sheet, overlay), intervals or {}, groups or {}
-    asked = [
+    named = [
         Job(name, path, out, wanted, truths.get(name), group=of.get(name)) for name, path in videos.items()
     ]
-    planned = [_plan(job, scorer, index, overwrite) for job in asked]
+    others: list[str] = []
+    planned = [_plan(job, scorer, index, overwrite, asked, others.append) for job in named]
+    if others:
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        note(
+            f"{others[0]}{more}: scored again, as it was done in another precision or rule than is asked for"
+        )
     kept = [step for step in planned if isinstance(step, Scored)]
     jobs = _counted([step for step in planned if isinstance(step, Job)], scorer)
     todo = sum(job.status == EXTRACTED and job.source is not None for job in jobs)
@@ -198,8 +207,20 @@ def _tell_slow(found: Iterable[Scored], rate: float | None, note: Note) -> None:
         note(message)
 
 
-def _plan(job: Job, scorer: Scorer, index: ContentIndex | None, overwrite: bool) -> Job | Scored:
-    """What is to be done for a video; nothing, where its folder holds the result as it is wanted."""
+def _plan(
+    job: Job,
+    scorer: Scorer,
+    index: ContentIndex | None,
+    overwrite: bool,
+    asked: Sequence[str],
+    other: Callable[[str], None],
+) -> Job | Scored:
+    """What is to be done for a video; nothing, where its folder holds the result as it is wanted.
+
+    Args:
+        asked: as of :func:`score_many`.
+        other: is told the name where the result is not of what is asked for.
+    """
     try:
         source = SourceFile(job.path)
     except OSError:
@@ -207,6 +228,9 @@ def _plan(job: Job, scorer: Scorer, index: ContentIndex | None, overwrite: bool)
     job = job._replace(source=source)
     fitted = scorer.cameras.of(job.group)
     kept = None if overwrite else _kept(fitted.sha256, source, job.folder)
+    if kept and not is_as_asked(kept[0].recipe, scorer, index, source, asked):
+        other(job.name)
+        kept = None
     if kept is None:
         stored = index.find(source) if index else None
         return job._replace(status=STORED if stored else EXTRACTED, stored=stored)

@@ -26,6 +26,7 @@ from ssrl_pipeline.results import VideoScores
 from ssrl_pipeline.scales import MOTION
 from ssrl_pipeline.scoring.cameras import Cameras, Fitted
 from ssrl_pipeline.scoring.stored import (
+    OF_PRECISION,
     as_tensors,
     finite_scores,
     frame_scores,
@@ -253,7 +254,16 @@ class ScorerOptions(NamedTuple):
 
     def planner(self) -> Scorer:
         """A scorer to plan by, of what others extract and score; it is on the CPU. Raises as `build`."""
-        return self._replace(engine="auto", precision=None).build("cpu")
+        scorer = self._replace(engine="auto", precision=None).build("cpu")
+        if self.precision not in (None, "auto"):
+            scorer.extractor.precision = str(self.precision)  # which its recipe tells
+        return scorer
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Keys of a recipe whose values the user has named."""
+        precision = () if self.precision in (None, "auto") else OF_PRECISION
+        return (*precision, *(() if self.unchanged == "auto" else ("unchanged",)))
 
 
 def score_video(
