@@ -99,6 +99,12 @@ def warn_of_cudnn(precision: str) -> None:
         )
 
 
+def warn_of_calibration(precision: str, calibration: object) -> None:
+    """Says so, once, where clips to quantise by are named and nothing is quantised."""
+    if calibration is not None and precision != "int8":
+        warn_once(f"--calibration {calibration} is not used: it is for --precision int8")
+
+
 @cache
 def warn_once(message: str) -> None:
     """A line of warning, the first time in this process."""

@@ -19,7 +19,7 @@ from ssrl_pipeline.errors import CheckpointError, VideoError
 from ssrl_pipeline.events import VIEW, EventSettings, WordStream
 from ssrl_pipeline.extractors import FeatureExtractor, Repeats, UnchangedRule, find_device
 from ssrl_pipeline.extractors.backbones import ActionHead
-from ssrl_pipeline.extractors.engines import offered, unnamed
+from ssrl_pipeline.extractors.engines import offered, unnamed, warn_of_calibration
 from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
 from ssrl_pipeline.results import VideoScores
@@ -102,6 +102,8 @@ class Scorer:
         if key not in known:
             known[key] = FeatureExtractor(backbone, preset, device, weights, **options)
         self.extractor = known[key]
+        if precision:
+            warn_of_calibration(self.extractor.precision, calibration)
         made = self.extractor.recipe if precision else with_precision_of(self.extractor.recipe, recipe)
         require_scorable(recipe, made, f"the checkpoint {self.path}", "this extraction")
 

@@ -124,6 +124,15 @@ def test_auto_is_the_precision_of_the_store(
     assert options._replace(precision="int8").settled(tmp_path / "auto", ["cpu"]).precision == "int8"
 
 
+def test_calibration_without_int8_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = ExtractorOptions("i3d", "live", "random", precision="float32", calibration="videos")
+    for name, said in (("float32", 1), ("int8", 0)):
+        warn_once.cache_clear()
+        caplog.clear()
+        options._replace(precision=name).settled(tmp_path / "features", [])
+        assert caplog.messages == ["--calibration videos is not used: it is for --precision int8"] * said
+
+
 @pytest.mark.parametrize("where", [["--device", "cpu"], ["--devices", "cpu,cpu"]])
 def test_without_nncf_no_store_is_begun_in_int8(
     monkeypatch: pytest.MonkeyPatch, make_video: Callable[..., Path], tmp_path: Path, where: list[str]
