@@ -102,8 +102,8 @@ def paint_over(images: np.ndarray, masked: np.ndarray) -> np.ndarray:
     weight = cv2.resize(seen.astype(np.float32), small, interpolation=cv2.INTER_AREA)
     shown = cv2.copyTo(images[0], seen, np.zeros_like(images[0]))
     colours = cv2.resize(shown.astype(np.float32), small, interpolation=cv2.INTER_AREA)
-    paint = np.clip(_spread(colours, weight) + 0.5, 0, 255).astype(np.uint8)
-    paint = cv2.resize(paint, (width, height), interpolation=cv2.INTER_LINEAR)
+    blended = np.clip(_spread(colours, weight) + 0.5, 0, 255).astype(np.uint8)
+    paint = cv2.resize(blended, (width, height), interpolation=cv2.INTER_LINEAR)
     for frame in painted:
         cv2.copyTo(paint, masked.view(np.uint8), frame)
     return painted
