@@ -51,6 +51,7 @@ class Job(NamedTuple):
     stored: str | None = None  # its name in the store
     snippets: int = 0  # to extract, as far as its container tells
     group: str | None = None  # the camera; None: not known
+    other: bool = False  # whether there is a result, of another precision or rule than is asked for
 
     @property
     def folder(self) -> Path:
@@ -104,17 +105,14 @@ def score_many(
 
     A folder that holds the result already is left alone; if only the rule of events, the
     ground truth or the pictures asked for have changed, these are made anew from its scores.
-    If its features are of another precision or rule than the user has asked for, it is scored again.
 
     Args:
         videos: name, which is also that of the folder below `out` -> path.
         index: of the features that can be reused.
         intervals: ground truth, by the videos' names, as far as known.
         groups: the camera that each video is of, by name, as far as known.
-        contact_sheet: whether to take frames of the events.
-        overlay: whether to write overlay.mp4.
-        overwrite: score again what is done.
-        asked: keys of a recipe; what is done is scored again where its features are of others than these.
+        contact_sheet, overlay: whether to take frames of the events, and to write overlay.mp4.
+        overwrite: score again what is done; else only what differs in keys of a recipe that are `asked`.
         begin: told the workload, gives what is told of the progress.
         note: is told what a user should know.
         place: does the work; see :mod:`ssrl_pipeline.scoring.elsewhere` for others.
@@ -126,15 +124,10 @@ def score_many(
     named = [
         Job(name, path, out, wanted, truths.get(name), group=of.get(name)) for name, path in videos.items()
     ]
-    others: list[str] = []
-    planned = [_plan(job, scorer, index, overwrite, asked, others.append) for job in named]
-    if others:
-        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
-        note(
-            f"{others[0]}{more}: scored again, as it was done in another precision or rule than is asked for"
-        )
+    planned = [_plan(job, scorer, index, overwrite, asked) for job in named]
     kept = [step for step in planned if isinstance(step, Scored)]
     jobs = _counted([step for step in planned if isinstance(step, Job)], scorer)
+    _tell_other([job.name for job in jobs if job.other], note)
     todo = sum(job.status == EXTRACTED and job.source is not None for job in jobs)
     progress = begin(Workload(len(videos), todo, sum(job.snippets for job in jobs)))
     done = chain(
@@ -189,6 +182,13 @@ def _counted(jobs: Sequence[Job], scorer: Scorer) -> list[Job]:
     return [job._replace(snippets=counts.get(job.path, 0)) for job in jobs]
 
 
+def _tell_other(names: Sequence[str], note: Note) -> None:
+    """Says whose results are not of what is asked for."""
+    if names:
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        note(f"{names[0]}{more}: scored again, as it was done in another precision or rule than is asked for")
+
+
 def _tell_repeats(found: Iterable[Scored], note: Note) -> None:
     """Says what was saved by descriptions that were taken again, and what it cost."""
     summaries = [one.summary for one in found if one.status == EXTRACTED]
@@ -208,19 +208,9 @@ def _tell_slow(found: Iterable[Scored], rate: float | None, note: Note) -> None:
 
 
 def _plan(
-    job: Job,
-    scorer: Scorer,
-    index: ContentIndex | None,
-    overwrite: bool,
-    asked: Sequence[str],
-    other: Callable[[str], None],
+    job: Job, scorer: Scorer, index: ContentIndex | None, overwrite: bool, asked: Sequence[str]
 ) -> Job | Scored:
-    """What is to be done for a video; nothing, where its folder holds the result as it is wanted.
-
-    Args:
-        asked: as of :func:`score_many`.
-        other: is told the name where the result is not of what is asked for.
-    """
+    """What is to be done for a video; nothing, where its folder holds the result as it is wanted."""
     try:
         source = SourceFile(job.path)
     except OSError:
@@ -229,8 +219,7 @@ def _plan(
     fitted = scorer.cameras.of(job.group)
     kept = None if overwrite else _kept(fitted.sha256, source, job.folder)
     if kept and not is_as_asked(kept[0].recipe, scorer, index, source, asked):
-        other(job.name)
-        kept = None
+        kept, job = None, job._replace(other=True)
     if kept is None:
         stored = index.find(source) if index else None
         return job._replace(status=STORED if stored else EXTRACTED, stored=stored)
