@@ -1,6 +1,7 @@
 """From frames to features: snippets, views, backbone."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -234,10 +235,20 @@ class FeatureExtractor:
         Raises:
             PipelineError: the device has not the memory for one clip.
         """
-        most = self.batch if self.memory.scarce else max(1, len(snippets))
+        most = max(1, len(snippets))
+        if self.memory.scarce:
+            most = self.batch
+        elif self._cutter:  # views of a part are cut beside the network on the one before; no thread is idle
+            most = max(self.batch, torch.get_num_threads())
         wanted = wanted or [Wanted.everything(self.passes)] * len(snippets)
         parts = [slice(i, i + most) for i in range(0, len(snippets), most)]
-        return [features for part in parts for features in self.start(snippets[part], wanted[part])()]
+        found: list[ViewArrays] = []
+        under_way: deque[Described] = deque()
+        for part in parts:
+            under_way.append(self.start(snippets[part], wanted[part]))
+            if len(under_way) > AHEAD:
+                found += under_way.popleft()()
+        return found + [features for described in under_way for features in described()]
 
     def start(self, snippets: Sequence[np.ndarray], wanted: Sequence[Wanted] | None = None) -> Described:
         """Begins to :meth:`describe`, and gives what does the rest or waits for it.
@@ -301,7 +312,8 @@ class FeatureExtractor:
         rows = [torch.empty(0, dim, device=self.device)]
         for one, clips in zip(self.passes, cut, strict=True):
             if clips:
-                rows.append(self.networks(one.network, torch.cat(clips)).reshape(-1, dim))
+                together = clips[0] if len(clips) == 1 else torch.cat(clips)
+                rows.append(self.networks(one.network, together).reshape(-1, dim))
         return torch.cat(rows)
 
     def _join(self, rows: Iterable[ViewArrays]) -> ViewArrays:

@@ -12,7 +12,7 @@ from ssrl_pipeline.errors import PipelineError, first_line
 from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.extractors.backbones import PUBLISHED, cache_path
 from ssrl_pipeline.extractors.engines import ENGINES, cudnn_version, offered, why_not
-from ssrl_pipeline.extractors.graphs import import_openvino
+from ssrl_pipeline.extractors.graphs import import_openvino, why_not_int8
 from ssrl_pipeline.results import ENCODER, require_encoder
 from ssrl_pipeline.scoring import Scorer
 from ssrl_pipeline.watching import measure_capacity
@@ -49,6 +49,8 @@ def collect(checkpoint: Path | None = None, device: str = "auto") -> dict[str, s
     facts["cudnn"] = _cudnn()
     here = find_device("auto")
     facts[f"precisions on {here.type}"] = ", ".join(offered(here))
+    if here.type == "cpu" and (reason := why_not_int8()):
+        facts["precision int8"] = reason
     for engine in ENGINES[1:]:
         facts[f"engine {engine}"] = why_not(engine, here) or _engine(engine)
     facts["decoder"] = _decoder()

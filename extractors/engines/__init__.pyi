@@ -13,6 +13,7 @@ from .precision import cudnn_version as cudnn_version
 from .precision import offered as offered
 from .precision import recorded as recorded
 from .precision import unnamed as unnamed
+from .precision import warn_of_calibration as warn_of_calibration
 from .precision import warn_of_cudnn as warn_of_cudnn
 from .precision import warn_once as warn_once
 from .transfer import Transfer as Transfer

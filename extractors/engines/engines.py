@@ -17,7 +17,7 @@ from ssrl_pipeline.extractors.backbones import Backbone, InceptionI3d
 from ssrl_pipeline.extractors.engines.compiled import Compiled, why_not_compile, why_not_triton
 from ssrl_pipeline.extractors.engines.fold import folded
 from ssrl_pipeline.extractors.engines.openvino import OpenVino
-from ssrl_pipeline.extractors.engines.precision import PRECISIONS, choose_precision
+from ssrl_pipeline.extractors.engines.precision import BOUNDS, PRECISIONS, choose_precision
 from ssrl_pipeline.extractors.engines.rearranged import RearrangedI3d
 from ssrl_pipeline.extractors.graphs import Graphs
 from ssrl_pipeline.tf32 import allow_tf32
@@ -130,7 +130,8 @@ def make_engine(
 
     Args:
         name: of :data:`ENGINES`. `auto` is openvino on a CPU, triton on a GPU that can run it and
-            eager elsewhere; where the first fails it goes on with eager and says so.
+            eager elsewhere; where the first fails it goes on with eager and says so. In bfloat16 and
+            int8 on a CPU it is openvino alone, whose failure is an error.
         network: in evaluation mode; normalised float [B, 3, t, h, w] -> [B, ...].
         normalisation: of the pixels.
         device: where the clips are.
@@ -146,8 +147,8 @@ def make_engine(
     if name != "auto" and (reason := why_not(name, device, network)):
         raise PipelineError(f"engine {name!r} does not run here: {reason}")
     makers = _makers(network, normalisation, device, precision, graphs or Graphs())
-    if name == "auto" and precision == "int8":
-        name = "openvino"  # nothing else computes in it
+    if name == "auto" and device.type == "cpu" and precision in BOUNDS:
+        name = "openvino"  # PyTorch is slow in it or cannot, and float32 would not be what the recipe names
     if name != "auto":
         try:
             return makers[name]()

@@ -12,7 +12,7 @@ from functools import cache
 import torch
 
 from ssrl_pipeline.errors import ConfigError
-from ssrl_pipeline.extractors.graphs import Calibration, abilities
+from ssrl_pipeline.extractors.graphs import Calibration, abilities, why_not_int8
 
 PRECISIONS = {
     "float32": torch.float32,
@@ -33,15 +33,20 @@ log = logging.getLogger(__name__)
 def offered(device: torch.device, engine: str = "auto") -> tuple[str, ...]:
     """The precisions that a device works in with an engine; `auto` is the first."""
     if device.type == "cpu":
-        can = abilities() if engine in ("auto", "openvino") else ()  # PyTorch's bfloat16 is slow on a CPU
+        can = _of_a_cpu(engine)
         return (
             *(("bfloat16",) if "BF16" in can else ()),
             "float32",
-            *(("int8",) if "INT8" in can else ()),
+            *(("int8",) if "INT8" in can and not why_not_int8() else ()),
         )
     of_all_gpus = ("float32", "bfloat16", "float16")
     has_tf32 = torch.cuda.get_device_capability(device) >= (8, 0)
     return ("tf32", *of_all_gpus) if has_tf32 else of_all_gpus
+
+
+def _of_a_cpu(engine: str) -> frozenset[str]:
+    """What it computes in fast, beside float32."""
+    return abilities() if engine in ("auto", "openvino") else frozenset()  # PyTorch's bfloat16 is slow there
 
 
 def unnamed(device: torch.device) -> str:
@@ -62,6 +67,8 @@ def choose_precision(precision: str, device: torch.device, engine: str = "auto")
     there = offered(device, engine)
     if precision == "auto":
         return there[0]
+    if precision == "int8" not in there and device.type == "cpu" and "INT8" in _of_a_cpu(engine):
+        raise ConfigError(f"precision int8 {why_not_int8()}")
     if precision not in there:
         on = f"{device} with engine {engine!r}" if engine != "auto" else str(device)
         raise ConfigError(f"precision {precision!r} is not for {on}, which works in {', '.join(there)}")
@@ -90,6 +97,12 @@ def warn_of_cudnn(precision: str) -> None:
             f"cuDNN {cudnn_version()}: versions 9.8 to 9.14 give wrong results for large 3-d convolutions in "
             f"{precision} (pytorch/pytorch#163539); install 9.15 or newer, or use --precision float32"
         )
+
+
+def warn_of_calibration(precision: str, calibration: object) -> None:
+    """Says so, once, where clips to quantise by are named and nothing is quantised."""
+    if calibration is not None and precision != "int8":
+        warn_once(f"--calibration {calibration} is not used: it is for --precision int8")
 
 
 @cache

@@ -2,3 +2,4 @@ from .calibration import Calibration as Calibration
 from .graphs import Graphs as Graphs
 from .library import abilities as abilities
 from .library import import_openvino as import_openvino
+from .quantise import why_not_int8 as why_not_int8

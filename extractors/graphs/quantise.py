@@ -19,14 +19,20 @@ from ssrl_pipeline.extractors.graphs.library import import_nncf
 log = logging.getLogger(__name__)
 
 
+def why_not_int8() -> str | None:
+    """Why networks cannot be quantised here; None where nothing speaks against it."""
+    try:
+        metadata.version("nncf")
+    except metadata.PackageNotFoundError:
+        return "needs NNCF, which is not installed: pip install 'ssrl-pipeline[int8]'"
+    return None
+
+
 def nncf_version() -> str:
     """Raises :class:`ConfigError` where it is not installed."""
-    try:
-        return metadata.version("nncf")
-    except metadata.PackageNotFoundError as error:
-        raise ConfigError(
-            "--precision int8 needs NNCF, which is not installed: pip install 'ssrl-pipeline[int8]'"
-        ) from error
+    if reason := why_not_int8():
+        raise ConfigError(f"precision int8 {reason}")
+    return metadata.version("nncf")
 
 
 def quantised(model: Any, clips: Iterable[np.ndarray]) -> Any:

@@ -19,7 +19,7 @@ from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extraction.storing import claim_each, store_videos
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
 from ssrl_pipeline.extractors import FeatureExtractor, UnchangedRule, find_device
-from ssrl_pipeline.extractors.engines import choose_precision, unnamed
+from ssrl_pipeline.extractors.engines import check_engine, choose_precision, unnamed, warn_of_calibration
 from ssrl_pipeline.features import FeatureStore, Recipe, create_store, open_store
 from ssrl_pipeline.scales import MOTION, view_size
 
@@ -51,6 +51,10 @@ class ExtractorOptions(NamedTuple):
             features: the store, or where one is to be.
             devices: of this machine, which will extract; none: others will. Where not all are the CPU,
                 `auto` stays, and each takes what fits features without a named precision.
+
+        Raises:
+            PipelineError: one of the devices does not work in that precision, which is told before a store is
+                made in it.
         """
         try:
             stored = open_store(features).recipe
@@ -63,6 +67,9 @@ class ExtractorOptions(NamedTuple):
             wanted = stored.get("precision", "auto")
         elif wanted == "auto" and {find_device(name).type for name in devices} == {"cpu"}:
             wanted = choose_precision("auto", torch.device("cpu"), self.engine)
+        warn_of_calibration(wanted, self.calibration)
+        for name in devices:
+            check_engine(self.engine, wanted, find_device(name))
         return self._replace(precision=wanted, motion=motion)
 
     def build(self, device: str) -> FeatureExtractor:

@@ -1,12 +1,13 @@
-"""Videos of a feature store, found by what is in their files: names and folders may differ."""
+"""What need not be done again: videos of a feature store, found by what is in their files, and results."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ssrl_pipeline.console import Note
 from ssrl_pipeline.disk import Identity, SourceFile, one_name
 from ssrl_pipeline.errors import StoreError
-from ssrl_pipeline.features import FeatureStore, describe_recipe, is_store, open_store
+from ssrl_pipeline.features import FeatureStore, Recipe, describe_recipe, is_store, open_store
 from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.scoring.stored import require_scorable
 
@@ -66,3 +67,14 @@ def open_index(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> Co
         return None
     note(f"features are reused where {folder} has them: {describe_recipe(store.recipe)}")
     return ContentIndex(store)
+
+
+def is_as_asked(
+    own: Recipe, scorer: Scorer, index: ContentIndex | None, source: SourceFile, asked: Sequence[str]
+) -> bool:
+    """Whether a result's recipe has what is asked for, or is of the store that would be taken again."""
+    made, stored = scorer.extractor.recipe, index.store.recipe if index else {}
+    if all(own.get(key) == made.get(key) for key in asked):
+        return True
+    same = all(own.get(key) == stored.get(key) for key in asked)
+    return same and index is not None and index.find(source) is not None

@@ -32,7 +32,7 @@ from ssrl_pipeline.results import (
     report_entry,
     save_report,
 )
-from ssrl_pipeline.scoring.reuse import ContentIndex
+from ssrl_pipeline.scoring.reuse import ContentIndex, is_as_asked
 from ssrl_pipeline.scoring.scorer import Scorer
 
 EXTRACTED, STORED, REDRAWN = "extracted", "stored", "events updated"  # what was done for a result
@@ -51,6 +51,7 @@ class Job(NamedTuple):
     stored: str | None = None  # its name in the store
     snippets: int = 0  # to extract, as far as its container tells
     group: str | None = None  # the camera; None: not known
+    other: bool = False  # whether there is a result, of another precision or rule than is asked for
 
     @property
     def folder(self) -> Path:
@@ -95,6 +96,7 @@ def score_many(
     contact_sheet: bool = True,
     overlay: bool = False,
     overwrite: bool = False,
+    asked: Sequence[str] = (),
     begin: Callable[[Workload], Progress] = lambda workload: Progress(),
     note: Note = lambda message: None,
     place: Scoring = score_here,
@@ -109,9 +111,8 @@ def score_many(
         index: of the features that can be reused.
         intervals: ground truth, by the videos' names, as far as known.
         groups: the camera that each video is of, by name, as far as known.
-        contact_sheet: whether to take frames of the events.
-        overlay: whether to write overlay.mp4.
-        overwrite: score again what is done.
+        contact_sheet, overlay: whether to take frames of the events, and to write overlay.mp4.
+        overwrite: score again what is done; else only what differs in keys of a recipe that are `asked`.
         begin: told the workload, gives what is told of the progress.
         note: is told what a user should know.
         place: does the work; see :mod:`ssrl_pipeline.scoring.elsewhere` for others.
@@ -120,12 +121,13 @@ def score_many(
         what became of each video, in order; errors of a video are in it.
     """
     wanted, truths, of = Drawn(contact_sheet, overlay), intervals or {}, groups or {}
-    asked = [
+    named = [
         Job(name, path, out, wanted, truths.get(name), group=of.get(name)) for name, path in videos.items()
     ]
-    planned = [_plan(job, scorer, index, overwrite) for job in asked]
+    planned = [_plan(job, scorer, index, overwrite, asked) for job in named]
     kept = [step for step in planned if isinstance(step, Scored)]
     jobs = _counted([step for step in planned if isinstance(step, Job)], scorer)
+    _tell_other([job.name for job in jobs if job.other], note)
     todo = sum(job.status == EXTRACTED and job.source is not None for job in jobs)
     progress = begin(Workload(len(videos), todo, sum(job.snippets for job in jobs)))
     done = chain(
@@ -180,6 +182,13 @@ def _counted(jobs: Sequence[Job], scorer: Scorer) -> list[Job]:
     return [job._replace(snippets=counts.get(job.path, 0)) for job in jobs]
 
 
+def _tell_other(names: Sequence[str], note: Note) -> None:
+    """Says whose results are not of what is asked for."""
+    if names:
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        note(f"{names[0]}{more}: scored again, as it was done in another precision or rule than is asked for")
+
+
 def _tell_repeats(found: Iterable[Scored], note: Note) -> None:
     """Says what was saved by descriptions that were taken again, and what it cost."""
     summaries = [one.summary for one in found if one.status == EXTRACTED]
@@ -198,7 +207,9 @@ def _tell_slow(found: Iterable[Scored], rate: float | None, note: Note) -> None:
         note(message)
 
 
-def _plan(job: Job, scorer: Scorer, index: ContentIndex | None, overwrite: bool) -> Job | Scored:
+def _plan(
+    job: Job, scorer: Scorer, index: ContentIndex | None, overwrite: bool, asked: Sequence[str]
+) -> Job | Scored:
     """What is to be done for a video; nothing, where its folder holds the result as it is wanted."""
     try:
         source = SourceFile(job.path)
@@ -207,6 +218,8 @@ def _plan(job: Job, scorer: Scorer, index: ContentIndex | None, overwrite: bool)
     job = job._replace(source=source)
     fitted = scorer.cameras.of(job.group)
     kept = None if overwrite else _kept(fitted.sha256, source, job.folder)
+    if kept and not is_as_asked(kept[0].recipe, scorer, index, source, asked):
+        kept, job = None, job._replace(other=True)
     if kept is None:
         stored = index.find(source) if index else None
         return job._replace(status=STORED if stored else EXTRACTED, stored=stored)

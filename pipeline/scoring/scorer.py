@@ -19,13 +19,14 @@ from ssrl_pipeline.errors import CheckpointError, VideoError
 from ssrl_pipeline.events import VIEW, EventSettings, WordStream
 from ssrl_pipeline.extractors import FeatureExtractor, Repeats, UnchangedRule, find_device
 from ssrl_pipeline.extractors.backbones import ActionHead
-from ssrl_pipeline.extractors.engines import offered, unnamed
+from ssrl_pipeline.extractors.engines import offered, unnamed, warn_of_calibration
 from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
 from ssrl_pipeline.results import VideoScores
 from ssrl_pipeline.scales import MOTION
 from ssrl_pipeline.scoring.cameras import Cameras, Fitted
 from ssrl_pipeline.scoring.stored import (
+    OF_PRECISION,
     as_tensors,
     finite_scores,
     frame_scores,
@@ -101,6 +102,8 @@ class Scorer:
         if key not in known:
             known[key] = FeatureExtractor(backbone, preset, device, weights, **options)
         self.extractor = known[key]
+        if precision:
+            warn_of_calibration(self.extractor.precision, calibration)
         made = self.extractor.recipe if precision else with_precision_of(self.extractor.recipe, recipe)
         require_scorable(recipe, made, f"the checkpoint {self.path}", "this extraction")
 
@@ -253,7 +256,16 @@ class ScorerOptions(NamedTuple):
 
     def planner(self) -> Scorer:
         """A scorer to plan by, of what others extract and score; it is on the CPU. Raises as `build`."""
-        return self._replace(engine="auto", precision=None).build("cpu")
+        scorer = self._replace(engine="auto", precision=None).build("cpu")
+        if self.precision not in (None, "auto"):
+            scorer.extractor.precision = str(self.precision)  # which its recipe tells
+        return scorer
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Keys of a recipe whose values the user has named."""
+        precision = () if self.precision in (None, "auto") else OF_PRECISION
+        return (*precision, *(() if self.unchanged == "auto" else ("unchanged",)))
 
 
 def score_video(

@@ -62,6 +62,7 @@ def score_videos(
             contact_sheet=contact_sheet,
             overlay=overlay,
             overwrite=overwrite,
+            asked=options.asked,
             begin=show,
             note=say,
             place=place,

@@ -1,6 +1,7 @@
 """The extractor as its users see it."""
 
 import logging
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,30 @@ def test_a_smaller_group_is_tried_before_one_clip_is_too_much() -> None:
     extractor.describe([frames[:16]] * 3)
     assert groups[5:] == [1, 1, 1]  # it remembers
     np.testing.assert_array_equal(found["clip"], with_engine(SmallDevice(1000))(frames)["clip"])
+
+
+def test_the_next_views_are_cut_while_the_network_describes_the_last() -> None:
+    extractor = with_engine(SmallDevice(1000), batch=2)
+    cut, rows = extractor._cut, extractor._rows
+    sizes: list[int] = []
+    cut_next, waited = threading.Event(), []
+
+    def cutting(snippets, wanted):
+        sizes.append(len(snippets))
+        if len(sizes) == 2:
+            cut_next.set()
+        return cut(snippets, wanted)
+
+    def describing(cuts):
+        waited.append(cut_next.wait(10))
+        return rows(cuts)
+
+    extractor._cut, extractor._rows = cutting, describing  # type: ignore[method-assign]
+    frames = np.random.default_rng(4).integers(0, 256, (80, 48, 64, 3), np.uint8)
+    found = extractor.describe([frames[i : i + 16] for i in range(0, 80, 16)])
+    assert waited == [True] * 3 and sizes == [2, 2, 1]
+    expected = with_engine(SmallDevice(1000))(frames)
+    np.testing.assert_array_equal(np.concatenate([one["clip"] for one in found]), expected["clip"])
 
 
 @pytest.mark.parametrize("device", list(BATCH))

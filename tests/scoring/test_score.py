@@ -15,14 +15,14 @@ from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.errors import PipelineError, StoreError
 from ssrl_pipeline.events.rule import EventSettings
 from ssrl_pipeline.extraction.stage import extract
-from ssrl_pipeline.extractors import FeatureExtractor
+from ssrl_pipeline.extractors import FeatureExtractor, UnchangedRule
 from ssrl_pipeline.models import SSRL
 from ssrl_pipeline.results.video_scores import VideoScores
 from ssrl_pipeline.scoring import score as stage
 from ssrl_pipeline.scoring.cameras import Cameras
 from ssrl_pipeline.scoring.reuse import ContentIndex, open_index
 from ssrl_pipeline.scoring.score import score_many
-from ssrl_pipeline.scoring.scorer import Scorer
+from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,39 @@ def test_what_is_damaged_or_changed_is_redone(
     one = {"20/v.mp4": videos["20/v.mp4"]}
     assert statuses(score_many(scorer, one, out)) == [expected]
     assert statuses(score_many(scorer, one, out)) == ["skipped"]
+
+
+def test_what_is_of_another_precision_than_asked_for_is_redone(
+    scorer: Scorer, videos: dict[str, Path], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, _), notes, seen = videos, [], scorer.path
+    monkeypatch.setattr(scorer.extractor, "precision", "bfloat16")
+    assert statuses(score_many(scorer, videos, out)) == ["skipped"] * 2, "nobody asked for it"
+    asked = ScorerOptions(seen, precision="bfloat16").asked
+    planner = ScorerOptions(seen, precision="bfloat16", unchanged="repeat").planner()
+    assert all(planner.extractor.recipe[key] for key in ("precision", "unchanged"))
+    again = {first: videos[first]}
+    assert statuses(score_many(scorer, again, out, asked=asked, note=notes.append)) == ["extracted"]
+    assert [first in said and "another precision or rule" in said for said in notes] == [True]
+    both = score_many(scorer, videos, out, asked=asked, note=notes.append)
+    assert statuses(both) == ["skipped", "extracted"] and len(notes) == 2
+    repeat = ScorerOptions(seen, unchanged="repeat").asked
+    assert statuses(score_many(scorer, videos, out, asked=repeat)) == ["skipped"] * 2, "as scored"
+    monkeypatch.setattr(scorer.extractor, "_rule", UnchangedRule())
+    assert statuses(score_many(scorer, again, out, asked=repeat)) == ["extracted"]
+
+
+def test_a_result_of_the_store_that_is_reused_stays(
+    scorer: Scorer, videos: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = extract(next(iter(videos.values())).parent, tmp_path / "features", scorer.extractor)
+    index, (first, *_) = ContentIndex(store), videos
+    one = {first: videos[first]}
+    assert statuses(score_many(scorer, one, tmp_path / "out", index=index)) == ["stored"]
+    monkeypatch.setattr(scorer.extractor, "precision", "bfloat16")
+    asked = ("precision", "calibration")
+    assert statuses(score_many(scorer, one, tmp_path / "out", index=index, asked=asked)) == ["skipped"]
+    assert statuses(score_many(scorer, one, tmp_path / "out", asked=asked)) == ["extracted"]
 
 
 def test_a_touched_file_is_the_same_and_overwrite_does_all_again(

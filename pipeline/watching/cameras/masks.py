@@ -98,11 +98,14 @@ def paint_over(images: np.ndarray, masked: np.ndarray) -> np.ndarray:
     height, width = masked.shape
     painted = images.copy()
     small = min(PAINT, width), min(PAINT, height)
-    seen = (~masked).astype(np.float32)
-    weight = cv2.resize(seen, small, interpolation=cv2.INTER_AREA)
-    colours = cv2.resize(images[0] * seen[..., None], small, interpolation=cv2.INTER_AREA)
-    smooth = cv2.resize(_spread(colours, weight), (width, height), interpolation=cv2.INTER_LINEAR)
-    painted[:, masked] = np.clip(smooth[masked] + 0.5, 0, 255).astype(np.uint8)
+    seen = (~masked).view(np.uint8)
+    weight = cv2.resize(seen.astype(np.float32), small, interpolation=cv2.INTER_AREA)
+    shown = cv2.copyTo(images[0], seen, np.zeros_like(images[0]))
+    colours = cv2.resize(shown.astype(np.float32), small, interpolation=cv2.INTER_AREA)
+    blended = np.clip(_spread(colours, weight) + 0.5, 0, 255).astype(np.uint8)
+    paint = cv2.resize(blended, (width, height), interpolation=cv2.INTER_LINEAR)
+    for frame in painted:
+        cv2.copyTo(paint, masked.view(np.uint8), frame)
     return painted
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -219,6 +220,31 @@ def test_a_network_that_openvino_cannot_compile(
     assert str(raised.value).startswith(reason)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_no_other_engine_goes_on_in_a_cpus_bfloat16_or_int8(
+    monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """PyTorch would be slow in bfloat16, and the recipe does not allow float32."""
+    need_openvino()
+    monkeypatch.setattr(engines, "choose_precision", lambda *_: precision)
+    monkeypatch.setattr(engines, "AUTO", ("openvino", "eager"))
+    engine = make_engine("auto", nn.Flatten(), PIXELS, CPU, precision)
+    assert isinstance(engine, openvino_engine.OpenVino)
+
+    class Queue:
+        def set_callback(self, tell: Any) -> None: ...
+
+        def start_async(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError("no such\ninstruction")
+
+        def wait_all(self) -> None: ...
+
+    engine._queue = lambda *_: Queue()  # type: ignore[method-assign]
+    way_out = "--engine eager --precision float32 does without"
+    with pytest.raises(PipelineError, match=rf"^OpenVINO cannot run the network \(no such\); {way_out}$"):
+        engine(some_clips(1, 3, 4, 5, 6))
+
+
 def test_openvino_keeps_to_pytorchs_threads_and_to_float32() -> None:
     need_openvino()
     engine = make_engine("openvino", nn.Flatten(), PIXELS, CPU)
@@ -242,6 +268,46 @@ def test_openvino_keeps_to_pytorchs_threads_and_to_float32() -> None:
     assert [row[:2] for row in found] == [[1, 1], [2, 2]]
     for _, _, precision, pinning in found:
         assert "f" + str(precision.size * 8) == "f32" and precision.is_real() and not pinning
+
+
+def test_openvino_is_given_the_first_clip_before_the_others_are_laid_out() -> None:
+    """Colours lie last in clips and first in its input: bringing them there is done beside the network."""
+    need_openvino()
+    clips = some_clips(3, 4, 5, 6, 3).permute(0, 4, 1, 2, 3)
+    expected = clips.clone()
+    expected[1:] = 7
+    seen: list[np.ndarray] = []
+
+    class Queue:
+        def set_callback(self, tell: Any) -> None:
+            self.tell = tell
+
+        def start_async(self, inputs: list[np.ndarray], index: int, share_inputs: bool) -> None:
+            seen.append(inputs[0])
+            clips[1:] = 7  # what is done beforehand does not see it
+            self.tell(SimpleNamespace(get_output_tensor=lambda: SimpleNamespace(data=inputs[0])), index)
+
+        def wait_all(self) -> None:
+            pass
+
+    engine = openvino_engine.OpenVino(nn.Flatten())
+    engine._queue = lambda *_: Queue()  # type: ignore[method-assign]
+    assert torch.equal(engine(clips), expected)
+    assert all(one.flags.c_contiguous and one.shape == (1, 3, 4, 5, 6) for one in seen)
+
+
+def test_any_number_of_clips_is_described_by_few_compiled_networks() -> None:
+    for threads, few in ((1, {1}), (2, {1, 2}), (6, {1, 2, 4, 6}), (16, {1, 2, 4, 8, 16})):
+        found = [openvino_engine.requests_for(clips, threads) for clips in range(1, 41)]
+        assert set(found) == few
+        assert all(one >= min(clips, threads) for clips, one in enumerate(found, 1)), "none waits"
+
+
+def test_int8s_rest_is_in_float32_on_every_cpu() -> None:
+    """The recipe names no more than int8: stores of machines with and without bfloat16 meet."""
+    need_openvino()
+    for precision, hint in (("float32", "f32"), ("int8", "f32"), ("bfloat16", "bf16")):
+        assert openvino_engine.OpenVino(nn.Flatten(), precision).hint == hint
 
 
 def test_openvino_tells_nobody_of_its_use(tmp_path: Path) -> None:

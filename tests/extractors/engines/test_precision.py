@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor, nn
 
 from ssrl_pipeline import tf32
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.errors import ConfigError, StoreError
 from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
@@ -85,6 +87,7 @@ def test_auto_on_a_gpu_is_tf32_where_it_is(
 
 def able(monkeypatch: pytest.MonkeyPatch, *abilities: str) -> None:
     monkeypatch.setattr(precision, "abilities", lambda: frozenset(abilities))
+    monkeypatch.setattr(precision, "why_not_int8", lambda: None)
 
 
 def test_a_cpu_works_in_bfloat16_where_openvino_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +122,34 @@ def test_auto_is_the_precision_of_the_store(
         create_store(tmp_path / expected, {**options.planner().recipe, **made})
         assert options.settled(tmp_path / expected, ["cpu"]).precision == expected
     assert options._replace(precision="int8").settled(tmp_path / "auto", ["cpu"]).precision == "int8"
+
+
+def test_calibration_without_int8_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = ExtractorOptions("i3d", "live", "random", precision="float32", calibration="videos")
+    for name, said in (("float32", 1), ("int8", 0)):
+        warn_once.cache_clear()
+        caplog.clear()
+        options._replace(precision=name).settled(tmp_path / "features", [])
+        assert caplog.messages == ["--calibration videos is not used: it is for --precision int8"] * said
+
+
+@pytest.mark.parametrize("where", [["--device", "cpu"], ["--devices", "cpu,cpu"]])
+def test_without_nncf_no_store_is_begun_in_int8(
+    monkeypatch: pytest.MonkeyPatch, make_video: Callable[..., Path], tmp_path: Path, where: list[str]
+) -> None:
+    able(monkeypatch, "INT8")
+    monkeypatch.setattr(precision, "why_not_int8", lambda: "needs NNCF: pip install it")
+    assert offered(CPU) == ("float32",)
+    make_video(tmp_path / "videos" / "a.mp4", frames=4)
+    folders = ["--videos", str(tmp_path / "videos"), "--features", str(tmp_path / "features")]
+    options = ["--preset", "live", "--weights", "random", "--precision", "int8", *where]
+    done = CliRunner().invoke(cli, ["extract", *folders, *options])
+    assert str(done.exception) == "precision int8 needs NNCF: pip install it"
+    assert not (tmp_path / "features").exists()
+    with pytest.raises(
+        ConfigError, match="'int8' is not for cpu with engine 'eager', which works in float32"
+    ):
+        choose_precision("int8", CPU, "eager")
 
 
 def test_a_recipe_names_the_clips_of_int8(

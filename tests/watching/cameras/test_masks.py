@@ -1,9 +1,12 @@
 """What masks hide and what zones name, against areas that are reckoned by hand."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 
+from ssrl_pipeline.watching.cameras import masks
 from ssrl_pipeline.watching.cameras.masks import Polygon, Sight, Zone, hidden_patches, masked_pixels, shares
 
 
@@ -59,6 +62,28 @@ def test_the_paint_is_of_the_colours_around() -> None:
     assert np.abs(covered[0, 45, 135].astype(int) - (40, 40, 200)).max() < 30
     uniform = np.full((16, 90, 160, 3), 77, np.uint8)
     assert (Sight((box(0, 0, 0.5, 1),)).cover(uniform) == 77).all()
+
+
+def test_the_paint_is_blended_small_and_enlarged_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all frames it is a hundredth of the work that floats of their size are, and a grey level off."""
+    spots = np.random.default_rng(0).random((9, 16, 3)).astype(np.float32)
+    frame = (255 * cv2.resize(spots, (640, 360), interpolation=cv2.INTER_CUBIC)).clip(0, 255).astype(np.uint8)
+    mask = box(0.2, 0.1, 0.6, 0.9)
+    made: list[np.ndarray] = []
+    resize = cv2.resize
+
+    def note(*arguments: Any, **options: Any) -> np.ndarray:
+        made.append(resize(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(masks.cv2, "resize", note)
+    covered = Sight((mask,)).cover(np.stack([frame, 255 - frame]))
+    assert {one.dtype for one in made if one.shape[:2] == (360, 640)} == {np.dtype(np.uint8)}
+    masked = masked_pixels((mask,), 360, 640)
+    weight = resize((~masked).astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA)
+    colours = resize(np.float32(frame) * ~masked[..., None], (64, 64), interpolation=cv2.INTER_AREA)
+    exact = resize(masks._spread(colours, weight), (640, 360), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(covered[:, masked] - exact[masked]).max() <= 1.5, "rounded once more"
 
 
 def test_a_frame_that_is_masked_whole_is_grey() -> None:
