@@ -32,12 +32,7 @@ LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
 @scorer_options
 @click.option("--exec", "command", metavar="CMD", help="Run for each alarm, at its start and end; no shell.")
 @click.option("--webhook", "url", metavar="URL", help="Post each alarm, its start and end, as JSON.")
-@click.option(
-    "--events",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Keep a clip and a still of each event.",
-)
+@setting("alarms.folder", "Keep a clip and a still of each event.", flag="--events", metavar="FOLDER")
 @setting("page.address", "Serve a page of the cameras and their events.", flag="--page", metavar="HOST:PORT")
 @click.option("--hwaccel", metavar="DEVICE", help="What decodes streams: none, auto, cuda, vaapi, ...")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics for Prometheus.")
@@ -63,7 +58,6 @@ def watch(
     checkpoint: Path | None,
     command: str | None,
     url: str | None,
-    events: Path | None,
     hwaccel: str | None,
     metrics_port: int | None,
     metrics_host: str,
