@@ -173,7 +173,8 @@ class Reading(Generic[J]):
         stamps, count = array("d"), 0
         with self._opener(self.job.path, started=self._started) as video:
             for frames in cut_snippets(self._choose(video, stamps), self._drop_last, self._pending()):
-                self._channel.put(Item(self, frames, self.unchanged.decide(frames)))
+                begun = stamps[self._choice.starts[count]]
+                self._channel.put(Item(self, frames, self.unchanged.decide(frames, begun)))
                 del frames  # or its memory would be held while the next fills up
                 count += 1
             times = from_stamps(np.frombuffer(stamps), video.info.fps)

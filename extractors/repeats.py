@@ -17,20 +17,23 @@ class UnchangedRule:
     columns: int = 63
     snippets: int = 128  # that a description is for, at most: at 25 frames a second 82 seconds
     checked: int = 200  # one unchanged clip in so many is described
+    seconds: int = 180  # that a description is for, at most; 0: any number of them, as in older recipes
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            value = getattr(self, one.name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{one.name} of unchanged patches is a whole number from 1, not {value!r}")
+            value, least = getattr(self, one.name), int(one.name != "seconds")
+            if type(value) is not int or value < least:
+                raise ValueError(
+                    f"{one.name} of unchanged patches is a whole number from {least}, not {value!r}"
+                )
 
     def in_recipe(self) -> dict[str, int]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "seconds" or value}
 
     @classmethod
     def of_recipe(cls, recipe: Mapping[str, Any]) -> "UnchangedRule | None":
         """None where the recipe names no rule. Raises TypeError or ValueError where it is damaged."""
-        return cls(**recipe["unchanged"]) if "unchanged" in recipe else None
+        return cls(**{"seconds": 0, **recipe["unchanged"]}) if "unchanged" in recipe else None
 
 
 class Repeats:

@@ -4,8 +4,8 @@ Each frame is reduced to the means of blocks, 36 rows of 63: their grey, and hal
 which is a crop or a patch of a snippet, is unchanged if none of these in it has moved by 4 levels or more
 over all frames of two snippets together: this one, and the last one that the clip was described of. So what
 was described was as still, and what drifts slowly is compared to where its drift began, until it has gone
-too far. A description is for 128 snippets at most. One clip in 200 is described though it has not changed,
-which tells what the rule costs.
+too far. A description is for 128 snippets and three minutes at most. One clip in 200 is described though it
+has not changed, which tells what the rule costs.
 
 What may be lost, reckoned for a frame of height H: a block is H / 36 high and, at 16:9, H / 35 wide. Where
 four blocks share a square of H / 40 evenly, it covers a fifth of each: it moves them by 4 if its grey is 20
@@ -13,7 +13,8 @@ levels off the ground's. One that is 0.4 times as wide, like a person, has to be
 sensor adds to a block of n pixels has the deviation sigma / sqrt(n).
 
 The means are compared as whole sums of pixels: every machine decides the same, and nothing depends on how
-snippets are grouped. The rule looks at no more than the snippets of a video so far, in order.
+snippets are grouped. The rule looks at no more than the snippets of a video so far, in order, and at
+their times.
 
 Dimensions: P clips of a cut, U of all cuts, R x C blocks, D feature size.
 """
@@ -99,8 +100,13 @@ class Unchanged:
         self._size: tuple[int, int] | None = None
         self._last: dict[str, np.ndarray] = {}  # view -> [1, P, D]
 
-    def decide(self, frames: np.ndarray) -> Wanted:
-        """Of the next snippet, uint8 [t, H, W, 3]. What it says is to be described, must be."""
+    def decide(self, frames: np.ndarray, time_s: float = 0.0) -> Wanted:
+        """Of the next snippet. What it says is to be described, must be.
+
+        Args:
+            frames: uint8 [t, H, W, 3].
+            time_s: when the first is shown; always the same where that is not known.
+        """
         if self._rule is None:
             return Wanted.everything(self._passes)
         size = frames.shape[1], frames.shape[2]
@@ -108,13 +114,13 @@ class Unchanged:
             self._begin(self._rule, *size)
         blocks = self._grid.of(frames)
         changed = np.array([not self._is_still(unit, blocks) for unit in range(sum(self._counts))])
-        checked = ~changed & self._is_checked(self._rule.checked)
+        checked = ~changed & self._is_checked(self._rule, time_s)
         self._ages += 1
         self._snippets += 1
         for unit in np.flatnonzero(changed | checked):
             region = self._regions[unit]
             self._low[unit], self._high[unit] = blocks.low[region], blocks.high[region]
-            self._ages[unit] = 0
+            self._ages[unit], self._times[unit] = 0, time_s
         ends = np.cumsum(self._counts)[:-1]
         return Wanted(tuple(np.split(changed | checked, ends)), tuple(np.split(checked, ends)))
 
@@ -144,7 +150,7 @@ class Unchanged:
 
     def _begin(self, rule: UnchangedRule, height: int, width: int) -> None:
         """With frames of another size, all is described."""
-        self._size, self._snippets, self._last = (height, width), 0, {}
+        self._size, self._snippets = (height, width), 0
         self._grid = BlockGrid(height, width, rule)
         self._regions = []
         for one in self._passes:
@@ -152,11 +158,13 @@ class Unchanged:
             self._regions += [self._grid.within(box, *resized) for box in one.cut.boxes(*resized)]
         units = len(self._regions)
         self._ages = np.zeros(units, np.int64)  # snippets since each was described
+        self._times = np.zeros(units)  # when it was
         self._low: list[np.ndarray] = [np.empty(0)] * units
         self._high: list[np.ndarray] = [np.empty(0)] * units
         # Clips that were described together come of age one after the other, the first at the latest.
-        spread = np.arange(units) * rule.snippets // (2 * max(1, units))
-        self._oldest = rule.snippets - 1 - spread
+        place, places = np.arange(units), 2 * max(1, units)
+        self._oldest = rule.snippets - 1 - place * rule.snippets // places
+        self._longest = (rule.seconds or np.inf) * (1 - place / places)
 
     def _is_still(self, unit: int, blocks: Blocks) -> bool:
         if not self._snippets:
@@ -166,11 +174,12 @@ class Unchanged:
         moved = high - np.minimum(blocks.low[region], self._low[unit])
         return bool((moved < self._grid.limits[region]).all())
 
-    def _is_checked(self, one_in: int) -> np.ndarray:
+    def _is_checked(self, rule: UnchangedRule, time_s: float) -> np.ndarray:
         """bool [U]: the clips that are described even where they have not changed."""
         units = np.arange(len(self._regions))
-        turn = (units * 71 + self._snippets * 31) % one_in == one_in // 2
-        checked: np.ndarray = turn | (self._ages >= self._oldest)
+        turn = (units * 71 + self._snippets * 31) % rule.checked == rule.checked // 2
+        of_age = (self._ages >= self._oldest) | (time_s - self._times >= self._longest)
+        checked: np.ndarray = turn | of_age
         return checked
 
 

@@ -14,8 +14,8 @@ from ssrl_pipeline.extractors.backbones import PUBLISHED, cache_path
 from ssrl_pipeline.extractors.engines import ENGINES, cudnn_version, offered, why_not
 from ssrl_pipeline.extractors.graphs import import_openvino, why_not_int8
 from ssrl_pipeline.results import ENCODER, require_encoder
-from ssrl_pipeline.scoring import Scorer
-from ssrl_pipeline.watching import measure_capacity
+from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.watching import CameraEntry, Models, measure_entries, parse_sources
 
 PACKAGES = (
     "torch",
@@ -29,11 +29,14 @@ PACKAGES = (
 )
 
 
-def collect(checkpoint: Path | None = None, device: str = "auto") -> dict[str, str]:
+def collect(
+    checkpoint: Path | None = None, device: str = "auto", settings: Settings | None = None
+) -> dict[str, str]:
     """What -> found, in the order in which to show it.
 
     Args:
         checkpoint: with which to measure how many cameras `watch` carries on the device.
+        settings: of that watch; None: the defaults.
 
     Raises:
         PipelineError: it cannot be had.
@@ -62,8 +65,11 @@ def collect(checkpoint: Path | None = None, device: str = "auto") -> dict[str, s
             f"{path.stat().st_size / 1e6:.0f} MB" if path.exists() else "not fetched"
         )
     if checkpoint:
-        capacity = measure_capacity(Scorer(checkpoint, device).extractor)
-        facts[f"cameras with {checkpoint}"] = capacity.told()
+        settings = settings or Settings()
+        (source,) = parse_sources(["rtsp://made-up"])
+        camera = CameraEntry(source, checkpoint)
+        measured = measure_entries([camera], Models(settings, checkpoint, device), settings.watch)
+        facts[f"cameras with {checkpoint}"] = measured[checkpoint].told()
     return facts
 
 

@@ -21,7 +21,7 @@ from ssrl_pipeline.config import place_in, ready_configs
 from ssrl_pipeline.console import HangUps, ending_signals, say
 from ssrl_pipeline.errors import ConfigError, PipelineError
 from ssrl_pipeline.pages import live
-from ssrl_pipeline.settings import CAMERA_SECTIONS, PageSettings, Settings
+from ssrl_pipeline.settings import CAMERA_SECTIONS, PageSettings, Settings, WatchSettings
 from ssrl_pipeline.watching import parse_sources
 
 LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
@@ -32,17 +32,14 @@ LAST_CLIPS = 20.0  # seconds that the archive gets for what waits at the end
 @scorer_options
 @click.option("--exec", "command", metavar="CMD", help="Run for each alarm, at its start and end; no shell.")
 @click.option("--webhook", "url", metavar="URL", help="Post each alarm, its start and end, as JSON.")
-@click.option(
-    "--events",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Keep a clip and a still of each event.",
-)
+@setting("alarms.folder", "Keep a clip and a still of each event.", flag="--events", metavar="FOLDER")
 @setting("page.address", "Serve a page of the cameras and their events.", flag="--page", metavar="HOST:PORT")
 @click.option("--hwaccel", metavar="DEVICE", help="What decodes streams: none, auto, cuda, vaapi, ...")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics for Prometheus.")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address to serve it on.")
-@click.option("--check", is_flag=True, help="Open each camera once, write a picture of it, and end.")
+@click.option(
+    "--check", is_flag=True, help="Open each camera once, write a picture of it, measure capacity, end."
+)
 @click.option(
     "--pictures",
     type=click.Path(path_type=Path, file_okay=False),
@@ -61,7 +58,6 @@ def watch(
     checkpoint: Path | None,
     command: str | None,
     url: str | None,
-    events: Path | None,
     hwaccel: str | None,
     metrics_port: int | None,
     metrics_host: str,
@@ -96,7 +92,7 @@ def watch(
     access = _access(settings.page, config)
     file = _cameras(path, sources, models.views_if_any if check else models.views)
     if check:
-        _check(file, models, pictures, settings.watch.timeout)
+        _check(file, models, pictures, settings.watch)
         return
     with HangUps(path is not None) as hang_ups, _page(access, settings.alarms.folder) as page:
         at = None if metrics_port is None else (metrics_host, metrics_port)
@@ -205,13 +201,19 @@ def _cameras(
     return watching.CameraFile(tuple(map(watching.CameraEntry, parse_sources(sources))))
 
 
-def _check(file: "watching.CameraFile", models: "watching.Models", folder: Path, timeout: float) -> None:
-    checked = watching.check_cameras(file.cameras, models.views_if_any, folder, timeout)
+def _check(
+    file: "watching.CameraFile", models: "watching.Models", folder: Path, settings: WatchSettings
+) -> None:
+    checked = watching.check_cameras(file.cameras, models.views_if_any, folder, settings.timeout)
     for one in checked:
         if one.problem:
             say(str(one), logging.ERROR)
         else:
             click.echo(str(one))
+    known = [entry for entry in file.cameras if models.views_if_any(entry.checkpoint)]
+    for checkpoint, capacity in watching.measure_entries(known, models, settings).items():
+        by = f" with {checkpoint}" if checkpoint else ""
+        click.echo(f"this machine carries{by} {capacity.told()}")
     if failed := [one.name for one in checked if one.problem]:
         raise PipelineError(f"{', '.join(failed)}: cannot be opened")
 

@@ -1,4 +1,3 @@
-from .estimate import time_describing as time_describing
 from .stage import ExtractorOptions as ExtractorOptions
 from .stage import extract as extract
 from .start import DryRun as DryRun

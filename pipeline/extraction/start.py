@@ -93,10 +93,11 @@ def _options(of: ExtractSettings, features: Path | str) -> ExtractorOptions:
 
 
 def _rule(of: ExtractSettings, features: Path | str) -> UnchangedRule | None:
-    """For clips that do not change: "auto" is as in the store that is there, or else none."""
-    if of.unchanged == "auto" and is_store(features):
-        return UnchangedRule.of_recipe(open_store(features).recipe)
-    return UnchangedRule() if of.unchanged == "repeat" else None
+    """For clips that do not change: that of the store that is there; "auto" without one is none."""
+    own = UnchangedRule.of_recipe(open_store(features).recipe) if is_store(features) else None
+    if of.unchanged == "auto":
+        return own
+    return (own or UnchangedRule()) if of.unchanged == "repeat" else None
 
 
 def _tell(workload: Workload, options: ExtractorOptions, on: str, features: Path | str) -> None:

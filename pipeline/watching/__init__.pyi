@@ -5,7 +5,7 @@ from .cameras.camera_file import is_camera_file as is_camera_file
 from .cameras.camera_file import read_camera_file as read_camera_file
 from .cameras.check import check_cameras as check_cameras
 from .cameras.masks import Sight as Sight
-from .capacity import measure_capacity as measure_capacity
+from .capacity import measure_entries as measure_entries
 from .plan import Plan as Plan
 from .reloading import Reloader as Reloader
 from .sources import parse_sources as parse_sources

@@ -46,6 +46,9 @@ class Post:
     failed: bool = False
     connected: bool = False
     away: bool = False  # lost, or not there yet
+    still: bool = False  # nothing of its last snippet had to be described
+    busy: bool = False  # a snippet of it waits for its description
+    taken_at: float = 0.0  # time.monotonic() of the last that did
     health: Health | None = None  # of a live camera; None: nobody looks after it
     snippets: int = 0
     dropped: int = 0  # frames
@@ -85,7 +88,9 @@ class Post:
             self.events = EventStream(plan.rule, self.events.since)
         self.plan = plan
         if (plan.sight, plan.analysis) != (before.sight, before.analysis):
+            counts = self.unchanged.repeats
             self.heat, self.unchanged = self._recent_heat(), plan.analysis.unchanged()
+            self.unchanged.repeats = counts  # they go on
 
     def add(self, snippet: Snippet, seen: ViewArrays) -> None:
         """A snippet that was described; its score follows, at once or later."""
@@ -165,6 +170,7 @@ class Post:
         if before is None:
             self.finish()
             self.events = EventStream(self.plan.rule, snippet.frame)
+            self.unchanged.restart()  # it may be blind for hours
         self._drop(Dropped(snippet.frame, snippet.frames, snippet.time_s, f"the picture is {blind}"))
         return True
 

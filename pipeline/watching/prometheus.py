@@ -1,6 +1,6 @@
 """How the cameras fare, for Prometheus to fetch: prometheus_client writes the text and serves it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -10,12 +10,28 @@ from prometheus_client.registry import Collector
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.watching.post import Post
 
-COUNTERS: dict[str, tuple[str, Callable[[Post], int]]] = {  # each is served as NAME_total
+COUNTERS: dict[str, tuple[str, Callable[[Post], float]]] = {  # each is served as NAME_total
     "ssrl_frames": ("Frames read.", lambda post: post.camera.frames),
     "ssrl_snippets": ("Snippets described.", lambda post: post.snippets),
     "ssrl_dropped_frames": ("Frames read and not scored.", lambda post: post.dropped),
     "ssrl_reconnects": ("Times that a lost stream came back.", lambda post: post.reconnects),
     "ssrl_events": ("Events that started.", lambda post: post.event),
+    "ssrl_clips": (
+        "Crops and patches of snippets, where those that do not change are not described again.",
+        lambda post: _sum(post.unchanged.repeats.clips),
+    ),
+    "ssrl_repeated_clips": (
+        "Of these, the ones whose last description was taken again.",
+        lambda post: _sum(post.unchanged.repeats.repeated),
+    ),
+    "ssrl_checked_clips": (
+        "Of these, the ones that were described to check though they had not changed.",
+        lambda post: post.unchanged.repeats.checked,
+    ),
+    "ssrl_checked_error": (
+        "Sum of the relative errors that these would have had.",
+        lambda post: post.unchanged.repeats.total,
+    ),
 }
 GAUGES: dict[str, tuple[str, Callable[[Post], float | None]]] = {
     "ssrl_connected": ("1 while frames come.", lambda post: post.connected),
@@ -29,6 +45,10 @@ GAUGES: dict[str, tuple[str, Callable[[Post], float | None]]] = {
         lambda post: None if post.score is None else post.behind_s,
     ),
 }
+
+
+def _sum(counts: Mapping[str, int]) -> int:
+    return sum(list(counts.values()))  # a list, for another thread adds to them
 
 
 class _Posts(Collector):

@@ -3,7 +3,8 @@
     ssrl-pipeline watch rtsp://gate/stream yard.mp4 0 --checkpoint runs/x/best.pt
 
 A snippet is scored among the latest of its camera (:mod:`ssrl_pipeline.models.live_window`).
-Snippets of several cameras that are ready at the same time are described together, some at a time. The window
+Snippets of several cameras that are ready at the same time are described together, some at a time. On a CPU,
+snippets in which nothing has changed are scored meanwhile: a quiet camera waits for no busy one. The window
 begins anew where a stream was lost: what comes after is no neighbour of what was. It is kept
 where snippets were dropped because the model is slower than the camera: it would never fill.
 
@@ -13,20 +14,22 @@ Dimensions: B cameras, P crops or patches, F feature size.
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.extractors import ViewArrays, is_full, tell_repeats
+from ssrl_pipeline.extractors import Repeats, ViewArrays, Wanted, is_full, tell_repeats
 from ssrl_pipeline.extractors.decoding import Keep, Recordings
 from ssrl_pipeline.models import WindowScorer
 from ssrl_pipeline.settings import WatchSettings
 from ssrl_pipeline.watching.camera import Camera, Opener, Snippet, open_source
 from ssrl_pipeline.watching.health import Health
-from ssrl_pipeline.watching.plan import Analysis, Describe, Plan
+from ssrl_pipeline.watching.plan import Analysis, Plan
 from ssrl_pipeline.watching.post import Line, Post
 
 TOGETHER = 16  # snippets of different cameras that are described at once
@@ -35,6 +38,15 @@ POLL = 0.5  # seconds after which a stop is noticed
 ENDING = 3.0  # seconds that threads get to end
 SETTLING = 5.0  # seconds that clips get to be whole
 See = Callable[[str, np.ndarray], object]
+
+
+class Taken(NamedTuple):
+    """A snippet, and what of it is to be described."""
+
+    post: Post
+    snippet: Snippet
+    shown: np.ndarray  # its pictures without what is masked
+    wanted: Wanted
 
 
 class Watch:
@@ -72,6 +84,10 @@ class Watch:
         self._keep = keep
         self._next: list[tuple[Plan, Post | None]] | None = None  # what is watched from the next round on
         self._left: list[Camera] = []  # that are not watched any more
+        self._repeats = Repeats()  # of these
+        self._held: list[Taken] = []  # to be described next
+        self._under_way: tuple[list[Taken], Future[Sequence[ViewArrays]]] | None = None
+        self._describer = ThreadPoolExecutor(1, "describing")
         self.posts = [self._post(plan) for plan in plans]
 
     def _post(self, plan: Plan) -> Post:
@@ -125,9 +141,10 @@ class Watch:
                 post.camera.start()
             while not stop.is_set() and not all(post.ended for post in self.posts):
                 self._round()
+            self._complete()
             for post in self.posts:  # those that were stopped: their open events end here
                 post.finish()
-            if told := tell_repeats(post.unchanged.repeats for post in self.posts):
+            if told := tell_repeats([self._repeats, *(post.unchanged.repeats for post in self.posts)]):
                 self._say(told)
             _settle([post.camera for post in self.posts])
         finally:
@@ -137,6 +154,7 @@ class Watch:
             end = time.monotonic() + ENDING
             for camera in cameras:
                 camera.join(max(0.0, end - time.monotonic()))
+            self._describer.shutdown()
         return [post.name for post in self.posts if post.failed]
 
     def recordings(self, camera: str) -> Recordings | None:
@@ -146,18 +164,19 @@ class Watch:
     def _round(self) -> None:
         """One snippet at most of each camera: none waits for another camera's second."""
         with self._ready:
-            self._ready.wait_for(
-                lambda: self._next or any(post.camera.waiting() for post in self.posts), POLL
-            )
+            self._ready.wait_for(self._has_work, POLL)
+        if self._under_way and self._under_way[1].done():
+            self._complete()
         if self._next is not None:
+            self._describe_held()  # by the plans that hold until now
             self._change(self._next)
             with self._ready:
                 self._next = None
                 self._ready.notify_all()
-        groups: dict[Describe, list[tuple[Post, Snippet]]] = {}
-        for post in self.posts:
+        quiet: list[Taken] = []
+        for post in sorted(self.posts, key=lambda post: post.taken_at):  # those that were left out come first
             post.look_after_the_connection()
-            for item in post.camera.take():
+            for item in post.camera.take() if self._may_take(post) else ():
                 if not isinstance(item, Snippet):
                     post.note(item)
                     continue
@@ -165,14 +184,64 @@ class Watch:
                     self._see(post.name, item.images[-1])
                 if post.is_blind(item):
                     continue
-                group = groups.setdefault(post.plan.analysis.describe, [])
-                group.append((post, item))
-                if is_full([snippet.images for _, snippet in group], TOGETHER):
-                    self._describe(group)
-                    group.clear()
-        for group in groups.values():
-            if group:
-                self._describe(group)
+                shown = post.plan.sight.cover(item.images)
+                taken = Taken(post, item, shown, post.unchanged.decide(shown, item.time_s))
+                post.still = not taken.wanted.anything
+                if not post.still:
+                    self._held.append(taken)
+                    post.busy, post.taken_at = True, time.monotonic()
+                    continue
+                quiet.append(taken)
+                if is_full([other.shown for other in quiet], TOGETHER):
+                    self._add_at_once(quiet)
+                    quiet = []
+        self._add_at_once(quiet)
+        if not self._under_way:
+            self._begin()
+
+    def _has_work(self) -> bool:
+        """`ready` is held."""
+        described = self._under_way[1].done() if self._under_way else bool(self._held)
+        waiting = (self._may_take(post) and post.camera.waiting() for post in self.posts)
+        return bool(self._next) or described or any(waiting)
+
+    def _may_take(self, post: Post) -> bool:
+        """Busy cameras wait for each other, with no more snippets in memory than are described at once."""
+        room = not self._held or not is_full([taken.shown for taken in self._held], TOGETHER)
+        return not post.busy and (room or post.still)
+
+    def _add_at_once(self, taken: Sequence[Taken]) -> None:
+        while taken:
+            group, taken = _split(taken)
+            self._add(group, _describe(group))
+
+    def _begin(self) -> None:
+        """To describe what is held, in a thread on a CPU. A GPU's switches and streams are one thread's."""
+        if not self._held:
+            return
+        group, self._held = _split(self._held)
+        if group[0].post.plan.analysis.device.type != "cpu":
+            self._add_at_once(group)
+            return
+        described = self._describer.submit(_describe, group)
+        self._under_way = group, described
+        described.add_done_callback(self._wake)
+
+    def _wake(self, _: object) -> None:
+        with self._ready:
+            self._ready.notify_all()
+
+    def _complete(self) -> None:
+        """What is being described, once it is."""
+        if self._under_way:
+            group, described = self._under_way
+            self._under_way = None
+            self._add(group, described.result())
+
+    def _describe_held(self) -> None:
+        while self._under_way or self._held:
+            self._complete()
+            self._begin()
 
     def _change(self, plans: Sequence[tuple[Plan, Post | None]]) -> None:
         before = {(post.plan.source, post.plan.analysis.reading): post for post in self.posts}
@@ -185,6 +254,7 @@ class Watch:
         named = {post.name: post for post in now}
         for post in before.values():
             post.part()
+            self._repeats.add(post.unchanged.repeats)
             if other := named.get(post.name):
                 other.event = max(other.event, post.event)  # numbers of events go on
             self._left = [camera for camera in self._left if not camera.join(0)] + [post.camera]
@@ -197,19 +267,13 @@ class Watch:
         self.posts[:] = now
         self._scorers = {post.plan.analysis: post.scorer for post in now}
 
-    def _describe(self, group: Sequence[tuple[Post, Snippet]]) -> None:
-        """Snippets that are described in the same way, for whichever models."""
-        images = [post.plan.sight.cover(snippet.images) for post, snippet in group]
-        wanted = [post.unchanged.decide(shown) for (post, _), shown in zip(group, images, strict=True)]
-        described = [
-            post.unchanged.complete(features, of)
-            for (post, _), features, of in zip(
-                group, group[0][0].plan.analysis.describe(images, wanted), wanted, strict=True
-            )
-        ]
+    def _add(self, group: Sequence[Taken], described: Sequence[ViewArrays]) -> None:
+        """Snippets that were described in the same way, for whichever models."""
         parts: dict[Analysis, list[tuple[Post, Snippet, ViewArrays]]] = {}
-        for (post, snippet), seen in zip(group, described, strict=True):
+        for (post, snippet, _, wanted), features in zip(group, described, strict=True):
+            seen = post.unchanged.complete(features, wanted)
             parts.setdefault(post.plan.analysis, []).append((post, snippet, seen))
+            post.busy = False
         for analysis, part in parts.items():
             self._score(analysis, part)
 
@@ -224,6 +288,22 @@ class Watch:
             post.add(snippet, seen)
             if score is not None:
                 post.tell_score(score)
+
+
+def _split(taken: Sequence[Taken]) -> tuple[list[Taken], list[Taken]]:
+    """Those that are described together with the first, and the rest."""
+    group: list[Taken] = []
+    rest: list[Taken] = []
+    for one in taken:
+        same = one.post.plan.analysis.describe == taken[0].post.plan.analysis.describe
+        fits = same and not (group and is_full([other.shown for other in group], TOGETHER))
+        (group if fits else rest).append(one)
+    return group, rest
+
+
+def _describe(group: Sequence[Taken]) -> Sequence[ViewArrays]:
+    describe = group[0].post.plan.analysis.describe
+    return describe([taken.shown for taken in group], [taken.wanted for taken in group])
 
 
 def _settle(cameras: Sequence[Camera]) -> None:

@@ -27,8 +27,9 @@ from ssrl_pipeline.extractors.repeats import tell_repeats
 from ssrl_pipeline.results.video_writer import VideoWriter
 from ssrl_pipeline.scoring.scorer import Scorer
 from ssrl_pipeline.settings import WatchSettings
+from ssrl_pipeline.watching.plan import Analysis, Plan
 from ssrl_pipeline.watching.sources import Source
-from ssrl_pipeline.watching.watch import Analysis, Line, Watch
+from ssrl_pipeline.watching.watch import Line, Watch
 
 CLIPS = 4  # of a busy camera's loop; every second has an anomaly
 
@@ -88,7 +89,7 @@ class Played:
     """A looped file as a camera: a frame comes when it is due, or as soon as it is decoded."""
 
     def __init__(self, path: Path, fps: int, stop: threading.Event):
-        self.path, self.fps, self.stop, self.time = path, fps, stop, 0.0
+        self.path, self.fps, self.stop, self.time, self.hardware = path, fps, stop, 0.0, ""
         with open_video(path, Limits(threads=1)) as video:
             self.info: VideoInfo = video.info._replace(reported_frames=0)
         self.frames = self._frames()
@@ -138,8 +139,8 @@ def play(names: list[str], videos: Path, scorer: Scorer, seconds: float) -> tupl
         unchanged=extractor.unchanged,
         chosen_fps=extractor.fps,
     )
-    sources = [Source(name, f"rtsp://{name}", "stream") for name in names]
-    watch = Watch(sources, analysis, WatchSettings(), tell, lambda text: None, opener)
+    plans = [Plan(Source(name, f"rtsp://{name}", "stream"), analysis) for name in names]
+    watch = Watch(plans, WatchSettings(), tell, lambda text: None, opener)
     posts = {post.name: post for post in watch.posts}
     timer = threading.Timer(seconds, stop.set)
     timer.start()

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.extractors import PRESETS, extractor
 from ssrl_pipeline.extractors.engines.engines import PRECISIONS, make_engine
+from ssrl_pipeline.extractors.engines.networks import Networks
 from ssrl_pipeline.extractors.engines.openvino import OpenVino
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES
 
@@ -77,7 +78,7 @@ def steps_of_ours(subject: Subject, name: str, video: Path) -> Seconds:
     start = time.perf_counter()
     with (
         timed(seconds, "resize, cut", extractor, "cut_views"),
-        timed(seconds, "network", one, "_run"),
+        timed(seconds, "network", Networks, "__call__"),
     ):
         one.from_video(video)
     seconds[ALL] = time.perf_counter() - start
@@ -177,10 +178,14 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("--preset", choices=PRESETS, default="fast")
     parser.add_argument("--snippets", type=int, default=2)
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["float32"])
+    parser.add_argument("--random-weights", action="store_true", help="nothing is fetched")
     arguments = parser.parse_args()
-    chosen = (arguments.preset, "i3d", None, ENGINES, arguments.snippets, "cpu", arguments.precisions)
-    subject = load_subject(arguments.video, *chosen)
+    weights = "random" if arguments.random_weights else None
+    chosen = (arguments.preset, "i3d", weights, arguments.engines)
+    where = ("cpu", arguments.precisions)
+    subject = load_subject(arguments.video, *chosen, arguments.snippets, *where)
     with tempfile.TemporaryDirectory() as folder:
         short = Path(folder, "short.avi")
         count = cut_video(arguments.video, short, arguments.snippets * SNIPPET_FRAMES) // SNIPPET_FRAMES

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
 import torch
 from helpers.pages import ask
@@ -146,13 +147,40 @@ def test_check_says_what_each_camera_is_and_fails_where_one_is_not_there(
     path = tmp_path / "cameras.yaml"
     path.write_text(f"cameras:\n  film: {video}\n  gone: rtsp://u:secret@127.0.0.1:1/x\n", "utf-8")
     job = start("-c", path, "--checkpoint", checkpoint, "--check", "--pictures", tmp_path / "seen")
-    out, err = job.communicate(timeout=60)
+    out, err = job.communicate(timeout=180)
     assert job.returncode == 1
-    assert out == f"film: 64x48, 10 frames a second, mpeg4, {tmp_path / 'seen' / 'film.png'}\n"
+    film, carried = out.splitlines()
+    assert film == f"film: 64x48, 10 frames a second, mpeg4, {tmp_path / 'seen' / 'film.png'}"
+    assert carried.startswith("this machine carries ") and " quiet ones of 640x360" in carried
     assert (
         "error: gone: Connection refused" in err and "gone: cannot be opened" in err and "secret" not in err
     )
     assert (tmp_path / "seen" / "film.png").is_file()
+
+
+def test_info_measures_a_watch_by_the_settings(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from ssrl_pipeline.cli import main as cli
+    from ssrl_pipeline.watching import capacity
+
+    measured: list[capacity.Plan] = []
+
+    def measure(plan: capacity.Plan, settings: object) -> capacity.Capacity:
+        measured.append(plan)
+        return capacity.Capacity(0.5, 0.05, 25.0)
+
+    monkeypatch.setattr(capacity, "measure_capacity", measure)
+    for unchanged in ("repeat", "auto"):
+        options = ("--device", "cpu", "-o", f"extract.unchanged={unchanged}", "--json")
+        monkeypatch.setattr(sys, "argv", ["ssrl-pipeline", "info", "--checkpoint", str(checkpoint), *options])
+        cli.main()
+        told = json.loads(capfd.readouterr().out)[f"cameras with {checkpoint}"]
+        assert told.startswith("1.3 busy or 12.8 quiet ones of 640x360 at 25 described frames a second")
+    still = np.zeros((16, 48, 64, 3), np.uint8)
+    repeating, describing = (plan.analysis.unchanged() for plan in measured)
+    assert [one.decide(still).anything for one in (repeating, repeating)] == [True, False]
+    assert [one.decide(still).anything for one in (describing, describing)] == [True, True]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -16,6 +16,7 @@ from PIL import Image
 from ssrl_pipeline.console.progress import Outcome, Progress
 from ssrl_pipeline.errors import DiskError, PipelineError, StoreError, VideoError
 from ssrl_pipeline.extraction.stage import extract, extract_here
+from ssrl_pipeline.extraction.start import _rule
 from ssrl_pipeline.extraction.storing import Claimed, store_videos
 from ssrl_pipeline.extractors import FeatureExtractor, Repeats, UnchangedRule, decoding, extractor
 from ssrl_pipeline.extractors import reader as reading
@@ -23,8 +24,9 @@ from ssrl_pipeline.extractors.batcher import Feed
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.extractors.engines.networks import Networks
 from ssrl_pipeline.extractors.reader import ViewArrays
-from ssrl_pipeline.features.opening import open_store
+from ssrl_pipeline.features.opening import create_store, open_store
 from ssrl_pipeline.features.video_files import FeatureWriter
+from ssrl_pipeline.settings import ExtractSettings
 
 LENGTHS = {"a.mp4": 20, "b.mp4": 70, "c.mp4": 5, "deep/a.mp4": 40}  # frames
 SNIPPETS = {"a.mp4": 2, "b.mp4": 5, "c.mp4": 1, "deep/a.mp4": 3}
@@ -192,6 +194,18 @@ def test_unchanged_clips_are_the_same_in_whatever_order_videos_are_read(videos: 
     assert plain.meta("b.mp4").repeats == {}
     with pytest.raises(StoreError, match="recipes differ in unchanged"):
         extract(videos, tmp_path / "plain", quick_extractor(unchanged=rule))
+
+
+def test_a_store_keeps_to_its_rule_of_unchanged_clips(tmp_path: Path) -> None:
+    """Also to that of one which was made when descriptions had no end by time."""
+    recipe = quick_extractor(unchanged=UnchangedRule()).recipe
+    del recipe["unchanged"]["seconds"]
+    create_store(tmp_path / "older", recipe)
+    for unchanged in ("auto", "repeat"):
+        rule = _rule(ExtractSettings(unchanged=unchanged), tmp_path / "older")
+        assert rule and rule.in_recipe() == recipe["unchanged"]
+    assert _rule(ExtractSettings(unchanged="repeat"), tmp_path / "new") == UnchangedRule()
+    assert _rule(ExtractSettings(unchanged="describe"), tmp_path / "older") is None
 
 
 @pytest.mark.parametrize("error", [PipelineError, OSError])

@@ -134,6 +134,27 @@ def test_a_description_is_for_so_many_snippets_and_not_all_end_at_once() -> None
     assert found[1:].sum(axis=1).max() <= 8  # of 22
 
 
+def test_a_description_is_for_three_minutes_however_slowly_frames_are_chosen() -> None:
+    """At a frame a second, a snippet begins every 16 s."""
+    picture = shown(scene(36, 63), 1)
+    unchanged = following(checked=10**6)
+    wanted = [unchanged.decide(picture, 16.0 * number) for number in range(60)]
+    found = np.array([np.concatenate(one.described) for one in wanted])
+    ages = [np.diff(np.flatnonzero(column)) for column in found.T]
+    assert max(map(max, ages)) == 12 and min(map(min, ages)) >= 6
+    as_before = following(checked=10**6, seconds=0)
+    as_before.decide(picture)
+    assert not as_before.decide(picture, 3600.0).anything
+
+
+def test_a_video_is_read_with_the_times_of_its_snippets(make_video, tmp_path: Path) -> None:
+    rule = UnchangedRule(levels=255, checked=10**6, seconds=2)  # nothing ever changes
+    extractor = FeatureExtractor("i3d", "live", device="cpu", weights="random", unchanged=rule)
+    video = make_video(tmp_path / "a.mp4", frames=80, fps=10.0)
+    result = describing_means(extractor).write_video(video, write=lambda views: None)
+    assert result.repeats and result.repeats.repeated["clip"] == 2  # described at 0, 3.2 and 6.4 s
+
+
 def test_one_unchanged_clip_in_so_many_is_checked() -> None:
     picture = shown(scene(36, 63), 1)
     unchanged = following(checked=50)
@@ -199,6 +220,14 @@ def test_features_are_the_last_described_however_snippets_are_grouped(quick: Fea
     assert all(np.array_equal(quick(frames)[view], rows) for view, rows in found.items())
 
 
+def test_what_comes_in_another_size_takes_nothing_from_those_before_it(quick: FeatureExtractor) -> None:
+    quick.memory.batch = 2
+    still, smaller = camera(2)[16:], shown(scene(48, 72), 16)
+    rows = list(quick.stream([*still, *still, *still, *smaller]))
+    assert np.array_equal(rows[2]["patch2x3"], rows[0]["patch2x3"])
+    assert all(np.isfinite(one["clip"]).all() for one in rows)
+
+
 def test_nothing_runs_for_what_does_not_change(quick: FeatureExtractor) -> None:
     clips: list[int] = []
 
@@ -248,7 +277,9 @@ def test_what_was_saved_and_what_it_cost() -> None:
 
 def test_a_recipe_names_the_rule_and_refuses_what_is_none(quick: FeatureExtractor) -> None:
     recipe = quick.recipe
-    assert recipe["unchanged"] == {"levels": 4, "rows": 36, "columns": 63, "snippets": 128, "checked": 7}
+    older = {"levels": 4, "rows": 36, "columns": 63, "snippets": 128, "checked": 7}
+    assert recipe["unchanged"] == {**older, "seconds": 180}
+    assert (rule := UnchangedRule.of_recipe({"unchanged": older})) and rule.in_recipe() == older
     assert UnchangedRule.of_recipe(recipe) == UnchangedRule(checked=7)
     assert UnchangedRule.of_recipe({}) is None
     with pytest.raises(ValueError, match="levels"):
