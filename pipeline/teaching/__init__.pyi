@@ -1,7 +1,7 @@
 from .exchange import export_labels as export_labels
 from .exchange import import_labels as import_labels
 from .formats import FORMATS as FORMATS
-from .label_tables import write_tables as write_tables
+from .formats.tables import write_tables as write_tables
 from .learning import learn as learn
 from .place import feedback_path as feedback_path
 from .place import learning_commands as learning_commands

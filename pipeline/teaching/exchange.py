@@ -30,7 +30,10 @@ from ssrl_pipeline.features import Features, is_store, open_features
 from ssrl_pipeline.results import load_result
 from ssrl_pipeline.settings import DataSettings
 from ssrl_pipeline.teaching.formats import (
+    ABNORMAL,
     FORMATS,
+    NORMAL,
+    Imported,
     Known,
     Labelled,
     Span,
@@ -40,7 +43,6 @@ from ssrl_pipeline.teaching.formats import (
     without_ending,
     write_ranges,
 )
-from ssrl_pipeline.teaching.label_tables import ABNORMAL, NORMAL, Imported
 from ssrl_pipeline.times import from_stamps
 
 _PREFIXES = (r"[0-9a-f]{8}-", r"v_")  # of Label Studio's uploads, and of ActivityNet's names

@@ -20,7 +20,7 @@ from ssrl_pipeline.features.opening import create_store, open_store
 from ssrl_pipeline.settings import DataSettings
 from ssrl_pipeline.teaching.exchange import export_labels, import_labels
 from ssrl_pipeline.teaching.formats.choose import FORMATS
-from ssrl_pipeline.teaching.label_tables import Imported
+from ssrl_pipeline.teaching.formats.tables import Imported
 from ssrl_pipeline.times import FrameTimes
 
 DATA = DataSettings(features="features", labels="labels.csv")

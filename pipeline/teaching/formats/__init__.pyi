@@ -7,3 +7,6 @@ from .ranges import Known as Known
 from .ranges import Labelled as Labelled
 from .ranges import Span as Span
 from .ranges import in_frames as in_frames
+from .tables import ABNORMAL as ABNORMAL
+from .tables import NORMAL as NORMAL
+from .tables import Imported as Imported
