@@ -41,7 +41,6 @@ from .spelling import one_name as one_name
 from .spelling import two_spellings as two_spellings
 from .tables import Columns as Columns
 from .tables import Row as Row
-from .tables import csv_text as csv_text
 from .tables import read_lines as read_lines
 from .tables import read_table as read_table
 from .tables import read_text as read_text

@@ -124,7 +124,7 @@ def _scorer(best: Path, store: FeatureStore, weights: Path, monkeypatch: pytest.
     class Extractor:
         """As of these features, whose backbone there is not."""
 
-        recipe = store.recipe
+        recipe, precision = store.recipe, "float32"
         head = action_head("i3d", store.recipe["weights_sha256"], weights)
 
         def __init__(self, *arguments: object, **options: object):
