@@ -40,6 +40,7 @@ from ssrl_pipeline.training.task import Task
 
 TRIED: tuple[Kind, ...] = ("probe", "ssrl", "memory", "motion")
 FEWEST = 2  # normal videos that a memory is made of
+USUAL = ("probe", "memory")  # what is blended unless others show that they add to it (docs/training.md)
 DRAWS = 200  # of videos, for the standard error of a lead
 LEAST = 1e-3  # a deviation of log odds, where normal snippets do not differ
 
@@ -78,7 +79,7 @@ def train_auto(
             trials = try_all(scores, truth)
             best = choose(trials, scores, truth, {v: task.labels[v].group or v for v in truth})
         else:
-            usual = tuple(kind for kind in kinds if kind != MotionDetector.kind)
+            usual = tuple(kind for kind in kinds if kind in USUAL)
             trials, best = [], Trial(usual, (1 / len(usual),) * len(usual), float("nan"))
         parts: dict[str, Checkpoint] = {
             kind: _train_all(tasks[kind], found.get(kind), trainers[kind]) for kind in best.kinds
@@ -102,8 +103,8 @@ def choose(
 
     Chance is the standard error of a difference of AUCs (the groups of each class drawn again and again).
     With ten videos hardly anything exceeds it, and what is best by chance costs; with hundreds what does not
-    fit is left out. The usual blend is of the probe and of each kind that is no worse than the probe by more
-    than chance, but motion, which has to show what it adds; or the probe alone, where that ranks better.
+    fit is left out. The usual blend is of the probe and the memory, unless that is worse than the probe by
+    more than chance, or the probe alone, where that ranks better. SSRL and motion have to show what they add.
 
     Args:
         trials: as of :func:`try_all`, which takes the same scores and truth.
@@ -122,7 +123,7 @@ def choose(
         return bool(one.auc - other.auc > np.std(drawn(one.kinds) - drawn(other.kinds)))
 
     probe = by_kinds["probe",]
-    fit = (kind for kind in scores if kind != MotionDetector.kind and not leads(probe, by_kinds[kind,]))
+    fit = (kind for kind in scores if kind in USUAL and not leads(probe, by_kinds[kind,]))
     usual = max(by_kinds[tuple(fit)], probe, key=lambda trial: trial.auc)
     better = (trial for trial in trials if leads(trial, usual))
     return max([usual, *better], key=lambda trial: trial.auc)
