@@ -41,6 +41,7 @@ from ssrl_pipeline.training.task import Task
 TRIED: tuple[Kind, ...] = ("probe", "ssrl", "memory", "motion")
 FEWEST = 2  # normal videos that a memory is made of
 USUAL = ("probe", "memory")  # what is blended unless others show that they add to it (docs/training.md)
+LEAD = 2  # standard errors, for a dozen blends are tried and one of them leads by chance
 DRAWS = 200  # of videos, for the standard error of a lead
 LEAST = 1e-3  # a deviation of log odds, where normal snippets do not differ
 
@@ -101,10 +102,11 @@ def choose(
 ) -> Trial:
     """The usual blend, or what ranks the videos better than that by more than chance.
 
-    Chance is the standard error of a difference of AUCs (the groups of each class drawn again and again).
-    With ten videos hardly anything exceeds it, and what is best by chance costs; with hundreds what does not
-    fit is left out. The usual blend is of the probe and the memory, unless that is worse than the probe by
-    more than chance, or the probe alone, where that ranks better. SSRL and motion have to show what they add.
+    Chance is told by the standard error of a difference of AUCs (the groups of each class drawn again and
+    again). With ten videos hardly anything exceeds it, and what is best by chance costs; with hundreds what
+    does not fit is left out. The usual blend is of the probe and the memory, unless that is worse than the
+    probe by more than one error, or the probe alone, where that ranks better. SSRL, motion and other blends
+    have to lead by LEAD errors.
 
     Args:
         trials: as of :func:`try_all`, which takes the same scores and truth.
@@ -119,13 +121,13 @@ def choose(
         ranks = _of_videos(by_kinds[kinds], scores, truth)
         return np.array([roc_auc_score(abnormal[rows], ranks[rows]) for rows in draws])
 
-    def leads(one: Trial, other: Trial) -> bool:
-        return bool(one.auc - other.auc > np.std(drawn(one.kinds) - drawn(other.kinds)))
+    def leads(one: Trial, other: Trial, errors: float) -> bool:
+        return bool(one.auc - other.auc > errors * np.std(drawn(one.kinds) - drawn(other.kinds)))
 
     probe = by_kinds["probe",]
-    fit = (kind for kind in scores if kind in USUAL and not leads(probe, by_kinds[kind,]))
+    fit = (kind for kind in scores if kind in USUAL and not leads(probe, by_kinds[kind,], 1))
     usual = max(by_kinds[tuple(fit)], probe, key=lambda trial: trial.auc)
-    better = (trial for trial in trials if leads(trial, usual))
+    better = (trial for trial in trials if leads(trial, usual, LEAD))
     return max([usual, *better], key=lambda trial: trial.auc)
 
 
