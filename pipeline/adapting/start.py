@@ -18,7 +18,7 @@ from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
 from ssrl_pipeline.extraction import extract, find_videos
 from ssrl_pipeline.extractors import find_device
 from ssrl_pipeline.features import Features, open_features
-from ssrl_pipeline.scoring import Scorer
+from ssrl_pipeline.scoring import ScorerOptions
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training import usual_words
 
@@ -110,16 +110,7 @@ def _extracted(
 ) -> tuple[Features, list[str]]:
     """The features of a folder's videos, which are kept beside the checkpoint: a later command goes on."""
     of = settings.extract
-    scorer = Scorer(
-        path,
-        device,
-        of.weights,
-        engine=of.engine,
-        precision=of.precision,
-        picture_fps=of.frames,
-        calibration=of.calibration,
-        unchanged=of.unchanged,
-    )
+    scorer = ScorerOptions.of(path, settings).build(device)
     inputs = find_videos(videos, note=say, pictures=of.frames is not None)
     folder = path.parent / KEPT / group.replace("/", "_")
     say(f"{len(inputs)} videos of camera {group!r}, all taken for normal; features in {folder}")

@@ -7,6 +7,7 @@ from .reuse import ContentIndex as ContentIndex
 from .score import Scored as Scored
 from .score import score_many as score_many
 from .scorer import Scorer as Scorer
+from .scorer import ScorerOptions as ScorerOptions
 from .scorer import score_video as score_video
 from .search import search_archive as search_archive
 from .start import score_videos as score_videos

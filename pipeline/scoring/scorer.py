@@ -33,6 +33,7 @@ from ssrl_pipeline.scoring.stored import (
     require_scorable,
     with_precision_of,
 )
+from ssrl_pipeline.settings import Settings
 
 
 class Scorer:
@@ -250,9 +251,23 @@ class ScorerOptions(NamedTuple):
     calibration: str | None = None
     unchanged: str = "auto"
 
-    def build(self, device: str) -> Scorer:
-        """Raises as :class:`Scorer` does."""
-        return Scorer(self.checkpoint, device, *self[1:])
+    @classmethod
+    def of(cls, checkpoint: Path, settings: Settings) -> "ScorerOptions":
+        """As the settings have it."""
+        return cls(
+            checkpoint,
+            settings.extract.weights,
+            settings.events,
+            engine=settings.extract.engine,
+            precision=settings.extract.precision,
+            picture_fps=settings.extract.frames,
+            calibration=settings.extract.calibration,
+            unchanged=settings.extract.unchanged,
+        )
+
+    def build(self, device: str, extractors: dict[tuple[Any, ...], FeatureExtractor] | None = None) -> Scorer:
+        """Arguments, and what is raised, are those of :class:`Scorer`."""
+        return Scorer(device=device, extractors=extractors, **self._asdict())
 
     def planner(self) -> Scorer:
         """A scorer to plan by, of what others extract and score; it is on the CPU. Raises as `build`."""

@@ -74,17 +74,7 @@ def _prepared(settings: Settings, checkpoint: Path | None, out: Path, overlay: b
     require_writable(out)
     if overlay:
         require_encoder()
-    of = settings.extract
-    return ScorerOptions(
-        find_checkpoint(checkpoint, Path(settings.data.runs)),
-        of.weights,
-        settings.events,
-        engine=of.engine,
-        precision=of.precision,
-        picture_fps=of.frames,
-        calibration=of.calibration,
-        unchanged=of.unchanged,
-    )
+    return ScorerOptions.of(find_checkpoint(checkpoint, Path(settings.data.runs)), settings)
 
 
 def _tell(scorer: Scorer, groups: Mapping[str, str | None], first: str) -> None:

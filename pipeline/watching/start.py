@@ -16,7 +16,7 @@ from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import CheckpointError, PipelineError
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.decoding import Keep
-from ssrl_pipeline.scoring import Cameras, Scorer
+from ssrl_pipeline.scoring import Cameras, ScorerOptions
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.watching.cameras import CameraEntry
 from ssrl_pipeline.watching.plan import Analysis, Plan
@@ -146,18 +146,7 @@ class Models:
         return version
 
     def _load(self, path: Path) -> tuple[Analysis, Cameras]:
-        of = self._settings.extract
-        scorer = Scorer(
-            path,
-            self._device,
-            of.weights,
-            self._settings.events,
-            engine=of.engine,
-            precision=of.precision,
-            calibration=of.calibration,
-            unchanged=of.unchanged,
-            extractors=self._extractors,
-        )
+        scorer = ScorerOptions.of(path, self._settings).build(self._device, self._extractors)
         extractor = scorer.extractor
         say(f"watching with {path} on {scorer.device} in {extractor.precision}")
         say(f"events: {scorer.chosen}")

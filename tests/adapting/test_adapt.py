@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from ssrl_pipeline.adapting import start
 from ssrl_pipeline.adapting.adapt import adapt_checkpoint
 from ssrl_pipeline.adapting.footage import Part, cut, folds, footage
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -238,7 +237,7 @@ def test_footage_is_extracted_as_the_settings_say(
         asked.append(options)
         raise PipelineError("enough")
 
-    monkeypatch.setattr(start, "Scorer", scorer)
+    monkeypatch.setattr("ssrl_pipeline.scoring.scorer.Scorer", scorer)
     save_checkpoint(tmp_path / "best.pt", a_checkpoint("probe", store))
     how = ("--precision", "int8", "--calibration", "clips", "-o", "extract.unchanged=describe")
     assert run_main("adapt", tmp_path / "best.pt", "--videos", tmp_path, *how) == 1
