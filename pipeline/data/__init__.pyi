@@ -24,6 +24,7 @@ from .resolve import labels_path as labels_path
 from .splits import Split as Split
 from .splits import fold_videos as fold_videos
 from .splits import ground_truth as ground_truth
+from .splits import possible_folds as possible_folds
 from .splits import split_videos as split_videos
 from .splits import tell_parted_groups as tell_parted_groups
 from .splits import tell_sole_groups as tell_sole_groups

@@ -81,6 +81,14 @@ def fold_videos(labels: Labels, folds: int, seed: int) -> list[list[str]]:
     return [[names[row] for row in part] for part in parts]
 
 
+def possible_folds(labels: Labels, folds: int, seed: int) -> list[list[str]]:
+    """:func:`fold_videos`, or none where there are too few videos to hold any out."""
+    try:
+        return fold_videos(labels, folds, seed)
+    except LabelError:
+        return []
+
+
 def tell_parted_groups(labels: Labels, note: Callable[[str], object]) -> None:
     """Says in one line which groups the labels themselves part, if any."""
     if parted := parted_groups(labels):
@@ -144,10 +152,7 @@ def _draw(videos: dict[str, bool], labels: Labels, fraction: float, seed: int) -
 def _draw_groups(videos: dict[str, bool], labels: Labels, fraction: float, seed: int) -> dict[str, bool]:
     """Of as many parts as the share goes into the whole, that whose shares of both classes are nearest."""
     count = max(2, round(1 / fraction))
-    try:
-        parts = fold_videos(labels, count, seed)
-    except LabelError:
-        return {}
+    parts = possible_folds(labels, count, seed)
     if len(parts) < count:
         return {}
 

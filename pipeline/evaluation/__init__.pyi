@@ -1,4 +1,5 @@
 from .bootstrap import Interval as Interval
+from .bootstrap import draw_videos as draw_videos
 from .calibrate import Calibrated as Calibrated
 from .calibrate import calibrate_run as calibrate_run
 from .calibrate import with_threshold as with_threshold

@@ -20,7 +20,7 @@ are ranked once for all draws, and the figures are exact.
 Dimensions: R draws, V videos (the A abnormal ones first), K distinct scores.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -78,8 +78,7 @@ def bootstrap_intervals(
     """
     rng = np.random.default_rng(seed)
     kinds = dict(zip(("abnormal", "normal"), divide(truth), strict=True))
-    drawn = [_drawn(_units(videos, groups or {}), resamples, rng) for videos in kinds.values() if videos]
-    weights = np.concatenate(drawn, axis=1) if drawn else np.empty((resamples, 0))
+    weights = draw_videos(kinds.values(), groups or {}, resamples, rng)
     intervals = {}
     for name, values in weighted_figures(scores, truth, weights, threshold).items():
         defined = values[np.isfinite(values)]
@@ -89,6 +88,22 @@ def bootstrap_intervals(
             low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
             intervals[name] = Interval(float(low), float(high))
     return intervals
+
+
+def draw_videos(
+    classes: Iterable[list[str]],
+    groups: Mapping[str, str | None],
+    resamples: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """int [R, V]: how often each video is drawn, of each class as many groups as there are.
+
+    Args:
+        classes: the videos of each, which stand one class after the other.
+        groups: as of :func:`bootstrap_intervals`.
+    """
+    drawn = [_drawn(_units(videos, groups), resamples, rng) for videos in classes if videos]
+    return np.concatenate(drawn, axis=1) if drawn else np.empty((resamples, 0))
 
 
 def _units(videos: list[str], groups: Mapping[str, str | None]) -> np.ndarray:

@@ -26,23 +26,22 @@ from sklearn.metrics import roc_auc_score
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.console import say
-from ssrl_pipeline.data import fold_videos
+from ssrl_pipeline.data import possible_folds
 from ssrl_pipeline.disk import write_text
-from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.evaluation import highest_tenth
+from ssrl_pipeline.evaluation import draw_videos, highest_tenth
 from ssrl_pipeline.models import Blend, MotionDetector, PatchMemory, add_odds
 from ssrl_pipeline.scales import MOTION
 from ssrl_pipeline.settings import Kind
 from ssrl_pipeline.training.held_out import FOLDS, Folds, HeldOut, Scores, run_folds
+from ssrl_pipeline.training.kinds import FEWEST_NORMAL
 from ssrl_pipeline.training.length import begun_with
 from ssrl_pipeline.training.run_folder import owned
 from ssrl_pipeline.training.task import Task
 
 TRIED: tuple[Kind, ...] = ("probe", "ssrl", "memory", "motion")
-FEWEST = 2  # normal videos that a memory is made of
-USUAL = ("probe", "memory")  # what is blended unless others show that they add to it (docs/training.md)
+BLENDED = ("probe", "memory")  # what is blended unless others show that they add to it (docs/training.md)
 LEAD = 2  # standard errors, for a dozen blends are tried and one of them leads by chance
-DRAWS = 200  # of videos, for the standard error of a lead
+DRAWS = 1000  # of videos, for the standard error of a lead
 LEAST = 1e-3  # a deviation of log odds, where normal snippets do not differ
 
 
@@ -78,9 +77,9 @@ def train_auto(
         truth = {video: task.labels[video].abnormal for video in next(iter(scores.values()), ())}
         if len(set(truth.values())) == 2:
             trials = try_all(scores, truth)
-            best = choose(trials, scores, truth, {v: task.labels[v].group or v for v in truth})
+            best = choose(trials, scores, truth, {v: task.labels[v].group for v in truth})
         else:
-            usual = tuple(kind for kind in kinds if kind in USUAL)
+            usual = tuple(kind for kind in kinds if kind in BLENDED)
             trials, best = [], Trial(usual, (1 / len(usual),) * len(usual), float("nan"))
         parts: dict[str, Checkpoint] = {
             kind: _train_all(tasks[kind], found.get(kind), trainers[kind]) for kind in best.kinds
@@ -98,7 +97,7 @@ def choose(
     trials: Sequence[Trial],
     scores: Mapping[Kind, Scores],
     truth: dict[str, bool],
-    groups: Mapping[str, str] | None = None,
+    groups: Mapping[str, str | None] | None = None,
 ) -> Trial:
     """The usual blend, or what ranks the videos better than that by more than chance.
 
@@ -110,38 +109,27 @@ def choose(
 
     Args:
         trials: as of :func:`try_all`, which takes the same scores and truth.
-        groups: video -> its camera or source, of which the videos are alike; None: each is its own.
+        groups: video -> its group; None or missing: of one that no other video is of.
     """
-    abnormal = np.array(list(truth.values()))
-    draws = _draws(abnormal, np.array([groups[video] if groups else video for video in truth]))
+    classes = [[video for video in truth if truth[video] == abnormal] for abnormal in (False, True)]
+    videos = [*classes[0], *classes[1]]
+    draws = draw_videos(classes, groups or {}, DRAWS, np.random.default_rng(0))
     by_kinds = {trial.kinds: trial for trial in trials}
 
     @cache
     def drawn(kinds: tuple[Kind, ...]) -> np.ndarray:
-        ranks = _of_videos(by_kinds[kinds], scores, truth)
-        return np.array([roc_auc_score(abnormal[rows], ranks[rows]) for rows in draws])
+        ranks, abnormal = _of_videos(by_kinds[kinds], scores, videos), [truth[video] for video in videos]
+        return np.array([roc_auc_score(abnormal, ranks, sample_weight=times) for times in draws])
 
     def leads(one: Trial, other: Trial, errors: float) -> bool:
-        return bool(one.auc - other.auc > errors * np.std(drawn(one.kinds) - drawn(other.kinds)))
+        lead = one.auc - other.auc
+        return lead > 0 and bool(lead > errors * np.std(drawn(one.kinds) - drawn(other.kinds)))
 
     probe = by_kinds["probe",]
-    fit = (kind for kind in scores if kind in USUAL and not leads(probe, by_kinds[kind,], 1))
+    fit = (kind for kind in scores if kind in BLENDED and not leads(probe, by_kinds[kind,], 1))
     usual = max(by_kinds[tuple(fit)], probe, key=lambda trial: trial.auc)
     better = (trial for trial in trials if leads(trial, usual, LEAD))
     return max([usual, *better], key=lambda trial: trial.auc)
-
-
-def _draws(abnormal: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
-    """Rows of videos, as many groups of each class as there are, drawn with replacement."""
-    random = np.random.default_rng(0)
-    classes = []
-    for kind in (False, True):
-        own = np.flatnonzero(abnormal == kind)
-        classes.append([own[groups[own] == group] for group in dict.fromkeys(groups[own])])
-    return [
-        np.concatenate([units[i] for units in classes for i in random.choice(len(units), len(units))])
-        for _ in range(DRAWS)
-    ]
 
 
 def fitting(task: Task) -> tuple[Kind, ...]:
@@ -151,12 +139,9 @@ def fitting(task: Task) -> tuple[Kind, ...]:
         say("no abnormal videos: a memory of normal ones is what can be made")
         return ("memory",)
     normal = {video for video, label in training.items() if not label.abnormal}
-    try:
-        parts = fold_videos(task.labels, FOLDS, task.settings.train.seed)
-    except LabelError:
-        parts = [[]]
+    parts = possible_folds(task.labels, FOLDS, task.settings.train.seed) or [[]]
     lacking = set[str]()
-    if min(len(normal.difference(part)) for part in parts) < FEWEST:
+    if min(len(normal.difference(part)) for part in parts) < FEWEST_NORMAL:
         lacking.add(PatchMemory.kind)
     if MOTION not in task.store.recipe["views"]:
         lacking.add(MotionDetector.kind)
@@ -179,12 +164,11 @@ def cross_validated(
     tasks: Mapping[Kind, Task], trainers: Mapping[Kind, Callable[[Task], object]]
 ) -> dict[Kind, Folds]:
     """Each kind's folds; nothing where a class has too few videos for any."""
+    of_all = next(iter(tasks.values()))
+    if not possible_folds(of_all.labels, FOLDS, of_all.settings.train.seed):
+        return {}
     found: dict[Kind, Folds] = {}
     for kind, task in tasks.items():
-        try:
-            fold_videos(task.labels, FOLDS, task.settings.train.seed)
-        except LabelError:
-            return {}
         if task.group.is_main:
             say(f"cross-validating {kind}")
         found[kind] = run_folds(task, FOLDS, trainers[kind])
@@ -209,9 +193,9 @@ def try_all(scores: Mapping[Kind, Scores], truth: dict[str, bool]) -> list[Trial
     return trials
 
 
-def _of_videos(trial: Trial, scores: Mapping[Kind, Scores], truth: Iterable[str]) -> np.ndarray:
+def _of_videos(trial: Trial, scores: Mapping[Kind, Scores], videos: Iterable[str]) -> np.ndarray:
     """What ranks the videos: of each the mean of its highest tenth of snippets."""
-    return np.array([highest_tenth(mix(trial, scores, video)) for video in truth])
+    return np.array([highest_tenth(mix(trial, scores, video)) for video in videos])
 
 
 def mix(trial: Trial, scores: Mapping[Kind, Scores], video: str) -> np.ndarray:

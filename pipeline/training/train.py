@@ -8,7 +8,7 @@ from pathlib import Path
 from ssrl_pipeline.checkpoint import load_checkpoint, save_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.console import say
-from ssrl_pipeline.data import fold_videos, split_videos
+from ssrl_pipeline.data import possible_folds, split_videos
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError, PipelineError
 from ssrl_pipeline.models import SSRL, ActionDetector, FusedDetector, LinearProbe, MotionDetector, PatchMemory
@@ -98,11 +98,8 @@ def _can_validate(task: Task, folds: int) -> bool:
     settings, labels = task.settings.train, task.labels
     sets = [labels]
     if folds:
-        try:
-            parts = fold_videos(labels, folds, settings.seed)
-        except LabelError:
-            parts = []
-        sets += [{v: label for v, label in labels.items() if v not in part} for part in map(set, parts)]
+        parts = map(set, possible_folds(labels, folds, settings.seed))
+        sets += [{v: label for v, label in labels.items() if v not in part} for part in parts]
     return all(split_videos(one, settings.val_fraction, settings.seed).val for one in sets)
 
 

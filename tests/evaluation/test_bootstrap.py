@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation import bootstrap
-from ssrl_pipeline.evaluation.bootstrap import Interval, bootstrap_intervals, weighted_figures
+from ssrl_pipeline.evaluation.bootstrap import Interval, bootstrap_intervals, draw_videos, weighted_figures
 from ssrl_pipeline.evaluation.metrics import FIGURES, frame_metrics
 
 Values = dict[str, np.ndarray]
@@ -130,6 +130,17 @@ def test_of_groups_whole_ones_are_drawn_within_each_class() -> None:
     alone = {f"n{i:03d}": None for i in range(50)}  # the others are not named at all
     for groups in (alone, dict.fromkeys(truth, "gate")):  # of one group alone, videos are drawn
         assert str(bootstrap_intervals(scores, truth, 500, groups=groups)) == str(plain)
+
+
+def test_groups_are_drawn_whole() -> None:
+    """Videos of one camera tell as much as one."""
+    classes = [["n0", "n1", "n2", "n3", "n4"], ["a0", "a1", "a2"]]
+    groups = {"n0": "gate", "n1": "gate", "n2": "gate", "n3": "yard", "n4": "hall", "a0": "gate"}
+    draws = draw_videos(classes, groups, 200, np.random.default_rng(0))
+    assert draws.shape == (200, 8)
+    for counts in draws:
+        assert counts[0] == counts[1] == counts[2]  # gate's normal videos; its abnormal one is by itself
+        assert counts[[0, 3, 4]].sum() == 3 and counts[5:].sum() == 3
 
 
 def test_anomalous_frames_alone_have_no_interval() -> None:

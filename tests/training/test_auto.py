@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
-from ssrl_pipeline.training.auto import _draws, choose, fitting, mix, summary, try_all
+from ssrl_pipeline.training.auto import choose, fitting, mix, summary, try_all
 from ssrl_pipeline.training.group import join
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
@@ -77,16 +77,6 @@ def test_it_never_ends_below_the_probe() -> None:
     truth = {video: video.startswith("a") for video in scores["probe"]}
     trials = try_all(scores, truth)
     assert choose(trials, scores, truth).kinds == ("probe",)
-
-
-def test_groups_are_drawn_whole() -> None:
-    """Videos of one camera tell as much as one."""
-    abnormal = np.array([False] * 5 + [True] * 3)
-    groups = np.array(["gate", "gate", "gate", "yard", "hall", "gate", "x", "y"])
-    for rows in _draws(abnormal, groups):
-        counts = np.bincount(rows, minlength=8)
-        assert counts[0] == counts[1] == counts[2]  # gate's normal videos; its abnormal one is by itself
-        assert counts[[0, 3, 4]].sum() == 3 and counts[5:].sum() == 3
 
 
 def test_normal_videos_alone_make_a_memory(tiny_store, tmp_path: Path) -> None:

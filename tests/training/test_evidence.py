@@ -18,8 +18,8 @@ from ssrl_pipeline.scales import EVIDENCE
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.training.bags import Bags, load_bags
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.kinds.evidence import fit_evidence
-from ssrl_pipeline.training.kinds.linear import OF_FEATURES, Rows, fit_rows, held_out_rows
+from ssrl_pipeline.training.kinds.evidence import fit_evidence, held_out_rows
+from ssrl_pipeline.training.kinds.linear import OF_FEATURES, Rows, fit_rows
 from ssrl_pipeline.training.kinds.ssrl import ssrl_summary, train_ssrl
 from ssrl_pipeline.training.selection import Validated, best_of
 

@@ -6,6 +6,7 @@ from .fusion import train_fused as train_fused
 from .linear import probe_summary as probe_summary
 from .linear import train_motion as train_motion
 from .linear import train_probe as train_probe
+from .normal_memory import FEWEST_NORMAL as FEWEST_NORMAL
 from .normal_memory import memory_summary as memory_summary
 from .normal_memory import train_memory as train_memory
 from .ssrl import ssrl_summary as ssrl_summary

@@ -10,12 +10,13 @@ Dimensions: V videos, T segments, W pooled size (:class:`ssrl_pipeline.models.Li
 import numpy as np
 import torch
 
-from ssrl_pipeline.data import Labels
+from ssrl_pipeline.data import Labels, possible_folds
 from ssrl_pipeline.models import LinearProbe
 from ssrl_pipeline.scales import EVIDENCE
 from ssrl_pipeline.training.bags import Bags
-from ssrl_pipeline.training.kinds.linear import OF_FEATURES, Rows, fit_rows, held_out_rows
+from ssrl_pipeline.training.kinds.linear import OF_FEATURES, Rows, fit_rows
 
+FOLDS = 5  # in which bags are held out
 LEAST = 1e-6  # a deviation of log odds, where normal segments do not differ
 
 
@@ -49,3 +50,9 @@ def fit_evidence(probe: LinearProbe, bags: Bags, labels: Labels, seed: int) -> N
     for parameter in probe.linear.parameters():
         parameter.mul_(1 / unit if parts else 0)  # no evidence where none can be held out
     bags.branches[EVIDENCE] = odds / unit
+
+
+def held_out_rows(videos: list[str], labels: Labels, seed: int) -> list[np.ndarray]:
+    """bool [V] for each of some parts, which no group is in two of; none where a class has too few videos."""
+    parts = possible_folds({video: labels[video] for video in videos}, FOLDS, seed)
+    return [np.isin(videos, part) for part in parts]

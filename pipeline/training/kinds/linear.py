@@ -20,9 +20,9 @@ from sklearn.linear_model import LogisticRegression
 
 from ssrl_pipeline.checkpoint import Checkpoint, save_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
-from ssrl_pipeline.data import Labels, check_videos, fold_videos, split_videos
+from ssrl_pipeline.data import Labels, check_videos, split_videos
 from ssrl_pipeline.disk import write_text
-from ssrl_pipeline.errors import LabelError, StoreError
+from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.features import Features
 from ssrl_pipeline.models import LinearProbe, MotionDetector
 from ssrl_pipeline.scales import MOTION, backbone_views
@@ -30,7 +30,6 @@ from ssrl_pipeline.scoring import in_chunks
 from ssrl_pipeline.settings import TrainSettings
 from ssrl_pipeline.training.run_folder import refuse_other_run
 
-FOLDS = 5  # in which evidence is held out
 OF_FEATURES = 1e-3  # scikit-learn's C, of thousands of numbers (docs/training.md says why it is not chosen)
 OF_MOTION = 1e-1  # of some dozens
 
@@ -129,15 +128,6 @@ def read_rows(model: LinearProbe | MotionDetector, store: Features, videos: dict
 
     model.fit_scaling(read())
     return Rows(model.scaled(torch.stack(means)).numpy(), np.array(list(videos.values())))
-
-
-def held_out_rows(videos: list[str], labels: Labels, seed: int) -> list[np.ndarray]:
-    """bool [V] for each of some parts, which no group is in two of; none where a class has too few videos."""
-    try:
-        parts = fold_videos({video: labels[video] for video in videos}, FOLDS, seed)
-    except LabelError:
-        return []
-    return [np.isin(videos, part) for part in parts]
 
 
 @torch.no_grad()

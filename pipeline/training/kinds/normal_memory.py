@@ -24,6 +24,8 @@ from ssrl_pipeline.scales import backbone_views, scale_of, view_size
 from ssrl_pipeline.settings import MemorySettings
 from ssrl_pipeline.training.run_folder import refuse_other_run
 
+FEWEST_NORMAL = 2  # videos: one is held out, to see how far from the others it is
+
 
 def train_memory(store: Features, labels: Labels, run: Path, settings: MemorySettings, seed: int) -> Path:
     """Remembers the normal training videos.
@@ -43,7 +45,7 @@ def train_memory(store: Features, labels: Labels, run: Path, settings: MemorySet
             numbers, or the folder holds another model's run.
     """
     normal = [v for v, label in labels.items() if label.split in (None, "train") and not label.abnormal]
-    if len(normal) < 2:
+    if len(normal) < FEWEST_NORMAL:
         found = f"only {normal[0]!r}" if normal else "none"
         raise LabelError(
             f"normal training videos: {found}; a memory needs two or more, to hold one out and see how far "
@@ -53,7 +55,7 @@ def train_memory(store: Features, labels: Labels, run: Path, settings: MemorySet
     refuse_other_run(run, PatchMemory.kind)
     views = _choose_views(store, settings.views)
     rows = draw_snippets({video: store.meta(video).snippets for video in normal}, settings.sample, seed)
-    if len(rows) < 2:
+    if len(rows) < FEWEST_NORMAL:
         raise PipelineError(f"{store.root}: fewer than two normal training videos have a snippet")
     model = fit_memory(
         reader(store, rows),
