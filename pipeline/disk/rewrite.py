@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ssrl_pipeline.disk.tables import Columns, Row, encoding_of, layout, read_table, read_text
+from ssrl_pipeline.disk.tables import Columns, Row, csv_text, encoding_of, layout, read_table, read_text
 from ssrl_pipeline.errors import LabelError
 
 Cells = Mapping[str, str]  # column -> cell
@@ -71,14 +71,6 @@ def changed_table(
 
 
 def _line(cells: Sequence[str], delimiter: str, ending: str) -> str:
-    """In quotes where it would else be read as a comment; without the empty cells at its end."""
+    """Without the empty cells at its end."""
     last = max((place for place, cell in enumerate(cells) if cell), default=0)
-    text = io.StringIO()
-    writer = csv.writer(
-        text,
-        delimiter=delimiter,
-        lineterminator=ending,
-        quoting=csv.QUOTE_ALL if cells[0].startswith("#") else csv.QUOTE_MINIMAL,
-    )
-    writer.writerow(cells[: last + 1])
-    return text.getvalue()
+    return csv_text([cells[: last + 1]], delimiter, ending)

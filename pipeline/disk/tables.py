@@ -100,9 +100,8 @@ def read_text(path: Path, *, damaged: bool = False) -> str:
 def encoding_of(start: bytes) -> str:
     """Of a text, by its first bytes."""
     encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and start[:2].count(0) == 1 < len(
-        start
-    ):  # UTF-16 of a first character that ASCII has
+    # UTF-16 of a first character that ASCII has
+    if encoding == "utf-8" and start[:2].count(0) == 1 < len(start):
         return "utf-16-be" if start[:1] == b"\0" else "utf-16-le"
     return encoding
 
@@ -164,11 +163,11 @@ def layout(path: Path, columns: Columns) -> tuple[str, list[str]] | None:
     return (header.delimiter, header.names) if header else None
 
 
-def csv_text(rows: Iterable[Sequence[object]], delimiter: str = ",") -> str:
+def csv_text(rows: Iterable[Sequence[object]], delimiter: str = ",", ending: str = "\n") -> str:
     """Rows as :func:`read_table` reads them: in quotes what begins with # and is no comment."""
     text = io.StringIO()
-    plain = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    quoting = csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain = csv.writer(text, delimiter=delimiter, lineterminator=ending)
+    quoting = csv.writer(text, delimiter=delimiter, lineterminator=ending, quoting=csv.QUOTE_ALL)
     for row in rows:
         (quoting if str(row[0]).startswith("#") else plain).writerow(row)
     return text.getvalue()

@@ -13,9 +13,7 @@ from ssrl_pipeline.models import MOST_LEVEL, PatchMemory
 from ssrl_pipeline.teaching.lessons import BESIDE, Placed
 from ssrl_pipeline.training import calibrated, raw_scores, validation_videos
 
-ALARMS = (
-    0.01  # share of normal snippets by whose scores the level moves, where no normal video is kept for it
-)
+ALARMS = 0.01  # share of normal snippets by whose scores the level moves, where no video is kept for it
 EPS = 1e-6
 
 

@@ -23,9 +23,7 @@ class Queue:
         self._lock = threading.Lock()
         self.problems: list[str] = []  # lines of the table that are no verdicts
         self._known: dict[str, Item] = {}
-        self._marks: list[
-            tuple[Moment, str]
-        ] = []  # of what was given here; a table may lack the column for them
+        self._marks: list[tuple[Moment, str]] = []  # given here; a table may lack the column for them
 
     def item(self, of: str) -> Item | None:
         """By its id."""
