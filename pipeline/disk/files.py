@@ -46,8 +46,8 @@ def whole_file(target: Path, suffix: str = "") -> Iterator[Path]:
     with _room(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = scratch_name(target).with_suffix(f".part{suffix}")
-        scratch.touch(exist_ok=False)
         try:
+            scratch.touch(exist_ok=False)  # in here, for a signal may come as soon as it is there
             with _alive(scratch):
                 yield scratch
                 _flush(scratch)
@@ -69,8 +69,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         clear_leftovers(target.parent, target.name)
         scratch = scratch_name(target)
-        scratch.mkdir()
         try:
+            scratch.mkdir()  # in here, for a signal may come as soon as it is there
             with _alive(scratch):
                 yield scratch
                 for folder, _, names in os.walk(scratch):
@@ -258,13 +258,13 @@ def _take_place(scratch: Path, target: Path) -> None:
         scratch.replace(target)
         return
     old = scratch_name(target)
-    target.replace(old)
     try:
+        target.replace(old)
         scratch.replace(target)
-    except BaseException:
-        old.replace(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    finally:
+        if not target.exists():
+            old.replace(target)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

@@ -9,7 +9,7 @@ decoding, the camera's health, masks, comparing, motion, the network and the win
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from ssrl_pipeline.extractors import SNIPPET_FRAMES
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.results import VideoWriter
 from ssrl_pipeline.settings import WatchSettings
-from ssrl_pipeline.watching.camera import Camera, Started
+from ssrl_pipeline.watching.camera import Started
 from ssrl_pipeline.watching.cameras import CameraEntry
 from ssrl_pipeline.watching.plan import Plan
 from ssrl_pipeline.watching.post import Line
@@ -115,7 +115,12 @@ def _time(path: Path, plan: Plan, settings: WatchSettings) -> float:
     def opener(source: Source, timeout: float, started: Started) -> Video:
         video = open_video(path, Limits(threads=1), started, lend=True)
         opened.wait(PATIENCE)
-        video.frames = _paced(video.frames, cameras[source.name], stop)  # type: ignore[assignment]
+
+        def held() -> bool:
+            early = source.name in first and len(first) < count  # else it may be over before the others begin
+            return (early or cameras[source.name].waiting()) and not stop.is_set()
+
+        video.frames = _paced(video.frames, held)  # type: ignore[assignment]
         return video
 
     def tell(line: Line) -> None:
@@ -139,9 +144,9 @@ def _time(path: Path, plan: Plan, settings: WatchSettings) -> float:
     return (scored[-1] - max(first.values())) / len(scored)
 
 
-def _paced(frames: Iterator[np.ndarray], camera: Camera, stop: threading.Event) -> Iterator[np.ndarray]:
-    """None comes while a snippet waits to be taken, so that none is dropped."""
+def _paced(frames: Iterator[np.ndarray], held: Callable[[], bool]) -> Iterator[np.ndarray]:
+    """None comes while they are held, so that none is dropped."""
     for frame in frames:
-        while camera.waiting() and not stop.is_set():
+        while held():
             time.sleep(POLL)
         yield frame

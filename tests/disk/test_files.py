@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -119,6 +121,43 @@ def test_whole_folder_after_an_error_is_as_before(
         (scratch / "x.txt").write_bytes(b"half of the ne")
         raise error
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("write, method", [(whole_file, "touch"), (whole_folder, "mkdir")])
+def test_a_signal_as_soon_as_it_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Any], method: str
+) -> None:
+    make = getattr(Path, method)
+
+    def interrupted(path: Path, *arguments: Any, **named: Any) -> None:
+        make(path, *arguments, **named)
+        if path.suffix == ".part":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, method, interrupted)
+    with pytest.raises(KeyboardInterrupt), write(tmp_path / "x"):
+        pass
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_signal_while_a_folder_is_replaced_leaves_one_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    (tmp_path / "folder").mkdir()
+    done, replace = [], Path.replace
+
+    def interrupted(path: Path, target: Path) -> Path:
+        made = replace(path, target)
+        done.append(path)
+        if len(done) == step + 1:
+            raise KeyboardInterrupt
+        return made
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "folder") as scratch:
+        (scratch / "new").touch()
+    assert tree(tmp_path) == {"folder": None, **({"folder/new": b""} if step else {})}
 
 
 def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(

@@ -1,7 +1,8 @@
 """How many cameras are carried: measured on all that a watch does with still snippets and moving ones."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from helpers.live_video import CPU, LIGHT
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.events import EventRule
 from ssrl_pipeline.extractors import Unchanged, UnchangedRule, ViewArrays, Wanted
+from ssrl_pipeline.extractors.decoding import Video, open_video
 from ssrl_pipeline.extractors.passes import plan_passes
 from ssrl_pipeline.extractors.presets import PRESETS
 from ssrl_pipeline.settings import WatchSettings
@@ -51,6 +53,27 @@ def test_still_snippets_cost_what_is_done_with_them_and_moving_ones_their_descri
     assert len(still) > 2 and len(described) == still[-1] + 1  # they come last
     assert np.ptp(described[0][1][:, :, :320]) < np.ptp(described[0][1][:, :, 320:])  # painted over
     assert "busy or" in found.told() and "at 12.5 described frames a second" in found.told()
+
+
+def test_a_camera_does_not_end_before_another_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    late, opened = 1.0, []
+
+    def open_slowly(*arguments: Any, **named: Any) -> Video:
+        video = open_video(*arguments, **named)
+        opened.append(video)
+        if len(opened) % 2:
+            video.frames = after(video.frames)  # type: ignore[assignment]
+        return video
+
+    def after(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        time.sleep(late)
+        yield from frames
+
+    monkeypatch.setattr(capacity, "open_video", open_slowly)
+    clip = {"clip": np.zeros((1, 1, 1), np.float32)}
+    analysis = Analysis(LIGHT, CPU, lambda snippets, wanted: [clip for _ in snippets], EventRule())
+    found = capacity.measure_capacity(Plan(Source("a", "rtsp://a", "stream"), analysis), WatchSettings())
+    assert found.busy < late and found.quiet < late
 
 
 def test_capacity_is_not_known_where_nothing_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
