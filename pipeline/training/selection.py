@@ -135,3 +135,11 @@ class FrameJudge:
 
     def rivals(self, model: SSRL) -> dict[str, float]:
         return {}
+
+
+def beside_probe(what: str, own: float, probe: float) -> str:
+    """How a detector and a linear probe rank the same videos and, where the probe does better, what to type."""
+    line = f"{what}: {own:.3f}; a linear probe reaches {probe:.3f}"
+    if probe <= own:
+        return line
+    return f"{line}: try --model probe, or --model auto, which takes what is best"

@@ -83,9 +83,10 @@ def test_a_run_goes_on_with_the_numbers_it_began_with(store, tmp_path: Path) -> 
 
 
 def test_a_few_videos_are_trained_on_for_as_long_as_folds_find_best(
-    store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "LONGEST_FOLD", 30)
+    caplog.set_level("INFO")
     training = TrainSettings(segments=8, batch_size=2, evaluate_every=10)
     settings = Settings(model=ModelSettings(dropout=0.2), train=training)
     task = Task(settings, tmp_path / "run", store, LABELS, ALONE)
@@ -97,5 +98,9 @@ def test_a_few_videos_are_trained_on_for_as_long_as_folds_find_best(
     assert checkpoint.provenance["step"] == checkpoint.settings["train"]["steps"] == median
     assert sorted(checkpoint.videos("train")) == sorted(LABELS)
     assert checkpoint.provenance["threshold"]["split"] == "out of fold"
+    rivals = [json.loads(path.read_text())["validation"] for path in folds]
+    own, probe = (sum(each[name] for each in rivals) / 4 for name in ("auc", "probe_auc"))
+    line = f"mean AUC of the videos held out: {own:.3f}; a linear probe reaches {probe:.3f}"
+    assert line in caplog.text
     # The same again finds all of it done.
     assert load_checkpoint(train_detector(task)).sha256 == checkpoint.sha256

@@ -29,6 +29,7 @@ from ssrl_pipeline.disk import whole_file, write_json
 from ssrl_pipeline.errors import PipelineError
 from ssrl_pipeline.evaluation import highest_tenth
 from ssrl_pipeline.training.held_out.calibration import raw_scores
+from ssrl_pipeline.training.selection import beside_probe
 from ssrl_pipeline.training.task import Task
 
 FOLDS = 5  # where nobody says how many
@@ -115,12 +116,17 @@ def best_steps(task: Task, folds: int, train: Callable[[Task], object]) -> int:
     """
     parts = fold_videos(task.labels, folds, task.settings.train.seed)
     own = task.with_training(steps=LONGEST_FOLD, patience=PATIENCE)
-    found = []
+    found, rivals = [], []
     for number, held in enumerate(parts):
         part = _held_out(own, f"length{number}", held, "val")
-        found.append(_scored(part, held, train)["step"])
+        about = _scored(part, held, train)
+        found.append(about["step"])
+        if validation := about.get("validation"):  # a version before did not keep it
+            rivals.append([validation["auc"], validation["probe_auc"]])
         if task.group.is_main:
             say(f"length, fold {number + 1} of {len(parts)}: best after {found[-1]} steps")
+    if rivals and task.group.is_main:
+        say(beside_probe("mean AUC of the videos held out", *np.mean(rivals, axis=0)))
     return round(float(np.median(found)))
 
 
@@ -177,7 +183,8 @@ def _finish(task: Task, held: list[str], key: str) -> None:
     with whole_file(task.run / SCORES) as scratch, scratch.open("wb") as file:
         np.savez_compressed(file, *(scores[video] for video in held))
     step = checkpoint.provenance.get("step", checkpoint.provenance.get("ssrl", {}).get("step"))
-    write_json(task.run / ABOUT, {"key": key, "step": step, "videos": held})
+    rivals = checkpoint.provenance.get("validation")
+    write_json(task.run / ABOUT, {"key": key, "step": step, "validation": rivals, "videos": held})
     for served in task.run.rglob("*.pt"):
         served.unlink()
     shutil.rmtree(task.run.parent / ".packs", ignore_errors=True)

@@ -41,7 +41,15 @@ from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.kinds.evidence import fit_evidence
 from ssrl_pipeline.training.length import begun_with, check_shares, fitted, usual_length
 from ssrl_pipeline.training.run_folder import Evaluation, RunFolder, owned
-from ssrl_pipeline.training.selection import FrameJudge, Judge, NoJudge, Validated, ValidationJudge, best_of
+from ssrl_pipeline.training.selection import (
+    FrameJudge,
+    Judge,
+    NoJudge,
+    Validated,
+    ValidationJudge,
+    beside_probe,
+    best_of,
+)
 from ssrl_pipeline.training.steps import Learner, seed_of
 
 
@@ -249,11 +257,7 @@ def ssrl_summary(checkpoint: Checkpoint) -> str:
     """How it does on the validation videos, and how a linear probe, in one line; nothing without any."""
     if not (found := checkpoint.provenance.get("validation")):
         return ""
-    own, probe = found["auc"], found["probe_auc"]
-    line = f"AUC of the validation videos: {own:.3f}; a linear probe reaches {probe:.3f}"
-    if probe <= own:
-        return line
-    return f"{line}: try --model probe, or --model auto, which takes what is best"
+    return beside_probe("AUC of the validation videos", found["auc"], found["probe_auc"])
 
 
 def stages_of(settings: TrainSettings, scales: Sequence[str]) -> range:
