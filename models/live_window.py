@@ -131,11 +131,13 @@ def _at(windows: Sequence[deque[Tensor]], ahead: Sequence[int]) -> Tensor:
 def _related(model: Detector, windows: Sequence[deque[Tensor]], ahead: Sequence[int]) -> Tensor:
     """[B]: the scores of the snippets that are `ahead` from the end, each in its window of summaries."""
     scores = [torch.empty(0)] * len(windows)
-    for length in {len(window) for window in windows}:  # one, once all have been full
-        same = [i for i, window in enumerate(windows) if len(window) == length]
+    places = [(len(window), len(window) - k) for window, k in zip(windows, ahead, strict=True)]
+    for length, place in set(places):  # one, once all have been full
+        same = [i for i, other in enumerate(places) if other == (length, place)]
         summary = torch.stack([torch.stack(tuple(windows[i]), dim=1) for i in same])  # [B, R, n, W]
-        related = model.relate(summary)
-        chosen = torch.stack([related[row, :, -ahead[i]] for row, i in enumerate(same)])  # [B, R, W]
-        for i, score in zip(same, model.score(chosen), strict=True):
+        gathered = model.gather(summary) / length
+        low = max(place - model.reach, 0)  # what is farther away counts by what is gathered alone
+        related = model.relate(summary[:, :, low : place + model.reach + 1], gathered)
+        for i, score in zip(same, model.score(related[:, :, place - low]), strict=True):
             scores[i] = score
     return torch.stack(scores)
