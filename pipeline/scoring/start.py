@@ -50,7 +50,7 @@ def score_videos(
     intervals = intervals_to_show(settings.data, say)
     groups = camera_of(videos, settings.data, group, say)
     with _placed(options, device, devices, cluster) as (scorer, place, on):
-        index = open_index(features, scorer, must_reuse, say)
+        index = open_index(features, scorer, must_reuse, say, options.asked)
         _tell(scorer, groups, f"scoring with {options.checkpoint} on {on}")
         return score_many(
             scorer,
