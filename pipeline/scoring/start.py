@@ -94,6 +94,7 @@ def _placed(
     """A scorer to plan by, what does the work, and where that is, in words."""
     with chosen_workers(device, devices, cluster) as workers:
         if workers:
+            workers.require(options.check)
             yield options.planner(), score_elsewhere(workers, options), str(workers)
         else:
             scorer = options.build(device)
