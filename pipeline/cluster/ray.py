@@ -95,7 +95,7 @@ class Cluster:
         return [node for node in self._ray.nodes() if node["Alive"]]
 
     def require(self, check: Callable[[str], None]) -> None:
-        """Calls it on each node that can run a task of the CPU; those that are silent for ANSWERED are trusted.
+        """Calls it on each node that can run a task of the CPU; one that is silent for ANSWERED is trusted.
 
         What GPUs can depends on no package that a node may lack, and one that is taken could not answer.
 

@@ -191,7 +191,7 @@ def _evaluations(folder: Path, checkpoint: Checkpoint) -> tuple[dict[str, Figure
             notes.append(f"{path}: of another checkpoint than the best.pt that is here now; evaluate again")
             continue
         if differing and figures.pop(FALSE_ALARMS, None) is not None:
-            notes.append(f"{path}: its false alarms are of a threshold before that of best.pt; evaluate again")
+            notes.append(f"{path}: its false alarms are of a threshold before best.pt's; evaluate again")
         found[path.parent.name.removeprefix(EVALUATION)] = figures
     return found, tuple(notes)
 

@@ -70,7 +70,7 @@ def open_index(
         return None
     made = scorer.extractor.recipe
     other = any(store.recipe.get(key) != made.get(key) for key in asked)
-    but = "; only other videos are extracted in the precision, or by the rule, that is asked for" if other else ""
+    but = "; only others are extracted in the precision or by the rule that is asked for" if other else ""
     note(f"features are reused where {folder} has them: {describe_recipe(store.recipe)}{but}")
     return ContentIndex(store)
 
