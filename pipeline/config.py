@@ -51,7 +51,7 @@ def load_config(
     for key in tree.keys() - typing.get_type_hints(kind).keys():
         if close := difflib.get_close_matches(str(key), beside, n=1):
             fault = f"unknown key {str(key)!r}; did you mean {close[0]!r}?"
-            raise ConfigError(f"{file}, line {_line_of(text, str(key))}: {fault}")
+            raise ConfigError(f"{_at(file, text, str(key))}{fault}")
     alone = copy.deepcopy(tree)
     _assign_all(tree, assignments)
     for key, value in flags.items():
@@ -89,7 +89,7 @@ def _place(kind: type, tree: Tree, fault: str, file: str | Path | None, text: st
     except ConfigError as error:
         if str(error) == fault:
             key = re.match(r"(?:unknown key ')?([\w.-]+)", fault)
-            return f"{file}, line {_line_of(text, key[1] if key else '')}: "
+            return _at(file, text, key[1] if key else "")
     return ""
 
 
@@ -99,18 +99,18 @@ def place_in(file: str | Path | None, key: str, value: Any) -> str:
     tree: Any = _tree(file, text) if file else {}
     for name in key.split("."):
         tree = tree.get(name) if isinstance(tree, dict) else None
-    return "" if tree is None or tree != value else f"{file}, line {_line_of(text, key)}: "
+    return "" if tree is None or tree != value else _at(file, text, key)
 
 
-def _line_of(text: str, path: str) -> int:
-    """Where "key.sub" stands in YAML; where a part of it is not there, the part before it."""
+def _at(file: str | Path | None, text: str, path: str) -> str:
+    """The file and the line of "key.sub" in its text; where a part of it is not there, the part before it."""
     node, line = yaml.compose(text, PlainLoader), 1
     for name in path.split("."):
         for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
             if key.value == name:
                 node, line = value, key.start_mark.line + 1
                 break
-    return line
+    return f"{file}, line {line}: "
 
 
 def from_tree(kind: type[T], tree: Any, path: str = "") -> T:

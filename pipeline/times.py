@@ -18,6 +18,7 @@ ALIKE = 1e-3  # relative difference up to which a container's rate is that of it
 FASTEST = 1000.0  # frames a second: from here on a container is not believed
 NEAR = 1e-3  # seconds: what people and tools write is rounded to so much
 CLOSE = 1e-6  # lengths of a frame: times that differ by less are the same
+SLACK = 0.5  # seconds that others may count on behind a video's end: sound often lasts longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +90,16 @@ class FrameTimes:
 
     def duration(self, frames: int) -> float:
         """From the start of the first frame to the end of the last of so many, pauses included."""
-        first, last = self.start_of(np.array(0)), self.end_of(np.array(frames - 1))
-        return float(last - first)
+        return self.over(frames) - float(self.start_of(np.array(0)))
+
+    def over(self, frames: int) -> float:
+        """When the last of so many frames is over; nan where unknown."""
+        return float(self.end_of(np.array(frames - 1)))
+
+    def hold(self, start: float, end: float, frames: int) -> bool:
+        """Whether what lasts from one time to another lies in the first frames, but for some SLACK behind."""
+        over = self.over(frames)
+        return start < over and end <= over + SLACK
 
     def pauses(self, frames: int, longer: float = 0.0) -> np.ndarray:
         """int [n]: those of the first frames that come after a pause of more than so many seconds."""

@@ -61,6 +61,13 @@ def test_the_first_frames_of_a_video_end_where_the_next_begins() -> None:
     assert times.ends(4).tolist() == [0.1, 0.35, 0.4, 0.5]
 
 
+def test_what_lies_in_a_video_may_end_a_little_behind_it() -> None:
+    for times in (FrameTimes(10.0), FrameTimes(10.0, np.arange(20) / 10)):
+        assert times.over(20) == pytest.approx(2.0)
+        assert times.hold(1.9, 2.5, 20) and not times.hold(1.9, 2.6, 20)
+        assert not times.hold(2.0, 2.4, 20) and not times.hold(1.9, 2.5, 10)
+
+
 def test_stamps_that_a_rate_gives_are_not_kept() -> None:
     rounded = np.round(np.arange(1000) / 30, 3)  # as Matroska rounds them
     for said in (30.0, 0.0, 1000.0, 90000.0):

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -74,6 +74,11 @@ class Devices:
 
     def __str__(self) -> str:
         return ", ".join(self._names)
+
+    def require(self, check: Callable[[str], None]) -> None:
+        """See :class:`ssrl_pipeline.cluster.workers.Workers`."""
+        for name in self._names:
+            check(name)
 
     def map(self, tasks: Mapping[str, Any], work: Work, progress: Progress) -> Iterator[Outcome]:
         """See :class:`ssrl_pipeline.cluster.workers.Workers`."""

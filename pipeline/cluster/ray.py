@@ -15,8 +15,9 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from ssrl_pipeline.cluster.progress import ClusterProgress
@@ -28,6 +29,7 @@ LOOK = 0.5  # seconds between looks at the progress
 WAIT = 2.0  # seconds after which a video is tried again that another process is at
 AHEAD = 4  # tasks handed to Ray for each that can run at once: it may find more nodes for them
 REACHED = 10.0  # seconds for the cluster's head to answer
+ANSWERED = 60.0  # seconds for each node to say whether it has what is needed
 TELL = 1.0  # seconds between a worker's reports of its snippets
 
 _LOG = logging.getLogger(__name__)
@@ -66,9 +68,8 @@ class Cluster:
         if not self.slots():
             most = [{name: node["Resources"].get(name, 0) for name in self._needs} for node in self._nodes()]
             raise PipelineError(f"no node of the cluster can run a task of {self._needs}: there are {most}")
-        beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=False
-        )
+        self._on_node = partial(ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy, soft=False)
+        beside = self._on_node(ray.get_runtime_context().get_node_id())
         options_of_tally = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": beside}
         self._tally = ray.remote(**options_of_tally)(_Tally).remote()
         # Ray would end a process after each task on a GPU, and with it the extractor that is kept there.
@@ -85,13 +86,34 @@ class Cluster:
 
     def slots(self) -> int:
         """How many tasks the nodes that are there can run at once."""
-        return sum(
-            min(int(node["Resources"].get(name, 0) // count) for name, count in self._needs.items())
-            for node in self._nodes()
-        )
+        return sum(map(self._slots_of, self._nodes()))
+
+    def _slots_of(self, node: Mapping[str, Any]) -> int:
+        return min(int(node["Resources"].get(name, 0) // count) for name, count in self._needs.items())
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
+
+    def require(self, check: Callable[[str], None]) -> None:
+        """Calls it on each node that can run a task of the CPU; one that is silent for ANSWERED is trusted.
+
+        What GPUs can depends on no package that a node may lack, and one that is taken could not answer.
+
+        Raises:
+            PipelineError: a node raised one, whose message names it.
+        """
+        if self.device != "cpu":
+            return
+        nodes = [self._on_node(node["NodeID"]) for node in self._nodes() if self._slots_of(node)]
+        there = self._ray.remote(num_cpus=0, max_retries=0)(_check)
+        asked = [there.options(scheduling_strategy=node).remote(check, self.device) for node in nodes]
+        for ref in self._ray.wait(asked, num_returns=len(asked), timeout=ANSWERED)[0]:
+            try:
+                self._ray.get(ref)
+            except self._ray.exceptions.RayTaskError as error:
+                raise _cause(error) from None
+            except self._ray.exceptions.RayError as error:  # the node is lost: others work
+                _LOG.warning("a node does not answer (%s: %s)", type(error).__name__, first_line(error))
 
     def map(self, tasks: Mapping[str, Any], work: Work, progress: Progress) -> Iterator[Outcome]:
         """See :class:`ssrl_pipeline.cluster.workers.Workers`.
@@ -225,14 +247,27 @@ class _Single(Post):
         self.outcome = outcome
 
 
+@contextmanager
+def _named() -> Iterator[None]:
+    """On a worker: a PipelineError names its node."""
+    try:
+        yield
+    except PipelineError as error:
+        raise type(error)(f"on the node {socket.gethostname()}: {error}") from error
+
+
+def _check(check: Callable[[str], None], device: str) -> None:
+    """On a worker."""
+    with _named():
+        check(device)
+
+
 def _run(tally: Any, work: Work, task: tuple[str, Any], device: str, threads: int) -> Outcome:
     """On a worker: does a task."""
     post = _Single(tally, task, device, threads)
     post.tell()
-    try:
+    with _named():
         work(post)
-    except PipelineError as error:
-        raise type(error)(f"on the node {socket.gethostname()}: {error}") from error
     if post.outcome is None:
         raise BusyError(f"another process is at {task[0]}")
     return post.outcome

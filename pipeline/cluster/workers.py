@@ -65,6 +65,13 @@ class Workers(Protocol):
     def __str__(self) -> str:
         """Where they are, in words."""
 
+    def require(self, check: Callable[[str], None]) -> None:
+        """Calls it where work would be done, with the device there: before any is begun.
+
+        Raises:
+            PipelineError: it raised one.
+        """
+
     def map(self, tasks: Mapping[str, Any], work: Work, progress: Progress) -> Iterator[Outcome]:
         """What becomes of each video, as they come, given out in order; `progress` is told of all.
 

@@ -35,7 +35,6 @@ from ssrl_pipeline.times import FrameTimes
 
 LABELS = ("normal", "abnormal")
 SPLITS = ("train", "val", "test")
-SLACK = 0.5  # seconds that times may lie behind the last frame's
 
 
 class Label(NamedTuple):
@@ -139,11 +138,12 @@ def _in_frames(
     if not shown.known:
         raise LabelError(f"{place}: times, and the frame rate of {video!r} is unknown; write frames")
     if shown.stamps is not None:  # else the frames themselves are too many
-        last = float(shown.end_of(np.array(len(shown.stamps) - 1)))
+        frames = len(shown.stamps)
         for start, end in pairs:
-            if start >= last or end > last + SLACK:
+            if not shown.hold(start, end, frames):
                 raise LabelError(
-                    f"{place}: {start:g} to {end:g} s does not lie in {video!r}, which ends at {last:.6g} s"
+                    f"{place}: {start:g} to {end:g} s does not lie in {video!r}, which ends at "
+                    f"{shown.over(frames):.6g} s"
                 )
     return [(shown.frame_at(start), shown.frames_before(end)) for start, end in pairs]
 

@@ -20,6 +20,7 @@ from .identity import Identity as Identity
 from .identity import SourceFile as SourceFile
 from .identity import read_identity as read_identity
 from .locks import locked as locked
+from .locks import writing as writing
 from .npy import HEADER_BYTES as HEADER_BYTES
 from .npy import NpyWriter as NpyWriter
 from .npy import map_npy as map_npy

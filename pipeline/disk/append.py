@@ -6,17 +6,13 @@ encoding, so that a file saved by a spreadsheet goes on as one.
 
 import functools
 import os
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ssrl_pipeline.disk.locks import locked
+from ssrl_pipeline.disk.locks import writing
 from ssrl_pipeline.disk.tables import Columns, csv_text, encoding_of, layout
-from ssrl_pipeline.errors import BusyError, DiskError, LabelError
-
-PATIENCE = 30.0  # seconds to wait for another writer; each takes some thousandths
-PAUSE = 0.01
+from ssrl_pipeline.errors import DiskError, LabelError
 
 
 @contextmanager
@@ -32,15 +28,8 @@ def appending(path: Path, columns: Columns) -> Iterator[Callable[..., None]]:
     Raises:
         BusyError: another process has kept the table for too long.
     """
-    lock, end = path.with_name(f".{path.name}.lock"), time.monotonic() + PATIENCE
-    while True:
-        with locked(lock) as holder:
-            if holder is None:
-                yield functools.partial(_append, path, columns)
-                return
-        if time.monotonic() > end:
-            raise BusyError(f"{path}: {holder} has been writing there for {PATIENCE:g} s; try again later")
-        time.sleep(PAUSE)
+    with writing(path):
+        yield functools.partial(_append, path, columns)
 
 
 def _append(path: Path, columns: Columns, cells: Mapping[str, str], may_lack: Collection[str] = ()) -> None:

@@ -11,15 +11,20 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ssrl_pipeline.errors import BusyError
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
 
+PATIENCE = 30.0  # seconds to wait for another writer; each takes some thousandths
+PAUSE = 0.01
 _NOTE_BYTES = 4096
 _LOCKED_BYTE = 1 << 30  # Windows locks ranges, and what is locked cannot be read: one far behind the note
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
@@ -66,6 +71,24 @@ def locked(path: Path) -> Iterator[str | None]:
                 path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Until the context ends, no other process that asks so writes the file; it waits for one that does.
+
+    Raises:
+        BusyError: another process has kept the file for too long.
+    """
+    lock, end = path.with_name(f".{path.name}.lock"), time.monotonic() + PATIENCE
+    while True:
+        with locked(lock) as holder:
+            if holder is None:
+                yield
+                return
+        if time.monotonic() > end:
+            raise BusyError(f"{path}: {holder} has been writing there for {PATIENCE:g} s; try again later")
+        time.sleep(PAUSE)
 
 
 def _open_and_lock(path: Path) -> tuple[int, bool | None]:

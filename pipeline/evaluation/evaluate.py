@@ -4,6 +4,8 @@ ssrl-pipeline evaluate --checkpoint runs/first/best.pt
 """
 
 import dataclasses
+import hashlib
+import json
 import logging
 import math
 from pathlib import Path
@@ -48,6 +50,7 @@ FILES = ("metrics.json", "roc.png", "pr.png", "scores.npz")
 EVALUATION = "evaluation-"  # + split: the folder, in a run's own, of what its best.pt came to
 NAMED = 5  # videos of a wrong length
 JUDGED = ("stage", "step", "val_loss")  # of a checkpoint's provenance; older metrics.json know no more of it
+THRESHOLDS = "thresholds"  # of the checkpoint and its cameras, in its identity
 
 
 class EvaluationResult(NamedTuple):
@@ -238,10 +241,16 @@ def evaluate_checkpoint(
 
 
 def identity(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What tells it from another, those that were trained in no steps and those of cameras included."""
+    """What tells it from another, those that were trained in no steps and those of cameras included.
+
+    Its thresholds are told apart from the rest, for the false alarms alone depend on them.
+    """
     said = {key: checkpoint.provenance.get(key) for key in JUDGED}
-    cameras = {group: checkpoint.for_camera(group).sha256 for group in sorted(checkpoint.cameras)}
-    return {**said, "sha256": checkpoint.sha256, "cameras": cameras}
+    own = {group: checkpoint.for_camera(group) for group in sorted(checkpoint.cameras)}
+    cameras = {group: one.sha256 for group, one in own.items()}
+    records = [one.provenance.get("threshold") for one in (checkpoint, *own.values())]
+    thresholds = hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()
+    return {**said, "sha256": checkpoint.sha256, "cameras": cameras, THRESHOLDS: thresholds}
 
 
 def _at(threshold: float | None, events: EventSettings) -> EventSettings:

@@ -19,11 +19,12 @@ from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import Tree, read_yaml, to_tree
 from ssrl_pipeline.disk import read_json
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.evaluation.evaluate import EVALUATION, JUDGED, identity
+from ssrl_pipeline.evaluation.evaluate import EVALUATION, JUDGED, THRESHOLDS, identity
 from ssrl_pipeline.evaluation.metrics import FIGURES
 from ssrl_pipeline.settings import Settings
 
 MARKS = ("config.yaml", "metrics.jsonl", "best.pt", "last.pt")  # each tells a run's folder
+FALSE_ALARMS = "false_alarm_rate"  # the one of FIGURES that depends on a threshold
 SHOWN_APART = ("model.kind", "train.seed")  # settings with a place of their own
 
 Figures = dict[str, float]  # name of the figure -> value, without those that are not defined
@@ -181,14 +182,16 @@ def _evaluations(folder: Path, checkpoint: Checkpoint) -> tuple[dict[str, Figure
         try:
             content = read_json(path)
             judged = content["judged"]
-            same = judged == {key: now.get(key) for key in {*JUDGED, *judged}}
+            differing = {key for key in {*JUDGED, *judged} if judged.get(key) != now.get(key)}
             figures = {name: float(content[name]) for name in FIGURES if content.get(name) is not None}
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(_damaged(path, error))
             continue
-        if not same:
+        if differing - {THRESHOLDS}:
             notes.append(f"{path}: of another checkpoint than the best.pt that is here now; evaluate again")
             continue
+        if differing and figures.pop(FALSE_ALARMS, None) is not None:
+            notes.append(f"{path}: its false alarms are of a threshold before best.pt's; evaluate again")
         found[path.parent.name.removeprefix(EVALUATION)] = figures
     return found, tuple(notes)
 

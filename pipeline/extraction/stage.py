@@ -68,9 +68,14 @@ class ExtractorOptions(NamedTuple):
         elif wanted == "auto" and {find_device(name).type for name in devices} == {"cpu"}:
             wanted = choose_precision("auto", torch.device("cpu"), self.engine)
         warn_of_calibration(wanted, self.calibration)
+        settled = self._replace(precision=wanted, motion=motion)
         for name in devices:
-            check_engine(self.engine, wanted, find_device(name))
-        return self._replace(precision=wanted, motion=motion)
+            settled.check(name)
+        return settled
+
+    def check(self, device: str) -> None:
+        """Raises PipelineError where the device does not work in that precision, or with that engine."""
+        check_engine(self.engine, self.precision, find_device(device))
 
     def build(self, device: str) -> FeatureExtractor:
         """An extractor; in a precision of `auto`, one whose features fit any device's without a named one.

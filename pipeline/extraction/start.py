@@ -40,6 +40,7 @@ def extract_videos(
         require_writable(features)
     with chosen_workers(device, devices, cluster) as workers:
         if workers:
+            workers.require(options.check)
             extractor, on = options.planner(), str(workers)
             place = extract_elsewhere(workers, options, chosen.workers)
         else:

@@ -43,6 +43,8 @@ def build_app(page: Page, access: Access, say: Callable[[str], object]) -> Guard
     """
     files = _files(SHARED) | _files(page.package)
     files["/"] = files.pop("/index.html")
+    palette, kind = _files("ssrl_pipeline")["/palette.css"]  # which reports have, too
+    files["/look.css"] = palette + files["/look.css"][0], kind
     own = [Route(path, partial(_give, *file)) for path, file in files.items()]
     return Guard(Starlette(routes=[*own, *page.routes]), access, say)
 

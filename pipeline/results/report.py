@@ -89,7 +89,7 @@ def save_report(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
         "videos": sorted(entries, key=lambda entry: -entry["max"]),
     }
     parts = {
-        "style": _resource("report.css"),
+        "style": _resource("palette.css", "ssrl_pipeline") + _resource("report.css"),
         "plotly": get_plotlyjs(),
         # Without a "<" nothing in the data can end the element that holds them.
         "data": json.dumps(page, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
@@ -165,5 +165,5 @@ def heat_maps(
     return {"rows": rows, "columns": columns, "snippets": share, "levels": packed}
 
 
-def _resource(name: str) -> str:
-    return resources.files("ssrl_pipeline.results").joinpath(name).read_text(encoding="utf-8")
+def _resource(name: str, package: str = "ssrl_pipeline.results") -> str:
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")

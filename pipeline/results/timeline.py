@@ -55,7 +55,7 @@ def draw_timeline(axes: Axes, shown: Shown) -> None:
     if truth is not None and len(truth) != frames:
         raise PipelineError(f"{shown.video}: ground truth of {len(truth)} frames, scores of {frames}")
     times = shown.times if shown.times.known else FrameTimes(1.0)  # an axis of frames
-    length = float(times.end_of(np.array(frames - 1)))
+    length = times.over(frames)
     _draw_scores(axes, scores, times)
     _draw_events(axes, events, times, length)
     if threshold is not None:

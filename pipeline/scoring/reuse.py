@@ -44,13 +44,16 @@ class ContentIndex:
         return next((s.video for s in alike if s.source.sha256 == file.sha256), None)
 
 
-def open_index(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> ContentIndex | None:
+def open_index(
+    folder: Path | str, scorer: Scorer, must: bool, note: Note, asked: Sequence[str] = ()
+) -> ContentIndex | None:
     """The features that can be reused.
 
     Args:
         folder: of the store.
         must: whether the user has named it.
-        note: is told why a store that is there is not used.
+        note: is told why a store that is there is not used, and where its features are not as asked for.
+        asked: keys of a recipe whose values the user has named; what is stored is reused all the same.
 
     Raises:
         StoreError: the user has named it, and it is missing, damaged, or of another recipe.
@@ -65,7 +68,10 @@ def open_index(folder: Path | str, scorer: Scorer, must: bool, note: Note) -> Co
         if is_store(folder):
             note(f"the features in {folder} are not reused: {error}")
         return None
-    note(f"features are reused where {folder} has them: {describe_recipe(store.recipe)}")
+    made = scorer.extractor.recipe
+    other = any(store.recipe.get(key) != made.get(key) for key in asked)
+    but = "; only others are extracted in the precision or by the rule that is asked for" if other else ""
+    note(f"features are reused where {folder} has them: {describe_recipe(store.recipe)}{but}")
     return ContentIndex(store)
 
 

@@ -19,7 +19,7 @@ from ssrl_pipeline.errors import CheckpointError, VideoError
 from ssrl_pipeline.events import VIEW, EventSettings, WordStream
 from ssrl_pipeline.extractors import FeatureExtractor, Repeats, UnchangedRule, find_device
 from ssrl_pipeline.extractors.backbones import ActionHead
-from ssrl_pipeline.extractors.engines import offered, unnamed, warn_of_calibration
+from ssrl_pipeline.extractors.engines import check_engine, offered, unnamed, warn_of_calibration
 from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
 from ssrl_pipeline.results import VideoScores
@@ -264,6 +264,11 @@ class ScorerOptions(NamedTuple):
             calibration=settings.extract.calibration,
             unchanged=settings.extract.unchanged,
         )
+
+    def check(self, device: str) -> None:
+        """Raises PipelineError where the device does not work in the precision that is named."""
+        if self.precision not in (None, "auto"):
+            check_engine(self.engine, str(self.precision), find_device(device))
 
     def build(self, device: str, extractors: dict[tuple[Any, ...], FeatureExtractor] | None = None) -> Scorer:
         """Arguments, and what is raised, are those of :class:`Scorer`."""

@@ -50,7 +50,7 @@ def score_videos(
     intervals = intervals_to_show(settings.data, say)
     groups = camera_of(videos, settings.data, group, say)
     with _placed(options, device, devices, cluster) as (scorer, place, on):
-        index = open_index(features, scorer, must_reuse, say)
+        index = open_index(features, scorer, must_reuse, say, options.asked)
         _tell(scorer, groups, f"scoring with {options.checkpoint} on {on}")
         return score_many(
             scorer,
@@ -94,6 +94,7 @@ def _placed(
     """A scorer to plan by, what does the work, and where that is, in words."""
     with chosen_workers(device, devices, cluster) as workers:
         if workers:
+            workers.require(options.check)
             yield options.planner(), score_elsewhere(workers, options), str(workers)
         else:
             scorer = options.build(device)

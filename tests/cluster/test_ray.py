@@ -22,8 +22,11 @@ from ssrl_pipeline.console.progress import Outcome, Progress, Workload
 from ssrl_pipeline.errors import ConfigError, DiskError, PipelineError, StoreError
 from ssrl_pipeline.extraction.elsewhere import extract_elsewhere
 from ssrl_pipeline.extraction.stage import ExtractorOptions, extract
+from ssrl_pipeline.extraction.start import extract_videos
+from ssrl_pipeline.extraction.videos import find_videos
 from ssrl_pipeline.features.opening import open_store
 from ssrl_pipeline.features.store import FeatureStore
+from ssrl_pipeline.settings import ExtractSettings, Settings
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_network")]
@@ -144,6 +147,15 @@ def test_weights_that_the_nodes_lack_end_the_run(
         extract_on_cluster(tmp_path / "videos", tmp_path / "features", options, three_workers)
 
 
+def test_a_node_without_the_precision_is_told_before_a_store_is_begun(
+    three_workers: Cluster, videos: Path, tmp_path: Path
+) -> None:
+    features, chosen = tmp_path / "features", ExtractSettings(preset="live", precision="float16")
+    with pytest.raises(ConfigError, match=r"on the node .*: precision 'float16' is not for cpu"):
+        extract_videos(Settings(extract=chosen), find_videos(videos), features, cluster=ClusterOptions())
+    assert not features.exists()
+
+
 # What the tests below do on the workers.
 
 
@@ -170,12 +182,16 @@ def fail(error: Exception, post: Post) -> None:
     raise error
 
 
+def lack(device: str) -> None:
+    raise ConfigError(f"precision int8 needs NNCF on {device}")
+
+
 def tell_process(post: Post) -> None:
     for video, _ in filter(None, post.tasks()):
         post.finish(Outcome(video, "done", reason=str(os.getpid())))
 
 
-def by_value(function: Callable[..., None], *arguments: Any) -> Work:
+def by_value(function: Callable[..., None], *arguments: Any) -> Callable[[Any], None]:
     """Workers cannot import this module: the function travels whole."""
     import ray.cloudpickle
 
@@ -212,6 +228,14 @@ def test_errors_of_a_task_are_ours_again(three_workers: Cluster) -> None:
         run(three_workers, by_value(fail, DiskError("no room")), "a.mp4")
     with pytest.raises(ZeroDivisionError, match="a bug"):
         run(three_workers, by_value(fail, ZeroDivisionError("a bug")), "a.mp4")
+
+
+def test_what_a_node_lacks_is_asked_of_all(three_workers: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="on the node .*: precision int8 needs NNCF on cpu"):
+        three_workers.require(by_value(lack))
+    three_workers.require(str)
+    monkeypatch.setattr(three_workers, "device", "cuda")
+    three_workers.require(by_value(lack))  # which a GPU cannot
 
 
 def test_processes_are_kept_for_the_next_task(three_workers: Cluster) -> None:

@@ -16,7 +16,7 @@ from ssrl_pipeline.cli.main import cli
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.disk.files import write_text
 from ssrl_pipeline.errors import PipelineError
-from ssrl_pipeline.evaluation.evaluate import FILES, EvaluationResult, evaluate_checkpoint
+from ssrl_pipeline.evaluation.evaluate import FILES, EvaluationResult, evaluate_checkpoint, identity
 from ssrl_pipeline.evaluation.metrics import FIGURES
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL
@@ -107,7 +107,8 @@ def test_the_folder_has_everything(result: EvaluationResult, checkpoint: Checkpo
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert content["checkpoint"] == "runs/a/best.pt"
     progress = {"stage": 2, "step": 50, "val_loss": 0.25}
-    assert content["judged"] == {**progress, "sha256": checkpoint.sha256, "cameras": {}}
+    judged = {**progress, "sha256": checkpoint.sha256, "cameras": {}}
+    assert content["judged"] == {**judged, "thresholds": identity(checkpoint)["thresholds"]}
     for name in FIGURES:
         assert content[name] == getattr(result.metrics, name)
         assert content["intervals"][name] == list(result.intervals[name])

@@ -27,6 +27,7 @@ from ssrl_pipeline.evaluation.runs import Run, differing, find_runs, group_sprea
 from ssrl_pipeline.training.run_folder import named_run
 
 Make = Callable[..., Path]
+ONES = {"w": torch.ones(3)}
 OWN = {"threshold": {"value": 0.5}}  # of a camera
 
 
@@ -214,12 +215,32 @@ def test_an_evaluation_of_other_weights_is_outdated_whatever_the_kind(make: Make
     write_json(path, {**content, "judged": identity(checkpoint)})
     assert find_runs(tmp_path / "runs")[0].evaluations
     for changed in (
-        replace(checkpoint, weights={"w": torch.ones(3)}),
-        checkpoint.with_camera("gate", replace(checkpoint, weights={"w": torch.ones(3)}, provenance=OWN)),
+        replace(checkpoint, weights=ONES),
+        checkpoint.with_camera("gate", replace(checkpoint, weights=ONES, provenance=OWN)),
     ):
         save_checkpoint(folder / "best.pt", changed)
         (run,) = find_runs(tmp_path / "runs")
         assert run.evaluations == {} and "of another checkpoint" in run.notes[0]
+
+
+def test_false_alarms_of_another_threshold_are_left_out(make: Make, tmp_path: Path) -> None:
+    folder = make("a", auc=0.8)
+    path, common = folder / "evaluation-test" / "metrics.json", load_checkpoint(folder / "best.pt")
+
+    def at(threshold: float, of_gate: float | None = None) -> Checkpoint:
+        own = {**common.provenance, "threshold": {"value": threshold}}
+        one = replace(common, provenance=own)
+        return one if of_gate is None else one.with_camera("gate", replace(at(of_gate), weights=ONES))
+
+    for judged, now in ((common, at(0.7)), (at(0.5), at(0.7)), (at(0.5, 0.6), at(0.5, 0.7))):
+        write_json(path, {**json.loads(path.read_text()), "judged": identity(judged)})
+        save_checkpoint(folder / "best.pt", judged)
+        (run,) = find_runs(tmp_path / "runs")
+        assert run.evaluations["test"]["false_alarm_rate"] == 0.5 and run.notes == ()
+        save_checkpoint(folder / "best.pt", now)
+        (run,) = find_runs(tmp_path / "runs")
+        assert run.evaluations["test"]["auc"] == 0.8 and "false_alarm_rate" not in run.evaluations["test"]
+        assert "its false alarms are of a threshold before" in run.notes[0]
 
 
 def test_folders_without_runs(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ from ssrl_pipeline.scoring.elsewhere import _Bench, _set_up, score_elsewhere
 from ssrl_pipeline.scoring.reuse import open_index
 from ssrl_pipeline.scoring.score import score_many
 from ssrl_pipeline.scoring.scorer import Scorer, ScorerOptions
+from ssrl_pipeline.scoring.start import score_videos
+from ssrl_pipeline.settings import ExtractSettings, Settings
 
 pytestmark = pytest.mark.usefixtures("quick_network")
 
@@ -227,6 +229,13 @@ def test_longest_first_and_lost_videos_fail(scorer: Scorer, monkeypatch: pytest.
     assert [(one.status, one.reason) for one in outcomes] == [
         ("failed", f"{video}: lost") for video in VIDEOS
     ]
+
+
+def test_a_precision_that_devices_lack_is_told_before_any_work(scorer: Scorer) -> None:
+    settings = Settings(extract=ExtractSettings(precision="float16", engine="eager"))
+    with pytest.raises(ConfigError, match="'float16' is not for cpu"):
+        score_videos(settings, VIDEOS, Path("out"), scorer.path, devices="cpu,cpu")
+    assert not Path("out").exists()
 
 
 @pytest.mark.slow

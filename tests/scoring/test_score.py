@@ -166,7 +166,10 @@ def test_a_result_of_the_store_that_is_reused_stays(
     one = {first: videos[first]}
     assert statuses(score_many(scorer, one, tmp_path / "out", index=index)) == ["stored"]
     monkeypatch.setattr(scorer.extractor, "precision", "bfloat16")
-    asked = ("precision", "calibration")
+    asked, notes = ("precision", "calibration"), list[str]()
+    for named in ((), asked):
+        open_index(store.root, scorer, True, notes.append, named)
+    assert ["that is asked for" in said for said in notes] == [False, True]
     assert statuses(score_many(scorer, one, tmp_path / "out", index=index, asked=asked)) == ["skipped"]
     assert statuses(score_many(scorer, one, tmp_path / "out", asked=asked)) == ["extracted"]
 

@@ -1,11 +1,15 @@
 """Labels from annotation tools and for them: files as their documentation shows them."""
 
 import json
+import threading
+import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,6 +23,7 @@ from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.features.opening import create_store, open_store
 from ssrl_pipeline.settings import DataSettings
 from ssrl_pipeline.teaching.exchange import export_labels, import_labels
+from ssrl_pipeline.teaching.formats import tables
 from ssrl_pipeline.teaching.formats.choose import FORMATS
 from ssrl_pipeline.teaching.formats.tables import Imported
 from ssrl_pipeline.times import FrameTimes
@@ -278,6 +283,27 @@ def test_tables_are_updated_where_a_file_says_something_else(run: Callable[..., 
         "video;label;split;note\nb.mp4;normal;test;dusk\njitter.mp4;abnormal;;\ngate/a.mp4;abnormal\n"
     )
     assert Path("intervals.csv").read_text() == "video,start,end\njitter.mp4,5,6\ngate/a.mp4,10,20\n"
+
+
+def test_imports_at_the_same_time_lose_nothing() -> None:
+    """Each looks at the tables of the one before it, though both began together."""
+    together, read = threading.Barrier(2), tables.changed_table
+
+    def slow(*arguments: Any) -> bytes:
+        content = read(*arguments)
+        time.sleep(0.1)  # long enough for the other to read what this one is about to replace
+        return content
+
+    def update(video: str) -> None:
+        together.wait()
+        tables.write_tables(Imported({video: Label(False, None)}, {}, []), Path(), update=True)
+
+    written("video,label\njitter.mp4,normal\n", "labels.csv")
+    written("video,start,end\n", "intervals.csv")
+    with mock.patch.object(tables, "changed_table", slow), ThreadPoolExecutor(2) as pool:
+        list(pool.map(update, ("b.mp4", "gate/a.mp4")))
+    assert sorted(read_labels(Path("labels.csv"))) == ["b.mp4", "gate/a.mp4", "jitter.mp4"]
+    assert not list(Path().glob(".*.lock"))
 
 
 def test_both_tables_are_written_or_neither(run: Callable[..., Result]) -> None:

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ssrl_pipeline.errors import LabelError
-from ssrl_pipeline.times import FrameTimes
+from ssrl_pipeline.times import SLACK, FrameTimes
 
 RATE = 1e-3  # relative difference of two rates that are one: 29.97 and 30000/1001
 MOST_SECONDS = 1e8  # three years
 MOST_FRAMES = 1000 * MOST_SECONDS
-LENGTH = 0.5  # seconds that a container's length may be off; sound often lasts longer
 
 
 class Span(NamedTuple):
@@ -107,7 +106,7 @@ def in_frames(said: Annotated, known: Known, fps: float | None, by_time: bool) -
             f"{known.frames}; its ranges would be shifted. {_WAY}"
         )
     own = known.times.duration(known.frames) if known.times.known else None
-    if said.duration is not None and own is not None and abs(said.duration - own) > LENGTH:
+    if said.duration is not None and own is not None and abs(said.duration - own) > SLACK:
         raise LabelError(
             f"{said.place}: {said.video}: {said.duration:g} s long there, and {own:.6g} s in truth: "
             "another video, or another cut of it"
@@ -145,11 +144,10 @@ def _from_seconds(said: Annotated, known: Known, span: Span) -> tuple[int, int, 
     if not 0 <= span.start < span.end < MOST_SECONDS:
         raise LabelError(f"{said.place}: {said.video}: range {span.start:g} to {span.end:g} s is none")
     start, end = known.times.frame_at(span.start), known.times.frames_before(span.end)
-    last = float(known.times.end_of(np.array(known.frames - 1)))
-    if span.start >= last or span.end > last + LENGTH:
+    if not known.times.hold(span.start, span.end, known.frames):
         raise LabelError(
             f"{said.place}: {said.video}: range {span.start:g} to {span.end:g} s does not lie in its "
-            f"{known.frames} frames, which last until {last:.6g} s"
+            f"{known.frames} frames, which last until {known.times.over(known.frames):.6g} s"
         )
     end = min(end, known.frames)
     return _checked(said, known, start, end, span.label, f" ({span.start:g} to {span.end:g} s)")

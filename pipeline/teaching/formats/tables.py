@@ -19,6 +19,7 @@ from ssrl_pipeline.disk import (
     one_name,
     read_table,
     write_together,
+    writing,
 )
 from ssrl_pipeline.errors import ConfigError, LabelError
 
@@ -35,7 +36,7 @@ class Imported(NamedTuple):
 def write_tables(
     found: Imported, out: Path, overwrite: bool = False, update: bool = False, bare: bool = False
 ) -> tuple[Path, Path]:
-    """Writes labels.csv and intervals.csv into a folder: both, or neither.
+    """Writes labels.csv and intervals.csv into a folder: both, or neither; one process after the other.
 
     Args:
         overwrite: tables that are there are replaced.
@@ -45,10 +46,17 @@ def write_tables(
     Raises:
         ConfigError: tables are there already, or both is said.
         LabelError: what is there cannot be read, or lacks a column.
+        BusyError: another process has kept the tables for too long.
     """
     if overwrite and update:
         raise ConfigError("--overwrite replaces the tables, --update changes them; say one")
     paths = out / "labels.csv", out / "intervals.csv"
+    with writing(paths[0]):
+        _write(found, paths, overwrite, update, bare)
+    return paths
+
+
+def _write(found: Imported, paths: tuple[Path, Path], overwrite: bool, update: bool, bare: bool) -> None:
     there = [path for path in paths if path.exists()]
     if there and not (overwrite or update):
         raise ConfigError(
@@ -67,7 +75,6 @@ def write_tables(
         else:
             contents[path] = new_table(columns, [row for of_it in rows.values() for row in of_it])
     write_together(contents)
-    return paths
 
 
 def _label_rows(found: Imported) -> Rows:
