@@ -138,7 +138,7 @@ class FrameJudge:
 
 
 def beside_probe(what: str, own: float, probe: float) -> str:
-    """How a detector and a linear probe rank the same videos and, where the probe does better, what to type."""
+    """How a detector and a linear probe rank the same videos; where the probe does better, what to type."""
     line = f"{what}: {own:.3f}; a linear probe reaches {probe:.3f}"
     if probe <= own:
         return line
