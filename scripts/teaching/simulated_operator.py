@@ -6,8 +6,8 @@
 Of each camera's test videos half are reviewed, chosen at random, and half are never clicked. On these false
 alarms an hour and events found are counted, before and after clicks, at the threshold above which a tenth of
 the normal frames of the reviewed half was before: a camera that alarms too often, or else there is little to
-click. Of clips (`operator_footage.py`) a verdict is the clip's label, an event is found where an abnormal
-clip has an alarm, and a place counts as a camera.
+click (`--share 0`: at the threshold that training has calibrated). Of clips (`operator_footage.py`) a verdict
+is the clip's label, an event is found where an abnormal clip has an alarm, and a place counts as a camera.
 
 Where frames are labelled (Ped2), detectors that learn from what is abnormal are also judged by the AUC over
 the frames of abnormal test videos, before and after one click in the middle of each abnormal training video's
@@ -15,6 +15,7 @@ event. Each draw's detector is trained once, and kept in --runs.
 """
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import load_config
 from ssrl_pipeline.console import table
 from ssrl_pipeline.data import Intervals, Labels
-from ssrl_pipeline.events import Event, EventRule, find_events
+from ssrl_pipeline.events import THRESHOLD, Event, EventRule, EventSettings, find_events
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.scoring import frame_scores, score_snippets
 from ssrl_pipeline.settings import Settings
@@ -70,7 +71,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, nargs="*", default=range(10))
     parser.add_argument("--models", nargs="*", choices=KINDS, default=("memory", "ssrl", "auto"))
     parser.add_argument("--clicks", type=int, nargs="*", default=CLICKS)
-    parser.add_argument("--share", type=float, default=SHARE, help="of normal frames that alarm at first")
+    parser.add_argument(
+        "--share", type=float, default=SHARE, help="of normal frames that alarm at first; 0: as calibrated"
+    )
     parser.add_argument("-o", "--set", action="append", default=[], metavar="KEY=VALUE")
     given = parser.parse_args()
     store = open_features(given.features, "store")
@@ -147,9 +150,12 @@ def _review(
 ) -> list[Counted]:
     original = load_checkpoint(path)
     before = _scores(original, store, watch.reviewed)
-    normal = np.concatenate([before[v][~_truth(v, len(before[v]), intervals)] for v in watch.reviewed])
-    threshold = float(np.nextafter(np.quantile(normal, 1 - share, method="higher"), np.float32(2)))
-    rule = EventRule(threshold=min(1.0, threshold), shortest=0.0, gap=0.0)
+    threshold = THRESHOLD
+    if share:
+        normal = np.concatenate([before[v][~_truth(v, len(before[v]), intervals)] for v in watch.reviewed])
+        threshold = float(np.nextafter(np.quantile(normal, 1 - share, method="higher"), np.float32(2)))
+    rule = EventRule(threshold=min(1.0, threshold))
+    settings = dataclasses.replace(settings, events=EventSettings(threshold=rule.threshold))
     given = [
         Verdict(Moment(v, alarm.peak, None), ABNORMAL if _hit(v, alarm, intervals) else NORMAL)
         for v in watch.reviewed
