@@ -177,18 +177,19 @@ def learn_from(
     before = judge(original, *judging)
     if not verdicts:
         return Learnt(_recorded(original, original, path, []), path, 0, before, before)
-    taught, unsure = _taught_by_camera(original, path, store, verdicts, labels, device, groups, note)
+    taught, unsure = _by_camera(original, path, store, verdicts, labels, settings, device, groups, note)
     new = _recorded(_joined(original, taught), original, path, verdicts)
     replaced = judge(there, *judging) if there else None
     return Learnt(new, path, len(verdicts), before, judge(new, *judging), replaced, unsure)
 
 
-def _taught_by_camera(
+def _by_camera(
     original: Checkpoint,
     path: Path,
     store: Features,
     verdicts: Sequence[Placed],
     labels: Labels,
+    settings: Settings,
     device: torch.device,
     groups: Mapping[str, str | None],
     note: Note,
@@ -205,7 +206,7 @@ def _taught_by_camera(
         if not own:
             continue
         part, known = _part(original, labels, camera)
-        if (new := _taught(part, store, known, own, device)) is None:
+        if (new := _taught(part, store, known, own, settings, device)) is None:
             idle.append(f"{path}: {_nothing_learnt(part.kind, camera)}")
             continue
         taught[camera] = new.checkpoint
@@ -275,7 +276,12 @@ def _joined(original: Checkpoint, taught: Mapping[str | None, Checkpoint]) -> Ch
 
 
 def _taught(
-    part: Checkpoint, store: Features, labels: Labels, verdicts: Sequence[Placed], device: torch.device
+    part: Checkpoint,
+    store: Features,
+    labels: Labels,
+    verdicts: Sequence[Placed],
+    settings: Settings,
+    device: torch.device,
 ) -> Taught | None:
     """One detector after its lessons, calibrated; None where there was nothing to learn."""
     model = part.at_level(0).build()
@@ -286,7 +292,7 @@ def _taught(
         return None
     raw = Checkpoint.of(model.eval(), part.recipe, part.settings, part.provenance)
     raw = dataclasses.replace(raw, words=part.words, provenance=part.provenance)
-    return Taught(*levelled(part, raw, store, labels, verdicts, device), bags=len(train))
+    return Taught(*levelled(part, raw, store, labels, verdicts, settings.events, device), bags=len(train))
 
 
 def find_original(checkpoint: Path) -> tuple[Path, Checkpoint]:

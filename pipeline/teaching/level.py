@@ -1,4 +1,8 @@
-"""Where the scores of a detector that has learnt are calibrated to: as many normal frames alarm as before."""
+"""Where the scores of a detector that has learnt are calibrated to.
+
+First as many normal frames alarm as before. Then verdicts may raise the level, for who calls alarms normal
+wants fewer: what has learnt from one false alarm hardly prevents the next, which looks different.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,12 +12,15 @@ import torch
 
 from ssrl_pipeline.checkpoint import Checkpoint
 from ssrl_pipeline.data import Labels
+from ssrl_pipeline.events import EventSettings, choose_rule
 from ssrl_pipeline.features import Features
 from ssrl_pipeline.models import MOST_LEVEL, PatchMemory
 from ssrl_pipeline.teaching.lessons import BESIDE, Placed
 from ssrl_pipeline.training import calibrated, raw_scores, validation_videos
 
 ALARMS = 0.01  # share of normal snippets by whose scores the level moves, where no video is kept for it
+FEWEST = 3  # moments called abnormal, without which verdicts do not say how high the level may be
+KEPT = 0.01  # log odds by which what was called abnormal still alarms
 EPS = 1e-6
 
 
@@ -23,6 +30,21 @@ class Levelled(NamedTuple):
 
 
 def levelled(
+    original: Checkpoint,
+    raw: Checkpoint,
+    store: Features,
+    labels: Labels,
+    verdicts: Sequence[Placed],
+    events: EventSettings,
+    device: torch.device,
+) -> Levelled:
+    """At the level where as many normal frames alarm as with the original, or higher: :func:`raised`."""
+    threshold = choose_rule(events, original.provenance.get("threshold")).rule.threshold
+    found = as_often(original, raw, store, labels, verdicts, device)
+    return found._replace(checkpoint=raised(original, found.checkpoint, store, verdicts, threshold, device))
+
+
+def as_often(
     original: Checkpoint,
     raw: Checkpoint,
     store: Features,
@@ -55,6 +77,38 @@ def levelled(
     return Levelled(raw.at_level(level), sure=bool(normal))
 
 
+def raised(
+    original: Checkpoint,
+    learnt: Checkpoint,
+    store: Features,
+    verdicts: Sequence[Placed],
+    threshold: float,
+    device: torch.device,
+) -> Checkpoint:
+    """At the level where half of the false alarms are gone, as far as every confirmed event still alarms.
+
+    False alarms are moments called normal that alarmed, by the scores of the original: the other has them by
+    heart. The level never falls, and stays where fewer than FEWEST moments were called abnormal.
+
+    Args:
+        learnt: at the level where as many normal frames alarm as with the original.
+        threshold: of scores, at which both alarm.
+    """
+    videos = sorted({one.video for one in verdicts})
+    scored = []
+    for checkpoint in (original, learnt):
+        own = raw_scores(checkpoint, store, videos, device)
+        scored.append([_odds(own[one.video][one.snippet]) - checkpoint.level for one in verdicts])
+    least = float(_odds(np.float64(threshold)))
+    pairs = list(zip(verdicts, *scored, strict=True))
+    false = [before for one, before, _ in pairs if not one.verdict.abnormal and before >= least]
+    events = [min(before, after) for one, before, after in pairs if one.verdict.abnormal]
+    if not false or len(events) < FEWEST:
+        return learnt
+    wanted = min(float(np.median(false)), min(events) - KEPT)
+    return learnt.at_level(min(MOST_LEVEL, learnt.level + wanted - least)) if wanted > least else learnt
+
+
 def _quiet(scores: Mapping[str, np.ndarray], verdicts: Sequence[Placed]) -> dict[str, np.ndarray]:
     """Of videos with verdicts, what nobody called abnormal, nor what is beside it; all, where that is all."""
     left = {video: np.ones(len(values), bool) for video, values in scores.items()}
@@ -66,6 +120,11 @@ def _quiet(scores: Mapping[str, np.ndarray], verdicts: Sequence[Placed]) -> dict
 
 
 def _high_odds(scores: Mapping[str, np.ndarray]) -> float:
-    pooled = np.clip(np.concatenate(list(scores.values())).astype(np.float64), EPS, 1 - EPS)
-    high = float(np.quantile(pooled, 1 - ALARMS))
-    return float(np.log(high) - np.log1p(-high))
+    pooled = np.concatenate(list(scores.values()))
+    return float(_odds(np.quantile(pooled.astype(np.float64), 1 - ALARMS)))
+
+
+def _odds(score: np.floating) -> np.float64:
+    """Their log."""
+    certain = np.clip(np.float64(score), EPS, 1 - EPS)
+    return np.float64(np.log(certain) - np.log1p(-certain))

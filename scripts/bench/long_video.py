@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.console.terminal import table
-from ssrl_pipeline.models import SSRL
+from ssrl_pipeline.models import SSRL, Detector
 from ssrl_pipeline.models.long_video import CHUNK, score_long
 
 SNIPPETS_PER_HOUR = 30 * 3600 / 16  # at 30 frames a second
@@ -90,7 +90,7 @@ def made_up_model(scales: list[str], crops: int, feature_size: int) -> SSRL:
     return model
 
 
-def made_up_features(model: SSRL, snippets: int) -> Iterator[dict[str, Tensor]]:
+def made_up_features(model: Detector, snippets: int) -> Iterator[dict[str, Tensor]]:
     for begin in range(0, snippets, CHUNK):
         random = torch.Generator().manual_seed(begin)
         n = min(CHUNK, snippets - begin)

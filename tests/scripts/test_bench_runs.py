@@ -35,6 +35,13 @@ def test_long_video(run: Run) -> None:
     assert "seconds an hour" in run("long_video", "--hours", 0.01, "--scales", "--feature-size", 8)
 
 
+@pytest.mark.slow
+def test_replay_day(run: Run, tmp_path: Path) -> None:
+    few = ("--folder", tmp_path, "--hours", 1, "--snippets", 300, "--scales", "2x3", "--feature-size", 8)
+    told = run("replay_day", *few)
+    assert [line.split()[0] for line in told.splitlines()[-4:]] == ["probe", "memory", "probe", "scores"]
+
+
 def test_extraction_memory(run: Run) -> None:
     few = ("--minutes", 0.02, "--size", 64, 48, "--preset", "live")
     assert "decoder_mib" in run("extraction_memory", *few)

@@ -18,6 +18,7 @@ from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL, Blend, Detector, LinearProbe, PatchMemory, fit_memory, memory
 from ssrl_pipeline.models.actions import ActionDetector
 from ssrl_pipeline.models.lessons import expanded
+from ssrl_pipeline.teaching import level
 from ssrl_pipeline.teaching.lessons import cells_of, moments, placed
 from ssrl_pipeline.teaching.verdicts import Moment, Patch, Verdict, add_verdict, undo
 
@@ -435,6 +436,32 @@ def test_mistakes_are_told(store: FeatureStore, run: Callable[..., Result]) -> N
     assert changed.code == 1 and "another checkpoint by now" in changed.err
     path.unlink()
     assert "its original is needed" in run("learn", "new.pt", "--out", "newer.pt").err
+
+
+@pytest.mark.parametrize(
+    ("abnormal", "normal", "rise"),
+    [
+        ((3.0, 4.0, 5.0), (1.0, 1.5, 2.0), 1.5),  # half of the false alarms are gone
+        ((1.25, 4.0, 5.0), (1.0, 1.5, 2.0), 1.24),  # every event still alarms
+        ((-1.0, 4.0, 5.0), (1.0, 1.5, 2.0), 0.0),  # as it is: one did not alarm before
+        ((3.0, 4.0), (1.0, 1.5, 2.0), 0.0),  # too few to say how high events score
+        ((3.0, 4.0, 5.0), (-2.0, -1.0), 0.0),  # no false alarm
+    ],
+)
+def test_the_level_rises_by_verdicts_of_both_kinds(
+    store: FeatureStore,
+    monkeypatch: pytest.MonkeyPatch,
+    abnormal: tuple[float, ...],
+    normal: tuple[float, ...],
+    rise: float,
+) -> None:
+    words = ["abnormal"] * len(abnormal) + ["normal"] * len(normal)
+    verdicts = placed(store, [said("n2.mp4", t, word) for t, word in enumerate(words)], print)
+    odds = np.array([*abnormal, *normal, *[0.0] * (T - len(words))]) + 0.25
+    monkeypatch.setattr(level, "raw_scores", lambda *given: {"n2.mp4": 1 / (1 + np.exp(-odds))})
+    known = write_checkpoint()[1].at_level(0.25)
+    found = level.raised(known, known, store, verdicts, 0.5, torch.device("cpu"))
+    assert found.level == pytest.approx(0.25 + rise)
 
 
 def test_a_kind_without_anything_to_learn_says_so() -> None:
