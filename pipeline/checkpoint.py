@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,12 @@ from ssrl_pipeline.disk import (
     UNFINISHED,
     check_archive,
     checkpoint_file,
+    locked,
     mistaken_download,
     one_name,
     whole_file,
 )
-from ssrl_pipeline.errors import CheckpointError, first_line, is_out_of_memory
+from ssrl_pipeline.errors import BusyError, CheckpointError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbones import content_sha256
 from ssrl_pipeline.models import SSRL, Detector, build_model
 from ssrl_pipeline.scales import recipe_of
@@ -194,20 +197,27 @@ def amend_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     os.utime(path, ns=(trained.st_atime_ns, trained.st_mtime_ns))
 
 
-def load_to_amend(path: Path) -> Checkpoint:
-    """Reads a checkpoint that is to be amended.
+@contextmanager
+def amending(path: Path) -> Iterator[Checkpoint]:
+    """Reads a checkpoint that is to be amended; until the context ends, no other process amends it.
 
     Raises:
         CheckpointError: it cannot be read; or `learn` has made it, and would make it anew without the change.
+        BusyError: another process amends it.
     """
-    checkpoint = load_checkpoint(path)
-    record = checkpoint.provenance.get("learnt")
-    if record and Path(str(record["from"])).is_file():
-        raise CheckpointError(
-            f"{path}: has learnt from verdicts, and the next `learn` would drop what changes in it; change "
-            f"{record['from']}, which it learns from, and run `learn {record['from']} --out {path}` again"
-        )
-    return checkpoint
+    if not path.is_file():
+        load_checkpoint(path)  # says so, and leaves no lock where nothing is
+    with locked(path.with_name(f".{path.name}.lock")) as holder:
+        if holder:
+            raise BusyError(f"{path}: {holder} is changing it; run the same command again after its end")
+        checkpoint = load_checkpoint(path)
+        record = checkpoint.provenance.get("learnt")
+        if record and Path(str(record["from"])).is_file():
+            raise CheckpointError(
+                f"{path}: has learnt from verdicts, and the next `learn` would drop what changes in it; change "
+                f"{record['from']}, which it learns from, and run `learn {record['from']} --out {path}` again"
+            )
+        yield checkpoint
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ssrl_pipeline.adapting.adapt import Adapted, adapt_checkpoint
-from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, load_to_amend
+from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, amending
 from ssrl_pipeline.console import FAILED, Progress, Workload, say
 from ssrl_pipeline.data import Annotations, Label, Labels, grouped, labels_path
 from ssrl_pipeline.disk import checkpoint_file, one_name
@@ -46,18 +46,20 @@ def adapt_run(
         ConfigError: nothing says which camera it is.
     """
     path = checkpoint_file(checkpoint)
-    loaded = load_to_amend(path)
-    if not settings.train.false_alarms:
-        raise ConfigError("train.false_alarms is 0: adapting needs a share of frames that may alarm, as 0.01")
-    if videos is not None:
-        group = group or one_name(videos.resolve().name)
-        store, names = _extracted(settings, path, videos, group, device, show)
-        footage = {group: names}
-    else:
-        store = open_features(settings.data.features, settings.data.layout)
-        footage = _stored(settings, loaded, store, group)
-    found = _adapted(loaded, store, footage, settings, find_device(device))
-    amend_checkpoint(path, found[-1].checkpoint)
+    with amending(path) as loaded:
+        if not settings.train.false_alarms:
+            raise ConfigError(
+                "train.false_alarms is 0: adapting needs a share of frames that may alarm, as 0.01"
+            )
+        if videos is not None:
+            group = group or one_name(videos.resolve().name)
+            store, names = _extracted(settings, path, videos, group, device, show)
+            footage = {group: names}
+        else:
+            store = open_features(settings.data.features, settings.data.layout)
+            footage = _stored(settings, loaded, store, group)
+        found = _adapted(loaded, store, footage, settings, find_device(device))
+        amend_checkpoint(path, found[-1].checkpoint)
     return found
 
 

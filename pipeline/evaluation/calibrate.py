@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, load_to_amend
+from ssrl_pipeline.checkpoint import Checkpoint, amend_checkpoint, amending
 from ssrl_pipeline.data import Annotations, Labels, check_videos
 from ssrl_pipeline.disk import find_checkpoint
 from ssrl_pipeline.errors import LabelError, PipelineError
@@ -88,14 +88,14 @@ def calibrate_run(
         The checkpoint's file, and what was found.
     """
     path = find_checkpoint(checkpoint, Path(settings.data.runs))
-    loaded = load_to_amend(path)
-    store = open_features(settings.data.features, settings.data.layout)
-    rule = EventRule(**{**vars(settings.events), "threshold": THRESHOLD})
-    labels = Annotations(settings.data, store).labels
-    found = calibrate_checkpoint(
-        loaded, store, labels, false_alarms, unit, split, rule, find_device(device), by
-    )
-    amend_checkpoint(path, found.checkpoint)
+    with amending(path) as loaded:
+        store = open_features(settings.data.features, settings.data.layout)
+        rule = EventRule(**{**vars(settings.events), "threshold": THRESHOLD})
+        labels = Annotations(settings.data, store).labels
+        found = calibrate_checkpoint(
+            loaded, store, labels, false_alarms, unit, split, rule, find_device(device), by
+        )
+        amend_checkpoint(path, found.checkpoint)
     return path, found
 
 

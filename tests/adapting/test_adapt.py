@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from ssrl_pipeline.adapting.adapt import adapt_checkpoint
 from ssrl_pipeline.adapting.footage import Part, cut, folds, footage
-from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, amending, load_checkpoint, save_checkpoint
 from ssrl_pipeline.errors import CheckpointError, PipelineError
 from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
@@ -286,3 +287,17 @@ def test_an_exported_graph_names_its_camera(store: FeatureStore, tmp_path: Path)
     assert said["group"] == "gate" and json.loads(said["model"])["kind"] == "blend"
     with pytest.raises(CheckpointError, match="was not adapted to camera 'door'; it was to: 'gate'"):
         export_onnx(path, tmp_path / "door.onnx", "door")
+
+
+def test_two_commands_do_not_amend_a_checkpoint_at_once(
+    store: FeatureStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "best.pt"
+    save_checkpoint(path, a_checkpoint("probe", store))
+    written = path.read_bytes()
+    with amending(path):
+        for command in (("adapt", path), ("calibrate", "--checkpoint", path, "--false-alarms", 0.05)):
+            assert run_main(*command, "--features", store.root, "--device", "cpu") == 1
+            told = capsys.readouterr().err
+            assert f"best.pt: process {os.getpid()}" in told and "run the same command again" in told
+    assert path.read_bytes() == written and list(tmp_path.iterdir()) == [path]
