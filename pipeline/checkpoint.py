@@ -214,8 +214,9 @@ def amending(path: Path) -> Iterator[Checkpoint]:
         record = checkpoint.provenance.get("learnt")
         if record and Path(str(record["from"])).is_file():
             raise CheckpointError(
-                f"{path}: has learnt from verdicts, and the next `learn` would drop what changes in it; change "
-                f"{record['from']}, which it learns from, and run `learn {record['from']} --out {path}` again"
+                f"{path}: has learnt from verdicts, and the next `learn` would drop what changes in it; "
+                f"change {record['from']}, which it learns from, and run again: "
+                f"learn {record['from']} --out {path}"
             )
         yield checkpoint
 
