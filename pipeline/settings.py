@@ -99,10 +99,12 @@ class LossSettings:
     smoothness: float = 8e-4  # weight of the squared steps between neighbouring scores of abnormal bags
     sparsity: float = 8e-3  # weight of the norm of abnormal bags' scores: few snippets are anomalous
     dropout: float = 0.3  # of magnitudes before the greatest are picked; use little with short bags
+    correction: float = 0.5  # weight of the squared log odds that SSRL adds to a probe's evidence
     across_videos: bool = False  # smoothness over the flattened batch, as the published code has it
 
     def __post_init__(self) -> None:
         require(0 < self.top <= 1, "top", self.top, "more than 0 and at most 1")
+        require(self.correction >= 0, "correction", self.correction, "zero or more")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class Losses(NamedTuple):
     magnitude: Tensor  # abnormal features long, normal ones short
     smoothness: Tensor
     sparsity: Tensor
+    correction: Tensor  # of a probe's evidence: small where the evidence suffices
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class LossWeights:
     magnitude: float = 1e-4
     smoothness: float = 8e-4
     sparsity: float = 8e-3
+    correction: float = 0.0
     dropout: float = 0.7  # of magnitudes, before the k greatest are picked
 
 
@@ -68,9 +70,12 @@ class MILLoss(nn.Module):
         """
         with torch.autocast(output.scores.device.type, enabled=False):
             bag_scores, bag_features = map(gather, self.pick(output))  # [2B], [2B, C, F]
-            return self._losses(bag_scores, bag_features, gather(output.scores), gather(labels))
+            added = None if output.added is None else gather(output.added)
+            return self._losses(bag_scores, bag_features, gather(output.scores), added, gather(labels))
 
-    def _losses(self, bag_scores: Tensor, bag_features: Tensor, scores: Tensor, labels: Tensor) -> Losses:
+    def _losses(
+        self, bag_scores: Tensor, bag_features: Tensor, scores: Tensor, added: Tensor | None, labels: Tensor
+    ) -> Losses:
         w = self.weights
         # On a GPU the cross-entropy of NaN would end the process.
         bags = F.binary_cross_entropy(bag_scores.nan_to_num(0.5), labels.to(bag_scores.dtype))
@@ -84,7 +89,9 @@ class MILLoss(nn.Module):
         steps = (anomalous.flatten() if self.across_videos else anomalous).diff(dim=-1)
         smoothness = w.smoothness * steps.square().sum()
         sparsity = w.sparsity * anomalous.norm()
-        return Losses(bags + magnitude + smoothness + sparsity, bags, magnitude, smoothness, sparsity)
+        correction = scores.new_zeros(()) if added is None else w.correction * added.square().mean()
+        total = bags + magnitude + smoothness + sparsity + correction
+        return Losses(total, bags, magnitude, smoothness, sparsity, correction)
 
     def pick(self, output: SSRLOutput) -> tuple[Tensor, Tensor]:
         """Mean score [B] and mean feature [B, C, F] of each bag's k chosen snippets."""

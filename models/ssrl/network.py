@@ -25,6 +25,7 @@ class SSRLOutput(NamedTuple):
     scores: Tensor  # [B, T], 0 to 1
     magnitudes: Tensor  # [B, T], L2 norm of the features, mean over crops
     features: Tensor  # [B, C, T, F], what the scores are computed from
+    added: Tensor | None = None  # [B, C, T], log odds that are added to evidence, where there is any
 
 
 class PatchBranch(nn.Module):
@@ -162,7 +163,9 @@ class SSRL(Detector):
         odds = self.head.log_odds(features).view(b, c, t)
         scores = (odds if evidence is None else odds + evidence).sigmoid().mean(dim=1)
         magnitudes = features.norm(dim=2).view(b, c, t).mean(dim=1)
-        return SSRLOutput(scores, magnitudes, features.view(b, c, t, f))
+        return SSRLOutput(
+            scores, magnitudes, features.view(b, c, t, f), added=None if evidence is None else odds
+        )
 
     def hide(self, views: Mapping[str, Tensor], hidden: Hidden) -> Mapping[str, Tensor]:
         """As of every detector; where patches are related, a hidden one has the mean normal feature.

@@ -40,7 +40,7 @@ from ssrl_pipeline.training.task import Task
 
 TRIED: tuple[Kind, ...] = ("probe", "ssrl", "memory", "motion")
 BLENDED = ("probe", "memory")  # what is blended unless others show that they add to it (docs/training.md)
-LEAD = 2  # standard errors, for a dozen blends are tried and one of them leads by chance
+LEAD = 1.645  # standard errors, of which chance alone makes a lead once in twenty times
 DRAWS = 1000  # of videos, for the standard error of a lead
 LEAST = 1e-3  # a deviation of log odds, where normal snippets do not differ
 

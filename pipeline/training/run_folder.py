@@ -40,6 +40,7 @@ class Evaluation(NamedTuple):
     val_loss: float | None  # cross-entropy of the validation bags, both classes alike; None without any
     test_auc: float | None  # of the frames of the test videos, where these choose; else None
     best: bool  # of the stage so far
+    correction: float = 0.0  # a term, too, of a version after the others
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The loss against the same sums written out in NumPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,17 @@ def test_terms(across_videos: bool) -> None:
     assert losses.smoothness.item() == pytest.approx(0.2 * steps, rel=1e-5)
     assert losses.sparsity.item() == pytest.approx(0.3 * np.sqrt((scores[1:3] ** 2).sum()), rel=1e-5)
     assert losses.total.item() == pytest.approx(sum(term.item() for term in losses[1:]), rel=1e-6)
+
+
+def test_what_is_added_to_evidence_costs_its_mean_square() -> None:
+    added = torch.randn(4, 3, 20, generator=torch.Generator().manual_seed(2))
+    weights = replace(WEIGHTS, correction=0.5)
+    plain, corrected = output(), output()._replace(added=added)
+    without = MILLoss(weights)(plain, LABELS)
+    assert without.correction == 0 and without == MILLoss(WEIGHTS)(corrected, LABELS)
+    losses = MILLoss(weights)(corrected, LABELS)
+    assert losses.correction.item() == pytest.approx(0.5 * np.mean(added.numpy() ** 2), rel=1e-5)
+    assert losses.total.item() == pytest.approx(without.total.item() + losses.correction.item(), rel=1e-6)
 
 
 def test_autocast_changes_nothing() -> None:

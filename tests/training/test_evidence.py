@@ -4,18 +4,20 @@ import dataclasses
 import json
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from ssrl_pipeline import checkpoint as checkpoints
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.models import SSRL, LinearProbe
 from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.models.long_video import score_long
 from ssrl_pipeline.scales import EVIDENCE
-from ssrl_pipeline.settings import ModelSettings, TrainSettings
+from ssrl_pipeline.settings import LossSettings, ModelSettings, TrainSettings
 from ssrl_pipeline.training.bags import Bags, load_bags
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.kinds.evidence import fit_evidence, held_out_rows
@@ -189,3 +191,27 @@ def test_bags_hand_it_over_by_its_name() -> None:
     bags.branches[EVIDENCE] = torch.arange(6.0).reshape(2, 3)
     views, _ = bags.batch([1, 0], CPU)
     assert views[EVIDENCE].tolist() == [[3, 4, 5], [0, 1, 2]]
+
+
+def test_a_run_that_a_version_before_began_goes_on_without_a_cost_of_corrections(
+    store, tmp_path: Path
+) -> None:
+    def run(name: str, **how: Any) -> Path:
+        loss = LossSettings(**{name: value for name, value in how.items() if name == "correction"})
+        settings = TrainSettings(steps=4, evaluate_every=2, batch_size=2, loss=loss)
+        report = how.get("report", lambda evaluation: None)
+        return train_ssrl(store, LABELS, tmp_path / name, ModelSettings(), settings, Group(CPU), report)
+
+    class Killed(Exception):
+        pass
+
+    def kill(evaluation: object) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        run("old", correction=0.0, report=kill)
+    state = checkpoints.load(tmp_path / "old" / "last.pt")
+    assert "correction" not in state["identity"]["train"]["loss"]  # as a version before wrote it
+    old, whole, new = load_checkpoint(run("old")), load_checkpoint(run("whole", correction=0.0)), run("new")
+    assert all(torch.equal(old.weights[name], value) for name, value in whole.weights.items())
+    assert any(not torch.equal(load_checkpoint(new).weights[n], v) for n, v in whole.weights.items())

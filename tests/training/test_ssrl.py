@@ -87,7 +87,9 @@ def test_run_folder(store, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [(e["stage"], e["step"]) for e in lines] == [(s, n) for s in (1, 2) for n in (10, 20, 30)]
     assert lines == [e._asdict() for e in reported] == [e._asdict() for e in result.evaluations]
-    assert all(e.loss == pytest.approx(e.bags + e.magnitude + e.smoothness + e.sparsity) for e in reported)
+    for e in reported:
+        terms = e.bags, e.magnitude, e.smoothness, e.sparsity, e.correction
+        assert e.loss == pytest.approx(sum(terms))
     best = load_checkpoint(result.best)
     assert best.provenance["val_loss"] == min(e.val_loss for e in reported if e.stage == 2 and e.val_loss)
     assert best.recipe == store.recipe and best.model["scales"] == ["2x3"]

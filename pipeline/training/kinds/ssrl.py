@@ -108,6 +108,9 @@ class SSRLTrainer:
         self.scales = check_scales(model_settings.scales, store)
         self.stages = stages_of(settings, self.scales)
         settings = fitted(settings, split, run, group.size)
+        begun = begun_with(run)
+        if begun is not None and "correction" not in begun["loss"]:  # it began in a version before
+            settings = dataclasses.replace(settings, loss=dataclasses.replace(settings.loss, correction=0.0))
         begun = begun_with(run, "model")
         if begun is not None and "evidence" not in begun:  # it began without, or in a version before
             model_settings = dataclasses.replace(model_settings, evidence=False)
@@ -120,11 +123,15 @@ class SSRLTrainer:
         known = {**trees["model"]}
         if not model_settings.evidence:
             del known["evidence"]  # as of versions before, so that their runs go on
+        same["loss"] = {**same["loss"]}
+        if not settings.loss.correction:
+            del same["loss"]["correction"]  # likewise
         identity = {"model": known, "train": same, "recipe": self.recipe, "split": [split.train, split.val]}
         defaults = {"model": to_tree(ModelSettings()), "train": to_tree(TrainSettings())}
         for tree in (same, defaults["train"]):
             del tree["false_alarms"]  # of what comes after
         del defaults["model"]["evidence"]
+        del defaults["train"]["loss"]["correction"]
         self.folder = RunFolder(run, trees, identity, defaults, group, settings.tensorboard)
         terms = dataclasses.asdict(settings.loss)
         how = {name: terms.pop(name) for name in ("across_videos", "top")}
