@@ -133,7 +133,7 @@ def test_all_cameras_lose_about_the_same_where_there_is_too_much() -> None:
             yield number % 200
 
     def slow(images: np.ndarray) -> ViewArrays:
-        time.sleep(0.02)
+        time.sleep(0.06)  # so long that a busy machine, which delays a reader, costs it no turn
         return describe(images)
 
     def opener(source: Source, timeout: float, started: Any) -> Fake:
@@ -142,7 +142,7 @@ def test_all_cameras_lose_about_the_same_where_there_is_too_much() -> None:
     watched = Watched([stream(name) for name in names], opener, slow, patient=False)
     watched.run(until=lambda: len(watched.of("score")) >= 80 or watched.stop.is_set())
     scored = [len(watched.scores(name)) for name in names]
-    assert min(scored) > 0.6 * max(scored)  # a busy machine delays one reader or another
+    assert max(scored) - min(scored) <= 2
     assert all(line["frames"] for line in watched.of("dropped"))
     assert {line["camera"] for line in watched.of("dropped")} == set(names)
 
