@@ -94,6 +94,8 @@ def raised(
         learnt: at the level where as many normal frames alarm as with the original.
         threshold: of scores, at which both alarm.
     """
+    if sum(one.verdict.abnormal for one in verdicts) < FEWEST:
+        return learnt
     videos = sorted({one.video for one in verdicts})
     scored = []
     for checkpoint in (original, learnt):
@@ -103,7 +105,7 @@ def raised(
     pairs = list(zip(verdicts, *scored, strict=True))
     false = [before for one, before, _ in pairs if not one.verdict.abnormal and before >= least]
     events = [min(before, after) for one, before, after in pairs if one.verdict.abnormal]
-    if not false or len(events) < FEWEST:
+    if not false:
         return learnt
     wanted = min(float(np.median(false)), min(events) - KEPT)
     return learnt.at_level(min(MOST_LEVEL, learnt.level + wanted - least)) if wanted > least else learnt
@@ -125,6 +127,6 @@ def _high_odds(scores: Mapping[str, np.ndarray]) -> float:
 
 
 def _odds(score: np.floating) -> np.float64:
-    """Their log."""
+    """The logarithm of a score's odds."""
     certain = np.clip(np.float64(score), EPS, 1 - EPS)
     return np.float64(np.log(certain) - np.log1p(-certain))

@@ -38,6 +38,8 @@ def fitted(settings: TrainSettings, split: Split, run: Path, processes: int) -> 
     """
     if begun := begun_with(run):
         kept = {name: begun[name] for name in LEFT if getattr(settings, name) is None and name in begun}
+        if "correction" not in begun["loss"]:  # which it did not know
+            kept["loss"] = dataclasses.replace(settings.loss, correction=0.0)
         settings = dataclasses.replace(settings, **kept)
     parts = settings.accumulate * processes
     batch = settings.batch_size or _multiple(_within(BATCH, len(split.train) / VIDEOS_A_BAG), parts)

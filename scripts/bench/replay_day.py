@@ -10,6 +10,7 @@ as that holds it: a slow disk adds the time that it needs to read the views that
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from ssrl_pipeline.events import ChosenRule, EventRule
 from ssrl_pipeline.features import FeatureStore, Recipe, VideoMeta, create_store
 from ssrl_pipeline.models import Detector, LinearProbe, fit_memory
 from ssrl_pipeline.results import VideoScores
-from ssrl_pipeline.scales import view_of
+from ssrl_pipeline.scales import parse_scale, view_of
 
 FPS = 25
 SNIPPETS = FPS * 3600 // 16  # of an hour
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float32")
     parser.add_argument("--threads", type=int, default=2)
     a = parser.parse_args()
-    views = {"clip": 1} | {view_of(scale): int(np.prod([*map(int, scale.split("x"))])) for scale in a.scales}
+    views = {"clip": 1} | {view_of(scale): math.prod(parse_scale(scale)) for scale in a.scales}
     torch.manual_seed(0)
     probe = LinearProbe(a.feature_size, views).eval()
     store = made_up_store(a.folder / "features", probe, a.hours, a.snippets, a.dtype)

@@ -29,10 +29,10 @@ from sklearn.metrics import roc_auc_score
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import load_config
 from ssrl_pipeline.console import table
-from ssrl_pipeline.data import Intervals, Labels
+from ssrl_pipeline.data import Intervals, Labels, frame_labels
 from ssrl_pipeline.events import THRESHOLD, Event, EventRule, EventSettings, find_events
 from ssrl_pipeline.features import Features, open_features
-from ssrl_pipeline.scoring import frame_scores, score_snippets
+from ssrl_pipeline.scoring import score_stored
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.teaching import ABNORMAL, NORMAL, Moment, Verdict
 from ssrl_pipeline.teaching.learning import learn_from
@@ -152,7 +152,9 @@ def _review(
     before = _scores(original, store, watch.reviewed)
     threshold = THRESHOLD
     if share:
-        normal = np.concatenate([before[v][~_truth(v, len(before[v]), intervals)] for v in watch.reviewed])
+        normal = np.concatenate(
+            [before[v][~frame_labels(v, labels[v], intervals, len(before[v]))] for v in watch.reviewed]
+        )
         threshold = float(np.nextafter(np.quantile(normal, 1 - share, method="higher"), np.float32(2)))
     rule = EventRule(threshold=min(1.0, threshold))
     settings = dataclasses.replace(settings, events=EventSettings(threshold=rule.threshold))
@@ -202,20 +204,9 @@ def _hit(video: str, alarm: Event, intervals: Intervals) -> bool:
     return any(start < alarm.end and alarm.start < end for start, end in intervals.get(video, []))
 
 
-def _truth(video: str, frames: int, intervals: Intervals) -> np.ndarray:
-    """bool [frames]: anomalous."""
-    truth = np.zeros(frames, bool)
-    for start, end in intervals.get(video, []):
-        truth[start:end] = True
-    return truth
-
-
 def _scores(checkpoint: Checkpoint, store: Features, videos: Sequence[str]) -> Scores:
-    model, found = checkpoint.build(), {}
-    for video in videos:
-        values = score_snippets(video, model, store.read(video, model.views), CPU)
-        found[video] = frame_scores(values, store.meta(video).frames, store.starts(video))
-    return found
+    model = checkpoint.build()
+    return {video: score_stored(video, model, store, CPU) for video in videos}
 
 
 def glanced(
@@ -234,7 +225,7 @@ def glanced(
     aucs = []
     for checkpoint in (original, learnt):
         scores = _scores(checkpoint, store, test)
-        truth = np.concatenate([_truth(video, len(scores[video]), intervals) for video in test])
+        truth = np.concatenate([frame_labels(v, labels[v], intervals, len(scores[v])) for v in test])
         aucs.append(float(roc_auc_score(truth, np.concatenate([scores[video] for video in test]))))
     return aucs[0], aucs[1]
 

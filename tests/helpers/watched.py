@@ -40,8 +40,35 @@ def picture(number: int) -> np.ndarray:
     return mark(cv2.resize(noise, SIZE), number)
 
 
-class Fake:
-    """A source's frames, given once nothing waits to be taken.
+class Given:
+    """A source's frames, given once nothing waits to be taken."""
+
+    codec, hardware = "made up", ""
+    busy: Callable[[], bool] = staticmethod(lambda: False)
+
+    def __init__(self, frames: Iterator[np.ndarray], info: VideoInfo):
+        self.info, self.time = info, 0.0
+        self.frames = self._read(frames)
+
+    def _read(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for count, frame in enumerate(frames):
+            while self.busy():
+                time.sleep(0.001)
+            self.time = count / self.info.fps
+            yield frame
+
+    def damage(self) -> str:
+        return ""
+
+    def __enter__(self) -> "Given":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.frames.close()
+
+
+class Fake(Given):
+    """Pictures of a live stream.
 
     Args:
         numbers: of the frames.
@@ -50,33 +77,20 @@ class Fake:
         after: called after the last.
     """
 
-    busy: Callable[[], bool] = staticmethod(lambda: False)
-
     def __init__(
         self, numbers: Iterable[int], fps: float = 10.0, length: int = 0, after: Callable[[], object] = int
     ):
-        self.info, self.time, self.hardware = VideoInfo(fps, *SIZE, length), 0.0, ""
-        self.frames = self._read(numbers, after)
+        super().__init__(_pictures(numbers, length, after), VideoInfo(fps, *SIZE, length))
 
-    def _read(self, numbers: Iterable[int], after: Callable[[], object]) -> Iterator[np.ndarray]:
-        count = 0
-        for count, number in enumerate(numbers, 1):
-            while self.busy():
-                time.sleep(0.001)
-            self.time = (count - 1) / self.info.fps
-            yield picture(number)
-        after()
-        if count < self.info.reported_frames:
-            raise VideoError(f"truncated after {count} of {self.info.reported_frames} frames")
 
-    def damage(self) -> str:
-        return ""
-
-    def __enter__(self) -> "Fake":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.frames.close()
+def _pictures(numbers: Iterable[int], length: int, after: Callable[[], object]) -> Iterator[np.ndarray]:
+    count = 0
+    for number in numbers:
+        count += 1
+        yield picture(number)
+    after()
+    if count < length:
+        raise VideoError(f"truncated after {count} of {length} frames")
 
 
 def opening(*attempts: Fake | None) -> Callable[..., Fake]:

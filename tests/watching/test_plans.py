@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.watched import Given
 
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.events.rule import EventRule
@@ -72,31 +73,11 @@ def made(kind: str) -> Detector:
     return ssrl
 
 
-class Stream:
-    """Frames that are given once nothing waits to be taken."""
-
-    codec, hardware = "made up", ""
+class Stream(Given):
+    """Frames of a camera, or of a recording of so many."""
 
     def __init__(self, frames: Iterator[np.ndarray], recorded: int = 0):
-        self.info, self.time = VideoInfo(16.0, WIDTH, HEIGHT, recorded), 0.0
-        self.busy: Callable[[], bool] = lambda: False
-        self.frames = self._read(frames)
-
-    def _read(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        for count, frame in enumerate(frames):
-            while self.busy():
-                time.sleep(0.001)
-            self.time = count / 16
-            yield frame
-
-    def damage(self) -> str:
-        return ""
-
-    def __enter__(self) -> "Stream":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.frames.close()
+        super().__init__(frames, VideoInfo(16.0, WIDTH, HEIGHT, recorded))
 
 
 class Cameras:

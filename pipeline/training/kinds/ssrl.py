@@ -108,9 +108,6 @@ class SSRLTrainer:
         self.scales = check_scales(model_settings.scales, store)
         self.stages = stages_of(settings, self.scales)
         settings = fitted(settings, split, run, group.size)
-        begun = begun_with(run)
-        if begun is not None and "correction" not in begun["loss"]:  # it began in a version before
-            settings = dataclasses.replace(settings, loss=dataclasses.replace(settings.loss, correction=0.0))
         begun = begun_with(run, "model")
         if begun is not None and "evidence" not in begun:  # it began without, or in a version before
             model_settings = dataclasses.replace(model_settings, evidence=False)
@@ -119,11 +116,10 @@ class SSRLTrainer:
         self.recipe, self.split, self.group = store.recipe, split, group
         self.model_settings, self.settings = model_settings, settings
         trees = {"model": to_tree(model_settings), "train": to_tree(settings)}
-        same = {**trees["train"], "tensorboard": None}  # may come or go
-        known = {**trees["model"]}
+        same = {**to_tree(settings), "tensorboard": None}  # may come or go
+        known = to_tree(model_settings)
         if not model_settings.evidence:
             del known["evidence"]  # as of versions before, so that their runs go on
-        same["loss"] = {**same["loss"]}
         if not settings.loss.correction:
             del same["loss"]["correction"]  # likewise
         identity = {"model": known, "train": same, "recipe": self.recipe, "split": [split.train, split.val]}
