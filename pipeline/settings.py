@@ -99,7 +99,7 @@ class LossSettings:
     smoothness: float = 8e-4  # weight of the squared steps between neighbouring scores of abnormal bags
     sparsity: float = 8e-3  # weight of the norm of abnormal bags' scores: few snippets are anomalous
     dropout: float = 0.3  # of magnitudes before the greatest are picked; use little with short bags
-    correction: float = 0.5  # weight of the squared log odds that SSRL adds to a probe's evidence
+    correction: float = 0.0  # weight of the squared log odds that SSRL adds to a probe's evidence
     across_videos: bool = False  # smoothness over the flattened batch, as the published code has it
 
     def __post_init__(self) -> None:
@@ -116,9 +116,9 @@ class TrainSettings:
     segments: int | None = None  # per training bag; None: as many as half the videos have, 32 at most
     batch_size: int | None = None  # normal bags, and as many abnormal ones; None: 4 to 16 by the videos
     accumulate: int = 1  # parts that a batch goes through the model in; each part has a loss of its own
-    steps: int | None = None  # per stage; None: until validation finds nothing better, 1000 at most
+    steps: int | None = None  # per stage; None: as many as do best on videos held out, 1000 at most
     evaluate_every: int | None = None  # steps between two evaluations; None: an epoch, 25 to 100
-    val_fraction: float = 0.2  # of the training videos, where labels name no val split
+    val_fraction: float = 0.2  # of the training videos, where labels name no val split and these are many
     select_on: SelectOn = "val"  # what chooses the best checkpoint; published code takes "test"
     patience: int | None = None  # evaluations without a better one that end a stage; None: 8 if steps is None
     false_alarms: float = 0.01  # of frames of normal videos, above 0.5; 0: scores as they were trained
@@ -134,7 +134,8 @@ class TrainSettings:
         require(self.last_stage is None or staged, "last_stage", self.last_stage, "for schedule=staged alone")
         require(self.seed >= 0, "seed", self.seed, "zero or more")
         require(self.segments is None or self.segments >= 1, "segments", self.segments, "1 or more")
-        for name in ("batch_size", "accumulate", "steps", "evaluate_every", "patience"):
+        require(self.steps is None or self.steps >= 0, "steps", self.steps, "zero or more")
+        for name in ("batch_size", "accumulate", "evaluate_every", "patience"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, value, "1 or more")
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and less than 1")

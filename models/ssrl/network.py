@@ -72,6 +72,11 @@ class Head(nn.Sequential):
             nn.Sigmoid(),
         )
 
+    def add_nothing(self) -> None:
+        """Makes all log odds zero, until it has learned."""
+        nn.init.zeros_(cast(nn.Linear, self[-2]).weight)
+        nn.init.zeros_(cast(nn.Linear, self[-2]).bias)
+
     def forward(self, features: Tensor) -> Tensor:
         """[..., F] -> scores [..., 1]."""
         return self.log_odds(features).sigmoid()

@@ -50,7 +50,7 @@ from ssrl_pipeline.settings import Settings
     metavar="NAME NAME ...",
     help="Those that --model actions alarms at, of Kinetics-400's names.",
 )
-@setting("train.steps", "Steps of each stage.", default="until validation finds nothing better, 1000 at most")
+@setting("train.steps", "Steps of each stage.", default="as many as do best on videos held out, 1000 at most")
 @setting(
     "train.select_on",
     "What chooses the best checkpoint; test as published code does, for comparison.",
@@ -140,8 +140,8 @@ def _show_run(trained: "training.Trained", as_json: bool) -> None:
         echo_json({"checkpoint": str(best), "kind": checkpoint.kind, "stages": shown, **known})
         return
     if any(e.val_loss is None and e.test_auc is None for e in stages):
-        say("too few videos to keep some for validation: the last step of each stage counts as its best")
-    rows = [(e.stage, e.step, e.loss, _number(e.val_loss), _number(e.test_auc)) for e in stages]
+        say("no videos are kept for validation: the last step of each stage counts as its best")
+    rows = [(e.stage, e.step, _number(e.loss), _number(e.val_loss), _number(e.test_auc)) for e in stages]
     if rows:
         click.echo(table(rows, ("stage", "best step", "loss", "validation", "test AUC")))
     if known["folds"]:
@@ -166,11 +166,12 @@ def _show_seeds(run: Path, found: "training.SeedRuns", as_json: bool) -> None:
 
 
 def _report(e: "training.Evaluation") -> None:
+    lost = f"  loss {e.loss:.4f}  bags {e.bags:.4f}" if e.step else "  evidence alone"
     judged = "" if e.val_loss is None else f"  validation {e.val_loss:.4f}"
     judged += "" if e.test_auc is None else f"  test AUC {e.test_auc:.4f}"
     best = "  best" if e.best and judged else ""
     say(
-        f"stage {e.stage}  step {e.step:4d}  loss {e.loss:.4f}  bags {e.bags:.4f}{judged}{best}",
+        f"stage {e.stage}  step {e.step:4d}{lost}{judged}{best}",
         **e._asdict(),
     )
 

@@ -21,6 +21,7 @@ from .resolve import Annotations as Annotations
 from .resolve import grouped as grouped
 from .resolve import intervals_to_show as intervals_to_show
 from .resolve import labels_path as labels_path
+from .splits import FEWEST_TO_DRAW_FROM as FEWEST_TO_DRAW_FROM
 from .splits import Split as Split
 from .splits import fold_videos as fold_videos
 from .splits import ground_truth as ground_truth

@@ -11,7 +11,7 @@ from ssrl_pipeline.data.stored import check_videos
 from ssrl_pipeline.errors import LabelError
 from ssrl_pipeline.features import Features
 
-FEWEST_TO_DRAW_FROM = 10  # videos of either class
+FEWEST_TO_DRAW_FROM = 10  # videos of either class, where nobody says how many
 
 
 class Split(NamedTuple):
@@ -21,14 +21,14 @@ class Split(NamedTuple):
     val: dict[str, bool]
 
 
-def split_videos(labels: Labels, val_fraction: float, seed: int) -> Split:
+def split_videos(labels: Labels, val_fraction: float, seed: int, fewest: int = FEWEST_TO_DRAW_FROM) -> Split:
     """Training and validation videos.
 
     Validation videos are those that the labels name, or else a share of each
     class of the training videos, drawn by the seed; those of a group stay together, unless
     it is the only one of a class (:func:`sole_groups`).
-    Where a class has fewer than ten videos none are drawn: all are needed for training,
-    and one or two would choose by chance. Nor are they where a class has fewer groups than
+    Where a class has fewer than `fewest` videos none are drawn: all are needed for training,
+    and a few would choose by chance. Nor are they where a class has fewer groups than
     the share has room for: one group would then be far more than the share.
 
     Raises:
@@ -37,7 +37,7 @@ def split_videos(labels: Labels, val_fraction: float, seed: int) -> Split:
     train = training_videos(labels)
     val = {video: label.abnormal for video, label in labels.items() if label.split == "val"}
     if not val:
-        val = _draw(train, labels, val_fraction, seed)
+        val = _draw(train, labels, val_fraction, seed, fewest)
         train = {video: abnormal for video, abnormal in train.items() if video not in val}
     for abnormal, name in ((False, "normal"), (True, "abnormal")):
         if abnormal not in train.values():
@@ -135,9 +135,11 @@ def _drawn_groups(labels: Labels) -> dict[str, str]:
     return {video: group for video, group in groups.items() if group is not None and group not in parted}
 
 
-def _draw(videos: dict[str, bool], labels: Labels, fraction: float, seed: int) -> dict[str, bool]:
+def _draw(
+    videos: dict[str, bool], labels: Labels, fraction: float, seed: int, fewest: int
+) -> dict[str, bool]:
     kinds = {a: sorted(video for video, abnormal in videos.items() if abnormal == a) for a in (False, True)}
-    if not fraction or min(map(len, kinds.values())) < FEWEST_TO_DRAW_FROM:
+    if not fraction or min(map(len, kinds.values())) < fewest:
         return {}
     if _drawn_groups(labels):
         return _draw_groups(videos, labels, fraction, seed)

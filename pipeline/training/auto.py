@@ -219,9 +219,7 @@ def _of_kind(task: Task, kind: Kind) -> Task:
 
 def _train_all(task: Task, folds: Folds | None, train: Callable[[Task], object]) -> Checkpoint:
     """A detector of one kind that has learned from all training videos, for as long as the folds say."""
-    if folds:
-        task = task.with_training(val_fraction=0.0, steps=task.settings.train.steps or folds.steps)
-    train(task)
+    train(task.of_all(folds.steps) if folds else task)
     return load_checkpoint(task.run / "best.pt")
 
 

@@ -1,8 +1,8 @@
 """How long a training is and how large its batches are, where the settings leave that to the videos.
 
 Steps are a bound: validation ends a stage that gets no better, and its best checkpoint counts. Where there
-are too few videos to keep some for validation, a cross-validation finds the length
-(:func:`ssrl_pipeline.training.held_out.best_steps`).
+are too few videos for that (:func:`split_for`), a cross-validation finds the length, and all videos are
+learned from (:func:`ssrl_pipeline.training.held_out.best_steps`).
 """
 
 import dataclasses
@@ -12,19 +12,37 @@ from typing import Any
 import numpy as np
 
 from ssrl_pipeline import checkpoint as checkpoints
-from ssrl_pipeline.data import Split
+from ssrl_pipeline.data import FEWEST_TO_DRAW_FROM, Labels, Split, split_videos
 from ssrl_pipeline.errors import CheckpointError, ConfigError
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.settings import TrainSettings
+from ssrl_pipeline.settings import LossSettings, TrainSettings
 
 MOST_SEGMENTS = 32  # of a bag; the paper's number
 LONGEST = 1000  # steps
+FEWEST_TO_JUDGE = 200  # videos of either class, of which a share finds the length (docs/training.md)
 USUAL = 100  # steps, where nothing can tell a better length
 PATIENCE = 8  # evaluations
 VIDEOS_A_BAG = 8  # so many training videos for each normal bag of a batch, as long as that is
 BATCH = (4, 16)  # bags at least, and at most
 EVERY = (25, 100)  # steps between two evaluations at least, and at most; an epoch in between
 LEFT = ("batch_size", "steps", "evaluate_every", "patience")  # settings that may be left to the videos
+
+
+def split_for(labels: Labels, settings: TrainSettings, fewest: int = FEWEST_TO_JUDGE) -> Split:
+    """The videos to learn from, and those to choose the best checkpoint by.
+
+    Where these also find the length, more are asked for: what some twenty clips find best is mostly chance,
+    and the detector would miss what it could have learned from them.
+
+    Args:
+        fewest: videos of either class, of which a share is kept to find the length.
+
+    Raises:
+        LabelError: as :func:`ssrl_pipeline.data.split_videos`.
+    """
+    finds_length = settings.steps is None and settings.schedule == "joint" and settings.select_on == "val"
+    least = fewest if finds_length else FEWEST_TO_DRAW_FROM
+    return split_videos(labels, settings.val_fraction, settings.seed, least)
 
 
 def fitted(settings: TrainSettings, split: Split, run: Path, processes: int) -> TrainSettings:
@@ -38,8 +56,9 @@ def fitted(settings: TrainSettings, split: Split, run: Path, processes: int) -> 
     """
     if begun := begun_with(run):
         kept = {name: begun[name] for name in LEFT if getattr(settings, name) is None and name in begun}
-        if "correction" not in begun["loss"]:  # which it did not know
-            kept["loss"] = dataclasses.replace(settings.loss, correction=0.0)
+        if settings.loss.correction == LossSettings.correction:  # whose default versions differ about
+            correction = begun["loss"].get("correction", 0.0)
+            kept["loss"] = dataclasses.replace(settings.loss, correction=correction)
         settings = dataclasses.replace(settings, **kept)
     parts = settings.accumulate * processes
     batch = settings.batch_size or _multiple(_within(BATCH, len(split.train) / VIDEOS_A_BAG), parts)
@@ -87,7 +106,8 @@ def check_shares(settings: TrainSettings, processes: int) -> tuple[int, int, int
             f"train.batch_size: {batch} bags of either kind cannot be shared equally among "
             f"{processes} processes in {settings.accumulate} parts; make it a multiple of {parts}"
         )
-    return batch, settings.steps or LONGEST, settings.evaluate_every or EVERY[0]
+    steps = LONGEST if settings.steps is None else settings.steps
+    return batch, steps, settings.evaluate_every or EVERY[0]
 
 
 def _within(bounds: tuple[int, int], wanted: float) -> int:

@@ -30,17 +30,17 @@ class Evaluation(NamedTuple):
     """One line of metrics.jsonl."""
 
     stage: int
-    step: int
-    loss: float  # of this step's batch
-    bags: float  # its terms, as weighted in the loss
-    magnitude: float
-    smoothness: float
-    sparsity: float
-    lr: float  # of this step
+    step: int  # 0: before the first, where a probe's evidence by itself is judged
+    loss: float | None  # of this step's batch; this and all that follows from it is None of step 0
+    bags: float | None  # its terms, as weighted in the loss
+    magnitude: float | None
+    smoothness: float | None
+    sparsity: float | None
+    lr: float | None  # of this step
     val_loss: float | None  # cross-entropy of the validation bags, both classes alike; None without any
     test_auc: float | None  # of the frames of the test videos, where these choose; else None
     best: bool  # of the stage so far
-    correction: float = 0.0  # a term, too, of a version after the others
+    correction: float | None = 0.0  # a term, too, of a version after the others
 
 
 @contextmanager

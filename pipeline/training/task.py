@@ -11,6 +11,7 @@ from ssrl_pipeline.data import Intervals, Labels
 from ssrl_pipeline.features import Features
 from ssrl_pipeline.settings import Settings
 from ssrl_pipeline.training.group import Group
+from ssrl_pipeline.training.length import FEWEST_TO_JUDGE
 from ssrl_pipeline.training.run_folder import Evaluation
 
 
@@ -31,11 +32,17 @@ class Task:
         training = dataclasses.replace(self.settings.train, **changes)  # type: ignore[arg-type]
         return dataclasses.replace(self, settings=dataclasses.replace(self.settings, train=training))
 
+    def of_all(self, steps: int | None) -> "Task":
+        """The same without validation videos, for as many steps as the settings say, or else as given."""
+        own = self.settings.train.steps
+        return self.with_training(val_fraction=0.0, steps=steps if own is None else own)
+
 
 class Trainer(NamedTuple):
     """How a kind of detector is trained, and what is told of it."""
 
     train: Callable[[Task], object]  # leaves best.pt in the run's folder
     normal_alone: bool = False  # whether it looks at normal videos only, so that they need no labels
+    fewest: int = FEWEST_TO_JUDGE  # videos of either class, of which a share is kept to judge by
     evaluations: str | None = None  # the folder in the run's that has metrics.jsonl; None: has no steps
     summary: Callable[[Checkpoint], str] = lambda checkpoint: ""  # one line about what came of it

@@ -8,7 +8,7 @@ from pathlib import Path
 from ssrl_pipeline.checkpoint import load_checkpoint, save_checkpoint
 from ssrl_pipeline.config import to_tree, to_yaml
 from ssrl_pipeline.console import say
-from ssrl_pipeline.data import possible_folds, split_videos
+from ssrl_pipeline.data import FEWEST_TO_DRAW_FROM, possible_folds
 from ssrl_pipeline.disk import write_text
 from ssrl_pipeline.errors import LabelError, PipelineError
 from ssrl_pipeline.models import SSRL, ActionDetector, FusedDetector, LinearProbe, MotionDetector, PatchMemory
@@ -37,7 +37,7 @@ from ssrl_pipeline.training.kinds import (
     train_probe,
     train_ssrl,
 )
-from ssrl_pipeline.training.length import begun_with
+from ssrl_pipeline.training.length import FEWEST_TO_JUDGE, begun_with, split_for
 from ssrl_pipeline.training.run_folder import owned, refuse_other_run
 from ssrl_pipeline.training.task import Task, Trainer
 
@@ -60,8 +60,7 @@ def train_detector(task: Task, folds: int | None = None) -> Path:
     task = _of_known_length(task, folds or FOLDS, held_out=bool(folds))
     validated = run_folds(task, folds, train) if folds else None
     if validated and not any(label.split == "val" for label in task.labels.values()):
-        steps = task.settings.train.steps or validated.steps
-        task = task.with_training(val_fraction=0.0, steps=steps)
+        task = task.of_all(validated.steps)
     known = train(task)
     wanted = bool(task.settings.train.false_alarms)
     held = (known if isinstance(known, HeldOut) else _held_out(task, best, validated)) if wanted else None
@@ -75,32 +74,34 @@ def train_detector(task: Task, folds: int | None = None) -> Path:
 
 
 def _of_known_length(task: Task, folds: int, held_out: bool) -> Task:
-    """The task with the steps that a cross-validation finds, where no video can be kept for validation.
+    """The task with the steps that a cross-validation finds, where too few videos can be kept for validation.
+
+    All videos are then learned from. A run that has begun goes on as it began.
 
     Args:
         held_out: whether it is to be trained on what each fold leaves, which has to suffice as well.
     """
     trainer, settings = TRAINERS[task.settings.model.kind], task.settings.train
-    if trainer.evaluations is None or settings.steps or settings.select_on == "test":
+    if trainer.evaluations is None or settings.steps is not None or settings.select_on == "test":
         return task
     if _can_validate(task, folds if held_out else 0):
         return task
     if begun := begun_with(task.run / trainer.evaluations):
-        return task.with_training(steps=begun["steps"])
+        return task.with_training(steps=begun["steps"], val_fraction=begun["val_fraction"])
     try:
-        return task.with_training(steps=best_steps(task, folds, trainer.train))
+        return task.with_training(steps=best_steps(task, folds, trainer.train), val_fraction=0.0)
     except LabelError:  # too few videos to hold any out
         return task
 
 
 def _can_validate(task: Task, folds: int) -> bool:
     """Whether videos can be kept for validation, of all and of what each of some folds leaves."""
-    settings, labels = task.settings.train, task.labels
+    settings, labels, fewest = task.settings.train, task.labels, TRAINERS[task.settings.model.kind].fewest
     sets = [labels]
     if folds:
         parts = map(set, possible_folds(labels, folds, settings.seed))
         sets += [{v: label for v, label in labels.items() if v not in part} for part in parts]
-    return all(split_videos(one, settings.val_fraction, settings.seed).val for one in sets)
+    return all(split_for(one, settings, fewest).val for one in sets)
 
 
 def _held_out(task: Task, best: Path, validated: Folds | None) -> HeldOut | None:
@@ -144,9 +145,11 @@ def _add_usual(task: Task) -> None:
         say(f"events will have no words: {missing}")
 
 
-def _ssrl(task: Task) -> None:
+def _ssrl(task: Task, fewest: int = FEWEST_TO_JUDGE) -> None:
     model, training = task.settings.model, task.settings.train
-    train_ssrl(task.store, task.labels, task.run, model, training, task.group, task.report, task.intervals)
+    train_ssrl(
+        task.store, task.labels, task.run, model, training, task.group, task.report, task.intervals, fewest
+    )
 
 
 def _by_main(train: Callable[[Task], object]) -> Callable[[Task], None]:
@@ -177,7 +180,7 @@ def _fused(task: Task) -> None:
         if group.is_main:
             trees = {name: to_tree(getattr(settings, name)) for name in ("model", "train", "memory")}
             write_text(task.run / "config.yaml", to_yaml(trees))
-        _ssrl(part)
+        _ssrl(part, TRAINERS[FusedDetector.kind].fewest)
         if group.is_main:
             best, seed = part.run / "best.pt", settings.train.seed
             train_fused(task.store, task.labels, task.run, best, settings.memory, seed, group.device)
@@ -205,7 +208,9 @@ def _auto(task: Task) -> HeldOut | None:
 TRAINERS: dict[str, Trainer] = {
     SSRL.kind: Trainer(_ssrl, evaluations="", summary=ssrl_summary),
     PatchMemory.kind: Trainer(_by_main(_memory), normal_alone=True, summary=memory_summary),
-    FusedDetector.kind: Trainer(_fused, evaluations="ssrl", summary=fused_summary),
+    FusedDetector.kind: Trainer(  # whose shares are chosen by validation videos as well
+        _fused, fewest=FEWEST_TO_DRAW_FROM, evaluations="ssrl", summary=fused_summary
+    ),
     ActionDetector.kind: Trainer(_by_main(_actions), normal_alone=True, summary=actions_summary),
     LinearProbe.kind: Trainer(_by_main(_probe), summary=probe_summary),
     MotionDetector.kind: Trainer(_by_main(_motion), summary=probe_summary),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ import pytest
 import torch
 
 from ssrl_pipeline import checkpoint as checkpoints
-from ssrl_pipeline.checkpoint import load_checkpoint
+from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.data.labels import Label
+from ssrl_pipeline.errors import CheckpointError, ConfigError
 from ssrl_pipeline.models import SSRL, LinearProbe
 from ssrl_pipeline.models.live_window import WindowScorer
 from ssrl_pipeline.models.long_video import score_long
 from ssrl_pipeline.scales import EVIDENCE
-from ssrl_pipeline.settings import LossSettings, ModelSettings, TrainSettings
+from ssrl_pipeline.settings import LossSettings, ModelSettings, OptimiserSettings, TrainSettings
 from ssrl_pipeline.training.bags import Bags, load_bags
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.kinds.evidence import fit_evidence, held_out_rows
 from ssrl_pipeline.training.kinds.linear import OF_FEATURES, Rows, fit_rows
 from ssrl_pipeline.training.kinds.ssrl import ssrl_summary, train_ssrl
+from ssrl_pipeline.training.run_folder import Evaluation, read_evaluations
 from ssrl_pipeline.training.selection import Validated, best_of
 
 CPU = torch.device("cpu")
@@ -193,8 +196,47 @@ def test_bags_hand_it_over_by_its_name() -> None:
     assert views[EVIDENCE].tolist() == [[3, 4, 5], [0, 1, 2]]
 
 
-def test_a_run_that_a_version_before_began_goes_on_without_a_cost_of_corrections(
-    store, tmp_path: Path
+def test_it_counts_by_itself_until_something_learned_is_better(store, tmp_path: Path) -> None:
+    labels = {v: label._replace(split="val" if v[1] in "45" else "train") for v, label in LABELS.items()}
+    ruinous = TrainSettings(
+        steps=4, evaluate_every=2, batch_size=2, optimiser=OptimiserSettings(lr=10.0, warmup=0)
+    )
+
+    def run(report: Callable[[Evaluation], object] = lambda evaluation: None) -> Checkpoint:
+        model = ModelSettings()
+        return load_checkpoint(
+            train_ssrl(store, labels, tmp_path / "run", model, ruinous, Group(CPU), report)
+        )
+
+    class Killed(Exception):
+        pass
+
+    def kill(evaluation: Evaluation) -> None:
+        if evaluation.step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(kill)
+    checkpoint = run()  # goes on, and what was best before stays so
+    assert checkpoint.provenance["step"] == 0 and "adds nothing" in ssrl_summary(checkpoint)
+    assert [e.step for e in read_evaluations(tmp_path / "run") if e.best] == [0]
+    model = checkpoint.build()
+    views = {name: torch.from_numpy(view.copy())[None] for name, view in store.read("a0", VIEWS).items()}
+    with torch.no_grad():
+        torch.testing.assert_close(model(views).scores, model.probe(views).odds.sigmoid())
+
+
+def test_no_steps_at_all_need_evidence(store, tmp_path: Path) -> None:
+    none = TrainSettings(steps=0, batch_size=2)
+    best = train_ssrl(store, LABELS, tmp_path / "with", ModelSettings(), none, Group(CPU))
+    assert load_checkpoint(best).provenance["step"] == 0
+    with pytest.raises(ConfigError, match=r"train\.steps: 0 leaves nothing"):
+        train_ssrl(store, LABELS, tmp_path / "without", ModelSettings(evidence=False), none, Group(CPU))
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.5])  # of the versions before: unknown, and their default
+def test_a_run_that_a_version_before_began_goes_on_with_its_cost_of_corrections(
+    store, tmp_path: Path, cost: float
 ) -> None:
     def run(name: str, **how: Any) -> Path:
         loss = LossSettings(**{name: value for name, value in how.items() if name == "correction"})
@@ -205,13 +247,16 @@ def test_a_run_that_a_version_before_began_goes_on_without_a_cost_of_corrections
     class Killed(Exception):
         pass
 
-    def kill(evaluation: object) -> None:
-        raise Killed
+    def kill(evaluation: Evaluation) -> None:
+        if evaluation.step:
+            raise Killed
 
     with pytest.raises(Killed):
-        run("old", correction=0.0, report=kill)
+        run("old", correction=cost, report=kill)
     state = checkpoints.load(tmp_path / "old" / "last.pt")
-    assert "correction" not in state["identity"]["train"]["loss"]  # as a version before wrote it
-    old, whole, new = load_checkpoint(run("old")), load_checkpoint(run("whole", correction=0.0)), run("new")
+    assert state["identity"]["train"]["loss"].get("correction", 0.0) == cost
+    assert cost or "correction" not in state["identity"]["train"]["loss"]  # as a version before wrote it
+    old, whole = load_checkpoint(run("old")), load_checkpoint(run("whole", correction=cost))
     assert all(torch.equal(old.weights[name], value) for name, value in whole.weights.items())
-    assert any(not torch.equal(load_checkpoint(new).weights[n], v) for n, v in whole.weights.items())
+    with pytest.raises(CheckpointError, match="other settings"):
+        run("old", correction=0.25)

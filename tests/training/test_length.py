@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,8 @@ from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.held_out import folds as module
 from ssrl_pipeline.training.kinds.ssrl import train_ssrl
-from ssrl_pipeline.training.length import fitted
-from ssrl_pipeline.training.run_folder import read_evaluations
+from ssrl_pipeline.training.length import fitted, split_for
+from ssrl_pipeline.training.run_folder import Evaluation, read_evaluations
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
 
@@ -51,6 +52,27 @@ def test_numbers_that_are_given_stay_and_mean_what_they_did(tmp_path: Path) -> N
         assert fitted(train, split(10), tmp_path, 1) == train
 
 
+@pytest.mark.parametrize(
+    ("how", "videos", "kept"),
+    [
+        ({}, 199, 0),  # folds find the length
+        ({}, 200, 80),
+        ({"steps": 100}, 10, 4),
+        ({"steps": 100}, 9, 0),
+        ({"schedule": "staged"}, 10, 4),
+        ({"select_on": "test"}, 10, 4),
+        ({"val_fraction": 0.0}, 200, 0),
+    ],
+)
+def test_more_videos_are_asked_for_where_those_kept_find_the_length(
+    how: dict[str, Any], videos: int, kept: int
+) -> None:
+    labels = {f"{kind}{i}": Label(kind == "a", None) for kind in "na" for i in range(videos)}
+    assert len(split_for(labels, TrainSettings(**how)).val) == kept
+    named = {"n": Label(False, "val"), "a": Label(True, "val")}
+    assert list(split_for(labels | named, TrainSettings(**how)).val) == ["n", "a"]
+
+
 @pytest.fixture
 def store(tiny_store):
     names = [f"{kind}{i}" for kind in "na" for i in range(4)]
@@ -68,8 +90,9 @@ def test_a_run_goes_on_with_the_numbers_it_began_with(store, tmp_path: Path) -> 
     class Killed(Exception):
         pass
 
-    def kill(evaluation: object) -> None:
-        raise Killed
+    def kill(evaluation: Evaluation) -> None:
+        if evaluation.step:
+            raise Killed
 
     with pytest.raises(Killed):
         train_ssrl(store, LABELS, tmp_path / "old", ModelSettings(), old, ALONE, kill)
@@ -93,7 +116,7 @@ def test_a_few_videos_are_trained_on_for_as_long_as_folds_find_best(
     checkpoint = load_checkpoint(train_detector(task))
     folds = sorted((tmp_path / "run" / "folds").glob("length*/fold.json"))
     steps = sorted(json.loads(path.read_text())["step"] for path in folds)
-    assert len(steps) == 4 and set(steps) <= {10, 20, 30}
+    assert len(steps) == 4 and set(steps) <= {0, 10, 20, 30}
     median = round((steps[1] + steps[2]) / 2)
     assert checkpoint.provenance["step"] == checkpoint.settings["train"]["steps"] == median
     assert sorted(checkpoint.videos("train")) == sorted(LABELS)
@@ -104,3 +127,24 @@ def test_a_few_videos_are_trained_on_for_as_long_as_folds_find_best(
     assert line in caplog.text
     # The same again finds all of it done.
     assert load_checkpoint(train_detector(task)).sha256 == checkpoint.sha256
+
+
+def test_a_run_that_keeps_videos_to_find_its_length_goes_on_so(tiny_store, tmp_path: Path) -> None:
+    """As a version before did from ten videos on."""
+    labels = {f"{kind}{i}": Label(kind == "a", None) for kind in "na" for i in range(10)}
+    store = tiny_store(dict.fromkeys(labels, 8), {video: (4, 5) for video in labels if video[0] == "a"})
+    training = TrainSettings(segments=8, batch_size=2, evaluate_every=4, patience=1)
+
+    class Killed(Exception):
+        pass
+
+    def kill(evaluation: Evaluation) -> None:
+        if evaluation.step:
+            raise Killed
+
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train_ssrl(store, labels, run, ModelSettings(), training, ALONE, kill, fewest=10)
+    checkpoint = load_checkpoint(train_detector(Task(Settings(train=training), run, store, labels, ALONE)))
+    assert len(checkpoint.videos("val")) == 4 and not (run / "folds").exists()
+    assert checkpoint.provenance["threshold"]["split"] == "validation videos"

@@ -58,7 +58,7 @@ class Folds(NamedTuple):
     @property
     def steps(self) -> int | None:
         """The median of the folds' best steps."""
-        known = [fold.step for fold in self.folds if fold.step]
+        known = [fold.step for fold in self.folds if fold.step is not None]
         return round(float(np.median(known))) if known else None
 
     def summary(self) -> dict[str, Any]:
@@ -108,7 +108,8 @@ def run_folds(task: Task, folds: int, train: Callable[[Task], object]) -> Folds:
 def best_steps(task: Task, folds: int, train: Callable[[Task], object]) -> int:
     """How long to train where there are too few videos for validation: the median of the folds' best steps.
 
-    Each part in turn is what the others are validated by, in the folder folds/lengthN of the run.
+    Zero where SSRL is no better than its probe's evidence by itself. Each part in turn is what the others are
+    validated by, in the folder folds/lengthN of the run.
 
     Raises:
         LabelError: a class has fewer than two videos.

@@ -10,6 +10,7 @@ and adds one scale. The best is judged by the bags of validation videos. The sam
 command goes on where a run was stopped (:mod:`ssrl_pipeline.training.run_folder`).
 """
 
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -28,18 +29,24 @@ from ssrl_pipeline.data import (
     check_scales,
     check_videos,
     ground_truth,
-    split_videos,
 )
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.models import SSRL, LinearProbe, LossWeights, MILLoss
+from ssrl_pipeline.models import SSRL, LinearProbe, Losses, LossWeights, MILLoss
 from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.settings import ModelSettings, TrainSettings
 from ssrl_pipeline.tf32 import allow_tf32
 from ssrl_pipeline.training.bags import balanced_batches, load_bags
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.kinds.evidence import fit_evidence
-from ssrl_pipeline.training.length import begun_with, check_shares, fitted, usual_length
+from ssrl_pipeline.training.length import (
+    FEWEST_TO_JUDGE,
+    begun_with,
+    check_shares,
+    fitted,
+    split_for,
+    usual_length,
+)
 from ssrl_pipeline.training.run_folder import Evaluation, RunFolder, owned
 from ssrl_pipeline.training.selection import (
     FrameJudge,
@@ -62,6 +69,7 @@ def train_ssrl(
     group: Group,
     report: Callable[[Evaluation], object] = lambda evaluation: None,
     intervals: Intervals | None = None,
+    fewest: int = FEWEST_TO_JUDGE,
 ) -> Path:
     """Trains all stages, or goes on where an earlier call with the same arguments was stopped.
 
@@ -72,6 +80,7 @@ def train_ssrl(
         group: this process among those that train together.
         report: called after every evaluation, in the main process.
         intervals: of the test videos, where `select_on` is test.
+        fewest: as of :func:`ssrl_pipeline.training.length.split_for`.
 
     Returns:
         The best checkpoint, in the run's folder.
@@ -81,7 +90,7 @@ def train_ssrl(
             folder holds another run or another process trains in it, or the
             loss is not finite.
     """
-    split = split_videos(labels, settings.val_fraction, settings.seed)
+    split = split_for(labels, settings, fewest)
     check_videos(store, [*split.train, *split.val])
     gpus = [group.device] if group.device.type == "cuda" else []  # others are none of its business
     with owned(run, group), torch.random.fork_rng(gpus), allow_tf32(False, group.device):
@@ -112,6 +121,9 @@ class SSRLTrainer:
         if begun is not None and "evidence" not in begun:  # it began without, or in a version before
             model_settings = dataclasses.replace(model_settings, evidence=False)
         self.batch_size, self.steps, self.every = check_shares(settings, group.size)
+        self.evidence = model_settings.evidence and settings.schedule == "joint"
+        if not self.steps and not self.evidence:
+            raise ConfigError("train.steps: 0 leaves nothing that was learned; 1 or more")
         settings = dataclasses.replace(settings, last_stage=None)  # how far to go is not the run's nature
         self.recipe, self.split, self.group = store.recipe, split, group
         self.model_settings, self.settings = model_settings, settings
@@ -142,7 +154,6 @@ class SSRLTrainer:
         for bags in filter(None, (self.bags, self.val_bags)):
             bags.move(group.device)
         self.labels = labels
-        self.evidence = model_settings.evidence and settings.schedule == "joint"
         self.judge = self._judge(store, labels, intervals)
 
     def train_stage(self, stage: int, report: Callable[[Evaluation], object]) -> None:
@@ -152,11 +163,12 @@ class SSRLTrainer:
             return
         model = self._build(stage).to(self.group.device)
         learner = Learner(model, self.bags, self.loss, settings, self.group, stage, self.steps)
-        done, best_step, best = 0, 0, Validated()
         if state and state["stage"] == stage:
             learner.load_state(state)
             done, best_step, best = state["step"], state["best_step"], best_of(state)
             self.folder.state = None  # it may be large
+        else:
+            done, best_step, best = 0, 0, self._before_learning(model, stage, report)
         patience = self.steps if settings.patience is None else settings.patience * self.every
         batches = balanced_batches(self.bags.abnormal, self.batch_size, settings.seed, stage)
         for step, index in islice(enumerate(batches, start=1), done, self.steps):
@@ -170,19 +182,32 @@ class SSRLTrainer:
                 continue
             judged = cast(SSRL, learner.average.module.eval())
             validated = self.judge(judged)
-            is_best = not best_step or validated.beats(best)
-            if is_best:
+            if is_best := validated.beats(best):
                 best_step, best = step, validated
                 self.folder.save_best(stage, self._checkpoint(judged, stage, step, validated))
-            evaluation = Evaluation(
-                stage, step, **terms, val_loss=validated.val_loss, test_auc=validated.test_auc, best=is_best
-            )
-            self.folder.log(evaluation)
             where = {"stage": stage, "step": step, "best_step": best_step, "best": list(best)}
+            evaluation = Evaluation(stage, step, **terms, **validated.figures, best=is_best)
+            self.folder.log(evaluation)
             self.folder.save_state({**where, **learner.state()})
             if self.group.is_main:
                 report(evaluation)
         self.group.wait()  # for the stage's best, which the next one reads
+
+    def _before_learning(self, model: SSRL, stage: int, report: Callable[[Evaluation], object]) -> Validated:
+        """What is known of the evidence by itself, which is the best so far; nothing where there is none."""
+        if not self.evidence:
+            return Validated()
+        alone = copy.deepcopy(model).eval()
+        alone.head.add_nothing()
+        validated = self.judge(alone)
+        self.folder.save_best(stage, self._checkpoint(alone, stage, 0, validated))
+        if not isinstance(self.judge, NoJudge):
+            terms = dict.fromkeys(("loss", *Losses._fields[1:], "lr"))
+            evaluation = Evaluation(stage, 0, **terms, **validated.figures, best=True)
+            self.folder.log(evaluation)
+            if self.group.is_main:
+                report(evaluation)
+        return validated
 
     def _judge(self, store: Features, labels: Labels, intervals: Intervals | None) -> Judge:
         if self.settings.select_on == "test":
@@ -257,10 +282,13 @@ class SSRLTrainer:
 
 
 def ssrl_summary(checkpoint: Checkpoint) -> str:
-    """How it does on the validation videos, and how a linear probe, in one line; nothing without any."""
-    if not (found := checkpoint.provenance.get("validation")):
-        return ""
-    return beside_probe("AUC of the validation videos", found["auc"], found["probe_auc"])
+    """How it does on the validation videos, and how a linear probe; and whether it is any more than that."""
+    lines, known = [], checkpoint.provenance
+    if found := known.get("validation"):
+        lines.append(beside_probe("AUC of the validation videos", found["auc"], found["probe_auc"]))
+    if known["step"] == 0:
+        lines.append("it adds nothing to its linear probe: no number of steps did better on videos held out")
+    return "\n".join(lines)
 
 
 def stages_of(settings: TrainSettings, scales: Sequence[str]) -> range:
