@@ -47,7 +47,9 @@ class Lesson(Protocol):
         """Whether the video is abnormal; None: the snippets alone are the lesson."""
 
 
-def fine_tune(model: nn.Module, lessons: Sequence[Lesson], seed: int = 0) -> None:
+def fine_tune(
+    model: nn.Module, lessons: Sequence[Lesson], part: nn.Module | None = None, seed: int = 0
+) -> None:
     """Some steps from the weights that a detector has, which stays in evaluation mode: no dropout.
 
     The same lessons in the same order give the same weights.
@@ -55,10 +57,13 @@ def fine_tune(model: nn.Module, lessons: Sequence[Lesson], seed: int = 0) -> Non
     Args:
         model: a :class:`~ssrl_pipeline.models.detector.Detector`.
         lessons: of which those without a bag are moments.
+        part: of the model, that alone learns; None: all of it.
     """
-    weights = [
-        one for one in model.parameters() if one.dim() > 1 and one.requires_grad
-    ]  # biases and scales stay
+    weights = [one for one in (part or model).parameters() if one.dim() > 1]  # biases and scales stay
+    learned = [one.requires_grad for one in model.parameters()]
+    model.requires_grad_(False)
+    for one in weights:
+        one.requires_grad_(True)
     groups = [{"params": [one], "lr": RATE * float(one.detach().square().mean().sqrt())} for one in weights]
     optimiser = torch.optim.Adam(groups)
     moments = [one for one in lessons if one.bag is None]
@@ -79,8 +84,9 @@ def fine_tune(model: nn.Module, lessons: Sequence[Lesson], seed: int = 0) -> Non
                 loss = F.binary_cross_entropy(highest.clamp(EPS, 1 - EPS), torch.tensor(float(kind))) / BAGS
                 loss.backward()
         optimiser.step()
-    for weight in weights:
-        weight.grad = None
+    for one, before in zip(model.parameters(), learned, strict=True):
+        one.grad = None
+        one.requires_grad_(before)
 
 
 def expanded(wanted: Tensor, scores: Tensor) -> Tensor:

@@ -66,7 +66,10 @@ def untrained(kind: str) -> Detector:
         return remembering()
     if kind == "probe":
         return LinearProbe(F, VIEWS).eval()
-    ssrl = SSRL(F, ["2x3"], crops=1, patches="max").eval()
+    ssrl = SSRL(F, ["2x3"], crops=1, patches="max", evidence=kind == "evident").eval()
+    if kind == "evident":
+        ssrl.head.add_nothing()
+        return ssrl
     return ssrl if kind == "ssrl" else Blend.of([ssrl, remembering()], {"ssrl": 0.5, "memory": 0.5})
 
 
@@ -193,7 +196,7 @@ def test_a_verdict_does_not_go_to_a_video_of_the_same_name_in_another_folder(sto
     assert [one.video for one in found] == ["gate/n5.mp4"] * 2 and "yard/n5.mp4" in told[0]
 
 
-@pytest.mark.parametrize("kind", ["probe", "ssrl", "blend"])
+@pytest.mark.parametrize("kind", ["probe", "ssrl", "evident", "blend"])
 def test_weights_learn_from_clicks_and_the_same_gives_the_same(store: FeatureStore, kind: str) -> None:
     verdicts = [said("a0.mp4", 9, "abnormal"), said("n2.mp4", 5, "normal")]
     before, *models = (untrained(kind) for _ in range(3))
@@ -210,6 +213,15 @@ def test_weights_learn_from_clicks_and_the_same_gives_the_same(store: FeatureSto
     assert raw(first, "a1.mp4")[8:11].mean() - raw(first, "a1.mp4")[:8].mean() > (
         raw(before, "a1.mp4")[8:11].mean() - raw(before, "a1.mp4")[:8].mean()
     )  # of a video that nobody clicked
+
+
+def test_of_an_ssrl_with_evidence_the_probe_learns(store: FeatureStore) -> None:
+    before, model = untrained("evident"), untrained("evident")
+    model.learn(moments(store, VIEWS, placed(store, [said("n2.mp4", 5, "normal")], print)))
+    changed = {n for n, w in model.state_dict().items() if not torch.equal(w, before.state_dict()[n])}
+    assert changed == {"probe.linear.weight"}
+    learned = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert learned == {name for name, weight in before.named_parameters() if weight.requires_grad}
 
 
 @pytest.mark.parametrize("kind", ["memory", "ssrl"])
