@@ -65,6 +65,23 @@ def test_no_video_is_scored_by_what_has_learnt_from_its_group(store, tmp_path: P
         run_folds(task(store, tmp_path / "run", kind, average=0.5), 4, never)
 
 
+def test_an_unfinished_fold_of_other_settings_is_begun_anew(store, tmp_path: Path) -> None:
+    """As one that a version before has left, which kept some of its videos to find its length."""
+
+    def killed(part: Task) -> None:
+        TRAINERS["ssrl"].train(part)
+        (part.run / "best.pt").unlink()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_folds(task(store, tmp_path / "run", average=0.5), 4, killed)
+    assert (tmp_path / "run" / "folds" / "fold0" / "last.pt").exists()
+    own = task(store, tmp_path / "run")
+    found = run_folds(own, 4, TRAINERS["ssrl"].train).scores
+    expected = run_folds(task(store, tmp_path / "new"), 4, TRAINERS["ssrl"].train).scores
+    assert all(np.array_equal(found[video], scores) for video, scores in expected.items())
+
+
 def test_a_fold_is_done_again_once_a_video_is_extracted_anew(store, tmp_path: Path) -> None:
     own, trained = task(store, tmp_path / "run", "memory"), []
 

@@ -26,7 +26,7 @@ from ssrl_pipeline.config import to_tree
 from ssrl_pipeline.console import say
 from ssrl_pipeline.data import Labels, check_videos, fold_videos
 from ssrl_pipeline.disk import whole_file, write_json
-from ssrl_pipeline.errors import PipelineError
+from ssrl_pipeline.errors import CheckpointError, PipelineError
 from ssrl_pipeline.evaluation import highest_tenth
 from ssrl_pipeline.training.held_out.calibration import raw_scores
 from ssrl_pipeline.training.selection import beside_probe
@@ -147,10 +147,13 @@ def _scored(own: Task, held: list[str], train: Callable[[Task], object]) -> dict
     key = _key(own, held)
     about = _about(own.run)
     if about is None or about.get("key") != key:
-        if own.group.is_main and about:  # of other settings or videos: nothing is lost that this run needs
-            shutil.rmtree(own.run)
-        own.group.wait()
-        train(own)
+        if about:  # of other settings or videos: nothing is lost that this run needs
+            _clear(own)
+        try:
+            train(own)
+        except CheckpointError:  # likewise, but unfinished
+            _clear(own)
+            train(own)
         if own.group.is_main:
             _finish(own, held, key)
         own.group.wait()
@@ -158,6 +161,13 @@ def _scored(own: Task, held: list[str], train: Callable[[Task], object]) -> dict
     if about is None:
         raise PipelineError(f"{own.run}: not seen by every machine; put the runs on a shared file system")
     return about
+
+
+def _clear(own: Task) -> None:
+    own.group.wait()
+    if own.group.is_main and own.run.is_dir():
+        shutil.rmtree(own.run)
+    own.group.wait()
 
 
 def _held_out(task: Task, name: str, held: list[str], split: str | None = None) -> Task:
