@@ -32,7 +32,8 @@ def split_for(labels: Labels, settings: TrainSettings, fewest: int = FEWEST_TO_J
     """The videos to learn from, and those to choose the best checkpoint by.
 
     Where these also find the length, more are asked for: what some twenty clips find best is mostly chance,
-    and the detector would miss what it could have learned from them.
+    and the detector would miss what it could have learned from them. Where none are kept for that, a
+    training is given its length, and learns from all.
 
     Args:
         fewest: videos of either class, of which a share is kept to find the length.

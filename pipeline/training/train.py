@@ -37,7 +37,7 @@ from ssrl_pipeline.training.kinds import (
     train_probe,
     train_ssrl,
 )
-from ssrl_pipeline.training.length import FEWEST_TO_JUDGE, begun_with, split_for
+from ssrl_pipeline.training.length import begun_with, split_for
 from ssrl_pipeline.training.run_folder import owned, refuse_other_run
 from ssrl_pipeline.training.task import Task, Trainer
 
@@ -145,11 +145,9 @@ def _add_usual(task: Task) -> None:
         say(f"events will have no words: {missing}")
 
 
-def _ssrl(task: Task, fewest: int = FEWEST_TO_JUDGE) -> None:
+def _ssrl(task: Task) -> None:
     model, training = task.settings.model, task.settings.train
-    train_ssrl(
-        task.store, task.labels, task.run, model, training, task.group, task.report, task.intervals, fewest
-    )
+    train_ssrl(task.store, task.labels, task.run, model, training, task.group, task.report, task.intervals)
 
 
 def _by_main(train: Callable[[Task], object]) -> Callable[[Task], None]:
@@ -180,7 +178,7 @@ def _fused(task: Task) -> None:
         if group.is_main:
             trees = {name: to_tree(getattr(settings, name)) for name in ("model", "train", "memory")}
             write_text(task.run / "config.yaml", to_yaml(trees))
-        _ssrl(part, TRAINERS[FusedDetector.kind].fewest)
+        _ssrl(part)
         if group.is_main:
             best, seed = part.run / "best.pt", settings.train.seed
             train_fused(task.store, task.labels, task.run, best, settings.memory, seed, group.device)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.killed import Killed, kill
 
 from ssrl_pipeline import checkpoint as checkpoints
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
@@ -208,13 +209,6 @@ def test_it_counts_by_itself_until_something_learned_is_better(store, tmp_path: 
             train_ssrl(store, labels, tmp_path / "run", model, ruinous, Group(CPU), report)
         )
 
-    class Killed(Exception):
-        pass
-
-    def kill(evaluation: Evaluation) -> None:
-        if evaluation.step:
-            raise Killed
-
     with pytest.raises(Killed):
         run(kill)
     checkpoint = run()  # goes on, and what was best before stays so
@@ -243,13 +237,6 @@ def test_a_run_that_a_version_before_began_goes_on_with_its_cost_of_corrections(
         settings = TrainSettings(steps=4, evaluate_every=2, batch_size=2, loss=loss)
         report = how.get("report", lambda evaluation: None)
         return train_ssrl(store, LABELS, tmp_path / name, ModelSettings(), settings, Group(CPU), report)
-
-    class Killed(Exception):
-        pass
-
-    def kill(evaluation: Evaluation) -> None:
-        if evaluation.step:
-            raise Killed
 
     with pytest.raises(Killed):
         run("old", correction=cost, report=kill)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.killed import Killed, kill
 
 from ssrl_pipeline import checkpoint as checkpoints
 from ssrl_pipeline.checkpoint import load_checkpoint
@@ -17,7 +18,7 @@ from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.held_out import folds as module
 from ssrl_pipeline.training.kinds.ssrl import train_ssrl
 from ssrl_pipeline.training.length import fitted, split_for
-from ssrl_pipeline.training.run_folder import Evaluation, read_evaluations
+from ssrl_pipeline.training.run_folder import read_evaluations
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
 
@@ -87,13 +88,6 @@ def test_a_run_goes_on_with_the_numbers_it_began_with(store, tmp_path: Path) -> 
     old = TrainSettings(steps=12, evaluate_every=4, batch_size=2, segments=8)
     whole = train_ssrl(store, LABELS, tmp_path / "whole", ModelSettings(), old, ALONE)
 
-    class Killed(Exception):
-        pass
-
-    def kill(evaluation: Evaluation) -> None:
-        if evaluation.step:
-            raise Killed
-
     with pytest.raises(Killed):
         train_ssrl(store, LABELS, tmp_path / "old", ModelSettings(), old, ALONE, kill)
     state = checkpoints.load(tmp_path / "old" / "last.pt")
@@ -135,16 +129,9 @@ def test_a_run_that_keeps_videos_to_find_its_length_goes_on_so(tiny_store, tmp_p
     store = tiny_store(dict.fromkeys(labels, 8), {video: (4, 5) for video in labels if video[0] == "a"})
     training = TrainSettings(segments=8, batch_size=2, evaluate_every=4, patience=1)
 
-    class Killed(Exception):
-        pass
-
-    def kill(evaluation: Evaluation) -> None:
-        if evaluation.step:
-            raise Killed
-
     run = tmp_path / "run"
     with pytest.raises(Killed):
-        train_ssrl(store, labels, run, ModelSettings(), training, ALONE, kill, fewest=10)
+        train_ssrl(store, labels, run, ModelSettings(), training, ALONE, kill)
     checkpoint = load_checkpoint(train_detector(Task(Settings(train=training), run, store, labels, ALONE)))
     assert len(checkpoint.videos("val")) == 4 and not (run / "folds").exists()
     assert checkpoint.provenance["threshold"]["split"] == "validation videos"

@@ -29,6 +29,7 @@ from ssrl_pipeline.data import (
     check_scales,
     check_videos,
     ground_truth,
+    split_videos,
 )
 from ssrl_pipeline.errors import ConfigError, LabelError, PipelineError
 from ssrl_pipeline.features import Features
@@ -39,14 +40,7 @@ from ssrl_pipeline.tf32 import allow_tf32
 from ssrl_pipeline.training.bags import balanced_batches, load_bags
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.kinds.evidence import fit_evidence
-from ssrl_pipeline.training.length import (
-    FEWEST_TO_JUDGE,
-    begun_with,
-    check_shares,
-    fitted,
-    split_for,
-    usual_length,
-)
+from ssrl_pipeline.training.length import begun_with, check_shares, fitted, usual_length
 from ssrl_pipeline.training.run_folder import Evaluation, RunFolder, owned
 from ssrl_pipeline.training.selection import (
     FrameJudge,
@@ -69,7 +63,6 @@ def train_ssrl(
     group: Group,
     report: Callable[[Evaluation], object] = lambda evaluation: None,
     intervals: Intervals | None = None,
-    fewest: int = FEWEST_TO_JUDGE,
 ) -> Path:
     """Trains all stages, or goes on where an earlier call with the same arguments was stopped.
 
@@ -80,7 +73,6 @@ def train_ssrl(
         group: this process among those that train together.
         report: called after every evaluation, in the main process.
         intervals: of the test videos, where `select_on` is test.
-        fewest: as of :func:`ssrl_pipeline.training.length.split_for`.
 
     Returns:
         The best checkpoint, in the run's folder.
@@ -90,7 +82,7 @@ def train_ssrl(
             folder holds another run or another process trains in it, or the
             loss is not finite.
     """
-    split = split_for(labels, settings, fewest)
+    split = split_videos(labels, settings.val_fraction, settings.seed)
     check_videos(store, [*split.train, *split.val])
     gpus = [group.device] if group.device.type == "cuda" else []  # others are none of its business
     with owned(run, group), torch.random.fork_rng(gpus), allow_tf32(False, group.device):
