@@ -13,19 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from operator_footage import Draw, Footage, read_footage
+from operator_footage import Draw, Footage, auc_of_abnormal, read_footage
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from ssrl_pipeline.console import table
 from ssrl_pipeline.data import frame_labels
+from ssrl_pipeline.extractors import snippet_of_frames
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.models import LinearProbe
 from ssrl_pipeline.scales import backbone_views
+from ssrl_pipeline.scoring.stored import as_tensors
 from ssrl_pipeline.training.kinds.linear import OF_FEATURES, read_rows
 
 WEIGHTS = (1, 3, 10)  # of a clicked snippet, beside a whole video's 1
-SNIPPET = 16  # frames
 
 
 def main() -> None:
@@ -46,38 +46,30 @@ def main() -> None:
     print(table(rows, ("learned from", "AUC")))
 
 
+@torch.no_grad()
 def aucs(store: Features, footage: Footage, draw: Draw) -> dict[str, float]:
     """Of one draw, by what is learned from."""
-    labels = draw.labels
-    train = {video: one.abnormal for video, one in labels.items() if one.split == "train"}
+    train = {video: one.abnormal for video, one in draw.labels.items() if one.split == "train"}
     probe = LinearProbe(store.recipe["feature_size"], backbone_views(store.recipe))
     bags = read_rows(probe, store, train)
-
-    def snippets(video: str) -> np.ndarray:
-        views = {
-            name: torch.from_numpy(np.array(view))[None]
-            for name, view in store.read(video, probe.views).items()
-        }
-        with torch.no_grad():
-            return probe.scaled(probe.pool(views)[0]).numpy()
-
-    def truth(video: str) -> np.ndarray:
-        return frame_labels(video, labels[video], footage.intervals, store.meta(video).frames)
+    snippets, anomalous, clicked = {}, [], []
+    for video in train:
+        views = as_tensors(probe.views, store.read(video, probe.views))
+        pooled = probe.pool({name: view[None] for name, view in views.items()})[0]
+        rows = snippets[video] = probe.scaled(pooled).numpy()
+        frames = store.meta(video).frames
+        of_frames = snippet_of_frames(frames, len(rows), store.starts(video))
+        truth = frame_labels(video, draw.labels[video], footage.intervals, frames)
+        anomalous += [truth[of_frames == row].mean() > 0.5 for row in range(len(rows))]
+        clicked += [rows[of_frames[(a + b) // 2]] for a, b in footage.intervals.get(video, [])]
 
     def judged(rows: np.ndarray, abnormal: np.ndarray, weights: np.ndarray | None = None) -> float:
         fitted = LogisticRegression(C=OF_FEATURES, max_iter=2000).fit(rows, abnormal, weights)
-        known, scores = [], []
-        for video in (v for v, one in labels.items() if one.split == "test" and one.abnormal):
-            known.append(truth(video))
-            frames = fitted.decision_function(snippets(video)).repeat(SNIPPET)
-            scores.append(np.pad(frames, (0, max(0, len(known[-1]) - len(frames))), "edge")[: len(known[-1])])
-        return float(roc_auc_score(np.concatenate(known), np.concatenate(scores)))
+        probe.linear.weight.copy_(torch.from_numpy(fitted.coef_))
+        probe.linear.bias.copy_(torch.from_numpy(fitted.intercept_))
+        return auc_of_abnormal(probe.eval(), store, draw.labels, footage.intervals)
 
-    normal = np.concatenate([snippets(video) for video, abnormal in train.items() if not abnormal])
-    clicked = []
-    for video in (v for v, abnormal in train.items() if abnormal):
-        rows = snippets(video)
-        clicked += [rows[min((a + b) // 2 // SNIPPET, len(rows) - 1)] for a, b in footage.intervals[video]]
+    normal = np.concatenate([snippets[video] for video, abnormal in train.items() if not abnormal])
     found = {"whole videos": judged(bags.bags, bags.abnormal)}
     rows = np.concatenate([bags.bags, clicked, normal])
     abnormal = np.r_[bags.abnormal, np.ones(len(clicked)), np.zeros(len(normal))]
@@ -85,13 +77,7 @@ def aucs(store: Features, footage: Footage, draw: Draw) -> dict[str, float]:
         even = weight * len(clicked) / len(normal)
         weights = np.r_[np.ones(len(bags.bags)), np.full(len(clicked), weight), np.full(len(normal), even)]
         found[f"the same, clicks of weight {weight}"] = judged(rows, abnormal, weights)
-    every = {video: snippets(video) for video in train}
-    known = [
-        np.array_split(truth(v), np.arange(SNIPPET, SNIPPET * len(rows), SNIPPET))
-        for v, rows in every.items()
-    ]
-    mostly = np.array([part.mean() > 0.5 for parts in known for part in parts])
-    found["every frame's truth"] = judged(np.concatenate(list(every.values())), mostly)
+    found["every frame's truth"] = judged(np.concatenate(list(snippets.values())), np.array(anomalous))
     return found
 
 

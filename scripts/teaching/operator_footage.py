@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
 
-from ssrl_pipeline.data import Intervals, Label, Labels, read_intervals, read_labels
+from ssrl_pipeline.data import Intervals, Label, Labels, frame_labels, read_intervals, read_labels
 from ssrl_pipeline.features import Features
+from ssrl_pipeline.models import Detector
+from ssrl_pipeline.scoring import score_stored
+
+CPU = torch.device("cpu")
 
 
 class Watch(NamedTuple):
@@ -40,6 +46,16 @@ class Footage(NamedTuple):
 def read_footage(store: Features, truth: Path, draws: Sequence[int]) -> Footage:
     """What the store has of it; `draws` are numbers, of which Ped2 has ten."""
     return _ped2(store, truth, draws) if truth.is_dir() else _clips(store, truth, draws)
+
+
+def auc_of_abnormal(model: Detector, store: Features, labels: Labels, intervals: Intervals) -> float:
+    """Over the frames of abnormal test videos."""
+    truth, scores = [], []
+    for video, one in labels.items():
+        if one.split == "test" and one.abnormal:
+            scores.append(score_stored(video, model, store, CPU))
+            truth.append(frame_labels(video, one, intervals, len(scores[-1])))
+    return float(roc_auc_score(np.concatenate(truth), np.concatenate(scores)))
 
 
 def _ped2(store: Features, data: Path, draws: Sequence[int]) -> Footage:

@@ -22,9 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from operator_footage import Draw, Footage, Watch, read_footage
-from sklearn.metrics import roc_auc_score
+from operator_footage import CPU, Draw, Footage, Watch, auc_of_abnormal, read_footage
 
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint
 from ssrl_pipeline.config import load_config
@@ -43,7 +41,6 @@ from ssrl_pipeline.training import Group, Task, train_detector
 KINDS = ("memory", "probe", "ssrl", "fused", "auto")
 CLICKS = (0, 1, 5, 10, 20)
 SHARE = 0.1  # of the normal frames of the reviewed half that alarm
-CPU = torch.device("cpu")
 HEADER = ("kind", "clicks", "normal", "false alarms an hour", "of before", "found", "lost", "new", "events")
 
 Scores = dict[str, np.ndarray]  # video -> float32 [frames]
@@ -219,15 +216,10 @@ def glanced(
         if one.split == "train"
         for start, end in intervals.get(video, [])
     ]
-    test = [video for video, one in labels.items() if one.split == "test" and one.abnormal]
     original, verdicts = load_checkpoint(path), placed(store, given, print)
     learnt = learn_from(original, path, store, verdicts, labels, settings, CPU).checkpoint
-    aucs = []
-    for checkpoint in (original, learnt):
-        scores = _scores(checkpoint, store, test)
-        truth = np.concatenate([frame_labels(v, labels[v], intervals, len(scores[v])) for v in test])
-        aucs.append(float(roc_auc_score(truth, np.concatenate([scores[video] for video in test]))))
-    return aucs[0], aucs[1]
+    before, after = (auc_of_abnormal(one.build(), store, labels, intervals) for one in (original, learnt))
+    return before, after
 
 
 def rows(draws: Sequence[Sequence[Counted]]) -> list[tuple[object, ...]]:
