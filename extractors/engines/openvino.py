@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ssrl_pipeline.errors import PipelineError, first_line, is_out_of_memory
-from ssrl_pipeline.extractors.graphs import Graphs, import_openvino
+from ssrl_pipeline.extractors.graphs import Graphs, import_openvino, multiplies_tiles, over_cells
 
 
 def requests_for(clips: int, threads: int) -> int:
@@ -100,5 +100,8 @@ class OpenVino:
     def convert(self, shape: tuple[int, ...]) -> Any:
         """The model for one clip of a size, uint8 [1, 3, t, h, w] -> float32 [1, ...]."""
         if shape not in self.converted:
-            self.converted[shape] = self.graphs.graph(self.module, shape, self.precision)
+            graph = self.graphs.graph(self.module, shape, self.precision)
+            if self.precision != "float32" and multiplies_tiles():
+                graph = over_cells(graph)
+            self.converted[shape] = graph
         return self.converted[shape]
