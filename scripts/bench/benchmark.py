@@ -58,6 +58,7 @@ def main() -> None:
         default=["float32"],
         help="of ours, where an engine can",
     )
+    parser.add_argument("--unchanged", action="store_true", help="leave out unchanged clips, too")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
@@ -71,8 +72,8 @@ def main() -> None:
             video = arguments.video or _render(bench.folder)
             weights = "random" if arguments.random_weights else None
             chosen = (arguments.preset, arguments.backbone, weights, arguments.engines)
-            where = (arguments.device, arguments.precisions)
-            subject = load_subject(video, *chosen, arguments.snippets, *where)
+            how = (arguments.device, arguments.precisions, arguments.unchanged)
+            subject = load_subject(video, *chosen, arguments.snippets, *how)
             parts = [part(bench, subject) for part in wanted]
         parts += [MODEL[name](bench) for name in MODEL if name in arguments.sections]
         for row in itertools.chain.from_iterable(parts):

@@ -28,6 +28,7 @@ from ssrl_pipeline.extractors.engines.engines import Engine, make_engine, why_no
 from ssrl_pipeline.extractors.engines.precision import offered
 from ssrl_pipeline.extractors.engines.transfer import Transfer
 from ssrl_pipeline.extractors.graphs import import_openvino
+from ssrl_pipeline.extractors.repeats import UnchangedRule
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, cut_snippets
 from ssrl_pipeline.extractors.views import cut_views
 
@@ -41,6 +42,7 @@ class Subject(NamedTuple):
     video: Path
     network: Backbone  # as published, contiguous
     extractors: dict[str, FeatureExtractor]  # one for each engine and precision
+    leaving_out: dict[str, FeatureExtractor]  # likewise, which do not describe what has not changed
     snippets: int  # of the video that is extracted in each round
 
 
@@ -53,22 +55,28 @@ def load_subject(
     count: int,
     device: str,
     precisions: Sequence[str] = ("float32",),
+    leave_out: bool = False,
 ) -> Subject:
     """Weights of None are the published ones. Engines that do not run here, or not so, are left out."""
     there = torch.device(device)
-    extractors = {
-        f"{name}, {precision}": FeatureExtractor(
-            backbone, preset, device, weights, engine=name, precision=precision
-        )
-        for name in engines
-        if why_not(name, there) is None
-        for precision in precisions
-        if precision in offered(there, name)
-    }
+
+    def by(rule: UnchangedRule | None) -> dict[str, FeatureExtractor]:
+        return {
+            f"{name}, {precision}": FeatureExtractor(
+                backbone, preset, device, weights, engine=name, precision=precision, unchanged=rule
+            )
+            for name in engines
+            if why_not(name, there) is None
+            for precision in precisions
+            if precision in offered(there, name)
+        }
+
+    extractors = by(None)
+    leaving_out = by(UnchangedRule()) if leave_out else {}
     network = copy.deepcopy(next(iter(extractors.values())).backbone).to(
         memory_format=torch.contiguous_format
     )
-    return Subject(video, network, extractors, count)
+    return Subject(video, network, extractors, leaving_out, count)
 
 
 def decode(bench: Bench, subject: Subject) -> Iterator[Row]:
@@ -167,6 +175,10 @@ def extraction(bench: Bench, subject: Subject) -> Iterator[Row]:
 
     ways = {"plain: JPEG files, Pillow, eager, one at a time": partial(plain_way, ".jpg")}
     ways |= {f"ours: {name}": partial(e.from_video, video) for name, e in extractors.items()}
+    ways |= {
+        f"ours: {name}, unchanged clips left out": partial(e.from_video, video)
+        for name, e in subject.leaving_out.items()
+    }
     works = {name: partial(work, way) for name, way in ways.items()}
     rows = bench.compare(f"extraction, {preset.name}", "snippets/s", works)
     truth = plain_way(".png")

@@ -47,7 +47,7 @@ def training(bench: Bench, precision: str = "float32") -> Iterator[Row]:
     def step(model: SSRL, batch: Callable[[], dict[str, Tensor]], adam: torch.optim.Optimizer) -> float:
         adam.zero_grad()
         with torch.autocast(bench.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            output = SSRLOutput(*(values.float() for values in model(batch())))
+            output = SSRLOutput(*(values if values is None else values.float() for values in model(batch())))
         loss(output, labels).total.backward()
         adam.step()
         return 1
