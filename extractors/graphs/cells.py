@@ -78,7 +78,7 @@ def _fold_weight(opset: Any, convolution: Any, ahead: list[int]) -> list[int]:
 
 
 def _cells(shape: Any) -> tuple[list[int], list[int], list[int]]:
-    """How [B, C, t, h, w] becomes [B, 8 C, t/2, h/2, w/2]: the shape to cut it to, the order, the new shape."""
+    """How [B, C, t, h, w] becomes [B, 8 C, t/2, h/2, w/2]: what to cut it to, the order, the new shape."""
     batch, channels, *sizes = shape
     halves = [size // _CELL for size in sizes]
     parts = [part for half in halves for part in (half, _CELL)]

@@ -44,7 +44,12 @@ def clip_of(shape: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(3, 16, 24, 30), (3, 15, 23, 31)])
 @pytest.mark.parametrize(
     ("kernel", "padding", "folded"),
-    [(7, 3, [24, 4, 4, 4]), (7, 2, [24, 4, 4, 4]), ((5, 7, 7), (2, 3, 3), [24, 3, 4, 4]), (3, 0, [24, 2, 2, 2])],
+    [
+        (7, 3, [24, 4, 4, 4]),
+        (7, 2, [24, 4, 4, 4]),
+        ((5, 7, 7), (2, 3, 3), [24, 3, 4, 4]),
+        (3, 0, [24, 2, 2, 2]),
+    ],
 )
 def test_the_sums_are_the_same(
     kernel: Any, padding: Any, folded: list[int], shape: tuple[int, ...], precision: str
@@ -56,12 +61,16 @@ def test_the_sums_are_the_same(
     expected = outputs(graph, clip)
     assert first_kernel(over_cells(graph)) == folded
     scale = np.abs(expected).max()
-    assert np.allclose(outputs(graph, clip), expected, atol=scale * (1e-5 if precision == "float32" else 2e-2))
+    assert np.allclose(
+        outputs(graph, clip), expected, atol=scale * (1e-5 if precision == "float32" else 2e-2)
+    )
     wrong = np.mean(~np.isclose(outputs(graph, clip), expected, atol=scale * 1e-5))
     assert wrong < 1e-2  # in int8 a sum may fall to the other side of a step
 
 
-@pytest.mark.parametrize("first", [nn.Conv3d(3, 8, 7, 1, 3), nn.Conv3d(3, 8, 4, 2), nn.Conv3d(3, 8, 7, (1, 2, 2))])
+@pytest.mark.parametrize(
+    "first", [nn.Conv3d(3, 8, 7, 1, 3), nn.Conv3d(3, 8, 4, 2), nn.Conv3d(3, 8, 7, (1, 2, 2))]
+)
 def test_what_makes_no_cells_stays_as_it_is(first: nn.Conv3d) -> None:
     module = OnPixels(network(first), PIXELS, torch.float32).eval()
     graph = Graphs().graph(module, (3, 16, 24, 30), "float32")
@@ -70,7 +79,9 @@ def test_what_makes_no_cells_stays_as_it_is(first: nn.Conv3d) -> None:
     assert np.array_equal(outputs(graph, clip_of((3, 16, 24, 30))), expected)
 
 
-@pytest.mark.parametrize(("tiles", "precision", "channels"), [(True, "int8", 24), (True, "float32", 3), (False, "int8", 3)])
+@pytest.mark.parametrize(
+    ("tiles", "precision", "channels"), [(True, "int8", 24), (True, "float32", 3), (False, "int8", 3)]
+)
 def test_only_tiles_want_cells_and_what_is_kept_has_none(
     tiles: bool, precision: str, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
