@@ -20,7 +20,7 @@ _COLOURS = 3
 
 def multiplies_tiles() -> bool:
     """Whether this CPU does; no, where PyTorch is too old to tell (before 2.10)."""
-    told = getattr(torch.cpu, "get_capabilities", dict)()
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(told.get("amx_tile"))
 
 
@@ -64,7 +64,8 @@ def _fold_weight(opset: Any, convolution: Any, ahead: list[int]) -> list[int]:
     Args:
         ahead: for each axis, whether the zero that makes the kernel even comes first, not last.
     """
-    weight, scaled = convolution.input_value(1).get_node(), []
+    weight = convolution.input_value(1).get_node()
+    scaled: list[Any] = []
     while weight.get_type_name() != "Constant":
         scaled.insert(0, weight)  # by a number for each output
         weight = weight.input_value(0).get_node()
