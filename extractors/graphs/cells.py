@@ -19,7 +19,7 @@ _COLOURS = 3
 
 
 def multiplies_tiles() -> bool:
-    """Whether this CPU does; no, where PyTorch is too old to tell (before 2.10)."""
+    """Whether this CPU does; no, where PyTorch is too old to tell."""
     told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(told.get("amx_tile"))
 
@@ -43,7 +43,7 @@ def _is_foldable(convolution: Any) -> bool:
 
 
 def _fold(convolution: Any) -> None:
-    opset, pads = import_openvino().opset8, convolution.get_attributes()["pads_begin"]
+    opset, pads = _operations(), convolution.get_attributes()["pads_begin"]
     pixels = convolution.input_value(0)
     if any(odd := [n % _CELL for n in list(pixels.get_shape())[2:]]):
         pixels = opset.pad(pixels, [0] * 5, [0, 0, *odd], "constant", 0.0).output(0)
@@ -56,6 +56,12 @@ def _fold(convolution: Any) -> None:
     back = [n + k - 1 - c - f for n, k, c, f in zip(lengths, kernel[2:], folded[2:], front, strict=True)]
     ones = [1] * 3
     _replace(convolution, opset.convolution(cells, convolution.input_value(1), ones, front, back, ones))
+
+
+def _operations() -> Any:
+    openvino = import_openvino()
+    found = getattr(openvino, "opset8", None)
+    return found or openvino.runtime.opset8  # where it is in releases of 2024
 
 
 def _fold_weight(opset: Any, convolution: Any, ahead: list[int]) -> list[int]:
