@@ -61,7 +61,7 @@ def main() -> None:
         Task(settings, a.made / "run", store, labels, Group(torch.device(a.device)), report=report)
     )
     told("calibrating")
-    print(table([(what, round(seconds / 60, 1)) for what, seconds in rows], ("part", "minutes")))
+    print(table([(what, f"{seconds / 60:.1f}") for what, seconds in rows], ("part", "minutes")))
 
 
 def make(
