@@ -71,6 +71,8 @@ class FeatureExtractor:
             over one pass of the whole frame, see :mod:`ssrl_pipeline.extractors.passes`.
         motion: whether there is a view `motion`, see :mod:`ssrl_pipeline.extractors.motion`.
         calibration: a folder of videos by which int8 is quantised; None: clips that we make.
+        int8_pools: whether in int8 max-pools are, too. Stores of before they were are gone on with without,
+            see :func:`ssrl_pipeline.extractors.engines.has_int8_pools`.
 
     Raises:
         PipelineError: an unknown name, a device that is missing, weights that
@@ -93,6 +95,7 @@ class FeatureExtractor:
         motion: bool = False,
         calibration: str | Path | None = None,
         unchanged: UnchangedRule | None = None,
+        int8_pools: bool = True,
     ):
         _require("backbone", backbone, BACKBONES)
         _require("preset", preset, PRESETS)
@@ -116,7 +119,7 @@ class FeatureExtractor:
         self.backbone.to(self.device).to(memory_format=torch.channels_last_3d)
         self.normalisation = self.preset.normalisation or Normalisation(self.backbone.mean, self.backbone.std)
         kept = None if weights == "random" else cache_path(backbone).parent / "ssrl_pipeline_graphs"
-        graphs = Graphs(kept, self.calibration)
+        graphs = Graphs(kept, self.calibration, int8_pools)
         self.networks = Networks(engine, self.normalisation, self.device, self.precision, graphs, self.memory)
         self.networks.follow(self.backbone)
         self.passes = plan_passes(self.backbone, self.preset.views, patches)
@@ -146,7 +149,7 @@ class FeatureExtractor:
             "geometry": geometry,
             **({"sizes": {MOTION: MOTION_SIZE}} if self._movers else {}),
             **({} if self.patches == "exact" else {"patches": self.patches}),
-            **recorded(self.precision, self.calibration),
+            **recorded(self.precision, self.calibration, self.networks.graphs.pools),
             **({} if self.fps is None else {"fps": float(self.fps)}),
             **({} if self._rule is None else {"unchanged": self._rule.in_recipe()}),
         }

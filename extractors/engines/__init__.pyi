@@ -10,6 +10,7 @@ from .precision import BOUNDS as BOUNDS
 from .precision import INTERCHANGEABLE as INTERCHANGEABLE
 from .precision import choose_precision as choose_precision
 from .precision import cudnn_version as cudnn_version
+from .precision import has_int8_pools as has_int8_pools
 from .precision import offered as offered
 from .precision import recorded as recorded
 from .precision import unnamed as unnamed

@@ -7,7 +7,9 @@ which adds 2e-3.
 """
 
 import logging
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -75,12 +77,21 @@ def choose_precision(precision: str, device: torch.device, engine: str = "auto")
     return precision
 
 
-def recorded(precision: str, calibration: Calibration | None = None) -> dict[str, str]:
+def recorded(
+    precision: str, calibration: Calibration | None = None, int8_pools: bool = True
+) -> dict[str, str]:
     """What a recipe says of a precision: nothing of `auto` and of those that are interchangeable."""
     if precision not in BOUNDS:
         return {}
-    by = {"calibration": (calibration or Calibration()).sha256} if precision == "int8" else {}
-    return {"precision": precision, **by}
+    if precision != "int8":
+        return {"precision": precision}
+    pools = {"pools": precision} if int8_pools else {}
+    return {"precision": precision, "calibration": (calibration or Calibration()).sha256, **pools}
+
+
+def has_int8_pools(recipe: Mapping[str, Any] | None) -> bool:
+    """Whether max-pools are in int8 where features are: not in a recipe of before they were, which names none."""
+    return recipe is None or recipe.get("precision") != "int8" or "pools" in recipe
 
 
 def cudnn_version() -> str | None:

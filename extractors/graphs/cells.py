@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssrl_pipeline.extractors.graphs.library import import_openvino
+from ssrl_pipeline.extractors.graphs.library import operations, replace_node
 
 _CELL = 2  # pixels a side, and frames
 _COLOURS = 3
@@ -43,7 +43,7 @@ def _is_foldable(convolution: Any) -> bool:
 
 
 def _fold(convolution: Any) -> None:
-    opset, pads = _operations(), convolution.get_attributes()["pads_begin"]
+    opset, pads = operations("opset8"), convolution.get_attributes()["pads_begin"]
     pixels = convolution.input_value(0)
     if any(odd := [n % _CELL for n in list(pixels.get_shape())[2:]]):
         pixels = opset.pad(pixels, [0] * 5, [0, 0, *odd], "constant", 0.0).output(0)
@@ -55,13 +55,7 @@ def _fold(convolution: Any) -> None:
     lengths = list(convolution.get_output_shape(0))[2:]  # and as much behind as these need
     back = [n + k - 1 - c - f for n, k, c, f in zip(lengths, kernel[2:], folded[2:], front, strict=True)]
     ones = [1] * 3
-    _replace(convolution, opset.convolution(cells, convolution.input_value(1), ones, front, back, ones))
-
-
-def _operations() -> Any:
-    openvino = import_openvino()
-    found = getattr(openvino, "opset8", None)
-    return found or openvino.runtime.opset8  # where it is in releases of 2024
+    replace_node(convolution, opset.convolution(cells, convolution.input_value(1), ones, front, back, ones))
 
 
 def _fold_weight(opset: Any, convolution: Any, ahead: list[int]) -> list[int]:
@@ -78,7 +72,7 @@ def _fold_weight(opset: Any, convolution: Any, ahead: list[int]) -> list[int]:
     even = np.pad(weight.get_data(), [(0, 0), (0, 0), *((one, 1 - one) for one in ahead)])
     shape, order, folded = _cells(even.shape)
     kernel = np.ascontiguousarray(even.reshape(shape).transpose(order)).reshape(folded)
-    _replace(weight, opset.constant(kernel, weight.get_element_type()))
+    replace_node(weight, opset.constant(kernel, weight.get_element_type()))
     for node in scaled:
         node.constructor_validate_and_infer_types()
     return folded
@@ -90,8 +84,3 @@ def _cells(shape: Any) -> tuple[list[int], list[int], list[int]]:
     halves = [size // _CELL for size in sizes]
     parts = [part for half in halves for part in (half, _CELL)]
     return [batch, channels, *parts], [0, 1, 3, 5, 7, 2, 4, 6], [batch, channels * _CELL**3, *halves]
-
-
-def _replace(node: Any, other: Any) -> None:
-    for target in node.output(0).get_target_inputs():
-        target.replace_source_output(other.output(0))

@@ -21,6 +21,7 @@ from ssrl_pipeline.disk import file_sha256, locked, read_json, whole_folder, wri
 from ssrl_pipeline.errors import first_line
 from ssrl_pipeline.extractors.graphs.calibration import Calibration
 from ssrl_pipeline.extractors.graphs.library import import_openvino
+from ssrl_pipeline.extractors.graphs.pools import in_first_form
 from ssrl_pipeline.extractors.graphs.quantise import nncf_version, quantised
 
 MOST_KEPT = 24  # graphs, of up to 50 MB each; the ones that were longest not read go
@@ -36,10 +37,13 @@ class Graphs:
     Args:
         folder: where they are kept; None: nowhere.
         calibration: of those that are quantised; None: the clips that we make.
+        pools: whether of these max-pools are computed in int8, too. What is kept is the same.
     """
 
-    def __init__(self, folder: Path | None = None, calibration: Calibration | None = None):
-        self.folder, self.calibration = folder, calibration or Calibration()
+    def __init__(
+        self, folder: Path | None = None, calibration: Calibration | None = None, pools: bool = True
+    ):
+        self.folder, self.calibration, self.pools = folder, calibration or Calibration(), pools
 
     def graph(self, module: nn.Module, shape: tuple[int, ...], precision: str) -> Any:
         """For one clip of a size [3, t, h, w]: uint8 [1, 3, t, h, w] -> float32 [1, ...].
@@ -52,10 +56,12 @@ class Graphs:
             model = convert(module, shape)
             return quantised(model, self.calibration.clips(shape)) if precision == "int8" else model
 
-        if self.folder is None:
-            return make()
         calibration = self.calibration.sha256 if precision == "int8" else ""
-        return _kept(self.folder / f"{_identity(module, calibration)}_{'x'.join(map(str, shape))}", make)
+        if self.folder is None:
+            graph = make()
+        else:
+            graph = _kept(self.folder / f"{_identity(module, calibration)}_{'x'.join(map(str, shape))}", make)
+        return in_first_form(graph) if precision == "int8" and self.pools else graph
 
 
 def convert(module: nn.Module, shape: tuple[int, ...]) -> Any:

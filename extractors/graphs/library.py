@@ -42,6 +42,19 @@ def import_nncf() -> Any:
     return nncf
 
 
+def operations(opset: str) -> Any:
+    """What makes the nodes of a set of operations, like ``opset8``."""
+    openvino = import_openvino()
+    found = getattr(openvino, opset, None)
+    return found or getattr(openvino.runtime, opset)  # where it is in releases of 2024
+
+
+def replace_node(node: Any, other: Any) -> None:
+    """In the graph of the first, for all that reads its only output."""
+    for target in node.output(0).get_target_inputs():
+        target.replace_source_output(other.output(0))
+
+
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
     known = sys.modules.get(_TELEMETRY)

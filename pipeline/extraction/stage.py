@@ -19,7 +19,13 @@ from ssrl_pipeline.errors import StoreError
 from ssrl_pipeline.extraction.storing import claim_each, store_videos
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
 from ssrl_pipeline.extractors import FeatureExtractor, UnchangedRule, find_device
-from ssrl_pipeline.extractors.engines import check_engine, choose_precision, unnamed, warn_of_calibration
+from ssrl_pipeline.extractors.engines import (
+    check_engine,
+    choose_precision,
+    has_int8_pools,
+    unnamed,
+    warn_of_calibration,
+)
 from ssrl_pipeline.features import FeatureStore, Recipe, create_store, open_store
 from ssrl_pipeline.scales import MOTION, view_size
 
@@ -41,6 +47,7 @@ class ExtractorOptions(NamedTuple):
     calibration: str | None = None
     motion: bool | None = None  # None: not decided; nobody extracts it
     unchanged: UnchangedRule | None = None
+    int8_pools: bool = True
 
     def settled(self, features: Path | str, devices: Sequence[str]) -> "ExtractorOptions":
         """With what is not named decided as the store that is there has it.
@@ -68,7 +75,7 @@ class ExtractorOptions(NamedTuple):
         elif wanted == "auto" and {find_device(name).type for name in devices} == {"cpu"}:
             wanted = choose_precision("auto", torch.device("cpu"), self.engine)
         warn_of_calibration(wanted, self.calibration)
-        settled = self._replace(precision=wanted, motion=motion)
+        settled = self._replace(precision=wanted, motion=motion, int8_pools=has_int8_pools(stored))
         for name in devices:
             settled.check(name)
         return settled

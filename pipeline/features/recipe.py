@@ -44,6 +44,7 @@ def describe_recipe(recipe: Recipe) -> str:
     patches = f", {recipe['patches']} patches" if "patches" in recipe else ""
     precision = f", {recipe['precision']}" if "precision" in recipe else ""
     precision += f" by clips {str(recipe['calibration'])[:8]}" if "calibration" in recipe else ""
+    precision += " without pools" if recipe.get("precision") == "int8" and "pools" not in recipe else ""
     rate = f", {recipe['fps']:g} frames a second" if "fps" in recipe else ""
     unchanged = ", unchanged patches repeated" if "unchanged" in recipe else ""
     return (

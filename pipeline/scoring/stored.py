@@ -16,7 +16,7 @@ from ssrl_pipeline.features import Features, Recipe, require_same_recipe
 from ssrl_pipeline.models import CHUNK, Detector, score_long
 from ssrl_pipeline.scales import recipe_of
 
-OF_PRECISION = ("precision", "calibration")  # keys of a recipe
+OF_PRECISION = ("precision", "calibration", "pools")  # keys of a recipe
 _LENIENT = (*OF_PRECISION, "unchanged")  # that scores hardly depend on
 
 
@@ -42,6 +42,11 @@ def require_scorable(first: Recipe, second: Recipe, first_name: str, second_name
         warn_once(
             f"{first_name} and {second_name} are of {precisions[0]} features calibrated on other clips, and "
             "scores differ a little; --calibration names the folder of a checkpoint's"
+        )
+    elif first.get("pools") != second.get("pools"):
+        warn_once(
+            f"{first_name} and {second_name} are of int8 features, of one with max-pools in int8 and of the "
+            "other, of before, without; they are some 3 % apart, and scores differ a little"
         )
     if first.get("unchanged") != second.get("unchanged"):
         warn_once(

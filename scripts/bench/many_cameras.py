@@ -2,13 +2,14 @@
 
     OMP_NUM_THREADS=2 taskset -c 0,1 python scripts/bench/many_cameras.py --checkpoint runs/x/best.pt
 
-Cameras are played at real time, with a decoder each. A busy one shows people, and in every second clip of
-its loop an anomaly; a quiet one shows an empty place, with noise and compression. The threshold
-is the checkpoint's: train it on videos like these (`ssrl-pipeline demo`) or the events mean nothing.
+Cameras are played at real time, with a decoder each that never begins anew. A busy one shows people, and in
+every second clip of its loop an anomaly; a quiet one shows an empty place, with noise and compression. The
+threshold is the checkpoint's: train it on videos like these (`ssrl-pipeline demo`) or the events mean nothing.
 """
 
 import argparse
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import torch
@@ -31,6 +33,7 @@ from ssrl_pipeline.watching.plan import Analysis, Plan
 from ssrl_pipeline.watching.sources import Source
 from ssrl_pipeline.watching.watch import Line, Watch
 
+SPARE = 60.0  # seconds by which videos are longer than the watch
 CLIPS = 4  # of a busy camera's loop; every second has an anomaly
 
 
@@ -51,6 +54,8 @@ def main() -> None:
     for i in range(a.quiet):
         render_quiet(a.videos / f"quiet{i}.mp4", plan, i)
     names = [*truths, *(f"quiet{i}" for i in range(a.quiet))]
+    for name in names:
+        repeat(a.videos / f"{name}.mp4", a.videos / f"{name}_long.mp4", 60 * a.minutes + SPARE)
     scorer = Scorer(a.checkpoint, "cpu", unchanged=a.unchanged)
     lines, repeats = play(names, a.videos, scorer, 60 * a.minutes)
     print(json.dumps(report(lines, names, truths, plan), indent=2))
@@ -85,8 +90,24 @@ def render_quiet(path: Path, plan: RenderPlan, seed: int) -> None:
             writer.write(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
+def repeat(path: Path, long: Path, seconds: float) -> None:
+    """Writes a video again and again into another, packet by packet, until that is so long."""
+    with av.open(str(path)) as source, av.open(str(long), "w") as target:
+        (stream,) = source.streams.video
+        copy = target.add_stream_from_template(stream)
+        packets = [packet for packet in source.demux(stream) if packet.dts is not None]
+        for loop in range(math.ceil(seconds / float(stream.duration * stream.time_base))):
+            for packet in packets:
+                again = av.Packet(bytes(packet))
+                again.pts = packet.pts + loop * stream.duration
+                again.dts = packet.dts + loop * stream.duration
+                again.duration, again.time_base = packet.duration, packet.time_base
+                again.is_keyframe, again.stream = packet.is_keyframe, copy
+                target.mux(again)
+
+
 class Played:
-    """A looped file as a camera: a frame comes when it is due, or as soon as it is decoded."""
+    """A file as a camera: a frame comes when it is due, or as soon as it is decoded."""
 
     def __init__(self, path: Path, fps: int, stop: threading.Event):
         self.path, self.fps, self.stop, self.time, self.hardware = path, fps, stop, 0.0, ""
@@ -95,15 +116,13 @@ class Played:
         self.frames = self._frames()
 
     def _frames(self) -> Iterator[np.ndarray]:
-        begun, count = time.monotonic(), 0
-        while not self.stop.is_set():
-            with open_video(self.path, Limits(threads=1), lend=True) as video:
-                for frame in video.frames:
-                    self.time = count / self.fps
-                    if self.stop.wait(max(0.0, begun + self.time - time.monotonic())):
-                        return
-                    yield frame
-                    count += 1
+        begun = time.monotonic()
+        with open_video(self.path, Limits(threads=1), lend=True) as video:
+            for count, frame in enumerate(video.frames):
+                self.time = count / self.fps
+                if self.stop.wait(max(0.0, begun + self.time - time.monotonic())):
+                    return
+                yield frame
 
     def damage(self) -> str:
         return ""
@@ -122,9 +141,10 @@ def play(names: list[str], videos: Path, scorer: Scorer, seconds: float) -> tupl
 
     def opener(source: Source, timeout: float, started: Callable[..., None]) -> Any:
         started(lambda: None)
-        with open_video(videos / f"{source.name}.mp4") as video:
+        path = videos / f"{source.name}_long.mp4"
+        with open_video(path) as video:
             fps = round(video.info.fps)
-        return Played(videos / f"{source.name}.mp4", fps, stop)
+        return Played(path, fps, stop)
 
     def tell(line: Line) -> None:
         post = posts.get(line["camera"])

@@ -164,7 +164,8 @@ def test_a_recipe_names_the_clips_of_int8(
     own = FeatureExtractor("i3d", "live", "cpu", "random", precision="int8", calibration=tmp_path / "videos")
     recipes = [plain.recipe, own.recipe]
     hashes = [recipe.pop("calibration") for recipe in recipes]
-    assert hashes[0] != hashes[1] and recipes[0] == recipes[1] == {**live().recipe, "precision": "int8"}
+    named = {"precision": "int8", "pools": "int8"}
+    assert hashes[0] != hashes[1] and recipes[0] == recipes[1] == {**live().recipe, **named}
     assert describe_recipe(plain.recipe).endswith(f", int8 by clips {hashes[0][:8]}]")
     with pytest.raises(StoreError, match="differ in calibration"):
         require_same_recipe(plain.recipe, own.recipe, "one", "other")
@@ -175,6 +176,26 @@ def test_a_recipe_names_the_clips_of_int8(
     caplog.clear()
     require_scorable(plain.recipe, live().recipe, "the checkpoint", "the store")
     assert "of int8 features, the store of float32; these are up to 10 % apart" in caplog.text
+
+
+def test_a_store_of_before_max_pools_were_in_int8_is_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    able(monkeypatch, "INT8")
+    new = FeatureExtractor("i3d", "live", "cpu", "random", precision="int8")
+    before = {key: value for key, value in new.recipe.items() if key != "pools"}
+    for name, recipe in (("new", new.recipe), ("before", before)):
+        create_store(tmp_path / name, recipe)
+        for asked in ("auto", "int8"):
+            options = ExtractorOptions("i3d", "live", "random", precision=asked)
+            assert options.settled(tmp_path / name, ["cpu"]).build("cpu").recipe == recipe
+        checkpoint = save_untrained(tmp_path / f"{name}.pt", recipe)
+        assert Scorer(checkpoint, "cpu").extractor.recipe == recipe
+    assert not caplog.messages
+    with pytest.raises(StoreError, match="differ in pools: .* without pools"):
+        require_same_recipe(before, new.recipe, "one", "other")
+    require_scorable(before, new.recipe, "the checkpoint", "the store")
+    assert "some 3 % apart" in caplog.text
 
 
 def test_a_cpu_works_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
