@@ -90,7 +90,7 @@ def recorded(
 
 
 def has_int8_pools(recipe: Mapping[str, Any] | None) -> bool:
-    """Whether max-pools are in int8 where features are: not in a recipe of before they were, which names none."""
+    """Whether max-pools are in int8, too, where features are; a recipe of before they were names none."""
     return recipe is None or recipe.get("precision") != "int8" or "pools" in recipe
 
 

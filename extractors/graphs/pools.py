@@ -11,7 +11,7 @@ from ssrl_pipeline.extractors.graphs.library import operations, replace_node
 
 
 def in_first_form(graph: Any) -> Any:
-    """A quantised graph of OpenVINO's whose max-pools have that form where it says the same; changed in place."""
+    """A quantised graph with max-pools in that form, where it says the same; changed in place."""
     for node in graph.get_ordered_ops():
         if node.get_type_name() == "MaxPool" and (first := _first_form(node)) is not None:
             replace_node(node, first)
@@ -26,6 +26,6 @@ def _first_form(pool: Any) -> Any:
     if has_indices or any(step != 1 for step in of.get("dilations", ())):
         return None
     window = of["strides"], of["pads_begin"], of["pads_end"], of["kernel"]
-    rounding = of["rounding_type"].removesuffix("_torch")  # which leaves out a last window in nothing but zeros
+    rounding = of["rounding_type"].removesuffix("_torch")  # which leaves out a window of nothing but zeros
     first = operations("opset1").max_pool(pool.input_value(0), *window, rounding, of["auto_pad"])
     return first if first.get_output_shape(0) == pool.get_output_shape(0) else None

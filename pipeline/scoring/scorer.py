@@ -19,7 +19,13 @@ from ssrl_pipeline.errors import CheckpointError, VideoError
 from ssrl_pipeline.events import VIEW, EventSettings, WordStream
 from ssrl_pipeline.extractors import FeatureExtractor, Repeats, UnchangedRule, find_device
 from ssrl_pipeline.extractors.backbones import ActionHead
-from ssrl_pipeline.extractors.engines import check_engine, has_int8_pools, offered, unnamed, warn_of_calibration
+from ssrl_pipeline.extractors.engines import (
+    check_engine,
+    has_int8_pools,
+    offered,
+    unnamed,
+    warn_of_calibration,
+)
 from ssrl_pipeline.features import Features, Recipe
 from ssrl_pipeline.models import CHUNK, HeatStream, ScoreStream
 from ssrl_pipeline.results import VideoScores

@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=2 taskset -c 0,1 python scripts/bench/many_cameras.py --checkpoint runs/x/best.pt
 
 Cameras are played at real time, with a decoder each that never begins anew. A busy one shows people, and in
-every second clip of its loop an anomaly; a quiet one shows an empty place, with noise and compression. The
-threshold is the checkpoint's: train it on videos like these (`ssrl-pipeline demo`) or the events mean nothing.
+every second clip of its loop an anomaly; a quiet one shows an empty place, with noise and compression.
+The threshold is the checkpoint's: train it on videos like these (`ssrl-pipeline demo`) or the events mean
+nothing.
 """
 
 import argparse
