@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -312,12 +312,14 @@ class FeatureExtractor:
     def _rows(self, cut: list[list[Tensor]]) -> Tensor:
         """float32 [n, D] of all that was cut, pass by pass."""
         dim = self.backbone.feature_size
-        rows = [torch.empty(0, dim, device=self.device)]
-        for one, clips in zip(self.passes, cut, strict=True):
-            if clips:
-                together = clips[0] if len(clips) == 1 else torch.cat(clips)
-                rows.append(self.networks(one.network, together).reshape(-1, dim))
-        return torch.cat(rows)
+        rows = {index: torch.empty(0, dim, device=self.device) for index in range(len(cut))}
+        wanted = [index for index, clips in enumerate(cut) if clips]
+        for network, some in groupby(wanted, lambda index: self.passes[index].network):
+            indices = list(some)
+            batches = [cut[i][0] if len(cut[i]) == 1 else torch.cat(cut[i]) for i in indices]
+            for index, found in zip(indices, self.networks(network, batches), strict=True):
+                rows[index] = found.reshape(-1, dim)
+        return torch.cat(list(rows.values()))
 
     def _join(self, rows: Iterable[ViewArrays]) -> ViewArrays:
         rows, recipe = list(rows), self.recipe

@@ -55,21 +55,18 @@ class BlockGrid:
 
     def of(self, frames: np.ndarray) -> Blocks:
         """Of a snippet, uint8 [t, H, W, 3]."""
-        low = high = self._sums(frames[0])
-        for frame in frames[1:]:
-            sums = self._sums(frame)
-            low, high = np.minimum(low, sums), np.maximum(high, sums)
-        return Blocks(low, high)
+        sums = self._sums(frames)
+        return Blocks(sums.min(0), sums.max(0))
 
-    def _sums(self, frame: np.ndarray) -> np.ndarray:
-        """int64 [R, C, 4]. Row by row of blocks, which is four times as fast as all at once."""
-        lines = frame.reshape(self.height, -1)
+    def _sums(self, frames: np.ndarray) -> np.ndarray:
+        """int64 [t, R, C, 4]. Row by row of blocks of all frames, which is much faster than all at once."""
+        lines = frames.reshape(len(frames), self.height, -1)
         # The smaller is faster, and holds the sum of 257 lines.
         dtype = np.uint16 if np.diff(self.tops).max() < 256 else np.uint32
-        rows = np.stack([lines[a:b].sum(0, dtype=dtype) for a, b in pairwise(self.tops)])
-        rows = rows.reshape(len(rows), self.width, -1)
-        sums = np.add.reduceat(rows, self.lefts[:-1], axis=1, dtype=np.int64)
-        return np.stack([sums @ weights for weights in _WEIGHTS], axis=-1)
+        rows = np.stack([lines[:, a:b].sum(1, dtype=dtype) for a, b in pairwise(self.tops)], axis=1)
+        rows = rows.reshape(*rows.shape[:2], self.width, -1)
+        sums = np.add.reduceat(rows, self.lefts[:-1], axis=2, dtype=np.int64)
+        return sums @ _WEIGHTS.T
 
     def within(self, box: Box, height: int, width: int) -> tuple[slice, slice]:
         """The blocks that a box of a frame of another size has a share in."""

@@ -5,8 +5,8 @@ All give the same features, but for rounding. B clips, t frames, h x w pixels.
 
 import importlib.util
 import logging
-from collections.abc import Callable
-from typing import Any, Protocol, cast, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +27,13 @@ AUTO = ("openvino", "triton", "eager")  # what `auto` tries, the fastest that st
 HALVES = ("bfloat16", "float16")  # the precisions of the kernels in Triton
 SHARED_MEMORY = 227 << 10  # bytes of a program that they ask for, as a chip of capability 9.0 has them
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)  # without any set-up a warning is one line on stderr
 
 
 class Engine(Protocol):
-    """Runs a network on clips."""
+    """Runs a network on clips. One that runs them clip by clip has `each`, too, as OpenVino."""
 
     @property
     def name(self) -> str: ...
@@ -106,16 +108,32 @@ class Fallback:
     def name(self) -> str:
         return self.engine.name
 
+    @property
+    def each(self) -> Callable[[Sequence[Tensor]], list[Tensor]] | None:
+        """None where the engine has none."""
+        return self._each if hasattr(self.engine, "each") else None
+
     def __call__(self, clips: Tensor) -> Tensor:
+        return self._run(lambda engine: engine(clips))
+
+    def _each(self, batches: Sequence[Tensor]) -> list[Tensor]:
+        return self._run(lambda engine: _each_of(engine, batches))
+
+    def _run(self, run: Callable[[Engine], T]) -> T:
         if not self.failed:
             try:
-                return self.engine(clips)
+                return run(self.engine)
             except Exception as error:  # compilers raise nearly anything
                 if is_out_of_memory(error):
                     raise
                 _tell(self.engine.name, error)
                 self.engine, self.failed = self.second(), True
-        return self.engine(clips)
+        return run(self.engine)
+
+
+def _each_of(engine: Any, batches: Sequence[Tensor]) -> list[Tensor]:
+    found: list[Tensor] = engine.each(batches) if hasattr(engine, "each") else list(map(engine, batches))
+    return found
 
 
 def make_engine(

@@ -1,6 +1,7 @@
 """Networks on a device: on which, and on as many clips as come, in parts that its memory holds."""
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -67,8 +68,20 @@ class Networks:
         network.register_load_state_dict_post_hook(lambda *_: engines.clear())
 
     @torch.inference_mode()
-    def __call__(self, network: nn.Module, clips: Tensor) -> Tensor:
-        """uint8 [B, 3, t, h, w] -> float32 [B, D], or [B, P, D] of a network that describes patches."""
+    def __call__(self, network: nn.Module, batches: Sequence[Tensor]) -> list[Tensor]:
+        """Clips of several sizes, uint8 [B, 3, t, h, w] each -> float32 [B, D] of each.
+
+        Of a network that describes patches, [B, P, D].
+        """
+        if each := getattr(self._engine(network), "each", None):
+            try:
+                return list(each(batches))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+        return [self._in_parts(network, clips) for clips in batches]
+
+    def _engine(self, network: nn.Module) -> Engine:
         if network not in self.engines:
             self.engines[network] = make_engine(
                 self.engine,
@@ -78,12 +91,15 @@ class Networks:
                 precision=self.precision,
                 graphs=self.graphs,
             )
+        return self.engines[network]
+
+    def _in_parts(self, network: nn.Module, clips: Tensor) -> Tensor:
         rows: list[Tensor] = []
         pixels, done = clips[0, 0].numel(), 0
         while done < len(clips):
             part = clips[done : done + max(1, self.memory.pixels // pixels)]
             try:
-                rows.append(self.engines[network](part))
+                rows.append(self._engine(network)(part))
                 done += len(part)
                 continue
             except Exception as error:

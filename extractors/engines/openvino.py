@@ -1,12 +1,15 @@
 """OpenVINO: the fastest engine on CPUs, and what `auto` takes there.
 
-One clip is one request, and as many are under way as PyTorch has threads. That
-was faster than larger batches on all threads, whose steps wait for each other.
+One clip is one request, and as many are under way as PyTorch has threads, each on one core. That was faster
+than larger batches on all threads, whose steps wait for each other. Clips of the next size begin when a core
+is free, not when those of the last are done.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +19,23 @@ from ssrl_pipeline.errors import PipelineError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.graphs import Graphs, import_openvino, multiplies_tiles, over_cells
 
 
-def requests_for(clips: int, threads: int) -> int:
-    """How many requests are under way at once: a power of two that holds all clips, or all threads.
+class Compiled(NamedTuple):
+    """A network for one size of clips."""
 
-    Each number is a network to compile, and where some clips have not changed, any number of them comes.
-    """
-    return min(1 << (clips - 1).bit_length(), threads)
+    network: Any
+    idle: deque[Any]  # requests that are not under way
+
+    def run(self, clip: np.ndarray) -> np.ndarray:
+        """uint8 [3, t, h, w], of any layout -> float32 [...]."""
+        planar = np.ascontiguousarray(clip[None])  # beside the requests that are under way
+        try:
+            request = self.idle.pop()
+        except IndexError:
+            request = self.network.create_infer_request()
+        request.infer([planar], share_inputs=True)
+        row: np.ndarray = request.get_output_tensor().data[0].copy()
+        self.idle.append(request)
+        return row
 
 
 class OpenVino:
@@ -46,43 +60,46 @@ class OpenVino:
         self.openvino = import_openvino()
         self.core = self.openvino.Core()
         self.converted: dict[tuple[int, ...], Any] = {}  # [3, t, h, w] -> model of one clip
-        # And requests at once, and threads -> their queue.
-        self.queues: dict[tuple[tuple[int, ...], int, int], Any] = {}
+        self.compiled: dict[tuple[tuple[int, ...], int], Compiled] = {}  # and threads -> what runs it
+        self.cores: dict[int, ThreadPoolExecutor] = {}  # threads -> those that wait for a core each
 
     def __call__(self, clips: Tensor) -> Tensor:
         """uint8 [B, 3, t, h, w] -> float32 [B, ...]."""
+        return self.each([clips])[0]
+
+    def each(self, batches: Sequence[Tensor]) -> list[Tensor]:
+        """Clips of several sizes, uint8 [B, 3, t, h, w] each -> float32 [B, ...] of each."""
         threads = torch.get_num_threads()
-        queue = self._queue(tuple(clips.shape[1:]), requests_for(len(clips), threads), threads)
-        rows: list[np.ndarray] = [np.empty(0)] * len(clips)
-        planar: list[np.ndarray] = [np.empty(0)] * len(clips)  # kept while requests read it
-
-        def keep(request: Any, index: int) -> None:
-            rows[index] = request.get_output_tensor().data[0].copy()
-
-        queue.set_callback(keep)
+        if threads not in self.cores:
+            self.cores[threads] = ThreadPoolExecutor(threads, "describing clips")
+        networks = [self._compile(tuple(clips.shape[1:]), threads) for clips in batches]
         with self._told("run"):
+            begun: list[list[Future[np.ndarray]]] = [
+                [self.cores[threads].submit(network.run, clip) for clip in clips.numpy()]
+                for network, clips in zip(networks, batches, strict=True)
+            ]
             try:
-                for index, clip in enumerate(clips.numpy()):
-                    planar[index] = np.ascontiguousarray(clip[None])  # beside the requests that are under way
-                    queue.start_async([planar[index]], index, share_inputs=True)
-            finally:  # also where a signal ends the program, which must not go while requests are under way
-                queue.wait_all()
-        return torch.from_numpy(np.stack(rows))
+                return [torch.from_numpy(np.stack([row.result() for row in rows])) for rows in begun]
+            finally:  # also where one fails, or a signal ends the program: none is under way then
+                every = [row for rows in begun for row in rows]
+                for row in every:
+                    row.cancel()
+                wait(every)
 
-    def _queue(self, shape: tuple[int, ...], requests: int, threads: int) -> Any:
-        if (shape, requests, threads) not in self.queues:
+    def _compile(self, shape: tuple[int, ...], threads: int) -> Compiled:
+        if (shape, threads) not in self.compiled:
             options = {
                 "INFERENCE_PRECISION_HINT": self.hint,
-                "NUM_STREAMS": requests,
+                "NUM_STREAMS": threads,
                 "INFERENCE_NUM_THREADS": threads,
                 # Pinned to cores, the threads of all processes crowd on the first ones: `--devices 2`
                 # was half as fast.
                 "ENABLE_CPU_PINNING": False,
             }
             with self._told("compile"):
-                compiled = self.core.compile_model(self.convert(shape), "CPU", options)
-                self.queues[shape, requests, threads] = self.openvino.AsyncInferQueue(compiled, requests)
-        return self.queues[shape, requests, threads]
+                network = self.core.compile_model(self.convert(shape), "CPU", options)
+            self.compiled[shape, threads] = Compiled(network, deque())
+        return self.compiled[shape, threads]
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -231,15 +233,10 @@ def test_no_other_engine_goes_on_in_a_cpus_bfloat16_or_int8(
     engine = make_engine("auto", nn.Flatten(), PIXELS, CPU, precision)
     assert isinstance(engine, openvino_engine.OpenVino)
 
-    class Queue:
-        def set_callback(self, tell: Any) -> None: ...
+    def fail(_: np.ndarray) -> np.ndarray:
+        raise RuntimeError("no such\ninstruction")
 
-        def start_async(self, *_: Any, **__: Any) -> None:
-            raise RuntimeError("no such\ninstruction")
-
-        def wait_all(self) -> None: ...
-
-    engine._queue = lambda *_: Queue()  # type: ignore[method-assign]
+    engine._compile = lambda *_: SimpleNamespace(run=fail)  # type: ignore
     way_out = "--engine eager --precision float32 does without"
     with pytest.raises(PipelineError, match=rf"^OpenVINO cannot run the network \(no such\); {way_out}$"):
         engine(some_clips(1, 3, 4, 5, 6))
@@ -270,37 +267,57 @@ def test_openvino_keeps_to_pytorchs_threads_and_to_float32() -> None:
         assert "f" + str(precision.size * 8) == "f32" and precision.is_real() and not pinning
 
 
-def test_openvino_is_given_the_first_clip_before_the_others_are_laid_out() -> None:
+def test_openvino_runs_clips_of_several_sizes_as_one_by_one_and_lays_them_out_beside_others() -> None:
     """Colours lie last in clips and first in its input: bringing them there is done beside the network."""
     need_openvino()
-    clips = some_clips(3, 4, 5, 6, 3).permute(0, 4, 1, 2, 3)
-    expected = clips.clone()
-    expected[1:] = 7
-    seen: list[np.ndarray] = []
+    module = nn.Sequential(nn.Conv3d(3, 2, 3), nn.Flatten(2)).eval()
+    engine = openvino_engine.OpenVino(OnPixels(module, PIXELS, torch.float32))
+    batches = [some_clips(count, 4, 5, size, 3).permute(0, 4, 1, 2, 3) for count, size in ((1, 9), (5, 6))]
+    expected = [engine(clips) for clips in batches]
+    main, laid_out = threading.get_ident(), set[int]()
 
-    class Queue:
-        def set_callback(self, tell: Any) -> None:
-            self.tell = tell
+    class Network:
+        def __init__(self, network: Any):
+            self.network = network
 
-        def start_async(self, inputs: list[np.ndarray], index: int, share_inputs: bool) -> None:
-            seen.append(inputs[0])
-            clips[1:] = 7  # what is done beforehand does not see it
-            self.tell(SimpleNamespace(get_output_tensor=lambda: SimpleNamespace(data=inputs[0])), index)
+        def create_infer_request(self) -> Any:
+            laid_out.add(threading.get_ident())
+            return self.network.create_infer_request()
 
-        def wait_all(self) -> None:
-            pass
+    for key, compiled in engine.compiled.items():
+        compiled.idle.clear()
+        engine.compiled[key] = compiled._replace(network=Network(compiled.network))
+    for found, one in zip(engine.each(batches), expected, strict=True):
+        assert torch.equal(found, one)
+    assert laid_out and main not in laid_out
+
+
+def test_no_clip_is_under_way_once_one_has_failed() -> None:
+    need_openvino()
+    under_way, began = set[int](), threading.Event()
+
+    def run(clip: np.ndarray) -> np.ndarray:
+        under_way.add(number := int(clip[0, 0, 0, 0]))
+        if number == 0:
+            began.wait(5)
+            under_way.remove(number)
+            raise RuntimeError("broken")
+        began.set()
+        time.sleep(0.05)
+        under_way.remove(number)
+        return clip
 
     engine = openvino_engine.OpenVino(nn.Flatten())
-    engine._queue = lambda *_: Queue()  # type: ignore[method-assign]
-    assert torch.equal(engine(clips), expected)
-    assert all(one.flags.c_contiguous and one.shape == (1, 3, 4, 5, 6) for one in seen)
-
-
-def test_any_number_of_clips_is_described_by_few_compiled_networks() -> None:
-    for threads, few in ((1, {1}), (2, {1, 2}), (6, {1, 2, 4, 6}), (16, {1, 2, 4, 8, 16})):
-        found = [openvino_engine.requests_for(clips, threads) for clips in range(1, 41)]
-        assert set(found) == few
-        assert all(one >= min(clips, threads) for clips, one in enumerate(found, 1)), "none waits"
+    engine._compile = lambda *_: SimpleNamespace(run=run)  # type: ignore
+    clips = torch.arange(8, dtype=torch.uint8).reshape(8, 1, 1, 1, 1).expand(8, 3, 2, 2, 2)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(PipelineError, match="cannot run the network .broken."):
+            engine(clips)
+    finally:
+        torch.set_num_threads(before)
+    assert not under_way
 
 
 def test_int8s_rest_is_in_float32_on_every_cpu() -> None:
