@@ -71,8 +71,12 @@ def convert(module: nn.Module, shape: tuple[int, ...]) -> Any:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that sizes are fixed, which is meant, and jit is old
         traced = torch.jit.trace(module, example, check_trace=False)
+        # Shared, its weights would be those of `traced`, which OpenVINO 2024.0 does not keep.
         return openvino.convert_model(
-            traced, example_input=example, input=[openvino.PartialShape([1, *shape])]
+            traced,
+            example_input=example,
+            input=[openvino.PartialShape([1, *shape])],
+            share_weights=False,
         )
 
 
