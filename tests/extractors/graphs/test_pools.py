@@ -48,7 +48,7 @@ def forms(graph: Any) -> set[str]:
         nn.MaxPool3d(3, 1, 1),
         nn.MaxPool3d(2, 2),
         nn.MaxPool3d(3, 2, ceil_mode=True),
-        nn.MaxPool3d((2, 3, 2), (2, 3, 2), (0, 1, 0), ceil_mode=True),  # a last window would be of zeros alone
+        nn.MaxPool3d((2, 3, 2), (2, 3, 2), (0, 1, 0), ceil_mode=True),  # a last window would be of zeros
     ],
 )
 def test_maxima_are_the_same(pool: nn.Module) -> None:
