@@ -66,7 +66,7 @@ def main() -> None:
                 drawn = split(labels, draws[draw])
                 run = arguments.runs / f"{kind}-{'+'.join(('clip', *scales[:count]))}" / f"draw{draw}"
                 best = _train(kind, scales[:count], store, drawn, run, settings, group)
-                figures.append(_measure(best, store, drawn, intervals, group))
+                figures.append(measure(best, store, drawn, intervals, group))
             rows.append(_row(kind, scales[:count], np.array(figures)))
             print(*rows[-1], flush=True)
     names = [f"draw {draw}" for draw in numbers]
@@ -89,7 +89,7 @@ def _train(
     return train_detector(Task(own, run, store, labels, group))
 
 
-def _measure(
+def measure(
     best: Path, store: FeatureStore, labels: Labels, intervals: Intervals, group: Group
 ) -> tuple[float, float]:
     m = evaluate_checkpoint(load_checkpoint(best), store, labels, intervals, "test", group.device).metrics
