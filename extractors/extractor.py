@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -312,14 +313,16 @@ class FeatureExtractor:
     def _rows(self, cut: list[list[Tensor]]) -> Tensor:
         """float32 [n, D] of all that was cut, pass by pass."""
         dim = self.backbone.feature_size
-        rows = {index: torch.empty(0, dim, device=self.device) for index in range(len(cut))}
-        wanted = [index for index, clips in enumerate(cut) if clips]
-        for network, some in groupby(wanted, lambda index: self.passes[index].network):
-            indices = list(some)
-            batches = [cut[i][0] if len(cut[i]) == 1 else torch.cat(cut[i]) for i in indices]
-            for index, found in zip(indices, self.networks(network, batches), strict=True):
-                rows[index] = found.reshape(-1, dim)
-        return torch.cat(list(rows.values()))
+        rows = [torch.empty(0, dim, device=self.device)]
+        wanted = [
+            (one.network, clips[0] if len(clips) == 1 else torch.cat(clips))
+            for one, clips in zip(self.passes, cut, strict=True)
+            if clips
+        ]
+        for network, some in groupby(wanted, itemgetter(0)):
+            batches = [clips for _, clips in some]
+            rows += [found.reshape(-1, dim) for found in self.networks(network, batches)]
+        return torch.cat(rows)
 
     def _join(self, rows: Iterable[ViewArrays]) -> ViewArrays:
         rows, recipe = list(rows), self.recipe

@@ -110,10 +110,11 @@ def repeat(path: Path, long: Path, seconds: float) -> None:
 class Played:
     """A file as a camera: a frame comes when it is due, or as soon as it is decoded."""
 
-    def __init__(self, path: Path, fps: int, stop: threading.Event):
-        self.path, self.fps, self.stop, self.time, self.hardware = path, fps, stop, 0.0, ""
+    def __init__(self, path: Path, stop: threading.Event):
+        self.path, self.stop, self.time, self.hardware = path, stop, 0.0, ""
         with open_video(path, Limits(threads=1)) as video:
             self.info: VideoInfo = video.info._replace(reported_frames=0)
+        self.fps = round(self.info.fps)
         self.frames = self._frames()
 
     def _frames(self) -> Iterator[np.ndarray]:
@@ -142,10 +143,7 @@ def play(names: list[str], videos: Path, scorer: Scorer, seconds: float) -> tupl
 
     def opener(source: Source, timeout: float, started: Callable[..., None]) -> Any:
         started(lambda: None)
-        path = videos / f"{source.name}_long.mp4"
-        with open_video(path) as video:
-            fps = round(video.info.fps)
-        return Played(path, fps, stop)
+        return Played(videos / f"{source.name}_long.mp4", stop)
 
     def tell(line: Line) -> None:
         post = posts.get(line["camera"])

@@ -13,15 +13,15 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from ped2_common import options, read_draws, split
+from ped2_common import describe, options, read_draws, split
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
-from ssrl_pipeline.console.terminal import SnippetBar, table
+from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.data.labels import Intervals, Labels, read_intervals, read_labels
 from ssrl_pipeline.data.stored import store_scales
 from ssrl_pipeline.evaluation.evaluate import evaluate_checkpoint
-from ssrl_pipeline.extraction.stage import ExtractorOptions, extract
+from ssrl_pipeline.extraction.stage import ExtractorOptions
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.scales import view_of
 from ssrl_pipeline.settings import Settings
@@ -48,9 +48,7 @@ def main() -> None:
     how = ExtractorOptions(chosen.backbone, arguments.preset, chosen.weights, chosen.patches)
     how = how._replace(precision=chosen.precision, calibration=chosen.calibration)
     extractor = how.settled(arguments.features, [arguments.device]).build(arguments.device)
-    store, outcomes = extract(arguments.data, arguments.features, extractor, begin=SnippetBar)
-    if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
-        raise SystemExit(f"{failed[0].video}: {failed[0].reason}")
+    store = describe(arguments.data, arguments.features, extractor)
     group = Group(extractor.device)
     labels = read_labels(arguments.data / "labels.csv")
     intervals = read_intervals(arguments.data / "intervals.csv")

@@ -14,12 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from ped2 import measure
-from ped2_common import options, read_draws, split
+from ped2_common import describe, options, read_draws, split
 
 from ssrl_pipeline.config import load_config
-from ssrl_pipeline.console.terminal import SnippetBar, table
+from ssrl_pipeline.console.terminal import table
 from ssrl_pipeline.data.labels import read_intervals, read_labels
-from ssrl_pipeline.extraction.stage import extract
 from ssrl_pipeline.extractors import FeatureExtractor
 from ssrl_pipeline.extractors.presets import PRESETS, Preset
 from ssrl_pipeline.extractors.views import Crops, Grid, Resize
@@ -107,10 +106,7 @@ def described(candidate: Candidate, data: Path, features: Path, precision: str) 
     PRESETS[candidate.name] = candidate.preset()
     extractor = FeatureExtractor("i3d", candidate.name, "cpu", precision=precision)
     extractor.backbone.frame_stride = candidate.stride  # type: ignore[misc]
-    store, outcomes = extract(data, features, extractor, begin=SnippetBar)
-    if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
-        raise SystemExit(f"{failed[0].video}: {failed[0].reason}")
-    return store
+    return describe(data, features, extractor)
 
 
 if __name__ == "__main__":
