@@ -34,7 +34,11 @@ def by_rule() -> Unchanged:
     return Unchanged(UnchangedRule(checked=10**6), passes)
 
 
-def test_still_snippets_cost_what_is_done_with_them_and_moving_ones_their_description() -> None:
+def test_still_snippets_cost_what_is_done_with_them_and_moving_ones_their_description(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(capacity, "SECONDS", 60.0)  # all that are sent, however slow the machine is
+    monkeypatch.setattr(capacity, "SNIPPETS", 4)
     described: list[tuple[bool, np.ndarray]] = []
 
     def describe(snippets: Sequence[np.ndarray], wanted: Sequence[Wanted]) -> list[ViewArrays]:
