@@ -199,6 +199,7 @@ class FeatureExtractor:
             limits=Limits(threads=decoding_threads(videos)),
             lend=True,
             picture_fps=self.picture_fps,
+            rate=self.fps,
         )
         drop_last = self.preset.drop_last
         gathered = (drop_last, videos, lambda: self.batch, AHEAD, self.pending, self.unchanged, self.fps)

@@ -15,12 +15,10 @@ Dimensions: N frames, T snippets.
 
 import math
 from array import array
-from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
 
-from ssrl_pipeline.extractors.decoding import Video
 from ssrl_pipeline.extractors.snippets import SNIPPET_FRAMES, snippet_count
 from ssrl_pipeline.times import steady
 
@@ -67,12 +65,6 @@ class FrameChoice:
         due = self._due if self.frames else time
         self._due = max(due + self._period, time + self._period * near // of)
         return True
-
-    def of(self, video: Video) -> Iterator[np.ndarray]:
-        """The chosen frames of a video, uint8 [H, W, 3]."""
-        for frame in video.frames:
-            if self.take(video.time):
-                yield frame
 
     def snippet_starts(self, snippets: int) -> np.ndarray | None:
         """int64 [T] of the first so many snippets; None where that is every 16th frame."""

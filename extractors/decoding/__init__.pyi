@@ -1,5 +1,6 @@
 from .containers import EXTENSIONS as EXTENSIONS
 from .containers import require_file as require_file
+from .headers import probe as probe
 from .recording.recordings import Recordings as Recordings
 from .video import DECODER as DECODER
 from .video import Keep as Keep
@@ -8,4 +9,3 @@ from .video import Video as Video
 from .video import VideoInfo as VideoInfo
 from .video import open_live as open_live
 from .video import open_video as open_video
-from .video import probe as probe

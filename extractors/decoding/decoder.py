@@ -41,6 +41,7 @@ class Opened(NamedTuple):
     codec: str = ""  # of the video, by libav's name for what decodes it
     record: Callable[[Any], None] = lambda recorder: None  # before the first frame; see recording/recorder.py
     hardware: str = ""  # what decodes, where it is not the processor
+    pixels: Pixels | None = None  # makes those of the frames
 
 
 def open_file(name: str, threads: int = 0) -> Opened:
@@ -74,8 +75,8 @@ def open_file(name: str, threads: int = 0) -> Opened:
             raise cut_short(path, frames.stamps.frames, info.reported_frames) from error
         _check_end(path, frames, info, length)
 
-    codec = stream.codec_context.name
-    return Opened(info, checked(), frames.notes, _beside(container), codec, frames.record)
+    beside, codec = _beside(container), stream.codec_context.name
+    return Opened(info, checked(), frames.notes, beside, codec, frames.record, pixels=frames.pixels)
 
 
 def open_pictures(name: str, fps: float) -> Opened:
@@ -96,11 +97,11 @@ def open_pictures(name: str, fps: float) -> Opened:
         for number, path in enumerate(files):
             try:  # not by its name, which may look like a pattern
                 with path.open("rb") as file, _open(file) as container:
-                    yield pixels.of(next(container.decode(_video(container)))), number / fps
+                    yield pixels.of(next(container.decode(_video(container))), number / fps), number / fps
             except (av.FFmpegError, OSError, ValueError, StopIteration) as error:
                 raise VideoError(f"{path}: not a picture that libav can read{because(error)}") from error
 
-    return Opened(VideoInfo(fps, 0, 0, len(files)), frames(), pixels.notes)
+    return Opened(VideoInfo(fps, 0, 0, len(files)), frames(), pixels.notes, pixels=pixels)
 
 
 def open_stream(address: str, threads: int = 1, seconds: float = 10.0, hwaccel: str = "none") -> Opened:
@@ -202,8 +203,7 @@ class _Frames:
         self.stamps = Stamps(_rate(stream), None if start is None else start / av.time_base, may_leap)
         self._recorder: Any = None
         self.end = 0.0  # of the packets, in seconds from the beginning; where nothing counts frames, of all
-        self._all = not stream.frames
-        self._pixels = Pixels(one_size)
+        self._all, self.pixels = not stream.frames, Pixels(one_size)
 
     def record(self, recorder: Any) -> None:
         """Shows a :class:`Recorder` all packets and frames from now on."""
@@ -231,10 +231,10 @@ class _Frames:
                 time = self.stamps.time(stamp)
                 if self._recorder:
                     self._recorder.frame(frame, self.stamps.frames - 1)
-                yield self._pixels.of(frame), time
+                yield self.pixels.of(frame, time), time
 
     def notes(self) -> list[str]:
-        said = self._pixels.notes()
+        said = self.pixels.notes()
         return [*said, note] if (note := self.stamps.note()) else said
 
 
@@ -315,8 +315,8 @@ def _opened_live(container: Any, stream: Any, threads: int, seconds: float, hard
         except (av.FFmpegError, OSError, ValueError) as error:
             raise VideoError(reason(error, seconds)) from error
 
-    codec = stream.codec_context.name
-    return Opened(_info(container, stream), told(), frames.notes, (), codec, frames.record, hardware)
+    info, codec = _info(container, stream), stream.codec_context.name
+    return Opened(info, told(), frames.notes, (), codec, frames.record, hardware, frames.pixels)
 
 
 @contextmanager

@@ -1,10 +1,13 @@
 """libav's frames as pixels: RGB of one size, turned and mirrored as they are to be shown."""
 
+from collections.abc import Callable
 from typing import Any
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
+
+from ssrl_pipeline.extractors.decoding.shared_frames import NO_PIXELS
 
 _SWAPPED = {  # which swscale 9 makes 8 bits of as if their bytes stood in the other order
     f"{order}{bits}be": f"{order}{bits}le" for order in ("rgb", "bgr") for bits in (555, 565)
@@ -19,10 +22,14 @@ class Pixels:
 
     Args:
         one_size: a frame of another size is a ValueError; else it is scaled to the first's.
+
+    Attributes:
+        choose: says by its time whether a frame is wanted.
     """
 
     def __init__(self, one_size: bool = False):
         self._one_size = one_size
+        self.choose: Callable[[float], bool] = lambda time: True
         self._rgb, self._swapped = VideoReformatter(), VideoReformatter()
         self._size: tuple[int, int] | None = None
         self._sizes: dict[tuple[int, int], None] = {}
@@ -32,8 +39,10 @@ class Pixels:
         first, *others = [f"{width}x{height}" for width, height in self._sizes] or [""]
         return [f"frames of {', '.join(others)} among those of {first}, scaled to these"] if others else []
 
-    def of(self, frame: Any) -> np.ndarray:
-        """RGB, uint8 [H, W, 3]: a view of what swscale wrote, turned as it is to be shown."""
+    def of(self, frame: Any, time: float = 0.0) -> np.ndarray:
+        """RGB, uint8 [H, W, 3]: a view of what swscale wrote, turned as it is to be shown; or NO_PIXELS."""
+        if not self.choose(time):
+            return NO_PIXELS
         self._sizes[frame.width, frame.height] = None
         self._size = width, height = self._size or (frame.width, frame.height)
         if self._one_size and len(self._sizes) > 1:

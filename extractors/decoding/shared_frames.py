@@ -20,6 +20,7 @@ if sys.platform == "linux":
 SLOTS = 4  # blocks in the ring
 BLOCK_FRAMES = 16
 BLOCK_BYTES = 32 << 20  # at most, where a frame is not larger
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # a frame that is not chosen
 
 
 class Layout(NamedTuple):

@@ -8,7 +8,7 @@ and cameras of this machine are read in the same way.
 
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from ssrl_pipeline.extractors.decoding.containers import gaps, require_file
 from ssrl_pipeline.extractors.decoding.process import WorkerFailed, WorkerProcess
 from ssrl_pipeline.extractors.decoding.shared_frames import (
     BLOCK_FRAMES,
+    NO_PIXELS,
     SLOTS,
     Layout,
     SharedMemory,
@@ -29,7 +30,6 @@ from ssrl_pipeline.extractors.decoding.shared_frames import (
 
 DECODER = "pyav"  # what decodes, as meta.json and scores.json say it
 HEARD = 0.2  # seconds in which a complaint that was written is read
-HEADER_SECONDS = 10.0
 DESCRIPTORS = Path("/proc/self/fd")  # where Linux shows the open files of a process
 _HOME = "ssrl_pipeline.extractors.decoding.decoder"
 RECORDER = "ssrl_pipeline.extractors.decoding.recording.recorder:Recorder"
@@ -66,7 +66,8 @@ class Video:
 
     Attributes:
         info: what the container says; the size is that of the frames.
-        frames: an iterator over RGB frames, uint8 [H, W, 3].
+        frames: an iterator over RGB frames, uint8 [H, W, 3]; those that a rate did not choose are
+            :data:`NO_PIXELS`, uint8 [0, 0, 3].
         hardware: what decodes it, where the processor does not; else "".
     """
 
@@ -131,6 +132,7 @@ def open_video(
     lend: bool = False,
     picture_fps: float | None = None,
     keep: Keep | None = None,
+    rate: float | None = None,
 ) -> Video:
     """Opens a video file, or a folder of pictures that are its frames.
 
@@ -146,6 +148,7 @@ def open_video(
         lend: a frame is there until the next is asked for; else it is the caller's, who pays for a copy.
         picture_fps: how many of a folder's pictures are shown a second.
         keep: packets, for :meth:`Video.ask`; the process then ends with :meth:`Video.close` alone.
+        rate: frames a second whose pixels are wanted, as :class:`FrameChoice` chooses them; None: of all.
 
     Raises:
         VideoError: the file is missing, empty, or not a video; it is a folder, and there is no
@@ -165,7 +168,7 @@ def open_video(
             raise VideoError(f"{path}: the file is empty")
         task = {"open": OPENERS["file"], "arguments": [str(path), limits.threads]}
     task["most"] = BLOCK_FRAMES
-    return _open(path, task, limits, started, lend, keep)
+    return _open(path, task, limits, started, lend, keep, rate)
 
 
 def open_live(
@@ -176,13 +179,14 @@ def open_live(
     lend: bool = False,
     keep: Keep | None = None,
     hwaccel: str = "none",
+    rate: float | None = None,
 ) -> Video:
     """Opens a stream on the network or a camera of this machine; frames come one by one, as they are sent.
 
     Args:
         address: a URL, or the camera's number or device.
         kind: "stream" or "camera".
-        limits, started, lend, keep: as of :func:`open_video`.
+        limits, started, lend, keep, rate: as of :func:`open_video`.
         hwaccel: what decodes: "none", the processor; "auto", what there is; or a device as libav names it.
 
     Raises:
@@ -192,7 +196,7 @@ def open_live(
     task = {"open": OPENERS[kind], "arguments": arguments, "most": 1}
     patience = limits.seconds + TIDYING  # libav gives up first, and says why
     opening = limits._replace(seconds=2 * limits.seconds + 30)  # it may be opened twice
-    return _open(None, task, opening, started, lend, keep, patience)
+    return _open(None, task, opening, started, lend, keep, rate, patience)
 
 
 def _open(
@@ -202,6 +206,7 @@ def _open(
     started: Callable[[Callable[[], None]], None],
     lend: bool,
     keep: Keep | None,
+    rate: float | None,
     patience: float | None = None,
 ) -> Video:
     """`patience`: seconds without a frame, once the first is there; None: the limits'."""
@@ -210,6 +215,8 @@ def _open(
         task |= {"limit": limits.memory, "memory": memory.key}
         if keep:
             task["keep"] = [RECORDER, *keep]
+        if rate:
+            task["rate"] = rate
         worker = WorkerProcess(task, memory.descriptor, ahead=SLOTS)
         started(worker.close)
         conversation = _Conversation(path, limits, worker, stays=keep is not None)
@@ -231,37 +238,6 @@ def _open(
     for _ in range(1 + SLOTS):  # the memory is there, all of it is free
         worker.send(None)
     return Video(info, conversation, blocks, lend)
-
-
-def probe(
-    paths: Iterable[Path], seconds: float = HEADER_SECONDS, guess: bool = False
-) -> Iterator[VideoInfo | None]:
-    """What the containers say, one after the other, read in one process; None for what cannot be read.
-
-    Args:
-        paths: of the videos.
-        seconds: after which a file is given up.
-        guess: whether the frames of one that tells no number, or an unlikely rate, are reckoned from
-            its first packets and its size, as a negative number; 0 where it has none. They are no promise.
-    """
-    worker: WorkerProcess | None = None
-    try:
-        for path in paths:
-            if not path.is_file() or path.stat().st_size == 0:
-                yield None
-                continue
-            worker = worker or WorkerProcess({"limit": Limits().memory})
-            worker.send({"path": str(path), "guess": guess})
-            try:
-                answer = worker.receive(seconds)
-            except WorkerFailed:
-                worker = None
-                yield None
-            else:
-                yield VideoInfo(*answer["info"]) if "info" in answer else None
-    finally:
-        if worker:
-            worker.close()
 
 
 class _Conversation:
@@ -296,7 +272,8 @@ class _Conversation:
         try:
             while "times" in (answer := self.ask()):
                 times = answer["times"]
-                for frame, self.time in zip(blocks[slot, : len(times)], times, strict=True):
+                for number, self.time in enumerate(times):
+                    frame = NO_PIXELS if number in answer["empty"] else blocks[slot, number]
                     yield frame if lend else frame.copy()
                     self.count += 1
                 self.worker.given_back()

@@ -9,7 +9,10 @@ there is to do. For frames:
         "hardware": what decodes it, or ""}
        or {"error": "..."}
     an empty line when the memory has its size, and one for each free slot of the ring
-    -> {"times": [seconds, ...]} for each block, the slots in turn; then {"notes": [...]} or {"error": "..."}
+    -> {"times": [seconds, ...], "empty": [which have no pixels, ...]} for each block, the slots in turn;
+       then {"notes": [...]} or {"error": "..."}
+
+With {"rate": frames a second}, only those that :class:`FrameChoice` chooses have pixels.
 
 With {"keep": ["module:class", seconds, bytes]}, packets are kept, and it is asked for clips and stills of
 them, also after the last frame; see :mod:`ssrl_pipeline.extractors.decoding.recording.recorder`.
@@ -35,6 +38,7 @@ from typing import Any
 
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extractors.decoding.shared_frames import SLOTS, Layout, map_blocks
+from ssrl_pipeline.extractors.rate import FrameChoice
 
 if sys.platform == "linux":
     import resource
@@ -65,7 +69,8 @@ def main() -> None:
 
 
 def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) -> None:
-    slot, times, recorder = 0, list[float](), None
+    slot, recorder = 0, None
+    times, empty = list[float](), list[int]()  # of the block that fills up
     try:
         opened = _named(task["open"])(*task["arguments"])
         if "keep" in task:
@@ -73,6 +78,8 @@ def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) 
             recorder = _named(name)(answer, *limits)
             opened.record(recorder)
             inbox.listener = recorder.request
+        if "rate" in task and opened.pixels:
+            opened.pixels.choose = FrameChoice(task["rate"]).take
         first = next(opened.frames, None)
         if first is None:
             raise VideoError("no frames in it")
@@ -83,26 +90,29 @@ def _decode(task: dict[str, Any], inbox: "_Inbox", answer: Callable[..., None]) 
         layout = Layout(shape[0], shape[1], task["most"])
         blocks = map_blocks(task["memory"], layout)
         for count, (frame, time) in enumerate(itertools.chain([first], opened.frames)):
-            if frame.shape != shape:
+            if frame.size and frame.shape != shape:
                 raise VideoError(
                     f"frame {count} is {frame.shape[1]}x{frame.shape[0]}, those before are "
                     f"{shape[1]}x{shape[0]} (re-encode the video to one size)"
                 )
             if not times:
                 inbox.get()
-            blocks[slot, len(times)] = frame
+            if frame.size:
+                blocks[slot, len(times)] = frame
+            else:
+                empty.append(len(times))
             times.append(time)
             if len(times) == layout.block_frames:
-                answer(times=times)
-                slot, times = (slot + 1) % SLOTS, []
+                answer(times=times, empty=empty)
+                slot, times, empty = (slot + 1) % SLOTS, [], []
         if times:
-            answer(times=times)
+            answer(times=times, empty=empty)
         if recorder:
             recorder.end()
         answer(notes=opened.notes())
     except VideoError as error:
         if times:
-            answer(times=times)
+            answer(times=times, empty=empty)
         if recorder:
             recorder.end()
         answer(error=str(error))

@@ -18,7 +18,7 @@ from ssrl_pipeline.disk import free_bytes
 from ssrl_pipeline.errors import StoreError, VideoError
 from ssrl_pipeline.extraction.stage import WORKERS, snippet_bytes
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
-from ssrl_pipeline.extractors import FeatureExtractor, FrameChoice, cut_snippets, decoding_threads, is_full
+from ssrl_pipeline.extractors import FeatureExtractor, cut_snippets, decoding_threads, is_full
 from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.features import FeatureStore, is_store, open_store, require_same_recipe
 
@@ -102,7 +102,8 @@ def _time_some(paths: Sequence[Path], extractor: FeatureExtractor, workers: int)
     for path in spread:
         try:
             limits = Limits(threads=decoding_threads(workers))
-            with open_video(path, limits, lend=True, picture_fps=extractor.picture_fps) as video:
+            of_pictures, rate = extractor.picture_fps, extractor.fps
+            with open_video(path, limits, lend=True, picture_fps=of_pictures, rate=rate) as video:
                 group, reading = _read_group(video, extractor)
         except VideoError:
             continue
@@ -118,7 +119,7 @@ def _read_group(video: Video, extractor: FeatureExtractor) -> tuple[list[np.ndar
     """The snippets that an extraction describes together, and the seconds that reading one took."""
     group: list[np.ndarray] = []
     start = time.perf_counter()
-    frames = FrameChoice(extractor.fps).of(video)
+    frames = (frame for frame in video.frames if frame.size)  # those that are described
     for snippet in cut_snippets(frames, extractor.preset.drop_last, extractor.pending()):
         group.append(snippet)
         if is_full(group, extractor.batch):

@@ -88,6 +88,7 @@ def open_source(
     threads: int = 1,
     keep: Keep | None = None,
     hwaccel: str = "none",
+    rate: float | None = None,
 ) -> Video:
     """Opens what is watched; frames are lent.
 
@@ -98,15 +99,17 @@ def open_source(
         threads: that decode it. The decoder's default is one a core, for each camera.
         keep: of its packets, for clips.
         hwaccel: what decodes a stream.
+        rate: frames a second whose pixels are wanted; None: of all.
 
     Raises:
         VideoError: it cannot be opened.
     """
     if source.kind == "file":
-        return open_video(Path(source.address), Limits(threads=threads), started, lend=True, keep=keep)
+        limits = Limits(threads=threads)
+        return open_video(Path(source.address), limits, started, lend=True, keep=keep, rate=rate)
     kind = "camera" if source.kind == "device" else "stream"
     limits = Limits(timeout, MEMORY, threads)
-    return open_live(source.address, kind, limits, started, lend=True, keep=keep, hwaccel=hwaccel)
+    return open_live(source.address, kind, limits, started, True, keep, hwaccel, rate)
 
 
 class Camera:

@@ -113,7 +113,8 @@ def _time(path: Path, plan: Plan, settings: WatchSettings) -> float:
     scored: list[float] = []  # after all of these
 
     def opener(source: Source, timeout: float, started: Started) -> Video:
-        video = open_video(path, Limits(threads=1), started, lend=True)
+        rate = plan.analysis.chosen_fps
+        video = open_video(path, Limits(threads=1), started, lend=True, rate=rate)
         opened.wait(PATIENCE)
 
         def held() -> bool:

@@ -80,8 +80,8 @@ class Watch:
         self._scorers: dict[Analysis, WindowScorer] = {}
         self._ready = threading.Condition()
         threads = max(1, min(DECODING, torch.get_num_threads() // max(1, len(plans))))
-        self._opener = opener or partial(open_source, threads=threads, keep=keep, hwaccel=settings.hwaccel)
-        self._keep = keep
+        self._open = partial(open_source, threads=threads, keep=keep, hwaccel=settings.hwaccel)
+        self._opener, self._keep = opener, keep
         self._next: list[tuple[Plan, Post | None]] | None = None  # what is watched from the next round on
         self._left: list[Camera] = []  # that are not watched any more
         self._repeats = Repeats()  # of these
@@ -92,8 +92,10 @@ class Watch:
 
     def _post(self, plan: Plan) -> Post:
         drop_last, pending, chosen_fps = plan.analysis.reading
+        # A rate that is given tells another time of each frame than the decoder knows.
+        opener = self._opener or partial(self._open, rate=None if self._settings.fps else chosen_fps)
         camera = Camera(
-            plan.source, self._ready, self._settings, drop_last, self._opener, pending, chosen_fps, self._keep
+            plan.source, self._ready, self._settings, drop_last, opener, pending, chosen_fps, self._keep
         )
         post = Post(camera, plan, self._scorer(plan), self._tell, self._say)
         post.health = Health() if self._settings.health else None

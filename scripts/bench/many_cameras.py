@@ -110,8 +110,8 @@ def repeat(path: Path, long: Path, seconds: float) -> None:
 class Played:
     """A file as a camera: a frame comes when it is due, or as soon as it is decoded."""
 
-    def __init__(self, path: Path, stop: threading.Event):
-        self.path, self.stop, self.time, self.hardware = path, stop, 0.0, ""
+    def __init__(self, path: Path, stop: threading.Event, rate: float | None):
+        self.path, self.stop, self.rate, self.time, self.hardware = path, stop, rate, 0.0, ""
         with open_video(path, Limits(threads=1)) as video:
             self.info: VideoInfo = video.info._replace(reported_frames=0)
         self.fps = round(self.info.fps)
@@ -119,7 +119,7 @@ class Played:
 
     def _frames(self) -> Iterator[np.ndarray]:
         begun = time.monotonic()
-        with open_video(self.path, Limits(threads=1), lend=True) as video:
+        with open_video(self.path, Limits(threads=1), lend=True, rate=self.rate) as video:
             for count, frame in enumerate(video.frames):
                 self.time = count / self.fps
                 if self.stop.wait(max(0.0, begun + self.time - time.monotonic())):
@@ -143,7 +143,7 @@ def play(names: list[str], videos: Path, scorer: Scorer, seconds: float) -> tupl
 
     def opener(source: Source, timeout: float, started: Callable[..., None]) -> Any:
         started(lambda: None)
-        return Played(videos / f"{source.name}_long.mp4", stop)
+        return Played(videos / f"{source.name}_long.mp4", stop, extractor.fps)
 
     def tell(line: Line) -> None:
         post = posts.get(line["camera"])

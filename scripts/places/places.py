@@ -69,13 +69,14 @@ def read_clips(path: Path) -> dict[str, Clip]:
         }
 
 
-def train(
-    kind: str, store: Features, clips: Mapping[str, Clip], chosen: Iterable[str], run: Path
-) -> Checkpoint:
+def train(kind: str, store: Features, labels: Mapping[str, Label], run: Path) -> Checkpoint:
     """As `train --model KIND` does with its defaults."""
-    labels = {video: Label(clips[video].abnormal, None) for video in chosen}
     settings = Settings(model=ModelSettings(kind=kind))  # type: ignore[arg-type]
-    return load_checkpoint(train_detector(Task(settings, run, store, labels, Group(CPU))))
+    return load_checkpoint(train_detector(Task(settings, run, store, dict(labels), Group(CPU))))
+
+
+def labelled(clips: Mapping[str, Clip], chosen: Iterable[str]) -> dict[str, Label]:
+    return {video: Label(clips[video].abnormal, None) for video in chosen}
 
 
 def score(checkpoint: Checkpoint, store: Features, videos: Iterable[str]) -> dict[str, np.ndarray]:
@@ -83,19 +84,25 @@ def score(checkpoint: Checkpoint, store: Features, videos: Iterable[str]) -> dic
     return {video: score_snippets(video, model, store.read(video), CPU) for video in videos}
 
 
-def judge(scores: Scores, clips: Mapping[str, Clip], store: Features) -> Figures:
+def auc_of_clips(scores: Scores, clips: Mapping[str, Clip]) -> float:
+    """Each by the mean log odds of its snippets."""
+
     def odds(values: np.ndarray) -> float:
         exact = values.astype(np.float64).clip(1e-9, 1 - 1e-9)
         return float(np.mean(np.log(exact) - np.log1p(-exact)))
 
-    auc = roc_auc_score([clips[video].abnormal for video in scores], [odds(s) for s in scores.values()])
+    abnormal = [clips[video].abnormal for video in scores]
+    return float(roc_auc_score(abnormal, [odds(values) for values in scores.values()]))
+
+
+def judge(scores: Scores, clips: Mapping[str, Clip], store: Features) -> Figures:
     frames = {
         video: frame_scores(values, store.meta(video).frames, store.starts(video))
         for video, values in scores.items()
         if not clips[video].abnormal
     }
     found = count_false_alarms(frames, {video: store.times(video) for video in frames}, EventRule())
-    return Figures(float(auc), found.share, 24 * (found.per_hour or 0.0))
+    return Figures(auc_of_clips(scores, clips), found.share, 24 * (found.per_hour or 0.0))
 
 
 def hard(scores: Scores) -> tuple[float, str]:
@@ -162,14 +169,14 @@ def main() -> None:
     for kind in given.kinds.split(","):
         with tempfile.TemporaryDirectory() as folder:
             learned = [video for video, clip in plain.items() if clip.part == "train"]
-            common = train(kind, store, clips, learned, Path(folder) / "given")
+            common = train(kind, store, labelled(clips, learned), Path(folder) / "given")
             scores = score(common, store, [video for video in plain if video not in set(learned)])
             fooled = hard(score(common, store, difficult))
             show(kind, "train > test", "no", *_cells(judge(scores, clips, store)), *fooled)
             for here, there in ((first, second), (second, first)):
                 own = [video for video, clip in plain.items() if clip.place == here]
                 other = [video for video, clip in plain.items() if clip.place == there]
-                common = train(kind, store, clips, own, Path(folder) / here)
+                common = train(kind, store, labelled(clips, own), Path(folder) / here)
                 pairs = adapted(common, store, clips, other, given.draws, memory)
                 fooled = hard(score(common, store, difficult))
                 show(kind, f"{here} > {there}", "no", *_cells(mean(one for one, _ in pairs)), *fooled)

@@ -8,12 +8,15 @@ import av
 import numpy as np
 import pytest
 from helpers.videos import made_with_av
+from PIL import Image
 
 from ssrl_pipeline.disk.identity import SourceFile
 from ssrl_pipeline.errors import VideoError
 from ssrl_pipeline.extraction.videos import find_videos
 from ssrl_pipeline.extractors.decoding import EXTENSIONS, open_video, video
 from ssrl_pipeline.extractors.decoding.decoder import read_header
+from ssrl_pipeline.extractors.decoding.shared_frames import NO_PIXELS
+from ssrl_pipeline.extractors.rate import FrameChoice
 
 
 def test_made_video(make_video, tmp_path: Path) -> None:
@@ -22,6 +25,27 @@ def test_made_video(make_video, tmp_path: Path) -> None:
     assert opened.info == (12.5, 64, 48, 21)
     frames = list(opened.frames)
     assert len(frames) == 21 and frames[0].shape == (48, 64, 3) and frames[0].dtype == np.uint8
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+def test_frames_that_a_rate_does_not_choose_have_a_time_and_no_pixels(
+    make_video, tmp_path: Path, pictures: bool
+) -> None:
+    path, picture_fps = make_video(tmp_path / "a.mp4", frames=50, fps=12.5), None
+    if pictures:
+        (tmp_path / "a").mkdir()
+        for number, frame in enumerate(open_video(path).frames):
+            Image.fromarray(frame).save(tmp_path / "a" / f"{number}.png")
+        path, picture_fps = tmp_path / "a", 12.5
+    choice = FrameChoice(5)
+    with open_video(path, picture_fps=picture_fps) as whole:
+        expected = [(frame, whole.time, choice.take(whole.time)) for frame in whole.frames]
+    with open_video(path, picture_fps=picture_fps, rate=5) as opened:
+        found = [(frame, opened.time) for frame in opened.frames]
+    assert choice.chosen == 20
+    for (frame, time), (whole_frame, whole_time, is_chosen) in zip(found, expected, strict=True):
+        assert time == whole_time
+        np.testing.assert_array_equal(frame, whole_frame if is_chosen else NO_PIXELS)
 
 
 def test_what_is_no_video(tmp_path: Path) -> None:
