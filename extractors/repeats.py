@@ -12,7 +12,7 @@ import numpy as np
 class UnchangedRule:
     """What a recipe says of it."""
 
-    levels: int = 4  # of 255, by which a block must move to have changed
+    levels: int = 6  # of 255, by which a block must move to have changed; in older recipes 4
     rows: int = 36
     columns: int = 63
     snippets: int = 128  # that a description is for, at most: at 25 frames a second 82 seconds

@@ -1,15 +1,16 @@
 """Patches that do not change are not described again: their last description is taken once more.
 
 Each frame is reduced to the means of blocks, 36 rows of 63: their grey, and half of each colour. A clip,
-which is a crop or a patch of a snippet, is unchanged if none of these in it has moved by 4 levels or more
+which is a crop or a patch of a snippet, is unchanged if none of these in it has moved by 6 levels or more
 over all frames of two snippets together: this one, and the last one that the clip was described of. So what
 was described was as still, and what drifts slowly is compared to where its drift began, until it has gone
 too far. A description is for 128 snippets and three minutes at most. One clip in 200 is described though it
 has not changed, which tells what the rule costs.
 
 What may be lost, reckoned for a frame of height H: a block is H / 36 high and, at 16:9, H / 35 wide. Where
-four blocks share a square of H / 40 evenly, it covers a fifth of each: it moves them by 4 if its grey is 20
-levels off the ground's. One that is 0.4 times as wide, like a person, has to be 50 off for that. What the
+four blocks share a square of H / 40 evenly, it covers a fifth of each: it moves them by 6 if its grey is 30
+levels off the ground's. One that is 0.4 times as wide, like a person, has to be 75 off for that. But what
+moves fills a block now and then, so that 8 and 20 are enough. What the
 sensor adds to a block of n pixels has the deviation sigma / sqrt(n).
 
 The means are compared as whole sums of pixels: every machine decides the same, and nothing depends on how
