@@ -4,8 +4,11 @@ Each frame is reduced to the means of blocks, 36 rows of 63: their grey, and hal
 which is a crop or a patch of a snippet, is unchanged if none of these in it has moved by 6 levels or more
 over all frames of two snippets together: this one, and the last one that the clip was described of. So what
 was described was as still, and what drifts slowly is compared to where its drift began, until it has gone
-too far. A description is for 128 snippets and three minutes at most. One clip in 200 is described though it
-has not changed, which tells what the rule costs.
+too far. A description is for 128 snippets and three minutes at most; then a video's clips are described
+again, those of the same age together: a camera whose snippet is described waits for others, so it should
+seldom be. In each 200th snippet all are described though they have not changed, which tells what the rule
+costs. When that is, and how much less than 128 it is, depends on what a video shows first, or cameras that
+began together would come of age together.
 
 What may be lost, reckoned for a frame of height H: a block is H / 36 high and, at 16:9, H / 35 wide. Where
 four blocks share a square of H / 40 evenly, it covers a fifth of each: it moves them by 6 if its grey is 30
@@ -31,6 +34,7 @@ from ssrl_pipeline.extractors.repeats import Repeats, UnchangedRule
 from ssrl_pipeline.extractors.views import Box
 
 _PARTS = 256  # of a level
+_SHARES = 251  # into which what is seen first parts videos
 _WEIGHTS = np.array(
     [(77, 150, 29), (128, 0, 0), (0, 128, 0), (0, 0, 128)]
 )  # grey, as of JPEG; half of colours
@@ -111,6 +115,8 @@ class Unchanged:
         if size != self._size:
             self._begin(self._rule, *size)
         blocks = self._grid.of(frames)
+        if not self._snippets:
+            self._plan(self._rule, int(blocks.low.sum()) % _SHARES / _SHARES)
         changed = np.array([not self._is_still(unit, blocks) for unit in range(sum(self._counts))])
         checked = ~changed & self._is_checked(self._rule, time_s)
         self._ages += 1
@@ -159,10 +165,12 @@ class Unchanged:
         self._times = np.zeros(units)  # when it was
         self._low: list[np.ndarray] = [np.empty(0)] * units
         self._high: list[np.ndarray] = [np.empty(0)] * units
-        # Clips that were described together come of age one after the other, the first at the latest.
-        place, places = np.arange(units), 2 * max(1, units)
-        self._oldest = rule.snippets - 1 - place * rule.snippets // places
-        self._longest = (rule.seconds or np.inf) * (1 - place / places)
+
+    def _plan(self, rule: UnchangedRule, share: float) -> None:
+        """When descriptions come of age, in the last quarter of what the rule allows, and when all are checked."""
+        self._oldest = rule.snippets - 1 - int(share * rule.snippets / 4)
+        self._longest = (rule.seconds or np.inf) * (1 - share / 4)
+        self._turn = int(share * rule.checked)
 
     def _is_still(self, unit: int, blocks: Blocks) -> bool:
         if not self._snippets:
@@ -174,10 +182,8 @@ class Unchanged:
 
     def _is_checked(self, rule: UnchangedRule, time_s: float) -> np.ndarray:
         """bool [U]: the clips that are described even where they have not changed."""
-        units = np.arange(len(self._regions))
-        turn = (units * 71 + self._snippets * 31) % rule.checked == rule.checked // 2
         of_age = (self._ages >= self._oldest) | (time_s - self._times >= self._longest)
-        checked: np.ndarray = turn | of_age
+        checked: np.ndarray = of_age | (self._snippets % rule.checked == self._turn)
         return checked
 
 

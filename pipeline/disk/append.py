@@ -20,10 +20,10 @@ def appending(path: Path, columns: Columns) -> Iterator[Callable[..., None]]:
     """Until the context ends, no other process that does so writes the table, which may be read meanwhile.
 
     Yields:
-        What adds a row at the end of the table, which is made with its header where there is none. It takes
-        column -> cell (a column that is left out is empty), and as `may_lack` the columns whose cells are
-        left out where the table has no such column. It raises LabelError where what is there is no such
-        table, or lacks a column that a cell is for.
+        What adds rows at the end of the table, all or none, which is made with its header where there is
+        none. It takes column -> cell of each (a column that is left out is empty), with the columns whose
+        cells are left out where the table has no such column. It raises LabelError where what is there is
+        no such table, or lacks a column that a cell is for.
 
     Raises:
         BusyError: another process has kept the table for too long.
@@ -32,18 +32,19 @@ def appending(path: Path, columns: Columns) -> Iterator[Callable[..., None]]:
         yield functools.partial(_append, path, columns)
 
 
-def _append(path: Path, columns: Columns, cells: Mapping[str, str], may_lack: Collection[str] = ()) -> None:
+def _append(path: Path, columns: Columns, *rows: tuple[Mapping[str, str], Collection[str]]) -> None:
     before = path.read_bytes() if path.exists() else b""
     known = layout(path, columns) if before.strip() else None
     delimiter, names = known or (",", [*columns.required, *columns.optional])
-    if lost := [name for name, cell in cells.items() if cell and name not in (*names, *may_lack)]:
-        raise LabelError(
-            f"{path}: has no column {lost[0]!r} for {cells[lost[0]]!r}; add it to the first line"
-        )
+    for cells, may_lack in rows:
+        if lost := [name for name, cell in cells.items() if cell and name not in (*names, *may_lack)]:
+            raise LabelError(
+                f"{path}: has no column {lost[0]!r} for {cells[lost[0]]!r}; add it to the first line"
+            )
     codec = _codec(before)
     torn = bool(before) and not before.decode(codec, errors="replace").endswith(("\n", "\r"))
-    rows = [cells.get(name, "") for name in names]
-    text = csv_text([rows] if known else [names, rows], delimiter)
+    lines = [[cells.get(name, "") for name in names] for cells, _ in rows]
+    text = csv_text(lines if known else [names, *lines], delimiter)
     _write(path, (("\n" if torn else "") + text).encode(codec))
 
 

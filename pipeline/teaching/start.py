@@ -66,7 +66,6 @@ def _rows(found: Comparison) -> list[tuple[str, ...]]:
     right = len(found.kept)
     total = sum(map(len, (found.kept, found.lost, found.won, found.wrong)))
     if total:
-        rows.append(
-            (f"right, of {total} verdicts", str(right + len(found.lost)), str(right + len(found.won)))
-        )
+        then = f"{right + len(found.won)} ({len(found.lost)} lost, {len(found.won)} won)"
+        rows.append((f"right, of {total} verdicts", str(right + len(found.lost)), then))
     return rows

@@ -139,37 +139,43 @@ class _Standing:
 
 
 @contextmanager
-def adding(path: Path, may_lack: Sequence[str] = ()) -> Iterator[Callable[[Verdict], Verdict]]:
+def adding(path: Path, may_lack: Sequence[str] = ()) -> Iterator[Callable[..., list[Verdict]]]:
     """Until the context ends nobody else adds to the table, so that what is read in it meanwhile stands.
 
     Args:
         may_lack: what is left out where the table has no such column, beside `who` and `when`.
 
     Yields:
-        What does as :func:`add_verdict`.
+        What does as :func:`add_verdict` with verdicts, all or none, and gives them with their times.
 
     Raises:
         BusyError: another process has kept the table for too long.
     """
     with appending(path, COLUMNS) as append:
 
-        def add(verdict: Verdict) -> Verdict:
+        def add(*verdicts: Verdict) -> list[Verdict]:
             now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-            video, frame, time, patch = verdict.moment
-            verdict = verdict._replace(when=verdict.when or now)
-            cells = {
-                "video": video,
-                "verdict": verdict.word,
-                "frame": "" if frame is None else str(frame),
-                "time": "" if time is None else f"{round(time, 6):.6f}".rstrip("0").rstrip("."),
-                "patch": str(patch or ""),
-                **{name: " ".join(getattr(verdict, name).split()) for name in ("note", "who", "when")},
-            }
-            either = () if None in (frame, time) else ("frame", "time")
-            append(cells, may_lack=("who", "when", *either, *may_lack))
-            return verdict
+            dated = [verdict._replace(when=verdict.when or now) for verdict in verdicts]
+            append(*(row(one) for one in dated))
+            return dated
+
+        def row(verdict: Verdict) -> tuple[dict[str, str], Sequence[str]]:
+            either = () if None in (verdict.moment.frame, verdict.moment.time) else ("frame", "time")
+            return _cells(verdict), ("who", "when", *either, *may_lack)
 
         yield add
+
+
+def _cells(verdict: Verdict) -> dict[str, str]:
+    video, frame, time, patch = verdict.moment
+    return {
+        "video": video,
+        "verdict": verdict.word,
+        "frame": "" if frame is None else str(frame),
+        "time": "" if time is None else f"{round(time, 6):.6f}".rstrip("0").rstrip("."),
+        "patch": str(patch or ""),
+        **{name: " ".join(getattr(verdict, name).split()) for name in ("note", "who", "when")},
+    }
 
 
 def add_verdict(path: Path, verdict: Verdict, may_lack: Sequence[str] = ()) -> Verdict:
@@ -186,7 +192,7 @@ def add_verdict(path: Path, verdict: Verdict, may_lack: Sequence[str] = ()) -> V
         BusyError: another process has kept the table for too long.
     """
     with adding(path, may_lack) as add:
-        return add(verdict)
+        return add(verdict)[0]
 
 
 def undo(

@@ -5,19 +5,17 @@
 A row is a way to part the clips. `given` trains on part train and judges by part test and the hard normal
 clips (part false_positives); `a > b` trains at one place and judges by the other's; a fold trains on four
 fifths of the groups and judges by the rest. Groups are clips whose pictures are alike (k-means of the mean
-features of whole pictures), which is harder than the cameras. Figures are areas under the ROC curve over
-clips, each by the mean log odds of its snippets.
+features of whole pictures), which is harder than the cameras. Columns are those of places.py.
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from places import Clip, auc_of_clips, labelled, read_clips, score, show, train
+from places import HEADER, Clip, cells, hard, judge, labelled, read_clips, score, show, train
 from sklearn.cluster import KMeans
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -70,16 +68,18 @@ def main() -> None:
     clips = {video: clip for video, clip in read_clips(given.clips).items() if video in set(store.videos())}
     first, second = given.places.split(",")
     parted = list(rows(store, clips, (first, second)))
-    show("kind", *(row.name for row in parted), "mean")
-    show(*["---"] * (len(parted) + 2))
+    difficult = [video for video, clip in clips.items() if clip.part == "false_positives"]
+    header = [name for name in HEADER if name != "adapted"]
+    show(*header)
+    show(*["---"] * len(header))
     for kind in given.kinds.split(","):
         figures = []
         for row in parted:
             with tempfile.TemporaryDirectory() as folder:
                 detector = train(kind, store, row.learned, Path(folder) / "run")
-            figures.append(auc_of_clips(score(detector, store, row.judged), clips))
-            print(f"{kind}, {row.name}: {figures[-1]:.3f}", file=sys.stderr, flush=True)
-        show(kind, *figures, float(np.mean(figures)))
+            figures.append(judge(score(detector, store, row.judged), clips, store))
+            show(kind, row.name, *cells(figures[-1]), *hard(score(detector, store, difficult)))
+        show(kind, "mean", float(np.mean([one.auc for one in figures])), "", "", "", "")
 
 
 if __name__ == "__main__":

@@ -140,8 +140,8 @@ def mean(judged: Iterable[Figures]) -> Figures:
     return Figures(*np.mean(list(judged), axis=0).tolist())
 
 
-def show(*cells: object) -> None:
-    shown = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells]
+def show(*values: object) -> None:
+    shown = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in values]
     print("| " + " | ".join(shown) + " |", flush=True)
 
 
@@ -172,18 +172,18 @@ def main() -> None:
             common = train(kind, store, labelled(clips, learned), Path(folder) / "given")
             scores = score(common, store, [video for video in plain if video not in set(learned)])
             fooled = hard(score(common, store, difficult))
-            show(kind, "train > test", "no", *_cells(judge(scores, clips, store)), *fooled)
+            show(kind, "train > test", "no", *cells(judge(scores, clips, store)), *fooled)
             for here, there in ((first, second), (second, first)):
                 own = [video for video, clip in plain.items() if clip.place == here]
                 other = [video for video, clip in plain.items() if clip.place == there]
                 common = train(kind, store, labelled(clips, own), Path(folder) / here)
                 pairs = adapted(common, store, clips, other, given.draws, memory)
                 fooled = hard(score(common, store, difficult))
-                show(kind, f"{here} > {there}", "no", *_cells(mean(one for one, _ in pairs)), *fooled)
-                show(kind, f"{here} > {there}", "yes", *_cells(mean(one for _, one in pairs)), "", "")
+                show(kind, f"{here} > {there}", "no", *cells(mean(one for one, _ in pairs)), *fooled)
+                show(kind, f"{here} > {there}", "yes", *cells(mean(one for _, one in pairs)), "", "")
 
 
-def _cells(judged: Figures) -> tuple[object, ...]:
+def cells(judged: Figures) -> tuple[object, ...]:
     return judged.auc, judged.frames, f"{judged.per_day:.0f}"
 
 

@@ -24,7 +24,7 @@ def rows(path: Path) -> list[tuple[str, ...]]:
 
 def append_row(path: Path, cells: dict[str, str]) -> None:
     with appending(path, COLUMNS) as append:
-        append(cells)
+        append((cells, ()))
 
 
 def test_a_table_is_made_with_its_header(tmp_path: Path) -> None:
@@ -53,6 +53,17 @@ def test_what_has_no_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match=r"no column 'note' for 'hm'"):
         append_row(path, {"name": "b", "size": "2", "note": "hm"})
     assert path.read_text() == "name,size\na,1\n"
+
+
+def test_several_rows_are_added_all_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("name,size\na,1\n")
+    with appending(path, COLUMNS) as append:
+        with pytest.raises(LabelError, match=r"no column 'note' for 'hm'"):
+            append(({"name": "b", "size": "2"}, ()), ({"name": "c", "note": "hm"}, ()))
+        assert path.read_text() == "name,size\na,1\n"
+        append(({"name": "b", "size": "2"}, ()), ({"name": "c", "note": "hm"}, ("note",)))
+    assert path.read_text() == "name,size\na,1\nb,2\nc,\n"
 
 
 def test_a_torn_line_costs_itself_alone(tmp_path: Path) -> None:
@@ -105,7 +116,7 @@ def test_what_was_read_stands_until_a_row_is_added(tmp_path: Path) -> None:
         thread = threading.Thread(target=other)
         thread.start()
         thread.join(0.1)
-        append({"name": "a", "size": "1"})
+        append(({"name": "a", "size": "1"}, ()))
         order.append("a")
     thread.join(30)
     assert order == ["a", "b"] and [name for name, *_ in rows(path)] == ["a", "b"]

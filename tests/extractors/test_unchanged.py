@@ -126,12 +126,16 @@ def test_what_moved_is_not_taken_for_stillness() -> None:
     assert not found[1:, 6].any()  # below on the right
 
 
-def test_a_description_is_for_so_many_snippets_and_not_all_end_at_once() -> None:
-    picture = shown(scene(36, 63), 1)
-    found = described(following(snippets=30, checked=10**6), (picture for _ in range(200)))
-    ages = [np.diff(np.flatnonzero(column)) for column in found.T]
-    assert max(map(max, ages)) == 30 and min(map(min, ages)) >= 15
-    assert found[1:].sum(axis=1).max() <= 8  # of 22
+def test_a_description_is_for_so_many_snippets_and_cameras_do_not_end_at_once() -> None:
+    """The clips of one camera do, so that it seldom waits for others."""
+    ages = set()
+    for seed in range(20):
+        picture = shown(scene(36, 63, seed), 1)
+        found = described(following(snippets=30, checked=10**6), (picture for _ in range(200)))
+        assert (found.all(axis=1) == found.any(axis=1)).all()
+        (age,) = set(np.diff(np.flatnonzero(found[:, 0])).tolist())
+        ages.add(age)
+    assert max(ages) <= 30 and min(ages) >= 23 and len(ages) > 4
 
 
 def test_a_description_is_for_three_minutes_however_slowly_frames_are_chosen() -> None:
@@ -141,7 +145,7 @@ def test_a_description_is_for_three_minutes_however_slowly_frames_are_chosen() -
     wanted = [unchanged.decide(picture, 16.0 * number) for number in range(60)]
     found = np.array([np.concatenate(one.described) for one in wanted])
     ages = [np.diff(np.flatnonzero(column)) for column in found.T]
-    assert max(map(max, ages)) == 12 and min(map(min, ages)) >= 6
+    assert max(map(max, ages)) <= 12 and min(map(min, ages)) >= 9
     as_before = following(checked=10**6, seconds=0)
     as_before.decide(picture)
     assert not as_before.decide(picture, 3600.0).anything
@@ -156,13 +160,17 @@ def test_a_video_is_read_with_the_times_of_its_snippets(make_video, tmp_path: Pa
 
 
 def test_one_unchanged_clip_in_so_many_is_checked() -> None:
-    picture = shown(scene(36, 63), 1)
-    unchanged = following(checked=50)
-    wanted = [unchanged.decide(picture) for _ in range(101)]
-    checked = np.array([np.concatenate(one.checked) for one in wanted])
-    assert not checked[0].any()
-    assert checked[1:].mean() == pytest.approx(1 / 50, rel=0.05)
-    assert (checked[1:] == [np.concatenate(one.described) for one in wanted[1:]]).all()
+    turns = set()
+    for seed in range(20):
+        picture = shown(scene(36, 63, seed), 1)
+        unchanged = following(checked=50)
+        wanted = [unchanged.decide(picture) for _ in range(101)]
+        checked = np.array([np.concatenate(one.checked) for one in wanted])
+        assert not checked[0].any()
+        assert checked[1:].mean() == pytest.approx(1 / 50)
+        assert (checked[1:] == [np.concatenate(one.described) for one in wanted[1:]]).all()
+        turns.add(int(np.flatnonzero(checked[:, 0])[0]))
+    assert len(turns) > 10
 
 
 def test_frames_of_another_size_are_described() -> None:

@@ -1,6 +1,7 @@
 """What would have alarmed: from stored features and from results, and the page that shows it."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,8 @@ def test_a_higher_threshold_on_stored_features(checkpoint: Path, run: Callable[.
     ]
     assert found["come"] == []
     assert found["verdicts"] == {"kept": 1, "lost": 1, "won": 1, "wrong": 0}
+    shown = run("replay", *options[:-1], "--threshold", 0.99).out
+    assert re.search(r"right, of 3 verdicts +2 +2 \(1 lost, 1 won\)", shown)
     back = played(
         run("replay", "--now-checkpoint", checkpoint, "--now-threshold", 0.99, "--threshold", 0.5, "--json")
     )

@@ -50,12 +50,9 @@ class Queue:
         moment, who = self.source.moment(item, time), who or self._who
         with self._lock:
             with adding(self.feedback, may_lack=("note",)) as add:
-                before = self._own(item)
-                add(Verdict(moment, word, item.mark, who))
+                others = (one.moment for one in self._own(item) if not one.moment.is_on(moment))
+                add(Verdict(moment, word, item.mark, who), *(Verdict(one, UNDO, who=who) for one in others))
                 self._marks.append((moment, item.mark))
-                for verdict in before:
-                    if not verdict.moment.is_on(moment):
-                        add(Verdict(verdict.moment, UNDO, who=who))
             self.source.told(item, word)
         return moment
 
