@@ -167,7 +167,7 @@ class Unchanged:
         self._high: list[np.ndarray] = [np.empty(0)] * units
 
     def _plan(self, rule: UnchangedRule, share: float) -> None:
-        """When descriptions come of age, in the last quarter of what the rule allows, and when all are checked."""
+        """When descriptions come of age, in the last quarter of what the rule allows, and are checked."""
         self._oldest = rule.snippets - 1 - int(share * rule.snippets / 4)
         self._longest = (rule.seconds or np.inf) * (1 - share / 4)
         self._turn = int(share * rule.checked)
