@@ -1,10 +1,11 @@
 """UCSD Ped2 from raw videos to a table: 6 abnormal and 4 normal videos train, the other 18 test, ten draws.
 
     python scripts/ped2/ped2.py --data ped2 --features features --runs runs
+    python scripts/ped2/ped2.py --data ped2 --draws-file tevad.json --models auto
 
 The data folder holds the videos, labels.csv, intervals.csv and draws.json, a list
 of {"train": [videos]}. The script trains SSRL, the memory of normal patches and both
-fused, each with more and more scales. It gives means and deviations over the draws of
+fused, each with more and more scales; other kinds with all at once. It gives means and deviations over the draws of
 the AUC over the frames of all 18 test videos, and of abnormal ones alone. What is
 already extracted or trained is not done again.
 """
@@ -29,13 +30,15 @@ from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.task import Task
 from ssrl_pipeline.training.train import train_detector
 
-KINDS = ("ssrl", "memory", "fused")
+KINDS = ("ssrl", "memory", "fused")  # what a table has
+MORE = ("probe", "motion", "auto")
 
 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--draws", type=int, nargs="*", help="all where none are named")
-    parser.add_argument("--models", nargs="*", choices=KINDS, default=KINDS)
+    parser.add_argument("--draws-file", default="draws.json", help="in the data folder")
+    parser.add_argument("--models", nargs="*", choices=(*KINDS, *MORE), default=KINDS)
     parser.add_argument("--all-scales", action="store_true", help="all at once alone, not more and more")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("-c", "--config", help="YAML file or a ready configuration")
@@ -52,12 +55,12 @@ def main() -> None:
     group = Group(extractor.device)
     labels = read_labels(arguments.data / "labels.csv")
     intervals = read_intervals(arguments.data / "intervals.csv")
-    draws = read_draws(arguments.data)
+    draws = read_draws(arguments.data, arguments.draws_file)
     numbers = arguments.draws or range(len(draws))
     scales = store_scales(store)
     rows = []
     for kind in arguments.models:
-        least = len(scales) if arguments.all_scales else 1 if kind == "fused" else 0
+        least = len(scales) if arguments.all_scales or kind in MORE else 1 if kind == "fused" else 0
         for count in range(least, len(scales) + 1):
             figures = []
             for draw in numbers:

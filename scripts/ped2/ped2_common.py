@@ -23,9 +23,9 @@ def options(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def read_draws(data: Path) -> list[frozenset[str]]:
+def read_draws(data: Path, file: str = "draws.json") -> list[frozenset[str]]:
     """The videos that each draw trains on."""
-    draws = json.loads((data / "draws.json").read_text())
+    draws = json.loads((data / file).read_text())
     return [frozenset(draw["train"]) for draw in draws]
 
 
