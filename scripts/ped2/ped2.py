@@ -3,11 +3,11 @@
     python scripts/ped2/ped2.py --data ped2 --features features --runs runs
     python scripts/ped2/ped2.py --data ped2 --draws-file tevad.json --models auto
 
-The data folder holds the videos, labels.csv, intervals.csv and draws.json, a list
-of {"train": [videos]}. The script trains SSRL, the memory of normal patches and both
-fused, each with more and more scales; other kinds with all at once. It gives means and deviations over the draws of
-the AUC over the frames of all 18 test videos, and of abnormal ones alone. What is
-already extracted or trained is not done again.
+The data folder holds the videos, labels.csv, intervals.csv and draws.json, a list of {"train":
+[videos]}. The script trains SSRL, the memory of normal patches and both fused, each with more and
+more scales; other kinds with all at once. It gives means and deviations over the draws of the AUC
+over the frames of all 18 test videos, and of abnormal ones alone. What is already extracted or
+trained is not done again.
 """
 
 import dataclasses
