@@ -404,7 +404,8 @@ function watchPlayer() {
   }
 }
 
-const KEYS = { " ": toggle, ArrowLeft: () => step(-1), ArrowRight: () => step(1), n: () => jump(1), p: () => jump(-1) };
+const KEYS = { " ": toggle, ArrowLeft: () => step(-1), ArrowRight: () => step(1), ArrowDown: () => jump(1),
+  ArrowUp: () => jump(-1) };
 
 addEventListener("keydown", (event) => {
   const action = KEYS[event.key];

@@ -72,7 +72,8 @@ def test_an_event_seeks_and_is_marked(report: Report) -> None:
 
 def test_keys(report: Report) -> None:
     seen = []
-    for key in ("n", "n", "n", "p", Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT, "p"):
+    down, up, left, right = Keys.ARROW_DOWN, Keys.ARROW_UP, Keys.ARROW_LEFT, Keys.ARROW_RIGHT
+    for key in (down, down, down, up, right, right, left, up):
         report.press(key)
         seen.append(report.frame())
         assert report.time() == pytest.approx((seen[-1] + 0.5) / FPS, abs=1e-3)
@@ -88,7 +89,7 @@ def test_keys(report: Report) -> None:
 
 
 def test_another_video_is_chosen_from_the_ranking(report: Report) -> None:
-    report.press("n")
+    report.press(Keys.ARROW_DOWN)
     report.all("#videos .video")[2].click()
     assert report.find("#name").text == "calm.webm"
     assert report.time() == pytest.approx(0, abs=0.1) and report.frame() == 0
@@ -106,11 +107,11 @@ def test_what_a_browser_cannot_play_is_said_and_the_timeline_works(report: Repor
     text = report.find("#unplayable").text
     assert "cannot play old.avi" in text and "AVI" in text and "ffmpeg" in text
     assert not report.find("#play").is_enabled()
-    report.press("n")
+    report.press(Keys.ARROW_DOWN)
     assert report.frame() == 32 and report.find("#readout").text.endswith("score 0.6000")
     report.all("#videos .video")[0].click()
     assert not report.find("#unplayable").is_displayed() and report.find("#play").is_enabled()
-    report.press("n")
+    report.press(Keys.ARROW_DOWN)
     assert report.time() == pytest.approx(16.5 / FPS, abs=1e-3)
 
 
@@ -123,7 +124,7 @@ def test_what_we_write_plays(browser: Chrome, tmp_path: Path) -> None:
     browser.get((tmp_path / "report.html").as_uri())
     report = Report(browser)
     for _ in range(2):
-        report.press("n")
+        report.press(Keys.ARROW_DOWN)
     assert report.time() == pytest.approx(64.5 / FPS, abs=1e-3)
     report.shows(148)
     assert not report.find("#unplayable").is_displayed()

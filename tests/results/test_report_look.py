@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from helpers.report_page import FPS, FRAMES, LEVELS, Report
-from selenium.webdriver import ActionChains
+from selenium.webdriver import ActionChains, Keys
 
 
 def test_the_playhead_lies_on_the_curve(report: Report) -> None:
@@ -13,7 +13,7 @@ def test_the_playhead_lies_on_the_curve(report: Report) -> None:
         return [(dot.x + dot.width / 2 - box.x) / box.width, (dot.y + dot.height / 2 - box.y) / box.height];
     """
     for frame, score in ((16, 0.7), (64, 0.9)):
-        report.press("n")
+        report.press(Keys.ARROW_DOWN)
         on_curve = pytest.approx([frame / FRAMES, 1 - score / 1.02], abs=0.005)
         report.until(lambda on_curve=on_curve: report.run(place) == on_curve, "the playhead on the curve")
     metrics = {"width": 700, "height": 600, "deviceScaleFactor": 1, "mobile": False}
@@ -50,7 +50,7 @@ def test_ground_truth_is_shaded_where_it_is_known(report: Report) -> None:
 
 
 def test_zoom_moves_the_playhead_and_the_place_of_clicks(report: Report) -> None:
-    report.press("n")
+    report.press(Keys.ARROW_DOWN)
     report.run("Plotly.relayout(plot, {'xaxis.range': [6, 12]})")
     report.until(lambda: report.run("return $('playhead').hidden"), "the playhead, outside, to hide")
     middle = report.run("const m = plot.layout.margin; return (m.l - m.r) / 2")
@@ -65,9 +65,9 @@ def test_zoom_moves_the_playhead_and_the_place_of_clicks(report: Report) -> None
 
 
 def test_heat_is_that_of_the_playhead(report: Report) -> None:
-    report.press("n")
+    report.press(Keys.ARROW_DOWN)
     assert report.run(LEVELS) == [0, 0, 0, 0, 0, 0]
-    report.press("n")
+    report.press(Keys.ARROW_DOWN)
     assert report.run(LEVELS) == [0, 0, pytest.approx(0.9 * 0.6 * 255, abs=1), 0, 0, 0]
     report.find("#heat-on").click()
     assert not report.find("#heat").is_displayed()

@@ -101,7 +101,7 @@ def test_frames_of_uneven_times_are_those_that_are_shown(uneven_report: Report) 
         check(frame)
         assert f"frame {frame}: score" in report.find("#readout").text
         assert report.find("#readout").text.startswith(f"0:{stamps[frame]:05.2f}, ")
-    report.press("p")
+    report.press(Keys.ARROW_UP)
     check(16)
     report.press(Keys.ARROW_RIGHT)
     check(32)
@@ -141,7 +141,7 @@ def test_without_a_rate_frames_are_found_by_the_players_length(report: Report) -
     assert report.time() == pytest.approx(48.5 / FPS, abs=0.05) and report.frame() == 48
     report.shows(2 * 48 + 20)
     assert report.run("return plot.layout.xaxis.range") == [0, FRAMES]
-    report.press("p")
+    report.press(Keys.ARROW_UP)
     assert report.frame() == 16 and report.find("#readout").text.startswith("frame 16: ")
 
 
@@ -152,7 +152,8 @@ def test_snippets_of_chosen_frames_begin_where_they_do(browser: Chrome, tmp_path
     starts = np.array([0, 20, 32, 60, 64, 90])
     browser.get(save_page(tmp_path / "chosen.webm", {"2x3": heat}, starts=starts).as_uri())
     report, seen = Report(browser), []
-    for key in (Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, "p", "n", Keys.ARROW_LEFT, Keys.ARROW_LEFT, "n"):
+    down, up, left, right = Keys.ARROW_DOWN, Keys.ARROW_UP, Keys.ARROW_LEFT, Keys.ARROW_RIGHT
+    for key in (right, right, up, down, left, left, down):
         report.press(key)
         seen.append((report.frame(), max(report.run(LEVELS)) > 0))
     assert seen == [(20, False), (32, False), (20, False), (64, True), (60, False), (32, False), (64, True)]

@@ -340,8 +340,10 @@ at("viewer").addEventListener("click", (click) => {
 });
 at("viewer").addEventListener("keydown", (key) => {
   if (key.ctrlKey || key.metaKey || key.altKey) return;
-  if (key.key === "n") step(1);
-  if (key.key === "p") step(-1);
-});
+  const way = { ArrowDown: 1, ArrowUp: -1 }[key.key];
+  if (!way) return;
+  key.preventDefault(); // the player has the focus, and would change its volume
+  step(way);
+}, true);
 
 connect();

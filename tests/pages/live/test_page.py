@@ -165,6 +165,13 @@ def test_a_person_sees_the_cameras_and_plays_an_event_by_keyboard(stream: Shown,
     until(browser, f"document.getElementById('player').currentTime > {moved}")
     assert browser.execute_script("return document.getElementById('player').videoWidth") == 320
     assert browser.execute_script("return document.activeElement.id") == "player"
+    until(browser, "document.querySelectorAll('#events li').length > 1")
+    title = "document.getElementById('viewer-title').textContent"
+    shown_first = browser.execute_script(f"return {title}")
+    ActionChains(browser).send_keys(Keys.ARROW_UP).perform()
+    until(browser, f"{title} !== {json.dumps(shown_first)}")
+    ActionChains(browser).send_keys(Keys.ARROW_DOWN).perform()
+    until(browser, f"{title} === {json.dumps(shown_first)}")
     ActionChains(browser).send_keys(Keys.ESCAPE).perform()
     until(browser, "!document.getElementById('viewer').open")
     assert browser.execute_script("return document.activeElement.closest('#events li') !== null")
