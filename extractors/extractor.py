@@ -194,13 +194,8 @@ class FeatureExtractor:
             videos: how many are decoded at the same time; the features do not depend
                 on it, but for rounding where `batch` is more than 1.
         """
-        opener = partial(
-            open_video,
-            limits=Limits(threads=decoding_threads(videos)),
-            lend=True,
-            picture_fps=self.picture_fps,
-            rate=self.fps,
-        )
+        limits, pictures = Limits(threads=decoding_threads(videos)), self.picture_fps
+        opener = partial(open_video, limits=limits, lend=True, picture_fps=pictures, rate=self.fps)
         drop_last = self.preset.drop_last
         gathered = (drop_last, videos, lambda: self.batch, AHEAD, self.pending, self.unchanged, self.fps)
         feed: Feed[J] = Feed(self.start, opener, *gathered)
