@@ -6,7 +6,6 @@ from .choices import PresetName as PresetName
 from .choices import UnchangedName as UnchangedName
 from .engines import find_device as find_device
 from .extractor import FeatureExtractor as FeatureExtractor
-from .extractor import decoding_threads as decoding_threads
 from .passes import DensePatches as DensePatches
 from .passes import Wanted as Wanted
 from .presets import PRESETS as PRESETS

@@ -17,7 +17,7 @@ from torch import Tensor
 from ssrl_pipeline.errors import ConfigError, PipelineError, first_line, is_out_of_memory
 from ssrl_pipeline.extractors.backbones import BACKBONES, cache_path, load_backbone
 from ssrl_pipeline.extractors.batcher import Described, Feed
-from ssrl_pipeline.extractors.decoding import Limits, open_video
+from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
 from ssrl_pipeline.extractors.engines import (
     Budget,
     Networks,
@@ -194,12 +194,15 @@ class FeatureExtractor:
             videos: how many are decoded at the same time; the features do not depend
                 on it, but for rounding where `batch` is more than 1.
         """
-        limits, pictures = Limits(threads=decoding_threads(videos)), self.picture_fps
-        opener = partial(open_video, limits=limits, lend=True, picture_fps=pictures, rate=self.fps)
         drop_last = self.preset.drop_last
         gathered = (drop_last, videos, lambda: self.batch, AHEAD, self.pending, self.unchanged, self.fps)
-        feed: Feed[J] = Feed(self.start, opener, *gathered)
+        feed: Feed[J] = Feed(self.start, self.opener(videos), *gathered)
         return feed.run(jobs)
+
+    def opener(self, videos: int) -> Callable[..., Video]:
+        """What opens a video for this recipe, whose frames are lent, where so many are decoded at once."""
+        limits, pictures = Limits(threads=decoding_threads(videos)), self.picture_fps
+        return partial(open_video, limits=limits, lend=True, picture_fps=pictures, rate=self.fps)
 
     def pending(self) -> Pending:
         """Where frames become snippets: resized where Pillow does it, in memory that a GPU can copy from."""

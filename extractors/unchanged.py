@@ -13,8 +13,8 @@ began together would come of age together.
 What may be lost, reckoned for a frame of height H: a block is H / 36 high and, at 16:9, H / 35 wide. Where
 four blocks share a square of H / 40 evenly, it covers a fifth of each: it moves them by 6 if its grey is 30
 levels off the ground's. One that is 0.4 times as wide, like a person, has to be 75 off for that. But what
-moves fills a block now and then, so that 8 and 20 are enough. What the
-sensor adds to a block of n pixels has the deviation sigma / sqrt(n).
+moves fills a block now and then, so that 8 and 20 are enough. What the sensor adds to a block of n pixels has
+the deviation sigma / sqrt(n).
 
 The means are compared as whole sums of pixels: every machine decides the same, and nothing depends on how
 snippets are grouped. The rule looks at no more than the snippets of a video so far, in order, and at

@@ -18,8 +18,8 @@ from ssrl_pipeline.disk import free_bytes
 from ssrl_pipeline.errors import StoreError, VideoError
 from ssrl_pipeline.extraction.stage import WORKERS, snippet_bytes
 from ssrl_pipeline.extraction.videos import expected_snippets, videos_of
-from ssrl_pipeline.extractors import FeatureExtractor, cut_snippets, decoding_threads, is_full
-from ssrl_pipeline.extractors.decoding import Limits, Video, open_video
+from ssrl_pipeline.extractors import FeatureExtractor, cut_snippets, is_full
+from ssrl_pipeline.extractors.decoding import Video
 from ssrl_pipeline.features import FeatureStore, is_store, open_store, require_same_recipe
 
 SAMPLED = 3  # videos that are timed
@@ -101,9 +101,7 @@ def _time_some(paths: Sequence[Path], extractor: FeatureExtractor, workers: int)
     seconds = []
     for path in spread:
         try:
-            limits = Limits(threads=decoding_threads(workers))
-            of_pictures, rate = extractor.picture_fps, extractor.fps
-            with open_video(path, limits, lend=True, picture_fps=of_pictures, rate=rate) as video:
+            with extractor.opener(workers)(path) as video:
                 group, reading = _read_group(video, extractor)
         except VideoError:
             continue
