@@ -60,14 +60,14 @@ class ViewMemory(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """[B, T, P, F] -> [B, T, P]: distances less their normal centre, in normal deviations."""
         b, t, p, f = patches.shape
-        queries = self.scaling(self.view, patches).reshape(b * t, p, f)
+        rows, normal = patches.reshape(b * t, p, f), self.get_buffer("normal")
         learnt = getattr(self, "learnt", None)
-        normal, nearest = self.get_buffer("normal"), torch.empty(p, b * t, device=patches.device)
+        nearest = torch.empty(p, b * t, device=patches.device)
         for position in range(p):  # all at once would need P times the memory in a long video
-            away = torch.cdist(queries[:, position], normal[position])  # [B*T, M]
-            nearest[position] = away.topk(min(self.neighbours, away.shape[1]), largest=False).values.mean(1)
+            queries = self.scaling(self.view, rows[:, position])
+            nearest[position] = _nearest(queries, normal[position], self.neighbours)
             if learnt is not None:
-                known = torch.cdist(queries[:, position], learnt[position]).amin(dim=1)
+                known = _nearest(queries, learnt[position], 1)
                 nearest[position] = torch.minimum(nearest[position], known)
         distances = nearest.T.view(b, t, p)
         return (distances - self.get_buffer("centre")) / self.get_buffer("deviation")
@@ -240,6 +240,19 @@ class PatchMemory(Detector):
         """[..., V], in the order of the views -> [...]: their sum in units of normal snippets."""
         centred = evidence_of_views - self.get_buffer("evidence_centre")
         return (centred / self.get_buffer("evidence_deviation")).sum(dim=-1)
+
+
+def _nearest(queries: Tensor, known: Tensor, neighbours: int) -> Tensor:
+    """The mean distance of each query [N, F] to the nearest of what is known [M, F]: [N].
+
+    By |q|^2 - 2qk + |k|^2, as torch.cdist does, but of the nearest alone: two thirds of its time.
+    """
+    apart = torch.addmm(known.square().sum(dim=1), queries, known.T, alpha=-2)  # [N, M], less |q|^2
+    if neighbours == 1:
+        nearest = apart.amin(dim=1, keepdim=True)
+    else:
+        nearest = apart.topk(min(neighbours, len(known)), largest=False).values
+    return (nearest + queries.square().sum(dim=1, keepdim=True)).clamp(min=0).sqrt().mean(dim=1)
 
 
 def evidence(distances: Tensor, hidden: Tensor | None = None) -> Tensor:

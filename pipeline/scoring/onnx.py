@@ -15,7 +15,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +138,6 @@ def to_onnx(model: Detector) -> "ModelProto":
             dynamic_shapes={"views": {name: {0: batch, 1: snippets} for name in model.views}},
             input_names=list(model.views),
             output_names=["scores"],
-            custom_translation_table={torch.ops.aten._cdist_forward.default: _distances},
             dynamo=True,
             external_data=False,
             verbose=False,
@@ -148,15 +147,6 @@ def to_onnx(model: Detector) -> "ModelProto":
     for noted in (proto.graph, *proto.graph.node):
         del noted.metadata_props[:]  # where in the source each node is from, with paths of this machine
     return proto
-
-
-def _distances(x: Any, y: Any, p: float, compute_mode: int | None = None) -> Any:
-    """Euclidean, [N, F] and [M, F] -> [N, M], in ONNX's operators: for memories of up to 25 snippets,
-    with which PyTorch takes a path that its exporter does not know."""
-    from onnxscript import opset18  # comes with an extra
-
-    op: Any = opset18
-    return op.ReduceL2(op.Sub(op.Unsqueeze(x, [1]), op.Unsqueeze(y, [0])), [2], keepdims=0)
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ as that holds it: a slow disk adds the time that it needs to read the views that
 """
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -27,8 +28,10 @@ from ssrl_pipeline.console import table
 from ssrl_pipeline.events import ChosenRule, EventRule
 from ssrl_pipeline.features import FeatureStore, Recipe, VideoMeta, create_store
 from ssrl_pipeline.models import Detector, LinearProbe, fit_memory
+from ssrl_pipeline.models.memory import MOST_LEARNT
 from ssrl_pipeline.results import VideoScores
 from ssrl_pipeline.scales import parse_scale, view_of
+from ssrl_pipeline.teaching.lessons import Lesson
 
 FPS = 25
 SNIPPETS = FPS * 3600 // 16  # of an hour
@@ -63,11 +66,15 @@ def main() -> None:
     patches = {name: count for name, count in views.items() if name != "clip"} or views
     videos = np.arange(len(rows["clip"])) % 4
     models = {"probe": probe, "memory": fit_memory(lambda name: rows[name].numpy(), patches, videos)}
+    models["taught"] = taught = copy.deepcopy(models["memory"])
+    called_normal = {name: torch.ones(MOST_LEARNT, count, dtype=torch.int) for name, count in patches.items()}
+    taught.learn([Lesson(rows, torch.zeros(MOST_LEARNT), called_normal)])  # as much as a memory takes
     for name, model in models.items():
         save_checkpoint(a.folder / f"{name}.pt", Checkpoint.of(model, store.recipe, {}, {}))
     made_up_results(a.folder / "scores", store.recipe, a.hours, a.snippets)
     runs = {name: ["--now-checkpoint", f"{name}.pt", "--threshold", str(THRESHOLD)] for name in models}
-    runs["probe > memory"] = ["--now-checkpoint", "probe.pt", "--checkpoint", "memory.pt"]
+    for now, then in (("probe", "memory"), ("memory", "taught")):
+        runs[f"{now} > {then}"] = ["--now-checkpoint", f"{now}.pt", "--checkpoint", f"{then}.pt"]
     runs["scores"] = ["--scores", "scores", "--threshold", str(THRESHOLD)]
     found = [(name, *replay(a.folder, options, a.threads)) for name, options in runs.items()]
     print(f"{a.hours} hours, {a.hours * a.snippets} snippets")
