@@ -13,6 +13,7 @@ from helpers.stores import RECIPE, made_up_meta
 
 from ssrl_pipeline.alarms import folder_name
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ssrl_pipeline.data import Label
 from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
 from ssrl_pipeline.models import SSRL, Blend, Detector, LinearProbe, PatchMemory, fit_memory, memory
@@ -21,6 +22,7 @@ from ssrl_pipeline.models.lessons import expanded
 from ssrl_pipeline.teaching import level
 from ssrl_pipeline.teaching.lessons import cells_of, moments, placed
 from ssrl_pipeline.teaching.verdicts import Moment, Patch, Verdict, add_verdict, undo
+from ssrl_pipeline.training import calibrated, raw_scores
 
 F, T = 8, 12  # feature size, snippets
 VIEWS = {"clip": 1, "patch2x3": 6}
@@ -224,7 +226,7 @@ def test_of_an_ssrl_with_evidence_the_probe_learns(store: FeatureStore) -> None:
     assert learned == {name for name, weight in before.named_parameters() if weight.requires_grad}
 
 
-@pytest.mark.parametrize("kind", ["memory", "ssrl"])
+@pytest.mark.parametrize("kind", ["memory", "probe", "ssrl", "evident", "blend"])
 def test_undo_restores_scores_to_the_last_bit(
     store: FeatureStore, run: Callable[..., Result], kind: str
 ) -> None:
@@ -330,6 +332,34 @@ def test_weights_do_not_learn_from_verdicts_alone(
         store_copy(clips, known, known)
     told = run("learn", path, "--out", "new.pt", "--features", "clips", "--force")
     assert told.code == 0 and "for no other normal video is there" in told.err
+
+
+@pytest.mark.parametrize("kind", ["probe", "ssrl", "blend"])
+def test_the_level_is_found_again_by_normal_validation_videos(
+    store: FeatureStore, run: Callable[..., Result], kind: str
+) -> None:
+    """As after training: a quarter of their frames may alarm, whatever the verdicts have moved."""
+    path, trained = write_checkpoint(kind)
+    for name in ("n3.mp4", "n4.mp4"):
+        with store.writer(name) as writer:
+            writer.append(video(name))
+            writer.meta = made_up_meta(T, 16.0)
+    kept = {name: Label(False, "val") for name in ("n3.mp4", "n4.mp4")}
+    scores = raw_scores(trained, store, kept, torch.device("cpu"))
+    original = calibrated(trained, scores, store, kept, 0.25, "validation videos")
+    save_checkpoint(path, original)
+    rows = [f"{name},val" for name in ("n3.mp4,normal", "n4.mp4,normal")]
+    rows += [f"{name},normal,train" for name in NORMAL] + [f"{name},abnormal,train" for name in ABNORMAL]
+    Path("labels.csv").write_text("video,label,split\n" + "\n".join(rows) + "\n")
+    add_verdict(Path("feedback.csv"), said("a0.mp4", 9, "abnormal"))
+    add_verdict(Path("feedback.csv"), said("n2.mp4", 5, "normal"))
+    assert run("learn", path, "--out", "new.pt", "--force").code == 0
+    new = load_checkpoint(Path("new.pt"))
+    assert new.level != original.level
+    assert new.provenance["threshold"]["share"] == original.provenance["threshold"]["share"] == 0.25
+    model = new.build()
+    alarms = torch.cat([model.calibrated(raw(model, name)) >= 0.5 for name in kept])
+    assert alarms.float().mean() == 0.25
 
 
 def test_what_has_learnt_is_not_changed_but_its_original(
