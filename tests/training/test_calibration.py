@@ -71,7 +71,7 @@ def test_every_kind_alarms_at_a_half_as_often_as_asked(
     assert "4 normal videos alarm (validation videos)" in describe(checkpoint)
 
 
-@pytest.mark.parametrize("kind", ["ssrl", "memory"])
+@pytest.mark.parametrize("kind", ["ssrl", "memory", "fused", "probe", "auto"])
 def test_without_validation_videos_the_others_are_held_out_in_turn(store, tmp_path: Path, kind: str) -> None:
     best = train_detector(task(store, tmp_path / "run", kind, labels(val=0), false_alarms=0.1))
     checkpoint = load_checkpoint(best)
