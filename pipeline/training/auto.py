@@ -8,12 +8,11 @@ deviation over normal snippets. What ranks the training videos best, by more tha
 the probe, is trained on all of them (:func:`choose`). No other video is looked at, and the out-of-fold scores
 of normal videos calibrate what came of it. Where no video is abnormal, the memory alone fits.
 
-SSRL goes without the probe's evidence here: the probe stands beside it, and parts that differ add more.
+SSRL goes without the probe's evidence here (:meth:`Task.of_part`).
 
 Dimensions: T snippets.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import combinations
@@ -34,12 +33,11 @@ from ssrl_pipeline.scales import MOTION
 from ssrl_pipeline.settings import Kind
 from ssrl_pipeline.training.held_out import FOLDS, Folds, HeldOut, Scores, run_folds
 from ssrl_pipeline.training.kinds import FEWEST_NORMAL
-from ssrl_pipeline.training.length import begun_with
 from ssrl_pipeline.training.run_folder import owned
 from ssrl_pipeline.training.task import Task
 
 TRIED: tuple[Kind, ...] = ("probe", "ssrl", "memory", "motion")
-BLENDED = ("probe", "memory")  # what is blended unless others show that they add to it (docs/training.md)
+UNCOMPARED = ("probe", "memory")  # what is blended where too few videos can be held out to compare by
 LEAD = 1.645  # standard errors, of which chance alone makes a lead once in twenty times
 DRAWS = 1000  # of videos, for the standard error of a lead
 LEAST = 1e-3  # a deviation of log odds, where normal snippets do not differ
@@ -71,7 +69,7 @@ def train_auto(
     """
     with owned(task.run, task.group):
         kinds = fitting(task)
-        tasks = {kind: of_known_length(_of_kind(task, kind)) for kind in kinds}
+        tasks = {kind: of_known_length(task.of_part(kind)) for kind in kinds}
         found = cross_validated(tasks, trainers)
         scores = {kind: folds.scores for kind, folds in found.items()}
         truth = {video: task.labels[video].abnormal for video in next(iter(scores.values()), ())}
@@ -79,7 +77,7 @@ def train_auto(
             trials = try_all(scores, truth)
             best = choose(trials, scores, truth, {v: task.labels[v].group for v in truth})
         else:
-            usual = tuple(kind for kind in kinds if kind in BLENDED)
+            usual = tuple(kind for kind in kinds if kind in UNCOMPARED)
             trials, best = [], Trial(usual, (1 / len(usual),) * len(usual), float("nan"))
         parts: dict[str, Checkpoint] = {
             kind: _train_all(tasks[kind], found.get(kind), trainers[kind]) for kind in best.kinds
@@ -103,9 +101,9 @@ def choose(
 
     Chance is told by the standard error of a difference of AUCs (the groups of each class drawn again and
     again). With ten videos hardly anything exceeds it, and what is best by chance costs; with hundreds what
-    does not fit is left out. The usual blend is of the probe and the memory, unless that is worse than the
-    probe by more than one error, or the probe alone, where that ranks better. SSRL, motion and other blends
-    have to lead by LEAD errors.
+    does not fit is left out. The usual blend is of SSRL and the memory (docs/training.md). Where SSRL is
+    worse than the probe by more than one error, the probe takes its place; where the memory is, or the blend
+    ranks worse than the probe, the probe is by itself. Motion and other blends have to lead by LEAD errors.
 
     Args:
         trials: as of :func:`try_all`, which takes the same scores and truth.
@@ -126,8 +124,9 @@ def choose(
         return lead > 0 and bool(lead > errors * np.std(drawn(one.kinds) - drawn(other.kinds)))
 
     probe = by_kinds["probe",]
-    fit = (kind for kind in scores if kind in BLENDED and not leads(probe, by_kinds[kind,], 1))
-    usual = max(by_kinds[tuple(fit)], probe, key=lambda trial: trial.auc)
+    fit = {kind for kind in scores if not leads(probe, by_kinds[kind,], 1)}
+    first: Kind = "ssrl" if "ssrl" in fit else "probe"
+    usual = max(by_kinds[first, "memory"], probe, key=lambda trial: trial.auc) if "memory" in fit else probe
     better = (trial for trial in trials if leads(trial, usual, LEAD))
     return max([usual, *better], key=lambda trial: trial.auc)
 
@@ -208,13 +207,6 @@ def _deviation(scores: Scores, truth: dict[str, bool]) -> float:
     """Of the log odds of normal snippets."""
     normal = torch.from_numpy(np.concatenate([scores[v] for v, abnormal in truth.items() if not abnormal]))
     return max(float(torch.logit(normal.double(), 1e-6).std(correction=0)), LEAST)
-
-
-def _of_kind(task: Task, kind: Kind) -> Task:
-    begun = begun_with(task.run / kind, "model") or {}  # one of a version before has evidence
-    model = dataclasses.replace(task.settings.model, kind=kind, evidence=begun.get("evidence", False))
-    settings = dataclasses.replace(task.settings, model=model)
-    return dataclasses.replace(task, run=task.run / kind, settings=settings)
 
 
 def _train_all(task: Task, folds: Folds | None, train: Callable[[Task], object]) -> Checkpoint:

@@ -2,7 +2,8 @@
 
 Steps are a bound: validation ends a stage that gets no better, and its best checkpoint counts. Where there
 are too few videos for that (:func:`split_for`), a cross-validation finds the length, and all videos are
-learned from (:func:`ssrl_pipeline.training.held_out.best_steps`).
+learned from (:func:`ssrl_pipeline.training.held_out.best_steps`). Of very few, what it finds is too long: an
+SSRL without a probe's evidence, as in a blend, then takes the usual number of steps.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from ssrl_pipeline.settings import LossSettings, TrainSettings
 MOST_SEGMENTS = 32  # of a bag; the paper's number
 LONGEST = 1000  # steps
 FEWEST_TO_JUDGE = 200  # videos of either class, of which a share finds the length (docs/training.md)
+FEWEST_TO_FIND = 20  # videos of either class, of which folds can find it (docs/training.md)
 USUAL = 100  # steps, where nothing can tell a better length
 PATIENCE = 8  # evaluations
 VIDEOS_A_BAG = 8  # so many training videos for each normal bag of a batch, as long as that is
@@ -44,6 +46,12 @@ def split_for(labels: Labels, settings: TrainSettings, fewest: int = FEWEST_TO_J
     finds_length = settings.steps is None and settings.schedule == "joint" and settings.select_on == "val"
     least = fewest if finds_length else FEWEST_TO_DRAW_FROM
     return split_videos(labels, settings.val_fraction, settings.seed, least)
+
+
+def fewest_of_a_class(labels: Labels) -> int:
+    """Videos to learn from of the class that has fewer."""
+    abnormal = [label.abnormal for label in labels.values() if label.split != "test"]
+    return min(sum(abnormal), len(abnormal) - sum(abnormal))
 
 
 def fitted(settings: TrainSettings, split: Split, run: Path, processes: int) -> TrainSettings:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from ssrl_pipeline.checkpoint import Checkpoint
 from ssrl_pipeline.data import Intervals, Labels
 from ssrl_pipeline.features import Features
-from ssrl_pipeline.settings import Settings
+from ssrl_pipeline.settings import Kind, Settings
 from ssrl_pipeline.training.group import Group
-from ssrl_pipeline.training.length import FEWEST_TO_JUDGE
+from ssrl_pipeline.training.length import FEWEST_TO_JUDGE, begun_with
 from ssrl_pipeline.training.run_folder import Evaluation
 
 
@@ -31,6 +31,18 @@ class Task:
         """The same with other settings of section train."""
         training = dataclasses.replace(self.settings.train, **changes)  # type: ignore[arg-type]
         return dataclasses.replace(self, settings=dataclasses.replace(self.settings, train=training))
+
+    def of_part(self, kind: Kind) -> "Task":
+        """To train a part of what adds up several kinds, in a folder of the run's own.
+
+        SSRL goes without the probe's evidence there: parts that differ add more (docs/training.md). One that
+        a version before began has it.
+        """
+        begun = begun_with(self.run / kind, "model") or {}
+        evidence = bool(begun.get("evidence", False))
+        model = dataclasses.replace(self.settings.model, kind=kind, evidence=evidence)
+        settings = dataclasses.replace(self.settings, model=model)
+        return dataclasses.replace(self, run=self.run / kind, settings=settings)
 
     def of_all(self, steps: int | None) -> "Task":
         """The same without validation videos, for as many steps as the settings say, or else as given."""

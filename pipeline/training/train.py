@@ -37,7 +37,7 @@ from ssrl_pipeline.training.kinds import (
     train_probe,
     train_ssrl,
 )
-from ssrl_pipeline.training.length import begun_with, split_for
+from ssrl_pipeline.training.length import FEWEST_TO_FIND, begun_with, fewest_of_a_class, split_for
 from ssrl_pipeline.training.run_folder import owned, refuse_other_run
 from ssrl_pipeline.training.task import Task, Trainer
 
@@ -88,10 +88,17 @@ def _of_known_length(task: Task, folds: int, held_out: bool) -> Task:
         return task
     if begun := begun_with(task.run / trainer.evaluations):
         return task.with_training(steps=begun["steps"], val_fraction=begun["val_fraction"])
+    if not _evident(task) and fewest_of_a_class(task.labels) < FEWEST_TO_FIND:
+        return task.with_training(val_fraction=0.0)  # for as long as is usual
     try:
         return task.with_training(steps=best_steps(task, folds, trainer.train), val_fraction=0.0)
     except LabelError:  # too few videos to hold any out
         return task
+
+
+def _evident(task: Task) -> bool:
+    """Whether it is an SSRL that begins with a probe's evidence, from which a length of 0 keeps it."""
+    return task.settings.model.kind == SSRL.kind and task.settings.model.evidence
 
 
 def _can_validate(task: Task, folds: int) -> bool:
@@ -169,11 +176,7 @@ def _memory(task: Task) -> None:
 
 def _fused(task: Task) -> None:
     """SSRL in a folder of the run's own; then the main process adds the memory."""
-    settings, group = task.settings, task.group
-    model = dataclasses.replace(settings.model, kind="ssrl")
-    part = dataclasses.replace(
-        task, run=task.run / "ssrl", settings=dataclasses.replace(settings, model=model)
-    )
+    settings, group, part = task.settings, task.group, task.of_part("ssrl")
     with owned(task.run, group):
         if group.is_main:
             trees = {name: to_tree(getattr(settings, name)) for name in ("model", "train", "memory")}

@@ -56,7 +56,7 @@ def told(apart: float, videos: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize(("videos", "taken"), [(100, ("motion",)), (5, ("probe", "memory"))])
+@pytest.mark.parametrize(("videos", "taken"), [(100, ("motion",)), (5, ("ssrl", "memory"))])
 def test_the_usual_blend_is_left_only_for_what_is_better_by_more_than_chance(
     videos: int, taken: tuple[str, ...]
 ) -> None:
@@ -66,10 +66,19 @@ def test_the_usual_blend_is_left_only_for_what_is_better_by_more_than_chance(
     trials = try_all(scores, truth)
     chosen = choose(trials, scores, truth)
     assert ("motion" in chosen.kinds) == ("motion" in taken)
-    usual = next(trial for trial in trials if trial.kinds == ("probe", "memory"))
+    usual = next(trial for trial in trials if trial.kinds == ("ssrl", "memory"))
     probe = next(trial for trial in trials if trial.kinds == ("probe",))
     assert chosen.auc >= probe.auc
     assert chosen.auc > usual.auc if "motion" in taken else chosen.auc >= usual.auc
+
+
+@pytest.mark.parametrize(("apart", "first"), [(2.0, "ssrl"), (0.0, "probe")])
+def test_the_memory_is_blended_with_ssrl_or_with_the_probe_where_that_fits_better(
+    apart: float, first: str
+) -> None:
+    scores = {"probe": told(2.0, 40, 10), "ssrl": told(apart, 40, 11), "memory": told(2.0, 40, 12)}
+    truth = {video: video.startswith("a") for video in scores["probe"]}
+    assert choose(try_all(scores, truth), scores, truth).kinds == (first, "memory")
 
 
 def test_it_never_ends_below_the_probe() -> None:
