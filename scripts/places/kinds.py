@@ -1,6 +1,7 @@
 """Every kind of detector on clips of many cameras: the given split, from place to place, and over groups.
 
     python scripts/places/kinds.py STORE clips.csv --kinds probe,memory
+    python scripts/places/kinds.py STORE clips.csv --kinds auto --rows given "fold 0"
 
 A row is a way to part the clips. `given` trains on part train and judges by part test and the hard normal
 clips (part false_positives); `a > b` trains at one place and judges by the other's; a fold trains on four
@@ -63,11 +64,12 @@ def main() -> None:
     parser.add_argument("clips", type=Path)
     parser.add_argument("--kinds", default="probe,memory,motion,ssrl,fused,auto")
     parser.add_argument("--places", default="and,tala", help="two of them")
+    parser.add_argument("--rows", nargs="*", help="by their names; all where none are named")
     given = parser.parse_args()
     store = open_features(str(given.store), "store")
     clips = {video: clip for video, clip in read_clips(given.clips).items() if video in set(store.videos())}
     first, second = given.places.split(",")
-    parted = list(rows(store, clips, (first, second)))
+    parted = [row for row in rows(store, clips, (first, second)) if not given.rows or row.name in given.rows]
     difficult = [video for video, clip in clips.items() if clip.part == "false_positives"]
     header = [name for name in HEADER if name != "adapted"]
     show(*header)
