@@ -14,6 +14,7 @@ from ssrl_pipeline.config import load_config
 from ssrl_pipeline.data.labels import Label
 from ssrl_pipeline.data.splits import Split
 from ssrl_pipeline.settings import ModelSettings, Settings, TrainSettings
+from ssrl_pipeline.training import length
 from ssrl_pipeline.training.group import Group
 from ssrl_pipeline.training.held_out import folds as module
 from ssrl_pipeline.training.kinds.ssrl import train_ssrl
@@ -135,3 +136,26 @@ def test_a_run_that_keeps_videos_to_find_its_length_goes_on_so(tiny_store, tmp_p
     checkpoint = load_checkpoint(train_detector(Task(Settings(train=training), run, store, labels, ALONE)))
     assert len(checkpoint.videos("val")) == 4 and not (run / "folds").exists()
     assert checkpoint.provenance["threshold"]["split"] == "validation videos"
+
+
+@pytest.mark.parametrize("kind", ["fused", "auto"])
+def test_a_blend_of_few_videos_has_an_ssrl_of_the_usual_length_without_evidence(
+    store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(length, "USUAL", 6)
+    training = TrainSettings(segments=8, batch_size=2, false_alarms=0.0)
+    settings = Settings(model=ModelSettings(kind=kind), train=training)
+    train_detector(Task(settings, tmp_path / "run", store, LABELS, ALONE))
+    ssrl = load_checkpoint(tmp_path / "run" / "ssrl" / "best.pt")
+    assert ssrl.build().probe is None and ssrl.provenance["step"] == 6
+    assert not list((tmp_path / "run").rglob("length*"))
+
+
+def test_a_part_that_a_version_before_began_with_evidence_goes_on_with_it(store, tmp_path: Path) -> None:
+    task = Task(Settings(model=ModelSettings(kind="fused")), tmp_path / "run", store, LABELS, ALONE)
+    assert not task.of_part("ssrl").settings.model.evidence
+    old = TrainSettings(steps=4, evaluate_every=2, batch_size=2, segments=8)
+    with pytest.raises(Killed):
+        train_ssrl(store, LABELS, tmp_path / "run" / "ssrl", ModelSettings(), old, ALONE, kill)
+    part = task.of_part("ssrl")
+    assert part.settings.model == ModelSettings(kind="ssrl", evidence=True)
