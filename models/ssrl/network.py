@@ -72,10 +72,15 @@ class Head(nn.Sequential):
             nn.Sigmoid(),
         )
 
+    @property
+    def end(self) -> nn.Linear:
+        """The layer that makes log odds."""
+        return cast(nn.Linear, self[-2])
+
     def add_nothing(self) -> None:
         """Makes all log odds zero, until it has learned."""
-        nn.init.zeros_(cast(nn.Linear, self[-2]).weight)
-        nn.init.zeros_(cast(nn.Linear, self[-2]).bias)
+        nn.init.zeros_(self.end.weight)
+        nn.init.zeros_(self.end.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         """[..., F] -> scores [..., 1]."""
@@ -83,11 +88,10 @@ class Head(nn.Sequential):
 
     def log_odds(self, features: Tensor) -> Tensor:
         """[..., F] -> [..., 1], of the scores."""
-        last = cast(nn.Linear, self[-2])
         for layer in list(self)[:-2]:
             features = layer(features)
         with torch.autocast(features.device.type, enabled=False):
-            return cast(Tensor, last(features.to(last.weight.dtype)))
+            return cast(Tensor, self.end(features.to(self.end.weight.dtype)))
 
 
 class SSRL(Detector):
@@ -257,8 +261,8 @@ class SSRL(Detector):
         return lost
 
     def learn(self, lessons: Sequence[Lesson]) -> bool:
-        """As of every detector; where there is evidence, its probe alone: a few clicks ruin the rest."""
-        fine_tune(self, lessons, part=self.probe)
+        """As of every detector: its probe alone or, without one, the end of its head. Clicks ruin the rest."""
+        fine_tune(self, lessons, part=self.head.end if self.probe is None else self.probe)
         return True
 
     def _log_odds(self, views: Mapping[str, Tensor]) -> Tensor:
