@@ -3,7 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const LOOK = 3000, STEP = 0.5, BEFORE = 1, EDGE = 10; // milliseconds; seconds
-const UNPLAYABLE = "This browser does not play the video";
+const UNPLAYABLE = "This browser does not play the video (it plays H.264 in MP4)";
 const player = $("player");
 let items = [], version = null, verdicts = {}, shown = null, detail = null, skipped = new Set(), given = [];
 let playhead = 0, playable = true, running = false, busy = false, passing = false;
@@ -103,7 +103,7 @@ function take(news) {
 function entry(item) {
   const words = element("span", {},
     element("b", {}, item.title),
-    element("span", {}, `${when(item)}, score ${item.score.toFixed(2)}${item.alarm ? "" : ", no alarm"}`),
+    element("span", {}, `${when(item)}, score\u00a0${item.score.toFixed(2)}${item.alarm ? "" : ", no alarm"}`),
     element("span", { id: `said-${item.id}`, className: "said" }),
   );
   const parts = [words];
@@ -112,7 +112,12 @@ function entry(item) {
     picture.addEventListener("error", () => picture.remove());
     parts.unshift(picture);
   }
-  return element("li", {}, element("button", { type: "button", id: `go-${item.id}`, onclick: () => show(item) }, ...parts));
+  return element("li", {}, element("button", { type: "button", id: `go-${item.id}`, onclick: () => choose(item) }, ...parts));
+}
+
+function choose(item) {
+  show(item);
+  if ($("stage").getBoundingClientRect().top < 0) $("stage").scrollIntoView(); // on a phone the list is below it
 }
 
 function upcoming(place) {
@@ -206,7 +211,8 @@ function place(second) {
   const share = (second - from()) / (until() - from());
   $("head").style.left = `${100 * Math.max(0, Math.min(1, share))}%`;
   const score = detail?.curve.filter(([start]) => start <= second + 1e-3).pop()?.[1];
-  $("readout").textContent = clock(second) + (score === undefined ? "" : `, score ${score.toFixed(2)}`);
+  const level = detail?.threshold == null ? "" : `; the dashed line is the threshold, ${detail.threshold.toFixed(2)}`;
+  $("readout").textContent = clock(second) + (score === undefined ? "" : `, score ${score.toFixed(2)}${level}`);
   $("here").textContent = clock(here());
   $("timeline").setAttribute("aria-valuenow", second.toFixed(1));
   $("timeline").setAttribute("aria-valuetext", $("readout").textContent);
