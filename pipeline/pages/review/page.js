@@ -3,7 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const LOOK = 3000, STEP = 0.5, BEFORE = 1, EDGE = 10; // milliseconds; seconds
-const UNPLAYABLE = "This browser does not play the video (it plays H.264 in MP4)";
+const UNPLAYABLE = "The video cannot be played: its file is gone, or it is none that this browser knows (H.264 in MP4 is)";
 const player = $("player");
 let items = [], version = null, verdicts = {}, shown = null, detail = null, skipped = new Set(), given = [];
 let playhead = 0, playable = true, running = false, busy = false, passing = false;
