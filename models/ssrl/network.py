@@ -261,7 +261,7 @@ class SSRL(Detector):
         return lost
 
     def learn(self, lessons: Sequence[Lesson]) -> bool:
-        """As of every detector: its probe alone or, without one, the end of its head: clicks ruin more."""
+        """As of every detector: its probe, or else the end of its head, alone: a few clicks ruin the rest."""
         fine_tune(self, lessons, part=self.head.end if self.probe is None else self.probe)
         return True
 
