@@ -39,7 +39,8 @@ def test_long_video(run: Run) -> None:
 def test_replay_day(run: Run, tmp_path: Path) -> None:
     few = ("--folder", tmp_path, "--hours", 1, "--snippets", 300, "--scales", "2x3", "--feature-size", 8)
     told = run("replay_day", *few)
-    assert [line.split()[0] for line in told.splitlines()[-4:]] == ["probe", "memory", "probe", "scores"]
+    firsts = [line.split()[0] for line in told.splitlines()[-6:]]
+    assert firsts == ["probe", "memory", "taught", "probe", "memory", "scores"]
 
 
 def test_extraction_memory(run: Run) -> None:
