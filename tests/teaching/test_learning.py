@@ -1,4 +1,4 @@
-"""What detectors learn from verdicts, and that undoing one takes all of it back."""
+"""The command `learn`: what it refuses, whom it teaches, and that undoing a verdict takes all of it back."""
 
 import dataclasses
 import json
@@ -9,221 +9,29 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import Result
-from helpers.stores import RECIPE, made_up_meta
+from helpers.stores import made_up_meta
+from helpers.taught import (
+    ABNORMAL,
+    NORMAL,
+    THE_RECIPE,
+    T,
+    raw,
+    said,
+    store_copy,
+    video,
+    write_adapted,
+    write_checkpoint,
+)
 
 from ssrl_pipeline.alarms import folder_name
 from ssrl_pipeline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ssrl_pipeline.data import Label
 from ssrl_pipeline.features.opening import create_store
 from ssrl_pipeline.features.store import FeatureStore
-from ssrl_pipeline.models import SSRL, Blend, Detector, LinearProbe, PatchMemory, fit_memory, memory
-from ssrl_pipeline.models.actions import ActionDetector
-from ssrl_pipeline.models.lessons import expanded
 from ssrl_pipeline.teaching import level
-from ssrl_pipeline.teaching.lessons import cells_of, moments, placed
+from ssrl_pipeline.teaching.lessons import placed
 from ssrl_pipeline.teaching.verdicts import Moment, Patch, Verdict, add_verdict, undo
 from ssrl_pipeline.training import calibrated, raw_scores
-
-F, T = 8, 12  # feature size, snippets
-VIEWS = {"clip": 1, "patch2x3": 6}
-THE_RECIPE = {**RECIPE, "feature_size": F, "views": VIEWS}
-NORMAL, ABNORMAL = ("n0.mp4", "n1.mp4", "n2.mp4"), ("a0.mp4", "a1.mp4")
-
-
-def video(name: str) -> dict[str, np.ndarray]:
-    """Noise; snippets 4 to 6 of n2 show something new in patch 4, 8 to 10 of a0 and a1 a fight."""
-    draw = np.random.default_rng(sum(map(ord, name)))
-    views = {view: draw.normal(size=(T, count, F)).astype(np.float32) for view, count in VIEWS.items()}
-    if name == "n2.mp4":
-        views["patch2x3"][4:7, 4, 0] += 30
-        views["clip"][4:7, :, 0] += 3
-    if name in ABNORMAL:
-        views["patch2x3"][8:11, 1, 1] += 3
-        views["clip"][8:11, :, 1] += 3
-    return views
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
-    monkeypatch.chdir(tmp_path)
-    made = create_store(tmp_path / "features", THE_RECIPE, "float32")
-    for name in (*NORMAL, *ABNORMAL):
-        with made.writer(name) as writer:
-            writer.append(video(name))
-            writer.meta = made_up_meta(T, 16.0)  # a snippet lasts a second
-    rows = [f"{name},normal" for name in NORMAL] + [f"{name},abnormal" for name in ABNORMAL]
-    Path("labels.csv").write_text("video,label\n" + "\n".join(rows) + "\n")
-    return made
-
-
-def remembering() -> PatchMemory:
-    """n0 and n1, the patches."""
-    rows = np.concatenate([video(name)["patch2x3"] for name in NORMAL[:2]])
-    return fit_memory(lambda view: rows, {"patch2x3": 6}, np.repeat([0, 1], T))
-
-
-def untrained(kind: str) -> Detector:
-    torch.manual_seed(3)
-    if kind == "memory":
-        return remembering()
-    if kind == "probe":
-        return LinearProbe(F, VIEWS).eval()
-    ssrl = SSRL(F, ["2x3"], crops=1, patches="max", evidence=kind == "evident").eval()
-    if kind == "evident":
-        ssrl.head.add_nothing()
-        return ssrl
-    return ssrl if kind == "ssrl" else Blend.of([ssrl, remembering()], {"ssrl": 0.5, "memory": 0.5})
-
-
-def raw(model: Detector, name: str) -> torch.Tensor:
-    with torch.no_grad():
-        return model.raw({view: torch.from_numpy(rows)[None] for view, rows in video(name).items()})[0]
-
-
-def said(name: str, snippet: int, word: str, patch: Patch | None = None) -> Verdict:
-    return Verdict(Moment(name, 16 * snippet + 5, None, patch), word)
-
-
-def write_checkpoint(kind: str = "memory") -> tuple[Path, Checkpoint]:
-    provenance = {"train_videos": [*NORMAL[:2], ABNORMAL[0]], "val_videos": []}
-    checkpoint = Checkpoint.of(untrained(kind), THE_RECIPE, {}, provenance)
-    save_checkpoint(Path("best.pt"), checkpoint)
-    return Path("best.pt"), checkpoint
-
-
-def write_adapted(*cameras: str) -> tuple[Path, Checkpoint]:
-    """Adapted to cameras, or to gate and yard."""
-    path, common = write_checkpoint()
-    record = {"value": 0.5, "asked": 0.01, "unit": "frame", "split": "held-out footage"}
-    record |= {"videos": 1, "share": 0.0}
-    whole = common
-    for camera in cameras or ("gate", "yard"):
-        own = dataclasses.replace(common.at_level(0.1), provenance={**common.provenance, "threshold": record})
-        footage = {**own.provenance, "adapted_to": [NORMAL[1]]}
-        whole = whole.with_camera(camera, dataclasses.replace(own, provenance=footage))
-    save_checkpoint(path, whole)
-    return path, whole
-
-
-def store_copy(store: FeatureStore, name: str, of: str = "n2.mp4") -> None:
-    with store.writer(name) as writer:
-        writer.append(video(of))
-        writer.meta = made_up_meta(T, 16.0)
-
-
-@pytest.mark.parametrize(
-    ("view", "patch", "cells"),
-    [
-        ("patch2x3", Patch("2x3", 4), [4]),
-        ("patch4x6", Patch("2x3", 4), [14, 15, 20, 21]),  # its lower middle, cut in four
-        ("patch1x2", Patch("2x3", 4), [0, 1]),  # both halves have a share of it
-        ("patch3x1", Patch("2x3", 0), [0, 1]),
-        ("clip", Patch("2x3", 4), []),
-        ("patch2x3", None, [0, 1, 2, 3, 4, 5]),
-    ],
-)
-def test_patches_of_other_grids_are_those_that_overlap(
-    view: str, patch: Patch | None, cells: list[int]
-) -> None:
-    rows, columns = view.removeprefix("patch").split("x") if view != "clip" else "11"
-    assert np.flatnonzero(cells_of(view, int(rows) * int(columns), patch)).tolist() == cells
-
-
-def test_a_click_expands_to_what_is_like_it() -> None:
-    unsaid, near = float("nan"), float(np.exp(-0.5))
-    scores = torch.tensor([0.9, 0.1, 0.5, 0.6, 0.55, 0.1, 0.9, 0.9])
-    wanted = torch.tensor([unsaid, unsaid, unsaid, 1.0, unsaid, unsaid, unsaid, 0.0])
-    expected = torch.tensor([unsaid, unsaid, near, 1.0, 1.0, near, unsaid, 0.0])
-    torch.testing.assert_close(expanded(wanted, scores), expected, equal_nan=True)
-    wanted[4] = 0  # what was called normal stays so
-    expected[4:6] = torch.tensor([0.0, unsaid])
-    torch.testing.assert_close(expanded(wanted, scores), expected, equal_nan=True)
-
-
-def test_a_memory_admits_what_was_called_normal_where_it_was_seen(store: FeatureStore) -> None:
-    before, after = remembering(), remembering()
-    verdicts = placed(store, [said("n2.mp4", 5, "normal", Patch("2x3", 4))], print)
-    assert after.learn(moments(store, VIEWS, verdicts))
-    changed = (raw(before, "n2.mp4") != raw(after, "n2.mp4")).nonzero().flatten().tolist()
-    assert changed == [4, 5, 6]  # and its surroundings
-    assert (raw(before, "n2.mp4")[4:7] > 0.8).all() and (raw(after, "n2.mp4")[4:7] < 0.5).all()
-    learnt = after.memories["patch2x3"].get_buffer("learnt")
-    assert learnt.shape == (6, 3, F)
-    torch.testing.assert_close(raw(before, "a0.mp4"), raw(after, "a0.mp4"))
-
-
-def test_a_memory_learns_no_more_than_it_may(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MOST_LEARNT", 2)
-    model = remembering()
-    model.learn(moments(store, VIEWS, placed(store, [said("n2.mp4", 5, "normal")], print)))
-    learnt = model.memories["patch2x3"].get_buffer("learnt")
-    scaled = model.memories["patch2x3"].scaling(
-        "patch2x3", torch.from_numpy(video("n2.mp4")["patch2x3"][5:7])
-    )
-    torch.testing.assert_close(learnt, scaled.transpose(0, 1))
-
-
-def test_the_latest_verdict_on_a_snippet_counts(store: FeatureStore) -> None:
-    verdicts = [said("n2.mp4", 5, "normal"), said("n2.mp4", 6, "abnormal"), said("n2.mp4", 2, "abnormal")]
-    verdicts.append(Verdict(Moment("n2.mp4", 16 * 2 + 9, None), "normal"))
-    (lesson,) = moments(store, VIEWS, placed(store, verdicts, print))
-    unsaid = float("nan")
-    np.testing.assert_equal(lesson.wanted.numpy(), [unsaid, 0, 0, 0, 0, 0, 1, *[unsaid] * 5])
-    assert lesson.normal["clip"][:, 0].tolist() == [0, 4, 4, 4, 1, 1, *[0] * 6]  # verdicts by their numbers
-
-
-def test_a_memory_forgets_the_oldest_verdicts(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MOST_LEARNT", 4)
-    given = [said("n2.mp4", 10, "normal"), said("n0.mp4", 5, "normal"), said("n2.mp4", 1, "normal")]
-    model = remembering()
-    model.learn(moments(store, VIEWS, placed(store, given, print)))
-    rows = [video(name)["patch2x3"] for name in ("n0.mp4", "n2.mp4")]
-    latest = torch.from_numpy(np.concatenate([rows[0][6:7], rows[1][0:3]]))
-    scaled = model.memories["patch2x3"].scaling("patch2x3", latest)
-    torch.testing.assert_close(model.memories["patch2x3"].get_buffer("learnt"), scaled.transpose(0, 1))
-
-
-def test_a_verdict_finds_its_video_in_whatever_folder(store: FeatureStore) -> None:
-    told: list[str] = []
-    given = [said("gate/n2.mp4", 5, "normal"), said("gate/n9.mp4", 5, "normal")]
-    (found,) = placed(store, given, told.append)
-    assert (found.video, found.snippet) == ("n2.mp4", 5) and "gate/n9.mp4" in told[0]
-
-
-def test_a_verdict_does_not_go_to_a_video_of_the_same_name_in_another_folder(store: FeatureStore) -> None:
-    store_copy(store, "gate/n5.mp4")
-    told: list[str] = []
-    given = [said(f"{name}n5.mp4", 5, "normal") for name in ("yard/", "events/gate/", "")]
-    found = placed(store, given, told.append)
-    assert [one.video for one in found] == ["gate/n5.mp4"] * 2 and "yard/n5.mp4" in told[0]
-
-
-@pytest.mark.parametrize("kind", ["probe", "ssrl", "evident", "blend"])
-def test_weights_learn_from_clicks_and_the_same_gives_the_same(store: FeatureStore, kind: str) -> None:
-    verdicts = [said("a0.mp4", 9, "abnormal"), said("n2.mp4", 5, "normal")]
-    before, *models = (untrained(kind) for _ in range(3))
-    for model in models:
-        assert model.learn(moments(store, VIEWS, placed(store, verdicts, print)))
-        assert not model.training
-    first, second = models
-    for name, weight in first.state_dict().items():
-        assert torch.equal(weight, second.state_dict()[name]), name
-    gained = (raw(first, "a0.mp4")[9] - raw(first, "n2.mp4")[5]) - (
-        raw(before, "a0.mp4")[9] - raw(before, "n2.mp4")[5]
-    )
-    assert gained > 0.02
-    assert raw(first, "a1.mp4")[8:11].mean() - raw(first, "a1.mp4")[:8].mean() > (
-        raw(before, "a1.mp4")[8:11].mean() - raw(before, "a1.mp4")[:8].mean()
-    )  # of a video that nobody clicked
-
-
-def test_of_an_ssrl_with_evidence_the_probe_learns(store: FeatureStore) -> None:
-    before, model = untrained("evident"), untrained("evident")
-    model.learn(moments(store, VIEWS, placed(store, [said("n2.mp4", 5, "normal")], print)))
-    changed = {n for n, w in model.state_dict().items() if not torch.equal(w, before.state_dict()[n])}
-    assert changed == {"probe.linear.weight"}
-    learned = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    assert learned == {name for name, weight in before.named_parameters() if weight.requires_grad}
 
 
 @pytest.mark.parametrize("kind", ["memory", "probe", "ssrl", "evident", "blend"])
@@ -504,7 +312,3 @@ def test_the_level_rises_by_verdicts_of_both_kinds(
     known = write_checkpoint()[1].at_level(0.25)
     found = level.raised(known, known, store, verdicts, 0.5, torch.device("cpu"))
     assert found.level == pytest.approx(0.25 + rise)
-
-
-def test_a_kind_without_anything_to_learn_says_so() -> None:
-    assert ActionDetector.learn is Detector.learn
