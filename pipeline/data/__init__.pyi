@@ -29,5 +29,6 @@ from .splits import possible_folds as possible_folds
 from .splits import split_videos as split_videos
 from .splits import tell_parted_groups as tell_parted_groups
 from .splits import tell_sole_groups as tell_sole_groups
+from .splits import training_videos as training_videos
 from .stored import check_scales as check_scales
 from .stored import check_videos as check_videos

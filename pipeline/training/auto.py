@@ -123,10 +123,14 @@ def choose(
         lead = one.auc - other.auc
         return lead > 0 and bool(lead > errors * np.std(drawn(one.kinds) - drawn(other.kinds)))
 
-    probe = by_kinds["probe",]
-    fit = {kind for kind in scores if not leads(probe, by_kinds[kind,], 1)}
-    first: Kind = "ssrl" if "ssrl" in fit else "probe"
-    usual = max(by_kinds[first, "memory"], probe, key=lambda trial: trial.auc) if "memory" in fit else probe
+    usual = probe = by_kinds["probe",]
+
+    def fits(kind: Kind) -> bool:
+        return kind in scores and not leads(probe, by_kinds[kind,], 1)
+
+    if fits("memory"):
+        first: Kind = "ssrl" if fits("ssrl") else "probe"
+        usual = max(by_kinds[first, "memory"], probe, key=lambda trial: trial.auc)
     better = (trial for trial in trials if leads(trial, usual, LEAD))
     return max([usual, *better], key=lambda trial: trial.auc)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ssrl_pipeline import checkpoint as checkpoints
-from ssrl_pipeline.data import FEWEST_TO_DRAW_FROM, Labels, Split, split_videos
+from ssrl_pipeline.data import FEWEST_TO_DRAW_FROM, Labels, Split, split_videos, training_videos
 from ssrl_pipeline.errors import CheckpointError, ConfigError
 from ssrl_pipeline.features import Features
 from ssrl_pipeline.settings import LossSettings, TrainSettings
@@ -50,8 +50,8 @@ def split_for(labels: Labels, settings: TrainSettings, fewest: int = FEWEST_TO_J
 
 def fewest_of_a_class(labels: Labels) -> int:
     """Videos to learn from of the class that has fewer."""
-    abnormal = [label.abnormal for label in labels.values() if label.split != "test"]
-    return min(sum(abnormal), len(abnormal) - sum(abnormal))
+    classes = list(training_videos(labels).values())
+    return min(map(classes.count, (False, True)))
 
 
 def fitted(settings: TrainSettings, split: Split, run: Path, processes: int) -> TrainSettings:

@@ -39,8 +39,7 @@ class Task:
         a version before began has it.
         """
         begun = begun_with(self.run / kind, "model") or {}
-        evidence = bool(begun.get("evidence", False))
-        model = dataclasses.replace(self.settings.model, kind=kind, evidence=evidence)
+        model = dataclasses.replace(self.settings.model, kind=kind, evidence=begun.get("evidence", False))
         settings = dataclasses.replace(self.settings, model=model)
         return dataclasses.replace(self, run=self.run / kind, settings=settings)
 

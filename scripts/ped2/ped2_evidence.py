@@ -11,7 +11,7 @@ Dimensions: T snippets, P crops or patches, F feature size, N frames.
 """
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from ped2_common import options, read_draws, split
 from scipy.ndimage import gaussian_filter1d
-from sklearn.metrics import roc_auc_score
+from scipy.special import logit
 
 from ssrl_pipeline.checkpoint import load_checkpoint
 from ssrl_pipeline.config import load_config
 from ssrl_pipeline.console import table
 from ssrl_pipeline.data import Intervals, Labels, frame_labels, read_intervals, read_labels
+from ssrl_pipeline.evaluation import frame_metrics
 from ssrl_pipeline.extractors.backbones import action_head
 from ssrl_pipeline.features import Features, open_features
 from ssrl_pipeline.scoring import frame_scores, score_snippets
@@ -102,14 +103,14 @@ def whitened(store: Features, normal: Collection[str]) -> Change:
     return change
 
 
-def logits(store: Features, normal: Collection[str]) -> Change:
+def actions(store: Features, normal: Collection[str]) -> Change:
     """What I3D's Kinetics head makes of the features: log probabilities of 400 actions in their place."""
     head = action_head("i3d", store.recipe["weights_sha256"])
     return lambda view, rows: head.log_probabilities(torch.from_numpy(rows)).numpy()
 
 
-def beside_logits(store: Features, normal: Collection[str]) -> Change:
-    only = logits(store, normal)
+def beside_actions(store: Features, normal: Collection[str]) -> Change:
+    only = actions(store, normal)
     return lambda view, rows: np.concatenate([rows, only(view, rows)], axis=-1)
 
 
@@ -122,8 +123,8 @@ TRIES = (
     Try("less the video's median", less_the_median),
     Try("less the other patches", less_the_others),
     Try(f"whitened, {WHITENED} directions", whitened),
-    Try("action logits in their place", logits),
-    Try("action logits beside them", beside_logits),
+    Try("action logits in their place", actions),
+    Try("action logits beside them", beside_actions),
     *(
         Try(f"scores smoothed, {16 * snippets:g} frames", as_they_come, smoothed(snippets))
         for snippets in (0.25, 0.5, 1.0)
@@ -168,17 +169,12 @@ def figures(
     scores: dict[str, np.ndarray] = {}
     for video in labels.keys() - learned:
         own = score_snippets(video, model, changed.read(video, model.views), CPU).astype(np.float64)
-        odds = one.smooth(np.log(own.clip(1e-6) / (1 - own).clip(1e-6)))
         frames = store.meta(video).frames
-        scores[video] = frame_scores(odds.astype(np.float32), frames, store.starts(video))
+        odds = one.smooth(logit(own.clip(1e-6, 1 - 1e-6))).astype(np.float32)
+        scores[video] = frame_scores(odds, frames, store.starts(video))
         truth[video] = frame_labels(video, labels[video], intervals, frames)
-    abnormal = [video for video in truth if labels[video].abnormal]
-    return area(truth, scores, list(truth)), area(truth, scores, abnormal)
-
-
-def area(truth: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], videos: Collection[str]) -> float:
-    both = (np.concatenate([of[video] for video in videos]) for of in (truth, scores))
-    return float(roc_auc_score(*both))
+    metrics = frame_metrics(scores, truth)
+    return metrics.auc, metrics.abnormal_auc
 
 
 if __name__ == "__main__":
